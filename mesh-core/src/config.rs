@@ -1,0 +1,255 @@
+//! Every limit and interval of an agent and of the hub, each default with its why.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::wire::FRAME_BYTES_MAX;
+
+/// How long a room or agent name may be, in bytes: it rides in every link-state record.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// How long a topic may be, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 128;
+
+/// The largest payload of one message: a frame less the envelope, signature, header and topic.
+pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
+
+/// How an agent behaves. [`Config::new`] gives defaults that suit most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The room: agents of one room form one mesh.
+    pub room: String,
+    /// The label that people see; the identity is the key.
+    pub name: String,
+    /// Links that the agent keeps; `None` takes [`default_k`] of the room's size.
+    pub k: Option<usize>,
+    /// Links beyond `k` that others may open to us while views of the room differ.
+    pub links_slack: usize,
+    /// Members known at most. Bounds every map that has one entry a member.
+    pub members_max: usize,
+    /// Links being negotiated at once: each holds sockets and timers before it is of use.
+    pub negotiating_max: usize,
+    /// How long a link may take to open before it is given up. ICE itself gives up after about
+    /// 10 s, but on a working path a link opens in well under a second.
+    pub open_timeout: Duration,
+    /// The wait before the first redial of a failed link; doubles with each failure, with jitter.
+    pub redial_min: Duration,
+    /// The longest wait between redials.
+    pub redial_max: Duration,
+    /// How long the higher end of a wanted link waits for the lower end's offer before it asks for
+    /// one: in a mass join the offerer may be busy for a while. Doubles like redials.
+    pub offer_patience: Duration,
+    /// Failures in a row after which a partner counts as unreachable, and the topology does
+    /// without it until [`Config::unreachable_for`] has passed.
+    pub redials_max: u32,
+    /// How long an unreachable partner is left out.
+    pub unreachable_for: Duration,
+    /// How long the room must be quiet before links follow its membership: a mass join is then one
+    /// change, not a hundred.
+    pub settle: Duration,
+    /// The longest that [`Config::settle`] may be put off by further changes.
+    pub settle_max: Duration,
+    /// How long a link stays after the topology stopped wanting it and its replacements opened.
+    pub linger: Duration,
+    /// How long a drained link waits for its last acknowledgement.
+    pub drain_timeout: Duration,
+    /// Time between pings on a quiet link. Each costs four datagrams, so a mesh at rest should not
+    /// ping often; suspicion (a neighbour lost its link to the peer) probes at once instead.
+    pub ping_interval: Duration,
+    /// How long a pong may take before the next try.
+    pub pong_timeout: Duration,
+    /// Unanswered pings in a row that mean the peer is dead.
+    pub pings_max: u32,
+    /// How long changes of our links gather before they are announced as one record.
+    pub announce_delay: Duration,
+    /// How long received link-state records gather before they are passed on in one frame.
+    pub gossip_delay: Duration,
+    /// Rings of the topology that link-state records are flooded over: two keep every member
+    /// reachable when one link is down, and cost four copies a record instead of k.
+    pub gossip_rings: usize,
+    /// Time between comparisons of the whole link-state database with a random neighbour.
+    pub repair_interval: Duration,
+    /// How long changes of the link-state database gather before paths are computed again.
+    pub routes_delay: Duration,
+    /// How long an acknowledgement waits for data to ride along with.
+    pub ack_delay: Duration,
+    /// How long the record of an unreachable author is kept, so that an old copy of it is not
+    /// taken for news.
+    pub forget_after: Duration,
+    /// Hops that a message may take.
+    pub ttl: u8,
+    /// Envelopes queued and unacknowledged on a link before senders feel it.
+    pub link_queue_max: usize,
+    /// The same in bytes: what one slow link may hold in memory.
+    pub link_queue_bytes_max: usize,
+    /// How far a message's date may be off our clock, against replays of old recordings.
+    pub clock_skew_max: Duration,
+    /// Acknowledged messages and requests that may await their receipt or reply.
+    pub pending_max: usize,
+    /// The deadline of acknowledged messages and requests that name none.
+    pub deadline: Duration,
+    /// The longest deadline.
+    pub deadline_max: Duration,
+    /// The wait before an acknowledged message is repeated; doubles each time.
+    pub retry_min: Duration,
+    /// The wait before the signaling server is dialled again; doubles with jitter.
+    pub signaling_retry_min: Duration,
+    /// The longest such wait.
+    pub signaling_retry_max: Duration,
+    /// Time between pings to the signaling server, which drops a client that is silent for three.
+    pub signaling_ping: Duration,
+}
+
+impl Config {
+    /// The defaults for an agent called `name` in `room`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Name`] if either is empty, longer than [`NAME_BYTES_MAX`] or holds control
+    /// characters.
+    pub fn new(room: &str, name: &str) -> Result<Self, ConfigError> {
+        check_name("room", room)?;
+        check_name("name", name)?;
+        Ok(Self {
+            room: room.to_owned(),
+            name: name.to_owned(),
+            k: None,
+            links_slack: 8,
+            members_max: 2_000,
+            negotiating_max: 64,
+            open_timeout: Duration::from_secs(10),
+            redial_min: Duration::from_millis(250),
+            redial_max: Duration::from_secs(15),
+            offer_patience: Duration::from_secs(2),
+            redials_max: 3,
+            unreachable_for: Duration::from_secs(30),
+            settle: Duration::from_millis(40),
+            settle_max: Duration::from_millis(250),
+            linger: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(5),
+            pong_timeout: Duration::from_millis(1_000),
+            pings_max: 2,
+            announce_delay: Duration::from_millis(50),
+            gossip_delay: Duration::from_millis(20),
+            gossip_rings: 2,
+            repair_interval: Duration::from_secs(10),
+            routes_delay: Duration::from_millis(20),
+            ack_delay: Duration::from_millis(50),
+            forget_after: Duration::from_secs(60),
+            ttl: 16,
+            link_queue_max: 1_000,
+            link_queue_bytes_max: 4 << 20,
+            clock_skew_max: Duration::from_secs(120),
+            pending_max: 4_096,
+            deadline: Duration::from_secs(5),
+            deadline_max: Duration::from_secs(600),
+            retry_min: Duration::from_millis(500),
+            signaling_retry_min: Duration::from_millis(250),
+            signaling_retry_max: Duration::from_secs(10),
+            signaling_ping: Duration::from_secs(15),
+        })
+    }
+
+    /// Sets the number of links.
+    ///
+    /// # Errors
+    /// [`ConfigError::K`] unless `k` is 2 to 64.
+    pub fn with_k(mut self, k: Option<usize>) -> Result<Self, ConfigError> {
+        if let Some(k) = k.filter(|k| !(2..=64).contains(k)) {
+            return Err(ConfigError::K(k));
+        }
+        self.k = k;
+        Ok(self)
+    }
+
+    /// The links to keep in a room of `members`.
+    pub fn k_for(&self, members: usize) -> usize {
+        self.k.unwrap_or_else(|| default_k(members))
+    }
+}
+
+/// How the hub behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubConfig {
+    /// WebSocket connections at most.
+    pub clients_max: usize,
+    /// Members of one room at most.
+    pub room_members_max: usize,
+    /// The longest text a client may send: an offer with its candidates has 1 to 4 KiB.
+    pub text_bytes_max: usize,
+    /// How long a client may take to prove its identity.
+    pub admission_timeout: Duration,
+    /// Silence after which a client is taken for dead: three missed pings.
+    pub silence_max: Duration,
+    /// Texts a second that a client may send on average.
+    pub rate: u32,
+    /// Texts that it may send at once: joining at k = 64 takes some hundreds.
+    pub burst: u32,
+    /// How long membership changes gather before members are told.
+    pub members_delay: Duration,
+    /// STUN and TURN servers handed to members.
+    pub ice_servers: Vec<crate::io::IceServer>,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            clients_max: 10_000,
+            room_members_max: 1_000,
+            text_bytes_max: 32 * 1024,
+            admission_timeout: Duration::from_secs(10),
+            silence_max: Duration::from_secs(45),
+            rate: 200,
+            burst: 1_000,
+            members_delay: Duration::from_millis(10),
+            ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// The seed's table of the number of links by room size: everybody to 20 members, then as many as
+/// keep the diameter at 2 to 3.
+pub const fn default_k(members: usize) -> usize {
+    match members {
+        0..=20 => 19,
+        21..=50 => 15,
+        51..=100 => 20,
+        101..=500 => 25,
+        _ => 30,
+    }
+}
+
+/// Checks a room or agent name.
+pub(crate) fn check_name(what: &'static str, value: &str) -> Result<(), ConfigError> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&value.len());
+    if fits && !value.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(ConfigError::Name {
+        what,
+        value: value.chars().take(80).collect(),
+        bytes_max: NAME_BYTES_MAX,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded() {
+        assert!(Config::new(&"r".repeat(64), "n").is_ok());
+        for bad in ["", &"r".repeat(65), "a\nb"] {
+            assert!(Config::new(bad, "n").is_err(), "{bad:?}");
+            assert!(Config::new("r", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn k_is_bounded() {
+        let config = Config::new("r", "n").expect("valid");
+        for (k, fine) in [(1, false), (2, true), (64, true), (65, false)] {
+            assert_eq!(config.clone().with_k(Some(k)).is_ok(), fine, "{k}");
+        }
+    }
+}

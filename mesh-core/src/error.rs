@@ -1,0 +1,215 @@
+//! Errors by blame: the bytes, the signature, a peer, or the caller.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::id::PeerId;
+
+/// Bytes that are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Nothing at all.
+    #[error("the frame is empty")]
+    Empty,
+    /// More bytes than a frame may have.
+    #[error("the frame has {bytes} bytes, at most {bytes_max} are allowed")]
+    Oversized {
+        /// The size seen.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A wire version that this build does not speak.
+    #[error("wire version {0} is not spoken here")]
+    Version(u8),
+    /// A record that does not decode.
+    #[error("record {index} does not decode")]
+    Record {
+        /// Its place in the frame, from 0.
+        index: usize,
+    },
+}
+
+/// Why a [`Signed`](crate::Signed) body is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The author is no Ed25519 public key.
+    #[error("the author is no valid public key")]
+    Key,
+    /// The signature is not the author's over these bytes, this purpose and this room.
+    #[error("the signature does not match")]
+    Signature,
+    /// Rightly signed, but not decodable.
+    #[error("the signed body does not decode")]
+    Body,
+}
+
+/// Why something that came from a peer or the hub was rejected; also the name of its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// A frame, record or body that does not decode.
+    #[error("malformed")]
+    Malformed,
+    /// A frame above the size limit.
+    #[error("oversized")]
+    Oversized,
+    /// A wire version not spoken here.
+    #[error("unknown version")]
+    Version,
+    /// The signature is not the claimed author's.
+    #[error("invalid signature")]
+    InvalidSignature,
+    /// Seen before, or of an earlier incarnation of its author.
+    #[error("replayed")]
+    Replayed,
+    /// Dated too far from this agent's clock.
+    #[error("expired or from the future")]
+    Expired,
+    /// Signed for another target than it was routed to.
+    #[error("misrouted")]
+    Misrouted,
+    /// More of something than the limits allow.
+    #[error("limit exceeded")]
+    Limit,
+    /// Text from the hub that is not in its protocol.
+    #[error("signaling protocol violated")]
+    Signaling,
+    /// A signal that does not fit the link's state.
+    #[error("unexpected signal")]
+    UnexpectedSignal,
+}
+
+impl From<DecodeError> for RejectReason {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Oversized { .. } => Self::Oversized,
+            DecodeError::Version(_) => Self::Version,
+            DecodeError::Empty | DecodeError::Record { .. } => Self::Malformed,
+        }
+    }
+}
+
+impl From<VerifyError> for RejectReason {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Body => Self::Malformed,
+            VerifyError::Key | VerifyError::Signature => Self::InvalidSignature,
+        }
+    }
+}
+
+/// Why a message was lost; also the name of its counter.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error, Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LossReason {
+    /// No path leads to the target.
+    #[error("no route to the target")]
+    NoRoute,
+    /// It travelled more hops than its TTL allows.
+    #[error("its TTL ran out")]
+    TtlExpired,
+    /// The queue of the next link is full.
+    #[error("the next hop's queue is full")]
+    QueueFull,
+    /// The link died with the message in flight and no other path was left.
+    #[error("the peer disconnected")]
+    PeerDisconnected,
+    /// No receipt or reply before the deadline.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The agent left the mesh first.
+    #[error("this agent left the mesh")]
+    Left,
+}
+
+/// The caller's own mistakes, and the state of the mesh that it must know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// [`Mesh::join`](crate::Mesh::join) was not called, or the agent has left.
+    #[error("this agent is not in the mesh: join first")]
+    NotJoined,
+    /// The target is this agent.
+    #[error("an agent cannot send to itself")]
+    ToSelf,
+    /// The target is not a member of the room.
+    #[error("{0} is not a member of this room")]
+    UnknownPeer(PeerId),
+    /// The target is a member, but no path leads to it at the moment.
+    #[error("no route to {0} at the moment: retry, or send it acknowledged with a deadline")]
+    NoRoute(PeerId),
+    /// The payload does not fit a frame.
+    #[error("the payload has {bytes} bytes, at most {bytes_max} fit a message")]
+    TooLarge {
+        /// The size of the payload.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The topic is too long.
+    #[error("the topic has {bytes} bytes, at most {bytes_max} are allowed")]
+    TopicTooLong {
+        /// The size of the topic.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The queue to the next hop is full: wait for [`Output::Writable`](crate::Output::Writable).
+    #[error("the queue to the next hop is full: wait until it is writable")]
+    Backpressure,
+    /// As many messages await a receipt or a reply as are allowed.
+    #[error("{0} messages await a receipt already: wait until some are delivered")]
+    TooManyPending(usize),
+    /// There is no request with this id to reply to.
+    #[error("no request with this id awaits a reply")]
+    UnknownRequest,
+    /// The deadline is zero or too far away.
+    #[error("a deadline must be between 1 ms and {0:?}")]
+    Deadline(Duration),
+}
+
+impl SendError {
+    /// A stable code, the same in every binding.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotJoined => "not-joined",
+            Self::ToSelf => "to-self",
+            Self::UnknownPeer(_) => "unknown-peer",
+            Self::NoRoute(_) => "no-route",
+            Self::TooLarge { .. } => "too-large",
+            Self::TopicTooLong { .. } => "topic-too-long",
+            Self::Backpressure => "backpressure",
+            Self::TooManyPending(_) => "too-many-pending",
+            Self::UnknownRequest => "unknown-request",
+            Self::Deadline(_) => "deadline",
+        }
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A name that is empty, too long or holds control characters.
+    #[error("the {what} {value:?} must have 1 to {bytes_max} bytes and no control characters")]
+    Name {
+        /// Which name: `room` or `name`.
+        what: &'static str,
+        /// What was given.
+        value: String,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// `k` is out of range.
+    #[error("k is {0}: an agent keeps 2 to 64 links")]
+    K(usize),
+}

@@ -1,0 +1,305 @@
+//! The port between the core and its drivers: facts in, orders out, and events for the application.
+//!
+//! [`Input`] and [`Output`] are closed on purpose: a new order must break both drivers and the
+//! simulator at compile time. [`Event`] is open.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{LossReason, RejectReason};
+use crate::id::{LinkId, MessageId, PeerId};
+use crate::payload::{Delivery, Payload};
+use crate::wire::LinkSignal;
+
+/// The three data channels of a link, negotiated by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// Keepalive, link state, signals, notices. Reliable and ordered.
+    Control = 0,
+    /// Messages. Reliable and ordered.
+    Data = 1,
+    /// Datagrams. Unordered, never retransmitted.
+    Stream = 2,
+}
+
+impl Channel {
+    /// All channels, by id.
+    pub const ALL: [Self; 3] = [Self::Control, Self::Data, Self::Stream];
+
+    /// The negotiated data-channel id.
+    pub const fn id(self) -> u16 {
+        self as u16
+    }
+
+    /// The channel with this id.
+    pub fn from_id(id: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(id)).copied()
+    }
+
+    /// The data-channel label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// A STUN or TURN server, as WebRTC's `RTCIceServer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `stun:`, `turn:` or `turns:` URLs.
+    pub urls: Vec<String>,
+    /// The TURN user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The TURN password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// A fact that the driver reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The WebSocket to the signaling server is open.
+    SignalingOpened,
+    /// A text came from the signaling server.
+    SignalingReceived(String),
+    /// The WebSocket closed or could not be opened.
+    SignalingClosed {
+        /// The cause, for people.
+        reason: String,
+    },
+    /// The link's peer connection has something for its other end.
+    LinkSignaled {
+        /// The link.
+        link: LinkId,
+        /// What to pass on.
+        signal: LinkSignal,
+    },
+    /// All channels of the link are open. Comes before its first frame.
+    LinkOpened {
+        /// The link.
+        link: LinkId,
+    },
+    /// A data-channel message arrived.
+    FrameReceived {
+        /// The link.
+        link: LinkId,
+        /// The channel.
+        channel: Channel,
+        /// The message.
+        frame: Bytes,
+    },
+    /// More is buffered in the link than is good: order nothing more until it has drained.
+    LinkCongested {
+        /// The link.
+        link: LinkId,
+    },
+    /// The link's buffers have drained.
+    LinkDrained {
+        /// The link.
+        link: LinkId,
+    },
+    /// The link failed or its other end closed it.
+    LinkClosed {
+        /// The link.
+        link: LinkId,
+        /// The cause, for people.
+        reason: String,
+    },
+}
+
+/// An order to the driver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Open a WebSocket to the signaling server, dropping any that is open.
+    OpenSignaling,
+    /// Send a text to the signaling server.
+    SendSignaling(String),
+    /// Close the WebSocket.
+    CloseSignaling,
+    /// Create a peer connection with the three channels. With a remote offer, answer it; without,
+    /// offer.
+    OpenLink {
+        /// The link's key from now on.
+        link: LinkId,
+        /// The other end.
+        peer: PeerId,
+        /// The other end's offer, for the answerer.
+        offer: Option<String>,
+        /// STUN and TURN servers to use.
+        ice_servers: Vec<IceServer>,
+    },
+    /// Hand the peer's answer or candidate to the peer connection.
+    ApplySignal {
+        /// The link.
+        link: LinkId,
+        /// What the other end's peer connection produced.
+        signal: LinkSignal,
+    },
+    /// Send a data-channel message.
+    Transmit {
+        /// The link.
+        link: LinkId,
+        /// The channel.
+        channel: Channel,
+        /// The message.
+        frame: Bytes,
+    },
+    /// Close the peer connection, once what was ordered before is sent. No fact about this link is
+    /// expected any more.
+    CloseLink {
+        /// The link.
+        link: LinkId,
+    },
+    /// Callers that were told [`SendError::Backpressure`](crate::SendError::Backpressure) may retry.
+    Writable,
+    /// Tell the application.
+    Emit(Event),
+}
+
+/// A fact for the application; the same JSON in every binding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+#[non_exhaustive]
+pub enum Event {
+    /// The signaling server has admitted this agent.
+    Joined {
+        /// The room.
+        room: String,
+        /// Other members, as the server knows them.
+        members: usize,
+    },
+    /// The signaling server has refused this agent for good.
+    Refused {
+        /// The protocol's error code.
+        code: String,
+        /// What to do.
+        message: String,
+    },
+    /// The signaling server is gone or cannot be reached. The mesh goes on without it.
+    SignalingLost {
+        /// The cause.
+        reason: String,
+        /// When it will be dialled again.
+        retry_in_ms: u64,
+    },
+    /// The signaling server is back.
+    SignalingRestored,
+    /// A member appeared.
+    PeerJoined {
+        /// Who.
+        peer: PeerId,
+        /// Its label.
+        name: String,
+    },
+    /// A member has left, or can no longer be reached by anyone.
+    PeerLeft {
+        /// Who.
+        peer: PeerId,
+        /// Its label.
+        name: String,
+    },
+    /// A link is open.
+    LinkOpened {
+        /// The other end.
+        peer: PeerId,
+        /// Time from the decision to link, in milliseconds.
+        setup_ms: f64,
+    },
+    /// A link that was open is closed.
+    LinkClosed {
+        /// The other end.
+        peer: PeerId,
+        /// The cause.
+        reason: String,
+    },
+    /// A link did not open; it will be tried again.
+    LinkFailed {
+        /// The other end.
+        peer: PeerId,
+        /// The cause.
+        reason: String,
+    },
+    /// Links or members changed somewhere in the mesh.
+    TopologyChanged,
+    /// A message for this agent, its signature verified.
+    Message(Received),
+    /// An acknowledged message has arrived at its target.
+    Delivered {
+        /// The message.
+        id: MessageId,
+        /// The target.
+        to: PeerId,
+        /// From sending to the receipt.
+        round_trip_ms: f64,
+    },
+    /// A request was answered.
+    Replied {
+        /// The request.
+        id: MessageId,
+        /// Who answered.
+        from: PeerId,
+        /// The answer.
+        payload: Payload,
+        /// From sending to the reply.
+        round_trip_ms: f64,
+    },
+    /// A message of this agent was lost.
+    DeliveryFailed {
+        /// The message.
+        id: MessageId,
+        /// The target; null for a broadcast.
+        to: Option<PeerId>,
+        /// The cause.
+        reason: LossReason,
+        /// Who got stuck with it.
+        at: PeerId,
+    },
+    /// Something that came in was not to be trusted, and was dropped.
+    Rejected {
+        /// The link's other end that it came over; null for the signaling server.
+        via: Option<PeerId>,
+        /// The claimed author, if it had one.
+        author: Option<PeerId>,
+        /// The cause.
+        reason: RejectReason,
+    },
+    /// The reader of events was too slow, and this many were dropped.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// This agent has left the mesh: the last event.
+    Left,
+}
+
+/// A message as the application gets it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Received {
+    /// Names the message; give it to `reply`.
+    pub id: MessageId,
+    /// The author, whose signature was verified.
+    pub from: PeerId,
+    /// The author's label.
+    pub name: String,
+    /// The topic of a broadcast; null for a message to this agent alone.
+    pub topic: Option<String>,
+    /// The content.
+    pub payload: Payload,
+    /// How it was sent.
+    pub delivery: Delivery,
+    /// The author awaits a reply.
+    pub wants_reply: bool,
+    /// Links that it crossed.
+    pub hops: u8,
+    /// From the author's clock at sending to ours now; meaningful where the clocks agree.
+    pub latency_ms: f64,
+}

@@ -1,0 +1,80 @@
+//! A WebRTC agent mesh as a pure state machine.
+//!
+//! Agents of one room keep about k direct links each, route signed messages over several hops, and
+//! heal by themselves. This crate decides all of it and does none of it: it opens no socket, reads
+//! no clock, draws no randomness of its own, starts no thread. Two drivers carry its orders out,
+//! one on webrtc-rs and tokio (`mesh-native`), one in browsers (`mesh-wasm`), and a simulator
+//! ([`sim`], feature `sim`) runs thousands of agents in virtual time. What the simulator proves
+//! holds in a tab and in a process, for all three obey the same law.
+//!
+//! # The loop
+//!
+//! ```text
+//!  application ──command──▶ ┌────────────┐ ──Event──▶ application
+//!                           │    Mesh    │
+//!  world ─▶ driver ─Input─▶ │            │ ─Output─▶ driver ─▶ world
+//!         clock ──now─────▶ └────────────┘ ◀─poll_timeout
+//! ```
+//!
+//! 1. Apply every command and [`Input`] that is ready.
+//! 2. Drain [`Mesh::poll_output`] until it returns `None`, carrying each [`Output`] out.
+//! 3. Wait for the next command or input, at most until [`Mesh::poll_timeout`].
+//! 4. If that time has come, call [`Mesh::handle_timeout`]. Go on with 1.
+//!
+//! Commands return a `Result` for the caller's own mistakes. Inputs return nothing: whatever a peer
+//! or the hub does wrong becomes an [`Event`] and a counter, never a failed call or a panic.
+//!
+//! ```
+//! use mesh_core::{Config, Identity, Instant, Mesh, Output, UnixTime};
+//!
+//! let config = Config::new("demo", "agent-001")?;
+//! let identity = Identity::from_secret([1; 32]);
+//! let now = Instant::from_micros(0);
+//! let mut mesh = Mesh::new(config, identity, [2; 32], now, UnixTime::from_micros(0));
+//! mesh.join(now);                                                         // 1
+//! assert_eq!(mesh.poll_output(), Some(Output::OpenSignaling));            // 2
+//! assert_eq!(mesh.poll_output(), None);
+//! let wake_at = mesh.poll_timeout();                                      // 3
+//! # assert!(wake_at.is_some());
+//! # Ok::<(), mesh_core::ConfigError>(())
+//! ```
+//!
+//! The signaling server, [`Hub`], is such a machine too.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod config;
+mod error;
+mod id;
+mod identity;
+mod io;
+mod link;
+mod mesh;
+mod payload;
+mod rng;
+mod routing;
+pub mod signaling;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+mod stats;
+mod time;
+mod topology;
+mod view;
+pub mod wire;
+
+pub use config::{
+    Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
+};
+pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
+pub use id::{ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, Target};
+pub use identity::{Domain, Identity, Signature, Signed, Statement, Verified};
+pub use io::{Channel, Event, IceServer, Input, Output, Received};
+pub use mesh::Mesh;
+pub use payload::{Delivery, Payload};
+pub use signaling::{Hub, HubInput, HubOutput, HubStats};
+pub use stats::{LinkCounts, Stats};
+pub use time::{Instant, UnixTime};
+pub use topology::Topology;
+pub use view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+pub use wire::LinkSignal;

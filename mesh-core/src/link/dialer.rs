@@ -1,0 +1,101 @@
+//! When to dial a peer again: exponential backoff with jitter, and giving up for a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::id::PeerId;
+use crate::time::Instant;
+
+/// The failures of peers that could not be linked. A peer that can is not in it.
+#[derive(Debug, Default)]
+pub(crate) struct Dialer {
+    failed: BTreeMap<PeerId, Failed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    failures: u32,
+    retry_at: Instant,
+}
+
+impl Dialer {
+    /// Failures in a row so far.
+    pub(crate) fn failures(&self, peer: PeerId) -> u32 {
+        self.failed.get(&peer).map_or(0, |failed| failed.failures)
+    }
+
+    /// Whether the peer may be dialled now.
+    pub(crate) fn ready(&self, peer: PeerId, now: Instant) -> bool {
+        self.failed
+            .get(&peer)
+            .is_none_or(|failed| failed.retry_at <= now)
+    }
+
+    /// Whether the topology should do without the peer for now.
+    pub(crate) fn unreachable(&self, peer: PeerId, config: &Config, now: Instant) -> bool {
+        self.failed
+            .get(&peer)
+            .is_some_and(|failed| failed.failures >= config.redials_max && failed.retry_at > now)
+    }
+
+    /// An attempt to link failed. `jitter` is between 0 and 1.
+    pub(crate) fn failed(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
+        self.wait(peer, config.redial_min, config, jitter, now);
+    }
+
+    /// The peer has the next move, as the offerer; looked at again later, as if it had failed.
+    pub(crate) fn awaiting(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
+        self.wait(peer, config.offer_patience, config, jitter, now);
+    }
+
+    fn wait(&mut self, peer: PeerId, base: Duration, config: &Config, jitter: f64, now: Instant) {
+        let failures = self.failures(peer).saturating_add(1);
+        let wait = if failures >= config.redials_max {
+            config.unreachable_for
+        } else {
+            let doubled = base * 2u32.saturating_pow(failures - 1);
+            doubled.min(config.redial_max)
+        };
+        let retry_at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        self.failed.insert(peer, Failed { failures, retry_at });
+    }
+
+    /// The peer is linked, gone, or newly arrived.
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        self.failed.remove(&peer);
+    }
+
+    /// The next time that a peer may be dialled again.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.failed.values().map(|failed| failed.retry_at);
+        waiting.filter(|&at| at > now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_then_the_peer_is_left_out() {
+        let config = Config::new("room", "name").expect("valid");
+        let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
+        let mut now = Instant::default();
+        assert!(dialer.ready(peer, now));
+        for expected in [250, 500] {
+            dialer.failed(peer, &config, 0.5, now);
+            let retry_at = dialer.deadline(now).expect("waits");
+            assert_eq!(retry_at.since(now), Duration::from_millis(expected));
+            assert!(!dialer.ready(peer, now) && !dialer.unreachable(peer, &config, now));
+            now = retry_at;
+            assert!(dialer.ready(peer, now));
+        }
+        dialer.failed(peer, &config, 0.5, now);
+        assert!(dialer.unreachable(peer, &config, now));
+        now = dialer.deadline(now).expect("waits");
+        assert!(dialer.ready(peer, now) && !dialer.unreachable(peer, &config, now));
+        dialer.forget(peer);
+        assert_eq!(dialer.failures(peer), 0);
+    }
+}

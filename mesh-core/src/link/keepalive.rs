@@ -1,0 +1,184 @@
+//! Is the other end alive, and how far is it?
+//!
+//! WebRTC itself notices a dead peer only after many seconds (and the backends differ), so the mesh
+//! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of life.
+//! The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8).
+//!
+//! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct Keepalive {
+    next_ping_at: Instant,
+    outstanding: Option<Outstanding>,
+    last_heard: Instant,
+    srtt: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    nonce: u32,
+    sent_at: Instant,
+    /// Pings sent without an answer, this one included.
+    tries: u32,
+}
+
+/// What a due keepalive asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepaliveAction {
+    /// Send a ping with this nonce.
+    Ping(u32),
+    /// The other end is dead.
+    Dead,
+    /// Nothing is due.
+    Wait,
+}
+
+impl Keepalive {
+    /// The first ping is due at once: it measures the new link.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            next_ping_at: now,
+            outstanding: None,
+            last_heard: now,
+            srtt: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next_ping_at
+    }
+
+    /// The smoothed round-trip time, if measured.
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.srtt
+    }
+
+    /// A frame arrived.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+    }
+
+    /// The peer is suspected to be dead: ask now instead of at the next interval.
+    pub(crate) fn probe(&mut self, now: Instant) {
+        if self.outstanding.is_none() {
+            self.next_ping_at = now;
+        }
+    }
+
+    /// `jitter` is between 0 and 1 and spreads the pings of many links over the interval.
+    pub(crate) fn poll(&mut self, config: &Config, jitter: f64, now: Instant) -> KeepaliveAction {
+        if now < self.next_ping_at {
+            return KeepaliveAction::Wait;
+        }
+        let tries = match self.outstanding {
+            // It spoke since: a lost or late pong does not matter.
+            Some(ping) if self.last_heard > ping.sent_at => {
+                self.outstanding = None;
+                self.rest(config, jitter, now);
+                return KeepaliveAction::Wait;
+            }
+            Some(ping) if ping.tries >= config.pings_max => return KeepaliveAction::Dead,
+            Some(ping) => ping.tries + 1,
+            None => 1,
+        };
+        let nonce = (now.as_micros() & u64::from(u32::MAX)) as u32;
+        self.outstanding = Some(Outstanding {
+            nonce,
+            sent_at: now,
+            tries,
+        });
+        self.next_ping_at = now + config.pong_timeout;
+        KeepaliveAction::Ping(nonce)
+    }
+
+    /// Returns whether the pong answers our last ping.
+    pub(crate) fn pong(&mut self, nonce: u32, config: &Config, jitter: f64, now: Instant) -> bool {
+        let Some(ping) = self.outstanding.filter(|ping| ping.nonce == nonce) else {
+            return false;
+        };
+        let sample = now.since(ping.sent_at);
+        self.srtt = Some(match self.srtt {
+            Some(srtt) => (srtt * 7 + sample) / 8,
+            None => sample,
+        });
+        self.outstanding = None;
+        self.rest(config, jitter, now);
+        true
+    }
+
+    fn rest(&mut self, config: &Config, jitter: f64, now: Instant) {
+        self.next_ping_at = now
+            + config
+                .ping_interval
+                .mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    fn config() -> Config {
+        Config::new("room", "name").expect("valid")
+    }
+
+    #[test]
+    fn measures_and_smooths_the_round_trip() {
+        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, at(0)) else {
+            panic!("the first ping is due at once");
+        };
+        assert!(!keepalive.pong(nonce + 1, &config, 0.5, at(8)), "not ours");
+        assert!(keepalive.pong(nonce, &config, 0.5, at(8)));
+        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
+        let next = keepalive.deadline();
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, next) else {
+            panic!("due");
+        };
+        keepalive.pong(nonce, &config, 0.5, next + Duration::from_millis(16));
+        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(9)));
+    }
+
+    #[test]
+    fn silence_is_death_and_any_frame_is_life() {
+        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        assert!(matches!(
+            keepalive.poll(&config, 0.5, at(0)),
+            KeepaliveAction::Ping(_)
+        ));
+        assert_eq!(keepalive.poll(&config, 0.5, at(999)), KeepaliveAction::Wait);
+        assert!(matches!(
+            keepalive.poll(&config, 0.5, at(1_000)),
+            KeepaliveAction::Ping(_)
+        ));
+        keepalive.heard(at(1_500));
+        assert_eq!(
+            keepalive.poll(&config, 0.5, at(2_000)),
+            KeepaliveAction::Wait
+        );
+        let next = keepalive.deadline();
+        assert!(next > at(2_000));
+        let second = Duration::from_secs(1);
+        assert!(matches!(
+            keepalive.poll(&config, 0.5, next),
+            KeepaliveAction::Ping(_)
+        ));
+        assert!(matches!(
+            keepalive.poll(&config, 0.5, next + second),
+            KeepaliveAction::Ping(_)
+        ));
+        assert_eq!(
+            keepalive.poll(&config, 0.5, next + second * 2),
+            KeepaliveAction::Dead
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! One link's life: negotiating, open, draining, closed.
+//!
+//! The lower [`PeerId`] of a pair offers, so two ends never offer at once; the higher may ask for an
+//! offer. An attempt has a random number chosen by the offerer, which every signal about it carries,
+//! so that a late candidate of a failed attempt is not taken for one of the next. A closed link is
+//! simply forgotten; [`Dialer`] remembers when to try again.
+
+mod dialer;
+mod keepalive;
+mod queue;
+
+pub(crate) use dialer::Dialer;
+pub(crate) use keepalive::{Keepalive, KeepaliveAction};
+pub(crate) use queue::LinkQueue;
+
+use crate::config::Config;
+use crate::id::{LinkId, PeerId};
+use crate::time::Instant;
+
+/// One link, from the decision to open it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: PeerId,
+    /// Names the attempt to the other end.
+    pub(crate) attempt: u64,
+    /// Whether its signals travel through the hub rather than over the mesh.
+    pub(crate) via_hub: bool,
+    /// Candidates received, of which only so many are taken.
+    pub(crate) candidates: u32,
+    /// The incarnation of the peer that negotiated, once known: a later one has lost this link.
+    pub(crate) peer_incarnation: Option<u64>,
+    pub(crate) state: LinkState,
+    pub(crate) started_at: Instant,
+    /// Since when the topology has not wanted this link.
+    pub(crate) unwanted_since: Option<Instant>,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) queue: LinkQueue,
+    /// Rejected input from this peer, of which only so much is worth an event each.
+    pub(crate) misdeeds: u32,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// Offer, answer and candidates travel.
+    Negotiating {
+        /// When to give up.
+        until: Instant,
+    },
+    /// All channels are open.
+    Open,
+    /// No new messages; closes when everything sent is acknowledged, or at the deadline.
+    Draining {
+        /// When to close regardless.
+        until: Instant,
+    },
+}
+
+impl Link {
+    pub(crate) fn new(
+        id: LinkId,
+        peer: PeerId,
+        attempt: u64,
+        config: &Config,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            attempt,
+            via_hub: false,
+            candidates: 0,
+            peer_incarnation: None,
+            state: LinkState::Negotiating {
+                until: now + config.open_timeout,
+            },
+            started_at: now,
+            unwanted_since: None,
+            keepalive: Keepalive::new(now),
+            queue: LinkQueue::default(),
+            misdeeds: 0,
+        }
+    }
+
+    /// Messages may be routed over it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == LinkState::Open
+    }
+
+    /// Frames may be sent over it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_negotiating()
+    }
+
+    pub(crate) fn is_negotiating(&self) -> bool {
+        matches!(self.state, LinkState::Negotiating { .. })
+    }
+
+    /// When this link next needs attention.
+    pub(crate) fn deadline(&self) -> Instant {
+        match self.state {
+            LinkState::Negotiating { until } => until,
+            LinkState::Open => self.keepalive.deadline(),
+            LinkState::Draining { until } => until.min(self.keepalive.deadline()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What waits to be sent on a link, and what was sent and not yet acknowledged.
+//!
+//! Records of one channel are packed into as few frames as they fit in: when the link is idle a
+//! record leaves at once and alone, when it is busy everything that gathered leaves together.
+//! Envelopes on the data channel stay here until the other end has taken responsibility
+//! ([`Record::Ack`]), so that they can travel over another link should this one die.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::io::Channel;
+use crate::wire::{Envelope, FrameWriter, Record};
+
+/// Acknowledge after this many envelopes even if the timer has not fired.
+const ACK_EVERY: u64 = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct LinkQueue {
+    control: VecDeque<Bytes>,
+    data: VecDeque<Bytes>,
+    stream: VecDeque<Bytes>,
+    /// Envelopes handed to the data channel and not acknowledged, oldest first; those still in
+    /// `data` follow.
+    unacknowledged: VecDeque<Envelope>,
+    unacknowledged_bytes: usize,
+    /// Envelopes acknowledged by the other end.
+    acknowledged: u64,
+    /// Envelopes received on the data channel.
+    received: u64,
+    /// How many of them the other end knows that we have.
+    reported: u64,
+    congested: bool,
+}
+
+impl LinkQueue {
+    /// Queues a record on the control channel.
+    pub(crate) fn control(&mut self, record: &Record) {
+        self.control.push_back(FrameWriter::encode(record));
+    }
+
+    /// Queues an envelope. On the data channel it is kept until acknowledged.
+    pub(crate) fn envelope(&mut self, channel: Channel, envelope: Envelope) {
+        let record = Record::Envelope(envelope);
+        let encoded = FrameWriter::encode(&record);
+        match channel {
+            Channel::Control => self.control.push_back(encoded),
+            Channel::Stream => self.stream.push_back(encoded),
+            Channel::Data => {
+                self.data.push_back(encoded);
+                if let Record::Envelope(envelope) = record {
+                    self.unacknowledged_bytes += envelope.signed.body_len();
+                    self.unacknowledged.push_back(envelope);
+                }
+            }
+        }
+    }
+
+    /// Entries that count against the limit of a channel.
+    fn depth(&self, channel: Channel) -> usize {
+        match channel {
+            Channel::Control => self.control.len(),
+            Channel::Data => self.unacknowledged.len(),
+            Channel::Stream => self.stream.len(),
+        }
+    }
+
+    /// Whether the channel takes no more envelopes for now.
+    pub(crate) fn is_full(&self, channel: Channel, config: &Config) -> bool {
+        self.depth(channel) >= config.link_queue_max
+            || self.unacknowledged_bytes >= config.link_queue_bytes_max
+    }
+
+    /// Whether the driver should not get more frames for now.
+    pub(crate) fn set_congested(&mut self, congested: bool) {
+        self.congested = congested;
+    }
+
+    /// The next frame to send, control first. A congested link still gets control frames, which
+    /// are few: its keepalive must not starve.
+    pub(crate) fn next_frame(&mut self) -> Option<(Channel, Bytes)> {
+        for channel in Channel::ALL {
+            if self.congested && channel != Channel::Control {
+                break;
+            }
+            let queue = match channel {
+                Channel::Control => &mut self.control,
+                Channel::Data => &mut self.data,
+                Channel::Stream => &mut self.stream,
+            };
+            let mut frame = FrameWriter::default();
+            while let Some(record) = queue.pop_front_if(|record| frame.fits(record.len())) {
+                frame.push(&record);
+            }
+            if !frame.is_empty() {
+                return Some((channel, frame.finish()));
+            }
+        }
+        None
+    }
+
+    /// An envelope arrived on the data channel. Returns whether an acknowledgement is due at once.
+    pub(crate) fn count_received(&mut self) -> bool {
+        self.received += 1;
+        self.received - self.reported >= ACK_EVERY
+    }
+
+    /// Whether envelopes were received that the other end does not know we have.
+    pub(crate) fn owes_ack(&self) -> bool {
+        self.received > self.reported
+    }
+
+    /// Queues the acknowledgement of what was received.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.owes_ack() {
+            self.reported = self.received;
+            self.control(&Record::Ack {
+                received: self.received,
+            });
+        }
+    }
+
+    /// The other end has this many. Returns false if that is impossible.
+    pub(crate) fn acknowledged(&mut self, received: u64) -> bool {
+        let Some(newly) = received.checked_sub(self.acknowledged) else {
+            return false;
+        };
+        let sent = (self.unacknowledged.len() - self.data.len()) as u64;
+        if newly > sent {
+            return false;
+        }
+        for envelope in self.unacknowledged.drain(..newly as usize) {
+            self.unacknowledged_bytes -= envelope.signed.body_len();
+        }
+        self.acknowledged = received;
+        true
+    }
+
+    /// Everything that was queued has been sent and acknowledged.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unacknowledged.is_empty() && self.control.is_empty() && self.stream.is_empty()
+    }
+
+    /// What the other end may not have, for another path.
+    pub(crate) fn take_unacknowledged(&mut self) -> VecDeque<Envelope> {
+        self.data.clear();
+        self.unacknowledged_bytes = 0;
+        std::mem::take(&mut self.unacknowledged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Target;
+    use crate::identity::Identity;
+    use crate::wire::{Frame, LinkState};
+
+    fn envelope(ttl: u8) -> Envelope {
+        let record = LinkState {
+            version: 1,
+            name: "x".repeat(60),
+            departed: false,
+            links: Vec::new(),
+        };
+        Envelope {
+            ttl,
+            target: Target::Room,
+            signed: Identity::from_secret([1; 32]).sign("room", &record),
+        }
+    }
+
+    #[test]
+    fn what_gathered_shares_frames_in_order() {
+        let mut queue = LinkQueue::default();
+        for ttl in 0..200 {
+            queue.envelope(Channel::Data, envelope(ttl));
+        }
+        queue.control(&Record::Drain);
+        let (channel, frame) = queue.next_frame().expect("a frame");
+        assert_eq!(channel, Channel::Control, "control goes first");
+        assert_eq!(
+            Frame::decode(&frame).expect("decodes").records,
+            [Record::Drain]
+        );
+        let (mut ttls, mut frames) = (Vec::new(), 0);
+        while let Some((_, frame)) = queue.next_frame() {
+            frames += 1;
+            for record in Frame::decode(&frame).expect("decodes").records {
+                let Record::Envelope(envelope) = record else {
+                    panic!("an envelope");
+                };
+                ttls.push(envelope.ttl);
+            }
+        }
+        assert_eq!(ttls, (0..200).collect::<Vec<_>>());
+        assert!(
+            frames <= 4,
+            "{frames} frames for 200 records of about 200 bytes"
+        );
+    }
+
+    #[test]
+    fn unacknowledged_envelopes_survive_the_link() {
+        let mut queue = LinkQueue::default();
+        (0..5).for_each(|ttl| queue.envelope(Channel::Data, envelope(ttl)));
+        assert!(!queue.acknowledged(1), "nothing was sent yet");
+        while queue.next_frame().is_some() {}
+        assert!(queue.acknowledged(2));
+        assert!(!queue.acknowledged(1), "a total never shrinks");
+        assert!(!queue.acknowledged(6), "more than was sent");
+        let left: Vec<_> = queue.take_unacknowledged().iter().map(|e| e.ttl).collect();
+        assert_eq!(left, [2, 3, 4]);
+        assert!(queue.is_settled());
+    }
+
+    #[test]
+    fn a_congested_link_sends_control_only() {
+        let mut queue = LinkQueue::default();
+        queue.set_congested(true);
+        queue.envelope(Channel::Data, envelope(1));
+        queue.control(&Record::Drain);
+        assert!(queue.next_frame().is_some());
+        assert!(queue.next_frame().is_none());
+        queue.set_congested(false);
+        assert!(queue.next_frame().is_some());
+    }
+}

@@ -1,0 +1,304 @@
+//! Link state travels: announced when our links change, flooded over a few rings in batches, and
+//! compared as a whole now and then, so that what was lost with a link is found again.
+//!
+//! Nothing is repeated at rest: a record stands until its author replaces it, and whether the author
+//! lives shows in its neighbours' records (see [`crate::routing`]).
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::config::check_name;
+use crate::error::RejectReason;
+use crate::id::{LinkId, PeerId};
+use crate::identity::Signed;
+use crate::io::Event;
+use crate::rng::{index, unit};
+use crate::routing::Routes;
+use crate::time::Instant;
+use crate::wire::{DigestEntry, LinkEntry, LinkState, Record};
+
+/// Links that one record may announce: the largest k, the slack, and room for a larger future.
+const LINKS_ANNOUNCED_MAX: usize = 256;
+
+/// Digest entries that fit one frame.
+const DIGEST_ENTRIES_MAX: usize = 700;
+
+impl Mesh {
+    /// Signs and spreads a record of our open links.
+    pub(super) fn announce(&mut self, now: Instant) {
+        let mut links: Vec<_> = self
+            .links
+            .values()
+            .filter(|link| link.is_open())
+            .map(|link| LinkEntry {
+                peer: link.peer,
+                rtt_us: link
+                    .keepalive
+                    .srtt()
+                    .map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+            })
+            .collect();
+        links.sort_unstable_by_key(|entry| entry.peer);
+        self.publish(links, false, now);
+    }
+
+    /// The last record: this agent has left.
+    pub(super) fn say_goodbye(&mut self, now: Instant) {
+        self.publish(Vec::new(), true, now);
+        // Everybody who is about to lose a link hears it at once, not only the flood's neighbours.
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.gossip.entry(link).or_default().insert(self.this);
+        }
+        self.flush_gossip();
+    }
+
+    fn publish(&mut self, links: Vec<LinkEntry>, departed: bool, now: Instant) {
+        let last = self.database.version(self.this).unwrap_or_default();
+        let state = LinkState {
+            version: self.unix(now).as_micros().max(last + 1),
+            name: self.config.name.clone(),
+            departed,
+            links,
+        };
+        let signed = self.identity.sign(&self.config.room, &state);
+        let verified = signed
+            .verify(&self.config.room)
+            .expect("our own signature verifies");
+        self.database.insert(signed, verified);
+        self.spread(self.this, None, now);
+    }
+
+    /// Passes the record of an author on, to all that the flood leads to but the link it came over.
+    fn spread(&mut self, author: PeerId, from: Option<LinkId>, now: Instant) {
+        let usable: Vec<_> = self
+            .links
+            .values()
+            .filter(|link| link.is_usable())
+            .map(|link| (link.id, self.flood.contains(&link.peer)))
+            .collect();
+        let on_rings = usable.iter().filter(|(_, flooded)| *flooded).count();
+        // Links off the rings stand in for those on them that are not open.
+        let mut stand_ins = self.flood.len().saturating_sub(on_rings);
+        for (id, flooded) in usable {
+            if !flooded {
+                if stand_ins == 0 {
+                    continue;
+                }
+                stand_ins -= 1;
+            }
+            if Some(id) != from {
+                self.gossip.entry(id).or_default().insert(author);
+            }
+        }
+        self.timers
+            .arm(Timer::Gossip, now + self.config.gossip_delay);
+    }
+
+    /// Sends every link the records that gathered for it.
+    pub(super) fn flush_gossip(&mut self) {
+        for (id, authors) in std::mem::take(&mut self.gossip) {
+            for author in authors {
+                self.send_record(id, author);
+            }
+        }
+    }
+
+    fn send_record(&mut self, id: LinkId, author: PeerId) {
+        if let Some(signed) = self.database.signed(author) {
+            let record = Record::LinkState(signed.clone());
+            self.queue_control(id, &record);
+        }
+    }
+
+    /// A record came over a link.
+    pub(super) fn link_state_received(&mut self, id: LinkId, signed: Signed, now: Instant) {
+        let Some(peer) = self.links.get(&id).map(|link| link.peer) else {
+            return;
+        };
+        let author = signed.claimed_author();
+        let Some(claim) = signed.peek::<LinkState>() else {
+            self.reject(Some(peer), Some(author), RejectReason::Malformed);
+            return;
+        };
+        let held = self.database.version(author).unwrap_or_default();
+        if claim.version <= held {
+            if claim.version == held {
+                // The neighbour has it already: one copy less to send.
+                if let Some(authors) = self.gossip.get_mut(&id) {
+                    authors.remove(&author);
+                }
+            }
+            return;
+        }
+        let verified = match signed.verify::<LinkState>(&self.config.room) {
+            Ok(verified) => verified,
+            Err(error) => return self.reject(Some(peer), Some(author), error.into()),
+        };
+        if author == self.this {
+            self.outlived(verified.get().version, now);
+            return;
+        }
+        let known = self.database.version(author).is_some();
+        let too_much = claim.links.len() > LINKS_ANNOUNCED_MAX
+            || check_name("name", &claim.name).is_err()
+            || (!known && self.database.len() >= self.config.members_max);
+        if too_much {
+            self.reject(Some(peer), Some(author), RejectReason::Limit);
+            return;
+        }
+        self.suspect(author, &claim, now);
+        self.database.insert(signed, verified);
+        self.stats.link_states += 1;
+        self.spread(author, Some(id), now);
+        self.routes_changed(now);
+    }
+
+    /// A record of an earlier life of this agent is about, newer than what it says now (its clock
+    /// was set back): this life takes over from there.
+    fn outlived(&mut self, version: u64, now: Instant) {
+        self.incarnation = self.incarnation.max(version.saturating_add(1));
+        let unix = self.unix(now).as_micros();
+        if version >= unix {
+            // Date the next record after it: `publish` takes the larger of the clock and this.
+            let state = LinkState {
+                version,
+                name: self.config.name.clone(),
+                departed: false,
+                links: Vec::new(),
+            };
+            let signed = self.identity.sign(&self.config.room, &state);
+            let verified = signed
+                .verify(&self.config.room)
+                .expect("our own signature verifies");
+            self.database.insert(signed, verified);
+        }
+        self.timers
+            .arm(Timer::Announce, now + self.config.announce_delay);
+    }
+
+    /// Links that an author has just withdrawn: if this agent has one to the same peer, the peer
+    /// may be dead, and is asked now rather than at the next interval.
+    fn suspect(&mut self, author: PeerId, new: &LinkState, now: Instant) {
+        let Some(old) = self.database.state(author) else {
+            return;
+        };
+        let kept = |peer: &PeerId| new.links.iter().any(|entry| entry.peer == *peer);
+        let lost = old
+            .links
+            .iter()
+            .map(|entry| entry.peer)
+            .filter(|peer| !kept(peer));
+        let mut suspects: Vec<_> = lost.filter(|p| self.by_peer.contains_key(p)).collect();
+        if new.departed {
+            suspects.push(author);
+        }
+        for peer in suspects {
+            self.probe(peer, now);
+        }
+    }
+
+    /// Compares databases with a random neighbour.
+    pub(super) fn repair(&mut self, now: Instant) {
+        let open: Vec<_> = self
+            .links
+            .values()
+            .filter(|l| l.is_open())
+            .map(|l| l.id)
+            .collect();
+        if !open.is_empty() {
+            let id = open[index(&mut self.rng, open.len())];
+            let fingerprint = self.database.fingerprint();
+            self.queue_control(id, &Record::Summary { fingerprint });
+        }
+        let wait = self
+            .config
+            .repair_interval
+            .mul_f64(0.75 + unit(&mut self.rng) / 2.0);
+        self.timers.arm(Timer::Repair, now + wait);
+        // Authors out of reach are forgotten on this occasion too.
+        self.routes_changed(now);
+    }
+
+    pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64) {
+        if fingerprint != self.database.fingerprint() {
+            self.send_digest(id, true);
+        }
+    }
+
+    /// Tells a neighbour what we hold; it answers with what is newer there.
+    pub(super) fn send_digest(&mut self, id: LinkId, reply: bool) {
+        let entries = self.database.digest();
+        let mut low = 0;
+        for chunk in entries.chunks(DIGEST_ENTRIES_MAX) {
+            let last = chunk.last().map_or(u64::MAX, |entry| entry.author_prefix);
+            let is_last = entries
+                .last()
+                .is_none_or(|entry| entry.author_prefix == last);
+            let high = if is_last { u64::MAX } else { last };
+            let entries = chunk.to_vec();
+            self.queue_control(
+                id,
+                &Record::Digest {
+                    low,
+                    high,
+                    entries,
+                    reply,
+                },
+            );
+            low = high.saturating_add(1);
+        }
+        if entries.is_empty() {
+            let (low, high) = (0, u64::MAX);
+            let record = Record::Digest {
+                low,
+                high,
+                entries,
+                reply,
+            };
+            self.queue_control(id, &record);
+        }
+    }
+
+    pub(super) fn digest_received(
+        &mut self,
+        id: LinkId,
+        range: std::ops::RangeInclusive<u64>,
+        entries: &[DigestEntry],
+        reply: bool,
+    ) {
+        if reply {
+            self.send_digest(id, false);
+        }
+        for author in self.database.newer_than(entries, range) {
+            self.send_record(id, author);
+        }
+    }
+
+    /// Paths must be computed again, soon.
+    pub(super) fn routes_changed(&mut self, now: Instant) {
+        self.routes_stale = true;
+        self.timers
+            .arm(Timer::Routes, now + self.config.routes_delay);
+    }
+
+    /// Computes paths, and with them who is in the room.
+    pub(super) fn update_routes(&mut self, now: Instant) {
+        self.refresh_routes();
+        let routes = &self.routes;
+        let this = self.this;
+        let reachable = |peer| peer == this || routes.contains(peer);
+        self.database
+            .expire(reachable, self.config.forget_after, now);
+        self.members_changed(now);
+        self.emit(Event::TopologyChanged);
+    }
+
+    /// Computes paths if anything has changed since the last time.
+    pub(super) fn refresh_routes(&mut self) {
+        if std::mem::take(&mut self.routes_stale) {
+            let open = self.links.values().filter(|link| link.is_open());
+            let open = open.map(|link| link.peer).collect();
+            self.routes = Routes::compute(self.this, &open, &self.database);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What comes in over a link: frames, records, and messages for this agent.
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::error::RejectReason;
+use crate::id::{LinkId, PeerId, Target};
+use crate::identity::Signed;
+use crate::io::{Channel, Event, Received};
+use crate::payload::Delivery;
+use crate::rng::unit;
+use crate::routing::Seen;
+use crate::time::Instant;
+use crate::wire::{Content, Data, Envelope, Frame, Message, MessageHeader, Record};
+
+/// The largest TTL that is taken from others.
+pub(super) const TTL_MAX: u8 = 64;
+
+impl Mesh {
+    pub(super) fn frame_received(
+        &mut self,
+        id: LinkId,
+        channel: Channel,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        // Drivers report a link open before its first frame.
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_usable()) else {
+            return;
+        };
+        link.keepalive.heard(now);
+        self.stats.frames_in += 1;
+        self.stats.bytes_in += bytes.len() as u64;
+        match Frame::decode(bytes) {
+            Ok(frame) => {
+                for record in frame.records {
+                    self.record_received(id, channel, record, now);
+                }
+            }
+            Err(error) => self.bad_frame(id, error.into(), now),
+        }
+    }
+
+    fn record_received(&mut self, id: LinkId, channel: Channel, record: Record, now: Instant) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return; // A record before this one had the link closed.
+        };
+        match record {
+            Record::Ping { nonce } => self.queue_control(id, &Record::Pong { nonce }),
+            Record::Pong { nonce } => {
+                let jitter = unit(&mut self.rng);
+                link.keepalive.pong(nonce, &self.config, jitter, now);
+            }
+            Record::Ack { received } => self.acknowledged(id, received, now),
+            Record::Drain => self.drain_requested(id, now),
+            Record::Summary { fingerprint } => self.summary_received(id, fingerprint),
+            Record::Digest {
+                low,
+                high,
+                entries,
+                reply,
+            } => self.digest_received(id, low..=high, &entries, reply),
+            Record::LinkState(signed) => self.link_state_received(id, signed, now),
+            Record::Envelope(envelope) => {
+                let peer = link.peer;
+                if channel == Channel::Data {
+                    if link.queue.count_received() {
+                        self.busy.insert(id);
+                    }
+                    self.timers.arm(Timer::Acks, now + self.config.ack_delay);
+                }
+                self.envelope_received(peer, channel, envelope, now);
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, id: LinkId, received: u64, now: Instant) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let peer = link.peer;
+        let possible = link.queue.acknowledged(received);
+        let drained = !link.is_open() && link.queue.is_settled();
+        if !possible {
+            self.reject(Some(peer), None, RejectReason::Malformed);
+        } else if drained {
+            self.close_link(id, "no longer wanted", now);
+        }
+        self.tell_writable();
+    }
+
+    /// Acknowledges what no data has carried an acknowledgement for.
+    pub(super) fn send_acks(&mut self) {
+        let owing = self.links.values().filter(|link| link.queue.owes_ack());
+        let owing: Vec<_> = owing.map(|link| link.id).collect();
+        self.busy.extend(owing);
+    }
+
+    fn envelope_received(
+        &mut self,
+        via: PeerId,
+        channel: Channel,
+        mut envelope: Envelope,
+        now: Instant,
+    ) {
+        let author = envelope.signed.claimed_author();
+        if !(1..=TTL_MAX).contains(&envelope.ttl) {
+            self.reject(Some(via), Some(author), RejectReason::Malformed);
+            return;
+        }
+        envelope.ttl -= 1;
+        match envelope.target {
+            Target::Peer(peer) if peer == self.this => {
+                self.direct_received(&envelope.signed, Some(via), envelope.ttl, now);
+            }
+            Target::Peer(_) => {
+                self.stats.forwarded += 1;
+                if let Err(stuck) = self.forward(envelope, channel, Some(via)) {
+                    let (reason, envelope) = *stuck;
+                    self.undeliverable(&envelope, reason, now);
+                }
+            }
+            Target::Room => self.broadcast_received(envelope, channel, via, now),
+        }
+    }
+
+    /// A message to this agent alone; `via` is the neighbour, or none for the hub.
+    pub(super) fn direct_received(
+        &mut self,
+        signed: &Signed,
+        via: Option<PeerId>,
+        ttl: u8,
+        now: Instant,
+    ) {
+        let author = signed.claimed_author();
+        let message = match self.open(signed, Target::Peer(self.this), now) {
+            Ok(message) => message,
+            Err(reason) => return self.reject(via, Some(author), reason),
+        };
+        let header = message.header;
+        let window = &mut self.windows.entry(author).or_default().direct;
+        if window.check(header.incarnation, header.sequence) != Seen::Never {
+            if !self.answer_again(author, &message, now) {
+                self.reject(via, Some(author), RejectReason::Replayed);
+            }
+            return;
+        }
+        window.insert(header.incarnation, header.sequence);
+        let id = header.id(author);
+        match message.content {
+            Content::Data(data) => {
+                if data.delivery == Delivery::Acknowledged && !data.wants_reply {
+                    self.send_receipt(author, &header, now);
+                }
+                self.deliver(author, &header, data, ttl, now);
+            }
+            Content::Reply { request, payload } => self.replied(author, request, payload, now),
+            Content::Receipt { message } => self.receipt_received(author, message, now),
+            Content::Undelivered { message, reason } => {
+                self.undelivered(author, message, reason, now);
+            }
+            Content::Signal { attempt, signal } => {
+                let signal = (attempt, signal);
+                self.signal_received(author, id.incarnation, signal, via, now);
+            }
+        }
+    }
+
+    fn broadcast_received(
+        &mut self,
+        envelope: Envelope,
+        channel: Channel,
+        via: PeerId,
+        now: Instant,
+    ) {
+        let author = envelope.signed.claimed_author();
+        // Copies over other links are no news: look before paying for a verification.
+        let claim = envelope.signed.peek::<MessageHeader>();
+        let window = self.windows.get(&author).map(|windows| &windows.room);
+        let seen = claim.and_then(|h| Some(window?.check(h.incarnation, h.sequence)));
+        if author == self.this || seen == Some(Seen::Before) {
+            self.stats.duplicates += 1;
+            return;
+        }
+        if seen == Some(Seen::TooOld) {
+            self.reject(Some(via), Some(author), RejectReason::Replayed);
+            return;
+        }
+        let message = match self.open(&envelope.signed, Target::Room, now) {
+            Ok(message) => message,
+            Err(reason) => return self.reject(Some(via), Some(author), reason),
+        };
+        let header = message.header;
+        let window = &mut self.windows.entry(author).or_default().room;
+        window.insert(header.incarnation, header.sequence);
+        let ttl = envelope.ttl;
+        if ttl > 0 {
+            self.stats.forwarded += self.flood(&envelope, channel, Some(via)) as u64;
+        }
+        match message.content {
+            Content::Data(data) => self.deliver(author, &header, data, ttl, now),
+            _ => self.reject(Some(via), Some(author), RejectReason::Misrouted),
+        }
+    }
+
+    /// Verifies a message that claims to be for this target: the only way to its content.
+    fn open(&self, signed: &Signed, target: Target, now: Instant) -> Result<Message, RejectReason> {
+        let (author, message) = signed.verify::<Message>(&self.config.room)?.into_parts();
+        if message.header.target != target {
+            return Err(RejectReason::Misrouted);
+        }
+        if author == self.this {
+            return Err(RejectReason::Replayed);
+        }
+        if message.header.sent_at.distance(self.unix(now)) > self.config.clock_skew_max {
+            return Err(RejectReason::Expired);
+        }
+        Ok(message)
+    }
+
+    fn deliver(&mut self, from: PeerId, header: &MessageHeader, data: Data, ttl: u8, now: Instant) {
+        let id = header.id(from);
+        if data.wants_reply {
+            self.remember_request(id);
+        }
+        self.stats.delivered += 1;
+        let name = self.name_of(from);
+        let latency = self.unix(now) - header.sent_at;
+        self.emit(Event::Message(Received {
+            id,
+            from,
+            name,
+            topic: (header.target == Target::Room).then_some(data.topic),
+            payload: data.payload,
+            delivery: data.delivery,
+            wants_reply: data.wants_reply,
+            hops: header.ttl.saturating_sub(ttl),
+            latency_ms: latency.as_secs_f64() * 1e3,
+        }));
+    }
+}

@@ -1,0 +1,340 @@
+//! Links follow the topology: dial what is wanted, drain what is not, notice what died.
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::error::RejectReason;
+use crate::id::{LinkId, PeerId};
+use crate::io::{Event, Output};
+use crate::link::{KeepaliveAction, Link, LinkState};
+use crate::rng::unit;
+use crate::time::Instant;
+use crate::topology::Topology;
+use crate::wire::{PeerSignal, Record};
+use rand_chacha::rand_core::Rng;
+
+/// Rejections from one link that are worth an event each; beyond they are only counted.
+const MISDEEDS_REPORTED: u32 = 100;
+
+/// Frames that do not even decode, after which a link is closed: DTLS protects what is on the way,
+/// so the other end itself is broken or hostile.
+const BAD_FRAMES_MAX: u32 = 32;
+
+impl Link {
+    /// Counts a rejection; returns whether it is worth an event.
+    pub(super) fn misbehaved(&mut self) -> bool {
+        self.misdeeds = self.misdeeds.saturating_add(1);
+        self.misdeeds <= MISDEEDS_REPORTED
+    }
+}
+
+impl Mesh {
+    /// Makes the links what the topology of the present members wants.
+    pub(super) fn reconcile(&mut self, now: Instant) {
+        self.unsettled_since = None;
+        if !self.joined {
+            return;
+        }
+        let mut members = self.members();
+        members.retain(|&peer| {
+            self.by_peer.contains_key(&peer) || !self.dialer.unreachable(peer, &self.config, now)
+        });
+        members.insert(self.this);
+        let k = self.config.k_for(members.len());
+        if !self.topology.members().iter().eq(&members) {
+            self.topology = Topology::partial_mesh(&members, k);
+            self.wanted = self.topology.neighbours(self.this);
+            let rings = self.config.gossip_rings;
+            self.flood = self.topology.neighbours_in(self.this, rings);
+        }
+        self.dial_wanted(now);
+        self.drain_surplus(now);
+        if let Some(at) = self.dialer.deadline(now) {
+            self.timers.arm(Timer::Settle, at);
+        }
+    }
+
+    fn dial_wanted(&mut self, now: Instant) {
+        let missing: Vec<_> = self
+            .wanted
+            .iter()
+            .filter(|peer| !self.by_peer.contains_key(peer) && self.dialer.ready(**peer, now))
+            .copied()
+            .collect();
+        let mut negotiating = self.links.values().filter(|l| l.is_negotiating()).count();
+        for peer in missing {
+            if negotiating >= self.config.negotiating_max {
+                break; // The next one to open or fail brings us back here.
+            }
+            if !self.can_signal(peer) {
+                continue;
+            }
+            negotiating += 1;
+            if self.this < peer {
+                self.dial(peer, now);
+            } else {
+                self.await_offer(peer, now);
+            }
+        }
+    }
+
+    /// Opens a link as the offerer.
+    pub(super) fn dial(&mut self, peer: PeerId, now: Instant) {
+        let attempt = self.rng.next_u64();
+        let link = self.add_link(peer, attempt, now);
+        self.open_link(link, peer, None);
+    }
+
+    pub(super) fn open_link(&mut self, link: LinkId, peer: PeerId, offer: Option<String>) {
+        self.outbox.push_back(Output::OpenLink {
+            link,
+            peer,
+            offer,
+            ice_servers: self.ice_servers.clone(),
+        });
+    }
+
+    pub(super) fn add_link(&mut self, peer: PeerId, attempt: u64, now: Instant) -> LinkId {
+        self.last_link += 1;
+        let id = LinkId(self.last_link);
+        let mut link = Link::new(id, peer, attempt, &self.config, now);
+        link.via_hub = self.prefers_hub(peer);
+        self.links.insert(id, link);
+        self.by_peer.insert(peer, id);
+        id
+    }
+
+    /// The lower end offers, but it may not know yet that a link is wanted: give it a moment, then
+    /// ask. The wait counts as a failed attempt, so that asking backs off too.
+    fn await_offer(&mut self, peer: PeerId, now: Instant) {
+        if self.dialer.failures(peer) > 0 {
+            self.send_signal(peer, 0, PeerSignal::Solicit, now);
+        }
+        let jitter = unit(&mut self.rng);
+        self.dialer.awaiting(peer, &self.config, jitter, now);
+    }
+
+    /// Whether one link more may be opened by a peer.
+    pub(super) fn has_room_for(&self, peer: PeerId) -> bool {
+        let k = self.config.k_for(self.announced.len() + 1);
+        self.wanted.contains(&peer) || self.links.len() < k + self.config.links_slack
+    }
+
+    /// Drains links that the topology stopped wanting, once the wanted ones are open.
+    fn drain_surplus(&mut self, now: Instant) {
+        let open = |peer: &PeerId| self.open_link_to(*peer).is_some();
+        let complete = self.wanted.iter().all(open);
+        let mut again: Option<Instant> = None;
+        let mut surplus = Vec::new();
+        for link in self.links.values_mut().filter(|link| link.is_open()) {
+            if self.wanted.contains(&link.peer) {
+                link.unwanted_since = None;
+                continue;
+            }
+            let since = *link.unwanted_since.get_or_insert(now);
+            let until = since + self.config.linger;
+            if until > now {
+                again = Some(again.map_or(until, |at| at.min(until)));
+            } else if complete {
+                surplus.push(link.id);
+            }
+        }
+        for id in surplus {
+            self.drain(id, now);
+        }
+        if let Some(at) = again {
+            self.timers.arm(Timer::Settle, at);
+        }
+    }
+
+    fn drain(&mut self, id: LinkId, now: Instant) {
+        self.queue_control(id, &Record::Drain);
+        self.drain_requested(id, now);
+    }
+
+    /// The link takes no new messages from now on, at either end.
+    pub(super) fn drain_requested(&mut self, id: LinkId, now: Instant) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else {
+            return;
+        };
+        link.state = LinkState::Draining {
+            until: now + self.config.drain_timeout,
+        };
+        self.timers
+            .arm(Timer::Announce, now + self.config.announce_delay);
+        self.routes_changed(now);
+    }
+
+    pub(super) fn link_opened(&mut self, id: LinkId, now: Instant) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_negotiating()) else {
+            return;
+        };
+        link.state = LinkState::Open;
+        link.keepalive.heard(now);
+        let peer = link.peer;
+        let setup_ms = now.since(link.started_at).as_secs_f64() * 1e3;
+        self.dialer.forget(peer);
+        self.stats.links.opened += 1;
+        self.emit(Event::LinkOpened { peer, setup_ms });
+        self.timers
+            .arm(Timer::Announce, now + self.config.announce_delay);
+        if self.this < peer {
+            self.send_digest(id, true);
+        }
+        self.routes_changed(now);
+        // Replacements may all be open now, and a slot for negotiating is free.
+        self.timers.arm(Timer::Settle, now + self.config.settle);
+    }
+
+    pub(super) fn link_closed(&mut self, id: LinkId, reason: &str, now: Instant) {
+        let Some(link) = self.links.get(&id) else {
+            return; // Closed by ourselves before.
+        };
+        let was = link.state;
+        let peer = link.peer;
+        let queue = self.remove_link(id);
+        match was {
+            LinkState::Negotiating { .. } => {
+                self.stats.links.failed += 1;
+                let jitter = unit(&mut self.rng);
+                self.dialer.failed(peer, &self.config, jitter, now);
+                self.emit(Event::LinkFailed {
+                    peer,
+                    reason: reason.to_owned(),
+                });
+            }
+            LinkState::Open | LinkState::Draining { .. } => {
+                self.stats.links.closed += 1;
+                self.emit(Event::LinkClosed {
+                    peer,
+                    reason: reason.to_owned(),
+                });
+                self.timers
+                    .arm(Timer::Announce, now + self.config.announce_delay);
+                self.routes_changed(now);
+                self.reroute(queue, now);
+            }
+        }
+        self.timers.arm(Timer::Settle, now);
+    }
+
+    /// Forgets a link and returns the envelopes that its other end may not have.
+    fn remove_link(&mut self, id: LinkId) -> Vec<crate::wire::Envelope> {
+        let Some(mut link) = self.links.remove(&id) else {
+            return Vec::new();
+        };
+        if self.by_peer.get(&link.peer) == Some(&id) {
+            self.by_peer.remove(&link.peer);
+        }
+        self.busy.remove(&id);
+        self.gossip.remove(&id);
+        link.queue.take_unacknowledged().into()
+    }
+
+    /// Closes a link from this end: as [`Mesh::link_closed`], with the order to the driver.
+    pub(super) fn close_link(&mut self, id: LinkId, reason: &str, now: Instant) {
+        if self.links.contains_key(&id) {
+            self.outbox.push_back(Output::CloseLink { link: id });
+            self.link_closed(id, reason, now);
+        }
+    }
+
+    /// A link whose time is up, whose ping is due, or that has drained.
+    pub(super) fn poll_links(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .links
+            .values()
+            .filter(|link| link.deadline() <= now)
+            .map(|link| (link.id, link.state))
+            .collect();
+        for (id, state) in due {
+            match state {
+                LinkState::Negotiating { .. } => {
+                    self.close_link(id, "it did not open in time", now);
+                }
+                LinkState::Draining { until } if until <= now => {
+                    self.close_link(id, "no longer wanted", now);
+                }
+                LinkState::Open | LinkState::Draining { .. } => self.keep_alive(id, now),
+            }
+        }
+    }
+
+    fn keep_alive(&mut self, id: LinkId, now: Instant) {
+        let jitter = unit(&mut self.rng);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        match link.keepalive.poll(&self.config, jitter, now) {
+            KeepaliveAction::Wait => {}
+            KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
+            KeepaliveAction::Dead => self.close_link(id, "no sign of life", now),
+        }
+    }
+
+    /// Asks a neighbour for a sign of life now.
+    pub(super) fn probe(&mut self, peer: PeerId, now: Instant) {
+        let link = self
+            .by_peer
+            .get(&peer)
+            .and_then(|id| self.links.get_mut(id));
+        if let Some(link) = link.filter(|link| link.is_usable()) {
+            link.keepalive.probe(now);
+        }
+    }
+
+    pub(super) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {
+        let link = self.links.get(self.by_peer.get(&peer)?)?;
+        link.is_open().then_some(link)
+    }
+
+    pub(super) fn set_congested(&mut self, id: LinkId, congested: bool) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.queue.set_congested(congested);
+        if !congested {
+            self.busy.insert(id);
+        }
+    }
+
+    /// Queues a record for the other end of a usable link.
+    pub(super) fn queue_control(&mut self, id: LinkId, record: &Record) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_usable()) {
+            link.queue.control(record);
+            self.busy.insert(id);
+        }
+    }
+
+    /// The next frame of a link, with what is owed riding along.
+    pub(super) fn next_transmit(&mut self, id: LinkId) -> Option<Output> {
+        let link = self.links.get_mut(&id).filter(|link| link.is_usable())?;
+        link.queue.acknowledge();
+        let (channel, frame) = link.queue.next_frame()?;
+        self.stats.frames_out += 1;
+        self.stats.bytes_out += frame.len() as u64;
+        Some(Output::Transmit {
+            link: id,
+            channel,
+            frame,
+        })
+    }
+
+    /// Orders everything queued on a link, before it is closed.
+    pub(super) fn flush_link(&mut self, id: LinkId) {
+        while let Some(output) = self.next_transmit(id) {
+            self.outbox.push_back(output);
+        }
+    }
+
+    /// A frame that did not decode.
+    pub(super) fn bad_frame(&mut self, id: LinkId, reason: RejectReason, now: Instant) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let (peer, misdeeds) = (link.peer, link.misdeeds);
+        self.reject(Some(peer), None, reason);
+        if misdeeds >= BAD_FRAMES_MAX {
+            self.close_link(id, "it keeps sending frames that do not decode", now);
+        }
+    }
+}

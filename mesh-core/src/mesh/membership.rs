@@ -1,0 +1,186 @@
+//! Who is in the room: those whom the hub lists, and those whom the mesh can reach.
+//!
+//! The hub alone knows newcomers without links; the mesh alone knows members while the hub is gone.
+//! So a member is who is in either. When the hub is lost its list is dropped at once: whom the mesh
+//! cannot reach could not be dialled without the hub anyway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::error::RejectReason;
+use crate::id::PeerId;
+use crate::io::{Event, Output};
+use crate::signaling::{ClientFact, Member};
+use crate::time::Instant;
+
+impl Mesh {
+    /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
+    pub fn join(&mut self, now: Instant) {
+        if self.joined {
+            return;
+        }
+        self.joined = true;
+        let order = self.client.connect();
+        self.outbox.push_back(order);
+        self.timers
+            .arm(Timer::Repair, now + self.config.repair_interval);
+    }
+
+    /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.
+    pub fn leave(&mut self, now: Instant) {
+        if !self.joined {
+            return;
+        }
+        self.joined = false;
+        self.say_goodbye(now);
+        self.fail_pending();
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.flush_link(link);
+            self.outbox.push_back(Output::CloseLink { link });
+        }
+        self.links.clear();
+        self.by_peer.clear();
+        self.busy.clear();
+        self.timers.clear();
+        let orders = self.client.leave();
+        self.outbox.extend(orders);
+        self.emit(Event::Left);
+    }
+
+    pub(super) fn signaling_received(&mut self, text: &str, now: Instant) {
+        let (fact, answer) = self
+            .client
+            .received(text, &self.config, &self.identity, now);
+        self.outbox.extend(answer);
+        match fact {
+            None | Some(ClientFact::UnknownPeer) => {}
+            Some(ClientFact::Admitted {
+                members,
+                ice_servers,
+                again,
+            }) => {
+                self.ice_servers = ice_servers;
+                let event = if again {
+                    Event::SignalingRestored
+                } else {
+                    Event::Joined {
+                        room: self.config.room.clone(),
+                        members: members.len(),
+                    }
+                };
+                self.emit(event);
+                self.hub_members.clear();
+                self.hub_joined(members);
+                self.members_changed(now);
+            }
+            Some(ClientFact::Members { joined, left }) => {
+                self.hub_left(&left, now);
+                self.hub_joined(joined);
+                self.members_changed(now);
+            }
+            Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
+            Some(ClientFact::Refused { code, message }) => self.emit(Event::Refused {
+                code: code.as_str().to_owned(),
+                message,
+            }),
+            // Only `SignalingClosed` loses the connection.
+            Some(ClientFact::Lost { .. }) => {}
+            Some(ClientFact::Nonsense) => self.reject(None, None, RejectReason::Signaling),
+        }
+    }
+
+    pub(super) fn signaling_closed(&mut self, reason: String, now: Instant) {
+        let fact = self.client.closed(reason, &self.config, &mut self.rng, now);
+        if let Some(ClientFact::Lost {
+            reason,
+            retry_in_ms,
+        }) = fact
+        {
+            self.hub_members.clear();
+            self.emit(Event::SignalingLost {
+                reason,
+                retry_in_ms,
+            });
+            self.members_changed(now);
+        }
+    }
+
+    fn hub_joined(&mut self, joined: Vec<Member>) {
+        for Member { peer, name } in joined {
+            if peer == self.this {
+                continue;
+            }
+            if self.hub_members.len() >= self.config.members_max {
+                self.reject(None, Some(peer), RejectReason::Limit);
+                return;
+            }
+            // Whatever failed before, this may be a new process.
+            self.dialer.forget(peer);
+            self.hub_members.insert(peer, name);
+        }
+    }
+
+    fn hub_left(&mut self, left: &[PeerId], now: Instant) {
+        for &peer in left {
+            self.hub_members.remove(&peer);
+            // It may only have lost the hub. Its links will tell.
+            self.probe(peer, now);
+        }
+    }
+
+    /// The label of a member: its own signed word before the hub's.
+    pub(super) fn name_of(&self, peer: PeerId) -> String {
+        let signed = self.database.state(peer).map(|state| &state.name);
+        let name = signed.or_else(|| self.hub_members.get(&peer));
+        name.cloned().unwrap_or_else(|| peer.short())
+    }
+
+    /// Everybody in the room but this agent.
+    pub(super) fn members(&self) -> BTreeSet<PeerId> {
+        let reachable = self.routes.iter().map(|(peer, _)| peer);
+        self.hub_members.keys().copied().chain(reachable).collect()
+    }
+
+    pub(super) fn is_member(&self, peer: PeerId) -> bool {
+        self.hub_members.contains_key(&peer) || self.routes.contains(peer)
+    }
+
+    /// Tells the application who came and went, and lets the links follow when it is quiet.
+    pub(super) fn members_changed(&mut self, now: Instant) {
+        let members = self.members();
+        let known: BTreeSet<_> = self.announced.keys().copied().collect();
+        if members == known {
+            return;
+        }
+        for &peer in members.difference(&known) {
+            let name = self.name_of(peer);
+            self.announced.insert(peer, name.clone());
+            self.emit(Event::PeerJoined { peer, name });
+        }
+        for &peer in known.difference(&members) {
+            let name = self.announced.remove(&peer).unwrap_or_default();
+            self.dialer.forget(peer);
+            self.emit(Event::PeerLeft { peer, name });
+        }
+        self.forget_strangers();
+        self.emit(Event::TopologyChanged);
+        let since = *self.unsettled_since.get_or_insert(now);
+        let settled = (now + self.config.settle).min(since + self.config.settle_max);
+        self.timers.set(Timer::Settle, settled);
+    }
+
+    /// Bounds what is remembered of authors that are no longer here.
+    fn forget_strangers(&mut self) {
+        let members_max = self.config.members_max;
+        if self.windows.len() <= 2 * members_max {
+            return;
+        }
+        let windows: BTreeMap<_, _> = std::mem::take(&mut self.windows);
+        let kept = windows
+            .into_iter()
+            .filter(|(peer, _)| self.is_member(*peer));
+        self.windows = kept.collect();
+    }
+}

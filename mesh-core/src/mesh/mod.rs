@@ -1,0 +1,245 @@
+//! The root machine: owns the parts, decides everything between them, fills the outbox.
+//!
+//! Each file here is one concern of [`Mesh`], in the order in which an agent lives through them:
+//! membership, signals, links, gossip, messages, views.
+
+mod gossip;
+mod inbox;
+mod links;
+mod membership;
+mod messages;
+mod signals;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::config::Config;
+use crate::error::RejectReason;
+use crate::id::{LinkId, MessageId, PeerId, Target};
+use crate::identity::Identity;
+use crate::io::{Event, IceServer, Input, Output};
+use crate::link::{Dialer, Link};
+use crate::routing::{Database, ReplayWindow, Routes};
+use crate::signaling::Client;
+use crate::stats::Stats;
+use crate::time::{Instant, UnixTime};
+use crate::topology::Topology;
+use crate::wire::Envelope;
+use messages::Pending;
+use timers::{Timer, Timers};
+
+/// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.
+#[derive(Debug)]
+pub struct Mesh {
+    config: Config,
+    identity: Identity,
+    this: PeerId,
+    rng: ChaCha8Rng,
+    /// The civil time at an instant of the monotonic clock.
+    clock: (Instant, UnixTime),
+    /// Grows with every start of this identity; dates its messages and link-state records.
+    incarnation: u64,
+    joined: bool,
+    timers: Timers,
+    outbox: VecDeque<Output>,
+    stats: Stats,
+
+    // Membership.
+    client: Client,
+    ice_servers: Vec<IceServer>,
+    /// Members that the hub lists, while it is there.
+    hub_members: BTreeMap<PeerId, String>,
+    /// Members that the application was told of.
+    announced: BTreeMap<PeerId, String>,
+    /// The first of the membership changes that links do not follow yet.
+    unsettled_since: Option<Instant>,
+
+    // Links.
+    links: BTreeMap<LinkId, Link>,
+    by_peer: BTreeMap<PeerId, LinkId>,
+    last_link: u64,
+    dialer: Dialer,
+    topology: Topology,
+    /// Peers that the topology links this agent to.
+    wanted: BTreeSet<PeerId>,
+    /// Those of them that link-state records are flooded to.
+    flood: BTreeSet<PeerId>,
+    /// Links with something to send.
+    busy: BTreeSet<LinkId>,
+
+    // Routing.
+    database: Database,
+    routes: Routes,
+    routes_stale: bool,
+    /// Authors whose records a link's other end should get.
+    gossip: BTreeMap<LinkId, BTreeSet<PeerId>>,
+
+    // Messages.
+    sequences: BTreeMap<Target, u64>,
+    windows: BTreeMap<PeerId, Windows>,
+    /// Messages of this agent that await a receipt or a reply.
+    pending: BTreeMap<MessageId, Pending>,
+    /// Requests received, with the reply once there is one; oldest first.
+    requests: VecDeque<(MessageId, Option<Envelope>)>,
+    /// Somebody was told to wait until the mesh is writable.
+    starved: bool,
+}
+
+/// What was seen of one author.
+#[derive(Clone, Debug, Default)]
+struct Windows {
+    direct: ReplayWindow,
+    room: ReplayWindow,
+}
+
+impl Mesh {
+    /// An agent that has not joined yet. `seed` is all the randomness it will use; `now` and
+    /// `unix_now` are the same moment on the two clocks.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        seed: [u8; 32],
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> Self {
+        Self {
+            this: identity.peer(),
+            identity,
+            rng: ChaCha8Rng::from_seed(seed),
+            clock: (now, unix_now),
+            incarnation: unix_now.as_micros(),
+            joined: false,
+            timers: Timers::default(),
+            outbox: VecDeque::new(),
+            stats: Stats::default(),
+            client: Client::default(),
+            ice_servers: Vec::new(),
+            hub_members: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            unsettled_since: None,
+            links: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            last_link: 0,
+            dialer: Dialer::default(),
+            topology: Topology::partial_mesh(&BTreeSet::new(), 2),
+            wanted: BTreeSet::new(),
+            flood: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            database: Database::default(),
+            routes: Routes::default(),
+            routes_stale: false,
+            gossip: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            requests: VecDeque::new(),
+            starved: false,
+            config,
+        }
+    }
+
+    /// Reads the civil clock again. Drivers call this once a turn: a machine that slept, or whose
+    /// clock was set, would otherwise date its messages wrongly.
+    pub fn set_unix_time(&mut self, now: Instant, unix_now: UnixTime) {
+        self.clock = (now, unix_now);
+    }
+
+    /// Takes note of a fact. Whatever is wrong with it becomes an [`Event`] and a counter.
+    pub fn handle_input(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::SignalingOpened => {
+                let hello = self.client.opened(&self.config, &self.identity);
+                self.outbox.extend(hello);
+            }
+            Input::SignalingReceived(text) => self.signaling_received(&text, now),
+            Input::SignalingClosed { reason } => self.signaling_closed(reason, now),
+            Input::LinkSignaled { link, signal } => self.link_signaled(link, signal, now),
+            Input::LinkOpened { link } => self.link_opened(link, now),
+            Input::FrameReceived {
+                link,
+                channel,
+                frame,
+            } => self.frame_received(link, channel, &frame, now),
+            Input::LinkCongested { link } => self.set_congested(link, true),
+            Input::LinkDrained { link } => self.set_congested(link, false),
+            Input::LinkClosed { link, reason } => self.link_closed(link, &reason, now),
+        }
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let order = self.client.poll(&self.config, now);
+        self.outbox.extend(order);
+        self.poll_links(now);
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Settle => self.reconcile(now),
+                Timer::Announce => self.announce(now),
+                Timer::Gossip => self.flush_gossip(),
+                Timer::Repair => self.repair(now),
+                Timer::Routes => self.update_routes(now),
+                Timer::Acks => self.send_acks(),
+                Timer::Retry => self.retry_pending(now),
+            }
+        }
+    }
+
+    /// When [`Mesh::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let links = self.links.values().map(Link::deadline).min();
+        let timers = self.timers.deadline();
+        [links, timers, self.client.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next order, until there is none. Frames are packed only here, so that whatever one turn
+    /// of the loop queued for a link shares them.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outbox.pop_front() {
+                return Some(output);
+            }
+            let id = *self.busy.first()?;
+            let Some(output) = self.next_transmit(id) else {
+                self.busy.remove(&id);
+                continue;
+            };
+            return Some(output);
+        }
+    }
+
+    /// The civil time at `now`.
+    fn unix(&self, now: Instant) -> UnixTime {
+        let (at, unix) = self.clock;
+        unix + now.since(at)
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outbox.push_back(Output::Emit(event));
+    }
+
+    /// Counts and reports something that is not to be trusted.
+    fn reject(&mut self, via: Option<PeerId>, author: Option<PeerId>, reason: RejectReason) {
+        self.stats.reject(reason);
+        let reported = via
+            .and_then(|peer| self.by_peer.get(&peer))
+            .and_then(|link| self.links.get_mut(link))
+            .is_none_or(Link::misbehaved);
+        if reported {
+            let event = Event::Rejected {
+                via,
+                author,
+                reason,
+            };
+            self.emit(event);
+        }
+    }
+}

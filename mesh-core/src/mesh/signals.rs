@@ -1,0 +1,177 @@
+//! Offers, answers and candidates between two agents: over the mesh where a route exists, else
+//! through the hub; signed either way.
+
+use super::Mesh;
+use crate::error::RejectReason;
+use crate::id::{LinkId, PeerId, Target};
+use crate::io::{Channel, Output};
+use crate::rng::unit;
+use crate::signaling::{self, ClientMessage};
+use crate::time::Instant;
+use crate::wire::{Content, LinkSignal, PeerSignal};
+
+/// Trickled candidates taken for one link: a host has a handful of addresses.
+const CANDIDATES_MAX: u32 = 64;
+
+impl Mesh {
+    /// Whether signals can reach a peer at all.
+    pub(super) fn can_signal(&self, peer: PeerId) -> bool {
+        self.routes.contains(peer) || self.hub_reaches(peer)
+    }
+
+    fn hub_reaches(&self, peer: PeerId) -> bool {
+        self.client.is_admitted() && self.hub_members.contains_key(&peer)
+    }
+
+    /// The mesh carries signals whenever it can, which spares the hub and does without it. After a
+    /// failure the other way is tried: a route can be a dead agent's last trace.
+    pub(super) fn prefers_hub(&self, peer: PeerId) -> bool {
+        let failed_over_mesh = self.dialer.failures(peer) % 2 == 1;
+        self.hub_reaches(peer) && (failed_over_mesh || !self.routes.contains(peer))
+    }
+
+    /// The peer connection of a link has something for its other end.
+    pub(super) fn link_signaled(&mut self, id: LinkId, signal: LinkSignal, now: Instant) {
+        if let Some(link) = self.links.get(&id) {
+            let (peer, attempt) = (link.peer, link.attempt);
+            self.send_signal(peer, attempt, PeerSignal::Link(signal), now);
+        }
+    }
+
+    pub(super) fn send_signal(
+        &mut self,
+        to: PeerId,
+        attempt: u64,
+        signal: PeerSignal,
+        now: Instant,
+    ) {
+        let attempt_via_hub = self
+            .by_peer
+            .get(&to)
+            .and_then(|id| self.links.get(id))
+            .map(|link| link.via_hub);
+        let via_hub = attempt_via_hub.unwrap_or_else(|| self.prefers_hub(to));
+        let content = Content::Signal { attempt, signal };
+        let envelope = self.sign(Target::Peer(to), content, now);
+        if self.hub_reaches(to) && (via_hub || !self.routes.contains(to)) {
+            let message = envelope.signed;
+            let order = signaling::send(&ClientMessage::Signal { to, message });
+            self.outbox.push_back(order);
+        } else {
+            // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
+            let _ = self.forward(envelope, Channel::Control, None);
+        }
+    }
+
+    /// A verified signal from a peer.
+    pub(super) fn signal_received(
+        &mut self,
+        from: PeerId,
+        incarnation: u64,
+        (attempt, signal): (u64, PeerSignal),
+        via: Option<PeerId>,
+        now: Instant,
+    ) {
+        if !self.joined {
+            return;
+        }
+        match signal {
+            PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.this => {
+                self.offer_received(from, incarnation, (attempt, sdp), via, now);
+            }
+            PeerSignal::Solicit if from > self.this => self.solicited(from, incarnation, now),
+            PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
+                self.reject(via, Some(from), RejectReason::UnexpectedSignal);
+            }
+            PeerSignal::Link(signal) => self.apply_signal(from, incarnation, attempt, signal),
+            PeerSignal::Decline => self.declined(from, attempt, now),
+        }
+    }
+
+    fn offer_received(
+        &mut self,
+        from: PeerId,
+        incarnation: u64,
+        (attempt, sdp): (u64, String),
+        via: Option<PeerId>,
+        now: Instant,
+    ) {
+        if let Some(&old) = self.by_peer.get(&from) {
+            if self
+                .links
+                .get(&old)
+                .is_some_and(|link| link.attempt == attempt)
+            {
+                return; // The same offer over another path.
+            }
+            // The offerer has given the old attempt up, or lost its end of the link.
+            self.close_link(old, "replaced by a new offer of the peer", now);
+        }
+        if !self.has_room_for(from) {
+            self.send_signal(from, attempt, PeerSignal::Decline, now);
+            return;
+        }
+        let id = self.add_link(from, attempt, now);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.via_hub = via.is_none();
+            link.peer_incarnation = Some(incarnation);
+        }
+        self.open_link(id, from, Some(sdp));
+    }
+
+    fn solicited(&mut self, from: PeerId, incarnation: u64, now: Instant) {
+        match self.by_peer.get(&from).and_then(|id| self.links.get(id)) {
+            None if self.has_room_for(from) => self.dial(from, now),
+            None => self.send_signal(from, 0, PeerSignal::Decline, now),
+            Some(link)
+                if link
+                    .peer_incarnation
+                    .is_some_and(|known| known < incarnation) =>
+            {
+                let id = link.id;
+                self.close_link(id, "the peer has restarted", now);
+                self.dial(from, now);
+            }
+            Some(_) => self.probe(from, now),
+        }
+    }
+
+    fn apply_signal(&mut self, from: PeerId, incarnation: u64, attempt: u64, signal: LinkSignal) {
+        let link = self
+            .by_peer
+            .get(&from)
+            .and_then(|id| self.links.get_mut(id));
+        let Some(link) = link.filter(|link| link.attempt == attempt) else {
+            return; // Of an attempt that is over.
+        };
+        if let LinkSignal::Candidate { .. } = signal {
+            link.candidates += 1;
+            if link.candidates > CANDIDATES_MAX {
+                self.reject(None, Some(from), RejectReason::Limit);
+                return;
+            }
+        } else if from < self.this || !link.is_negotiating() {
+            self.reject(None, Some(from), RejectReason::UnexpectedSignal);
+            return;
+        } else {
+            link.peer_incarnation = Some(incarnation);
+        }
+        let link = link.id;
+        self.outbox.push_back(Output::ApplySignal { link, signal });
+    }
+
+    fn declined(&mut self, from: PeerId, attempt: u64, now: Instant) {
+        let link = self.by_peer.get(&from).and_then(|id| self.links.get(id));
+        match link {
+            Some(link) if link.attempt == attempt && link.is_negotiating() => {
+                let id = link.id;
+                self.close_link(id, "the peer has as many links as it allows", now);
+            }
+            Some(_) => {}
+            None => {
+                let jitter = unit(&mut self.rng);
+                self.dialer.failed(from, &self.config, jitter, now);
+            }
+        }
+    }
+}

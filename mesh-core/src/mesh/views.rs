@@ -1,0 +1,145 @@
+//! What the application can ask.
+
+use std::time::Duration;
+
+use super::Mesh;
+use crate::config::Config;
+use crate::id::{LinkId, PeerId};
+use crate::stats::{LinkCounts, Stats};
+use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+
+impl Mesh {
+    /// This agent's identity.
+    pub fn id(&self) -> PeerId {
+        self.this
+    }
+
+    /// The link to a peer, open or being negotiated.
+    pub fn link_to(&self, peer: PeerId) -> Option<LinkId> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// How this agent behaves.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Every other member of the room.
+    pub fn peers(&self) -> Vec<PeerView> {
+        self.announced
+            .keys()
+            .map(|&id| {
+                let link = self.open_link_to(id);
+                let route = self.routes.get(id);
+                PeerView {
+                    id,
+                    name: self.name_of(id),
+                    direct: link.is_some(),
+                    hops: route.map(|route| route.hops),
+                    next_hop: route.and_then(|route| route.next_hops.first().copied()),
+                    rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
+                    via_hub: self.hub_members.contains_key(&id),
+                }
+            })
+            .collect()
+    }
+
+    /// The routing table.
+    pub fn routes(&self) -> Vec<RouteView> {
+        self.routes
+            .iter()
+            .map(|(destination, route)| {
+                let path = self.routes.path(self.this, destination);
+                RouteView {
+                    destination,
+                    name: self.name_of(destination),
+                    next_hop: path.get(1).copied().unwrap_or(destination),
+                    hops: route.hops,
+                    path,
+                }
+            })
+            .collect()
+    }
+
+    /// The mesh as this agent knows it: every link that both ends announce.
+    pub fn topology(&self) -> TopologyView {
+        let ids = std::iter::once(self.this).chain(self.announced.keys().copied());
+        let mut nodes: Vec<_> = ids
+            .map(|id| NodeView {
+                id,
+                name: self.label_of(id),
+            })
+            .collect();
+        nodes.sort_unstable_by_key(|node| node.id);
+        let announced = |author: PeerId, peer: PeerId| {
+            let links = &self.database.state(author)?.links;
+            let place = links.binary_search_by_key(&peer, |entry| entry.peer).ok()?;
+            Some(links[place].rtt_us)
+        };
+        let mut links = Vec::new();
+        for (source, state) in self.database.states() {
+            for entry in state.links.iter().filter(|entry| source < entry.peer) {
+                let target = entry.peer;
+                let Some(theirs) = announced(target, source) else {
+                    continue;
+                };
+                let measured = [entry.rtt_us, theirs]
+                    .into_iter()
+                    .filter(|rtt| *rtt > 0)
+                    .min();
+                links.push(LinkView {
+                    source,
+                    target,
+                    rtt_ms: measured.map(|us| f64::from(us) / 1e3),
+                });
+            }
+        }
+        TopologyView {
+            this: self.this,
+            nodes,
+            links,
+        }
+    }
+
+    fn label_of(&self, id: PeerId) -> String {
+        if id == self.this {
+            self.config.name.clone()
+        } else {
+            self.name_of(id)
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let count = |pick: fn(&crate::link::Link) -> bool| {
+            self.links.values().filter(|link| pick(link)).count()
+        };
+        Stats {
+            links: LinkCounts {
+                open: count(crate::link::Link::is_open),
+                negotiating: count(crate::link::Link::is_negotiating),
+                wanted: self.wanted.len(),
+                ..self.stats.links
+            },
+            ..self.stats.clone()
+        }
+    }
+
+    /// Whether every wanted link is open and every member can be reached: the mesh has converged,
+    /// as far as this agent can tell.
+    pub fn is_settled(&self) -> bool {
+        let linked = self
+            .wanted
+            .iter()
+            .all(|peer| self.open_link_to(*peer).is_some());
+        let routed = self
+            .announced
+            .keys()
+            .all(|peer| self.routes.contains(*peer));
+        linked && routed && self.unsettled_since.is_none()
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

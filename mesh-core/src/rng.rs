@@ -1,0 +1,15 @@
+//! Randomness from the one seed that the driver hands in: the same seed gives the same trace.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+
+/// A number in [0, 1).
+pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
+    f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// An index below `count`, which is not zero.
+pub(crate) fn index(rng: &mut ChaCha8Rng, count: usize) -> usize {
+    debug_assert!(count > 0, "nothing to choose from");
+    ((u64::from(rng.next_u32()) * count as u64) >> 32) as usize
+}

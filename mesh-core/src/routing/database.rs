@@ -1,0 +1,199 @@
+//! The link-state database: the newest signed record of each author.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::id::PeerId;
+use crate::identity::{Signed, Verified};
+use crate::time::Instant;
+use crate::wire::{DigestEntry, LinkState};
+
+/// The newest record of each author.
+#[derive(Debug, Default)]
+pub(crate) struct Database {
+    records: BTreeMap<PeerId, Entry>,
+    fingerprint: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    signed: Signed,
+    state: LinkState,
+    /// Since when no path has led to the author.
+    unreachable_since: Option<Instant>,
+}
+
+impl Database {
+    /// Takes a record over if it is newer than the one held.
+    pub(crate) fn insert(&mut self, signed: Signed, verified: Verified<LinkState>) {
+        let (author, mut state) = verified.into_parts();
+        if self
+            .version(author)
+            .is_some_and(|held| held >= state.version)
+        {
+            return;
+        }
+        state.links.sort_unstable_by_key(|entry| entry.peer);
+        state.links.dedup_by_key(|entry| entry.peer);
+        let unreachable_since = self.remove(author).and_then(|old| old.unreachable_since);
+        self.fingerprint ^= fingerprint(author, state.version);
+        let entry = Entry {
+            signed,
+            state,
+            unreachable_since,
+        };
+        self.records.insert(author, entry);
+    }
+
+    fn remove(&mut self, author: PeerId) -> Option<Entry> {
+        let entry = self.records.remove(&author)?;
+        self.fingerprint ^= fingerprint(author, entry.state.version);
+        Some(entry)
+    }
+
+    pub(crate) fn version(&self, author: PeerId) -> Option<u64> {
+        Some(self.records.get(&author)?.state.version)
+    }
+
+    pub(crate) fn state(&self, author: PeerId) -> Option<&LinkState> {
+        Some(&self.records.get(&author)?.state)
+    }
+
+    pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {
+        Some(&self.records.get(&author)?.signed)
+    }
+
+    /// All records, by author.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
+        self.records
+            .iter()
+            .map(|(author, entry)| (*author, &entry.state))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Equal databases have equal fingerprints; others differ but for one in 2⁶⁴.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The versions held, by author prefix.
+    pub(crate) fn digest(&self) -> Vec<DigestEntry> {
+        self.states()
+            .map(|(author, state)| DigestEntry::new(author, state.version))
+            .collect()
+    }
+
+    /// Authors with a prefix in the range, of which this database has a newer record than the
+    /// digest, or one that the digest lacks.
+    pub(crate) fn newer_than(
+        &self,
+        digest: &[DigestEntry],
+        range: RangeInclusive<u64>,
+    ) -> Vec<PeerId> {
+        let theirs: BTreeMap<_, _> = digest
+            .iter()
+            .map(|e| (e.author_prefix, e.version))
+            .collect();
+        self.states()
+            .filter(|(author, _)| range.contains(&author.prefix()))
+            .filter(|(author, state)| {
+                let version = theirs.get(&author.prefix());
+                version.is_none_or(|version| *version < state.version)
+            })
+            .map(|(author, _)| author)
+            .collect()
+    }
+
+    /// Notes who can be reached, and forgets authors that nobody could reach for `forget_after`.
+    pub(crate) fn expire(
+        &mut self,
+        reachable: impl Fn(PeerId) -> bool,
+        forget_after: Duration,
+        now: Instant,
+    ) {
+        let mut forgotten = Vec::new();
+        for (author, entry) in &mut self.records {
+            if reachable(*author) {
+                entry.unreachable_since = None;
+                continue;
+            }
+            let since = *entry.unreachable_since.get_or_insert(now);
+            if now.since(since) >= forget_after {
+                forgotten.push(*author);
+            }
+        }
+        for author in forgotten {
+            self.remove(author);
+        }
+    }
+}
+
+fn fingerprint(author: PeerId, version: u64) -> u64 {
+    let mut x = author.prefix() ^ version.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^ (x >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn insert(database: &mut Database, secret: u8, version: u64) {
+        let state = LinkState {
+            version,
+            name: "n".into(),
+            departed: false,
+            links: Vec::new(),
+        };
+        let signed = Identity::from_secret([secret; 32]).sign("room", &state);
+        let verified = signed.verify("room").expect("verifies");
+        database.insert(signed, verified);
+    }
+
+    #[test]
+    fn only_newer_records_count() {
+        let mut database = Database::default();
+        let author = Identity::from_secret([1; 32]).peer();
+        insert(&mut database, 1, 5);
+        insert(&mut database, 1, 4);
+        assert_eq!(database.version(author), Some(5));
+        insert(&mut database, 1, 6);
+        assert_eq!(database.version(author), Some(6));
+    }
+
+    #[test]
+    fn digests_find_what_the_other_lacks() {
+        let (mut ours, mut theirs) = (Database::default(), Database::default());
+        for secret in 1..=3 {
+            insert(&mut ours, secret, 1);
+            insert(&mut theirs, secret, 1);
+        }
+        assert_eq!(ours.fingerprint(), theirs.fingerprint());
+        insert(&mut ours, 2, 2);
+        insert(&mut ours, 4, 1);
+        assert_ne!(ours.fingerprint(), theirs.fingerprint());
+        let mut expected = [2, 4].map(|secret| Identity::from_secret([secret; 32]).peer());
+        expected.sort();
+        assert_eq!(ours.newer_than(&theirs.digest(), 0..=u64::MAX), expected);
+        assert!(theirs.newer_than(&ours.digest(), 0..=u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn unreachable_authors_are_forgotten_in_time() {
+        let mut database = Database::default();
+        insert(&mut database, 1, 1);
+        let empty = Database::default().fingerprint();
+        let hold = Duration::from_secs(60);
+        database.expire(|_| false, hold, Instant::from_micros(0));
+        database.expire(|_| true, hold, Instant::from_micros(59_000_000));
+        database.expire(|_| false, hold, Instant::from_micros(61_000_000));
+        assert_eq!(database.len(), 1);
+        database.expire(|_| false, hold, Instant::from_micros(121_000_000));
+        assert_eq!((database.len(), database.fingerprint()), (0, empty));
+    }
+}

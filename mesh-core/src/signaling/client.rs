@@ -1,0 +1,220 @@
+//! The agent's half of signaling: dial, greet, prove, and dial again when the hub is gone.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
+use crate::config::Config;
+use crate::id::PeerId;
+use crate::identity::{Identity, Signed};
+use crate::io::{IceServer, Output};
+use crate::rng::unit;
+use crate::time::Instant;
+use crate::wire::Admit;
+
+/// The connection to the signaling server.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    state: State,
+    failures: u32,
+    /// What the hub last complained of: a better cause than "connection closed".
+    complaint: Option<String>,
+    ever_admitted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Not wanted: before joining, after leaving, or refused for good.
+    #[default]
+    Idle,
+    Dialing,
+    Greeting,
+    Proving,
+    Admitted {
+        ping_at: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// What a text from the hub, or its loss, means to the mesh.
+#[derive(Debug, PartialEq)]
+pub(crate) enum ClientFact {
+    /// Admitted, for the first time or again.
+    Admitted {
+        members: Vec<Member>,
+        ice_servers: Vec<IceServer>,
+        again: bool,
+    },
+    Members {
+        joined: Vec<Member>,
+        left: Vec<PeerId>,
+    },
+    Signal(Signed),
+    /// The hub will never admit this agent.
+    Refused {
+        code: ErrorCode,
+        message: String,
+    },
+    /// The connection is gone.
+    Lost {
+        reason: String,
+        retry_in_ms: u64,
+    },
+    /// The hub does not know the member that a signal was for.
+    UnknownPeer,
+    /// The hub said something that is not in the protocol.
+    Nonsense,
+}
+
+impl Client {
+    pub(crate) fn is_admitted(&self) -> bool {
+        matches!(self.state, State::Admitted { .. })
+    }
+
+    pub(crate) fn connect(&mut self) -> Output {
+        self.state = State::Dialing;
+        Output::OpenSignaling
+    }
+
+    /// Says goodbye and stays away.
+    pub(crate) fn leave(&mut self) -> Vec<Output> {
+        let admitted = self.is_admitted();
+        let idle = std::mem::take(&mut self.state) == State::Idle;
+        let mut orders = Vec::new();
+        if admitted {
+            orders.push(send(&ClientMessage::Leave));
+        }
+        if !idle {
+            orders.push(Output::CloseSignaling);
+        }
+        orders
+    }
+
+    pub(crate) fn opened(&mut self, config: &Config, identity: &Identity) -> Option<Output> {
+        if self.state != State::Dialing {
+            return None;
+        }
+        self.state = State::Greeting;
+        self.complaint = None;
+        Some(send(&ClientMessage::Hello {
+            version: PROTOCOL_VERSION,
+            room: config.room.clone(),
+            peer: identity.peer(),
+            name: config.name.clone(),
+        }))
+    }
+
+    /// Returns what the text means, and an answer to send.
+    pub(crate) fn received(
+        &mut self,
+        text: &str,
+        config: &Config,
+        identity: &Identity,
+        now: Instant,
+    ) -> (Option<ClientFact>, Option<Output>) {
+        let Ok(message) = serde_json::from_str(text) else {
+            return (Some(ClientFact::Nonsense), None);
+        };
+        match (message, self.state) {
+            (HubMessage::Challenge { nonce }, State::Greeting) => {
+                self.state = State::Proving;
+                let name = config.name.clone();
+                let proof = identity.sign(&config.room, &Admit { nonce, name });
+                (None, Some(send(&ClientMessage::Prove { proof })))
+            }
+            (
+                HubMessage::Welcome {
+                    members,
+                    ice_servers,
+                },
+                State::Proving,
+            ) => {
+                let ping_at = now + config.signaling_ping;
+                self.state = State::Admitted { ping_at };
+                self.failures = 0;
+                let again = std::mem::replace(&mut self.ever_admitted, true);
+                let fact = ClientFact::Admitted {
+                    members,
+                    ice_servers,
+                    again,
+                };
+                (Some(fact), None)
+            }
+            (HubMessage::Members { joined, left }, State::Admitted { .. }) => {
+                (Some(ClientFact::Members { joined, left }), None)
+            }
+            (HubMessage::Signal { message, .. }, State::Admitted { .. }) => {
+                (Some(ClientFact::Signal(message)), None)
+            }
+            (HubMessage::Pong, State::Admitted { .. }) => (None, None),
+            (HubMessage::Error { code, message }, _) => self.complained(code, message),
+            _ => (Some(ClientFact::Nonsense), None),
+        }
+    }
+
+    fn complained(
+        &mut self,
+        code: ErrorCode,
+        message: String,
+    ) -> (Option<ClientFact>, Option<Output>) {
+        if code == ErrorCode::UnknownPeer {
+            return (Some(ClientFact::UnknownPeer), None);
+        }
+        if code.is_final() {
+            self.state = State::Idle;
+            let fact = ClientFact::Refused { code, message };
+            return (Some(fact), Some(Output::CloseSignaling));
+        }
+        self.complaint = Some(message);
+        (None, None)
+    }
+
+    /// The WebSocket closed, or could not be opened.
+    pub(crate) fn closed(
+        &mut self,
+        reason: String,
+        config: &Config,
+        rng: &mut ChaCha8Rng,
+        now: Instant,
+    ) -> Option<ClientFact> {
+        if matches!(self.state, State::Idle | State::Waiting { .. }) {
+            return None;
+        }
+        let doubled = config.signaling_retry_min * 2u32.saturating_pow(self.failures.min(16));
+        let wait = doubled
+            .min(config.signaling_retry_max)
+            .mul_f64(0.75 + unit(rng) / 2.0);
+        self.failures += 1;
+        self.state = State::Waiting { until: now + wait };
+        Some(ClientFact::Lost {
+            reason: self.complaint.take().unwrap_or(reason),
+            retry_in_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Admitted { ping_at } => Some(ping_at),
+            State::Waiting { until } => Some(until),
+            State::Idle | State::Dialing | State::Greeting | State::Proving => None,
+        }
+    }
+
+    pub(crate) fn poll(&mut self, config: &Config, now: Instant) -> Option<Output> {
+        match self.state {
+            State::Admitted { ping_at } if ping_at <= now => {
+                let ping_at = now + config.signaling_ping;
+                self.state = State::Admitted { ping_at };
+                Some(send(&ClientMessage::Ping))
+            }
+            State::Waiting { until } if until <= now => Some(self.connect()),
+            _ => None,
+        }
+    }
+}
+
+/// The order to send a message to the hub.
+pub(crate) fn send(message: &ClientMessage) -> Output {
+    Output::SendSignaling(serde_json::to_string(message).expect("messages always encode"))
+}

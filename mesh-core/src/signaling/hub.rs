@@ -1,0 +1,478 @@
+//! The signaling server as a pure state machine; mesh-native wraps it in a WebSocket server.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
+use crate::config::{HubConfig, check_name};
+use crate::id::{ClientId, PeerId};
+use crate::identity::Signed;
+use crate::time::Instant;
+use crate::wire::Admit;
+
+/// A fact about a client's WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubInput {
+    /// A WebSocket was opened.
+    ClientConnected(ClientId),
+    /// A text arrived.
+    TextReceived(ClientId, String),
+    /// The WebSocket closed.
+    ClientClosed(ClientId),
+}
+
+/// An order about a client's WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubOutput {
+    /// Send a text. A client whose queue is full is too slow, and to be closed.
+    Send(ClientId, String),
+    /// Close the WebSocket after what was ordered before is sent.
+    Close(ClientId),
+}
+
+/// Time between looks for clients whose time is up: cheaper than a timer for each.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the hub has done, and how much there is of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubStats {
+    /// WebSockets open now.
+    pub clients: usize,
+    /// Admitted members now.
+    pub members: usize,
+    /// Rooms now.
+    pub rooms: usize,
+    /// Admissions so far.
+    pub admitted: u64,
+    /// Signals passed on so far.
+    pub signals: u64,
+    /// Errors sent so far.
+    pub errors: u64,
+}
+
+/// The signaling server.
+#[derive(Debug)]
+pub struct Hub {
+    config: HubConfig,
+    rng: ChaCha8Rng,
+    clients: BTreeMap<ClientId, Client>,
+    rooms: BTreeMap<String, Room>,
+    outbox: VecDeque<HubOutput>,
+    sweep_at: Instant,
+    stats: HubStats,
+}
+
+#[derive(Debug)]
+struct Client {
+    state: ClientState,
+    last_heard: Instant,
+    /// Texts that it may still send now; refilled at the configured rate.
+    allowance: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ClientState {
+    Connected {
+        until: Instant,
+    },
+    Challenged {
+        until: Instant,
+        nonce: String,
+        room: String,
+        member: Member,
+    },
+    Admitted {
+        room: String,
+        peer: PeerId,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: BTreeMap<PeerId, (ClientId, String)>,
+    /// Changes that members were not told of yet.
+    joined: BTreeSet<PeerId>,
+    left: BTreeSet<PeerId>,
+    tell_at: Option<Instant>,
+}
+
+/// Why a client is turned away: the code, and the cause with the remedy.
+type Refusal = (ErrorCode, String);
+
+impl Hub {
+    /// A hub without clients. `seed` makes its nonces.
+    pub fn new(config: HubConfig, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            rng: ChaCha8Rng::from_seed(seed),
+            clients: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            sweep_at: Instant::default(),
+            stats: HubStats::default(),
+        }
+    }
+
+    /// What the hub has done.
+    pub fn stats(&self) -> HubStats {
+        let members = self.rooms.values().map(|room| room.members.len()).sum();
+        HubStats {
+            clients: self.clients.len(),
+            members,
+            rooms: self.rooms.len(),
+            ..self.stats
+        }
+    }
+
+    /// Takes note of a fact.
+    pub fn handle_input(&mut self, input: HubInput, now: Instant) {
+        match input {
+            HubInput::ClientConnected(client) => self.connected(client, now),
+            HubInput::TextReceived(client, text) => {
+                if let Err((code, message)) = self.received(client, &text, now) {
+                    self.turn_away(client, code, message, now);
+                }
+            }
+            HubInput::ClientClosed(client) => self.forget(client, now),
+        }
+    }
+
+    /// The next order, until there is none.
+    pub fn poll_output(&mut self) -> Option<HubOutput> {
+        self.outbox.pop_front()
+    }
+
+    /// When [`Hub::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let tell = self.rooms.values().filter_map(|room| room.tell_at).min();
+        let sweep = (!self.clients.is_empty()).then_some(self.sweep_at);
+        [tell, sweep].into_iter().flatten().min()
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP_INTERVAL;
+            self.sweep(now);
+        }
+        self.tell_members(now);
+    }
+
+    /// Turns away clients that took too long.
+    fn sweep(&mut self, now: Instant) {
+        let late: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| self.patience(client) <= now)
+            .map(|(id, client)| (*id, matches!(client.state, ClientState::Admitted { .. })))
+            .collect();
+        for (client, admitted) in late {
+            let (code, message) = if admitted {
+                (ErrorCode::Silent, "no sign of life: send a ping every 15 s")
+            } else {
+                (
+                    ErrorCode::AdmissionTimeout,
+                    "say hello and prove your identity sooner",
+                )
+            };
+            self.turn_away(client, code, message.into(), now);
+        }
+    }
+
+    /// When this client's time is up.
+    fn patience(&self, client: &Client) -> Instant {
+        match client.state {
+            ClientState::Connected { until } | ClientState::Challenged { until, .. } => until,
+            ClientState::Admitted { .. } => client.last_heard + self.config.silence_max,
+        }
+    }
+
+    fn connected(&mut self, id: ClientId, now: Instant) {
+        if self.clients.len() >= self.config.clients_max {
+            let message = "this server is full: try another, or later".into();
+            self.stats.errors += 1;
+            self.send(
+                id,
+                &HubMessage::Error {
+                    code: ErrorCode::HubFull,
+                    message,
+                },
+            );
+            self.outbox.push_back(HubOutput::Close(id));
+            return;
+        }
+        if self.clients.is_empty() {
+            self.sweep_at = now + SWEEP_INTERVAL;
+        }
+        let client = Client {
+            state: ClientState::Connected {
+                until: now + self.config.admission_timeout,
+            },
+            last_heard: now,
+            allowance: f64::from(self.config.burst),
+        };
+        self.clients.insert(id, client);
+    }
+
+    fn received(&mut self, id: ClientId, text: &str, now: Instant) -> Result<(), Refusal> {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Ok(()); // Turned away already; its last texts are on their way.
+        };
+        client.spend(&self.config, now)?;
+        if text.len() > self.config.text_bytes_max {
+            let max = self.config.text_bytes_max;
+            let message = format!("{} bytes, at most {max} are allowed", text.len());
+            return Err((ErrorCode::TooLarge, message));
+        }
+        let message = serde_json::from_str(text)
+            .map_err(|error| bad_request(format!("not a signaling message: {error}")))?;
+        let state = client.state.clone();
+        match (message, state) {
+            (
+                ClientMessage::Hello {
+                    version,
+                    room,
+                    peer,
+                    name,
+                },
+                ClientState::Connected { until },
+            ) => self.challenge(id, version, room, Member { peer, name }, until),
+            (
+                ClientMessage::Prove { proof },
+                ClientState::Challenged {
+                    nonce,
+                    room,
+                    member,
+                    ..
+                },
+            ) => self.admit(id, &proof, nonce, room, member, now),
+            (ClientMessage::Signal { to, message }, ClientState::Admitted { room, peer }) => {
+                self.relay(id, &room, peer, to, message);
+                Ok(())
+            }
+            (ClientMessage::Ping, ClientState::Admitted { .. }) => {
+                self.send(id, &HubMessage::Pong);
+                Ok(())
+            }
+            (ClientMessage::Leave, _) => {
+                self.forget(id, now);
+                self.outbox.push_back(HubOutput::Close(id));
+                Ok(())
+            }
+            _ => Err(bad_request(
+                "not now: first hello, then prove, then signal and ping".into(),
+            )),
+        }
+    }
+
+    fn challenge(
+        &mut self,
+        id: ClientId,
+        version: u32,
+        room: String,
+        member: Member,
+        until: Instant,
+    ) -> Result<(), Refusal> {
+        if version != PROTOCOL_VERSION {
+            let message = format!("version {version} is not spoken here, {PROTOCOL_VERSION} is");
+            return Err((ErrorCode::Version, message));
+        }
+        check_name("room", &room).map_err(|error| bad_request(error.to_string()))?;
+        check_name("name", &member.name).map_err(|error| bad_request(error.to_string()))?;
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        let nonce = HEXLOWER.encode(&bytes);
+        self.send(
+            id,
+            &HubMessage::Challenge {
+                nonce: nonce.clone(),
+            },
+        );
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.state = ClientState::Challenged {
+                until,
+                nonce,
+                room,
+                member,
+            };
+        }
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        id: ClientId,
+        proof: &Signed,
+        nonce: String,
+        room_name: String,
+        member: Member,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let Member { peer, name } = member;
+        let expected = Admit {
+            nonce,
+            name: name.clone(),
+        };
+        let proven = proof.verify::<Admit>(&room_name);
+        if !proven.is_ok_and(|proven| proven.author() == peer && *proven.get() == expected) {
+            let message =
+                "the proof must be this nonce and name, signed by this peer for this room";
+            return Err((ErrorCode::BadProof, message.into()));
+        }
+        let room = self.rooms.entry(room_name.clone()).or_default();
+        let replaced = room.members.get(&peer).map(|(client, _)| *client);
+        if replaced.is_none() && room.members.len() >= self.config.room_members_max {
+            let message = format!("the room has {} members already", room.members.len());
+            return Err((ErrorCode::RoomFull, message));
+        }
+        let others: Vec<_> = room
+            .members
+            .iter()
+            .filter(|(other, _)| **other != peer)
+            .map(|(other, (_, name))| Member {
+                peer: *other,
+                name: name.clone(),
+            })
+            .collect();
+        room.members.insert(peer, (id, name));
+        room.joined.insert(peer);
+        room.left.remove(&peer);
+        room.tell_at.get_or_insert(now + self.config.members_delay);
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.state = ClientState::Admitted {
+                room: room_name,
+                peer,
+            };
+        }
+        self.stats.admitted += 1;
+        let ice_servers = self.config.ice_servers.clone();
+        self.send(
+            id,
+            &HubMessage::Welcome {
+                members: others,
+                ice_servers,
+            },
+        );
+        if let Some(old) = replaced {
+            let message = "another connection proved this identity: use one key an agent";
+            self.turn_away(old, ErrorCode::Replaced, message.into(), now);
+        }
+        Ok(())
+    }
+
+    fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
+        let target = self.rooms.get(room).and_then(|room| room.members.get(&to));
+        if let Some((client, _)) = target {
+            let client = *client;
+            self.stats.signals += 1;
+            self.send(client, &HubMessage::Signal { from, message });
+        } else {
+            let message = format!("{to} is not in this room");
+            self.send(
+                id,
+                &HubMessage::Error {
+                    code: ErrorCode::UnknownPeer,
+                    message,
+                },
+            );
+        }
+    }
+
+    /// Tells every room what changed in it since the last time.
+    fn tell_members(&mut self, now: Instant) {
+        let mut texts = Vec::new();
+        for room in self.rooms.values_mut() {
+            if room.tell_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            room.tell_at = None;
+            let left: Vec<_> = std::mem::take(&mut room.left).into_iter().collect();
+            let joined: Vec<_> = std::mem::take(&mut room.joined)
+                .into_iter()
+                .filter_map(|peer| {
+                    let (_, name) = room.members.get(&peer)?;
+                    Some(Member {
+                        peer,
+                        name: name.clone(),
+                    })
+                })
+                .collect();
+            let text = encode(&HubMessage::Members { joined, left });
+            texts.extend(
+                room.members
+                    .values()
+                    .map(|(client, _)| (*client, text.clone())),
+            );
+        }
+        let sends = texts
+            .into_iter()
+            .map(|(client, text)| HubOutput::Send(client, text));
+        self.outbox.extend(sends);
+        self.rooms
+            .retain(|_, room| !room.members.is_empty() || room.tell_at.is_some());
+    }
+
+    fn turn_away(&mut self, client: ClientId, code: ErrorCode, message: String, now: Instant) {
+        self.stats.errors += 1;
+        self.send(client, &HubMessage::Error { code, message });
+        self.outbox.push_back(HubOutput::Close(client));
+        self.forget(client, now);
+    }
+
+    fn forget(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.remove(&id) else {
+            return;
+        };
+        let ClientState::Admitted { room, peer } = client.state else {
+            return;
+        };
+        let Some(room) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        // A replaced connection must not take its successor with it.
+        if room
+            .members
+            .get(&peer)
+            .is_some_and(|(client, _)| *client == id)
+        {
+            room.members.remove(&peer);
+            room.joined.remove(&peer);
+            room.left.insert(peer);
+            room.tell_at.get_or_insert(now + self.config.members_delay);
+        }
+    }
+
+    fn send(&mut self, client: ClientId, message: &HubMessage) {
+        self.outbox
+            .push_back(HubOutput::Send(client, encode(message)));
+    }
+}
+
+impl Client {
+    /// A token bucket ([RFC 2697](https://www.rfc-editor.org/rfc/rfc2697)) over the client's texts.
+    fn spend(&mut self, config: &HubConfig, now: Instant) -> Result<(), Refusal> {
+        let quiet: Duration = now.since(self.last_heard);
+        self.last_heard = now;
+        let refilled = self.allowance + quiet.as_secs_f64() * f64::from(config.rate);
+        self.allowance = refilled.min(f64::from(config.burst)) - 1.0;
+        if self.allowance >= 0.0 {
+            return Ok(());
+        }
+        let message = format!("more than {} texts a second: slow down", config.rate);
+        Err((ErrorCode::RateLimited, message))
+    }
+}
+
+fn bad_request(message: String) -> Refusal {
+    (ErrorCode::BadRequest, message)
+}
+
+fn encode(message: &HubMessage) -> String {
+    serde_json::to_string(message).expect("messages always encode")
+}

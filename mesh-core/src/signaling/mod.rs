@@ -1,0 +1,16 @@
+//! How newcomers are introduced: the protocol, the server ([`Hub`]) and the agent's half of it.
+//!
+//! JSON texts over a WebSocket, shown in PROTOCOL.md. The hub challenges a client to prove that it
+//! holds the key it names, tells members of each other, and carries signals between them. It can
+//! refuse or delay, but not forge: signals are signed end to end by the agents, so a hub that swaps
+//! a DTLS fingerprint is found out by the receiver.
+
+mod client;
+mod hub;
+mod protocol;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::{Client, ClientFact, send};
+pub use hub::{Hub, HubInput, HubOutput, HubStats};
+pub use protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};

@@ -1,0 +1,159 @@
+//! The texts between an agent and the hub.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::PeerId;
+use crate::identity::Signed;
+use crate::io::IceServer;
+
+/// The signaling protocol that this build speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// From an agent to the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum ClientMessage {
+    /// Opens the conversation.
+    Hello {
+        /// [`PROTOCOL_VERSION`].
+        version: u32,
+        /// The room to join.
+        room: String,
+        /// The agent's public key.
+        peer: PeerId,
+        /// The agent's label.
+        name: String,
+    },
+    /// Answers [`HubMessage::Challenge`].
+    Prove {
+        /// An [`Admit`](crate::wire::Admit) signed by the agent.
+        proof: Signed,
+    },
+    /// To be passed on to another member.
+    Signal {
+        /// The member.
+        to: PeerId,
+        /// A [`Message`](crate::wire::Message) that carries a signal.
+        message: Signed,
+    },
+    /// A sign of life, answered by [`HubMessage::Pong`].
+    Ping,
+    /// The agent leaves the room for good.
+    Leave,
+}
+
+/// From the hub to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum HubMessage {
+    /// Answers [`ClientMessage::Hello`].
+    Challenge {
+        /// To be signed.
+        nonce: String,
+    },
+    /// The agent is admitted.
+    Welcome {
+        /// The other members of the room.
+        members: Vec<Member>,
+        /// STUN and TURN servers to use.
+        ice_servers: Vec<IceServer>,
+    },
+    /// The room changed.
+    Members {
+        /// New members.
+        #[serde(default)]
+        joined: Vec<Member>,
+        /// Members gone.
+        #[serde(default)]
+        left: Vec<PeerId>,
+    },
+    /// Passed on from another member.
+    Signal {
+        /// The member that sent it, as the hub admitted it.
+        from: PeerId,
+        /// What it sent.
+        message: Signed,
+    },
+    /// Answers [`ClientMessage::Ping`].
+    Pong,
+    /// The agent made a mistake, or the hub cannot serve it.
+    Error {
+        /// For programs.
+        code: ErrorCode,
+        /// For people: the cause and the remedy.
+        message: String,
+    },
+}
+
+/// A member of a room, as the hub knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its public key.
+    pub peer: PeerId,
+    /// Its label.
+    pub name: String,
+}
+
+/// What went wrong, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The protocol version is not spoken here.
+    Version,
+    /// A text that is no message, or not the one expected now.
+    BadRequest,
+    /// The proof does not show that the client holds the key.
+    BadProof,
+    /// The client did not prove its identity in time.
+    AdmissionTimeout,
+    /// The text is too long.
+    TooLarge,
+    /// Too many texts in too short a time.
+    RateLimited,
+    /// The room has as many members as the hub allows.
+    RoomFull,
+    /// The hub has as many clients as it allows.
+    HubFull,
+    /// Another connection proved the same identity and took this one's place.
+    Replaced,
+    /// The client was silent for too long.
+    Silent,
+    /// The member that a signal is for is not here. The connection goes on.
+    UnknownPeer,
+    /// A code from a later version of the protocol.
+    #[serde(other)]
+    Other,
+}
+
+impl ErrorCode {
+    /// The code as it is written in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::BadRequest => "bad-request",
+            Self::BadProof => "bad-proof",
+            Self::AdmissionTimeout => "admission-timeout",
+            Self::TooLarge => "too-large",
+            Self::RateLimited => "rate-limited",
+            Self::RoomFull => "room-full",
+            Self::HubFull => "hub-full",
+            Self::Replaced => "replaced",
+            Self::Silent => "silent",
+            Self::UnknownPeer => "unknown-peer",
+            Self::Other => "other",
+        }
+    }
+
+    /// Trying again with the same identity and version would end the same way.
+    pub(crate) const fn is_final(self) -> bool {
+        matches!(self, Self::Version | Self::BadProof | Self::Replaced)
+    }
+}

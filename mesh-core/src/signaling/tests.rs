@@ -1,0 +1,300 @@
+//! The hub against clients of all kinds, and its texts against PROTOCOL.md.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::HubConfig;
+use crate::id::{ClientId, PeerId};
+use crate::identity::{Identity, Signed};
+use crate::io::IceServer;
+use crate::time::Instant;
+use crate::wire::Admit;
+
+fn identity(n: u8) -> Identity {
+    Identity::from_secret([n; 32])
+}
+
+/// Every golden text of PROTOCOL.md.
+fn golden() -> Vec<(&'static str, String)> {
+    let member = Member {
+        peer: identity(2).peer(),
+        name: "agent-002".into(),
+    };
+    let proof = identity(1).sign(
+        "demo",
+        &Admit {
+            nonce: "00".repeat(32),
+            name: "agent-001".into(),
+        },
+    );
+    let client = |message: &ClientMessage| serde_json::to_string(message).expect("encodes");
+    let hub = |message: &HubMessage| serde_json::to_string(message).expect("encodes");
+    vec![
+        (
+            "hello",
+            client(&ClientMessage::Hello {
+                version: 1,
+                room: "demo".into(),
+                peer: identity(1).peer(),
+                name: "agent-001".into(),
+            }),
+        ),
+        (
+            "challenge",
+            hub(&HubMessage::Challenge {
+                nonce: "00".repeat(32),
+            }),
+        ),
+        ("prove", client(&ClientMessage::Prove { proof })),
+        (
+            "welcome",
+            hub(&HubMessage::Welcome {
+                members: vec![member.clone()],
+                ice_servers: vec![IceServer {
+                    urls: vec!["stun:stun.example.org:3478".into()],
+                    ..IceServer::default()
+                }],
+            }),
+        ),
+        (
+            "members",
+            hub(&HubMessage::Members {
+                joined: vec![member],
+                left: vec![identity(3).peer()],
+            }),
+        ),
+        ("ping", client(&ClientMessage::Ping)),
+        ("pong", hub(&HubMessage::Pong)),
+        ("leave", client(&ClientMessage::Leave)),
+        (
+            "error",
+            hub(&HubMessage::Error {
+                code: ErrorCode::RoomFull,
+                message: "the room has 1000 members already".into(),
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn texts_are_as_protocol_md_shows_them() {
+    let document = include_str!("../../../PROTOCOL.md");
+    for (name, text) in golden() {
+        let marker = format!("<!-- golden: {name} -->");
+        let block = document
+            .split_once(&marker)
+            .and_then(|(_, after)| after.split("```").nth(1));
+        let Some(block) = block else {
+            panic!("PROTOCOL.md lacks {marker}\n```json\n{text}\n```");
+        };
+        let shown: serde_json::Value =
+            serde_json::from_str(block.trim_start_matches("json")).expect("JSON");
+        let ours: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(shown, ours, "{name}: {text}");
+    }
+}
+
+struct Clients {
+    hub: Hub,
+    now: Instant,
+}
+
+impl Clients {
+    fn new(config: HubConfig) -> Self {
+        Self {
+            hub: Hub::new(config, [9; 32]),
+            now: Instant::default(),
+        }
+    }
+
+    fn connect(&mut self, client: u64) -> Vec<(u64, HubMessage)> {
+        self.hub
+            .handle_input(HubInput::ClientConnected(ClientId(client)), self.now);
+        self.drain()
+    }
+
+    fn say(&mut self, client: u64, message: &ClientMessage) -> Vec<(u64, HubMessage)> {
+        self.text(client, serde_json::to_string(message).expect("encodes"))
+    }
+
+    fn text(&mut self, client: u64, text: String) -> Vec<(u64, HubMessage)> {
+        self.hub
+            .handle_input(HubInput::TextReceived(ClientId(client), text), self.now);
+        self.drain()
+    }
+
+    fn wait(&mut self, duration: Duration) -> Vec<(u64, HubMessage)> {
+        let until = self.now + duration;
+        while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.hub.handle_timeout(self.now);
+        }
+        self.now = until;
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<(u64, HubMessage)> {
+        let mut sent = Vec::new();
+        while let Some(output) = self.hub.poll_output() {
+            if let HubOutput::Send(ClientId(client), text) = output {
+                sent.push((client, serde_json::from_str(&text).expect("decodes")));
+            }
+        }
+        sent
+    }
+
+    fn admit(&mut self, client: u64, identity: &Identity, room: &str) -> Vec<(u64, HubMessage)> {
+        self.connect(client);
+        let hello = hello(identity.peer(), room);
+        let challenge = self.say(client, &hello);
+        let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
+            panic!("a challenge, not {challenge:?}");
+        };
+        let proof = prove(identity, room, nonce);
+        self.say(client, &ClientMessage::Prove { proof })
+    }
+}
+
+fn hello(peer: PeerId, room: &str) -> ClientMessage {
+    ClientMessage::Hello {
+        version: PROTOCOL_VERSION,
+        room: room.into(),
+        peer,
+        name: "agent".into(),
+    }
+}
+
+fn prove(identity: &Identity, room: &str, nonce: &str) -> Signed {
+    let (nonce, name) = (nonce.to_owned(), "agent".to_owned());
+    identity.sign(room, &Admit { nonce, name })
+}
+
+fn error_code(sent: &[(u64, HubMessage)]) -> Option<ErrorCode> {
+    sent.iter().find_map(|(_, message)| match message {
+        HubMessage::Error { code, .. } => Some(*code),
+        _ => None,
+    })
+}
+
+#[test]
+fn members_of_a_room_hear_of_each_other_and_of_no_one_else() {
+    let mut clients = Clients::new(HubConfig::default());
+    clients.admit(1, &identity(1), "a");
+    clients.wait(Duration::from_secs(1));
+    let welcome = clients.admit(2, &identity(2), "a");
+    let [(2, HubMessage::Welcome { members, .. })] = &welcome[..] else {
+        panic!("{welcome:?}");
+    };
+    assert_eq!(members.len(), 1);
+    clients.admit(3, &identity(3), "b");
+    let told = clients.wait(Duration::from_secs(1));
+    let told_one: Vec<_> = told.iter().filter(|(client, _)| *client == 1).collect();
+    let [(_, HubMessage::Members { joined, left })] = &told_one[..] else {
+        panic!("{told_one:?}");
+    };
+    assert_eq!(
+        (joined[0].peer, joined.len(), left.len()),
+        (identity(2).peer(), 1, 0)
+    );
+    clients
+        .hub
+        .handle_input(HubInput::ClientClosed(ClientId(2)), clients.now);
+    let told = clients.wait(Duration::from_secs(1));
+    assert!(matches!(&told[..], [(1, HubMessage::Members { left, .. })] if left.len() == 1));
+}
+
+#[test]
+fn who_does_not_hold_the_key_is_refused() {
+    let mut clients = Clients::new(HubConfig::default());
+    clients.connect(1);
+    let challenge = clients.say(1, &hello(identity(1).peer(), "a"));
+    let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
+        panic!("{challenge:?}");
+    };
+    let proof = prove(&identity(2), "a", nonce);
+    let sent = clients.say(1, &ClientMessage::Prove { proof });
+    assert_eq!(error_code(&sent), Some(ErrorCode::BadProof));
+    assert_eq!(clients.hub.stats().clients, 0);
+}
+
+#[test]
+fn what_is_no_message_is_answered_with_the_cause() {
+    for (text, code) in [
+        ("{".to_owned(), ErrorCode::BadRequest),
+        (r#"{"type":"dance"}"#.to_owned(), ErrorCode::BadRequest),
+        (r#"{"type":"ping"}"#.to_owned(), ErrorCode::BadRequest),
+        ("x".repeat(40_000), ErrorCode::TooLarge),
+    ] {
+        let mut clients = Clients::new(HubConfig::default());
+        clients.connect(1);
+        assert_eq!(error_code(&clients.text(1, text)), Some(code));
+    }
+    let mut clients = Clients::new(HubConfig::default());
+    clients.connect(1);
+    let wrong = r#"{"type":"hello","version":2,"room":"r","name":"n","peer":""#.to_owned()
+        + &"00".repeat(32)
+        + "\"}";
+    assert_eq!(
+        error_code(&clients.text(1, wrong)),
+        Some(ErrorCode::Version)
+    );
+}
+
+#[test]
+fn limits_hold_at_the_edge() {
+    let config = HubConfig {
+        clients_max: 3,
+        room_members_max: 2,
+        burst: 5,
+        rate: 1,
+        ..HubConfig::default()
+    };
+    let mut clients = Clients::new(config);
+    clients.admit(1, &identity(1), "a");
+    clients.admit(2, &identity(2), "a");
+    let third = clients.admit(3, &identity(3), "a");
+    assert_eq!(error_code(&third), Some(ErrorCode::RoomFull));
+    assert_eq!(error_code(&clients.connect(4)), None);
+    assert_eq!(error_code(&clients.connect(5)), Some(ErrorCode::HubFull));
+    let pings: Vec<_> = (0..4)
+        .map(|_| clients.say(1, &ClientMessage::Ping))
+        .collect();
+    assert!(
+        pings[..3]
+            .iter()
+            .all(|sent| sent.contains(&(1, HubMessage::Pong))),
+        "{pings:?}"
+    );
+    assert_eq!(
+        error_code(&pings[3]),
+        Some(ErrorCode::RateLimited),
+        "hello, prove, 3 pings"
+    );
+}
+
+#[test]
+fn the_silent_and_the_slow_are_turned_away() {
+    let mut clients = Clients::new(HubConfig::default());
+    clients.connect(1);
+    let late = clients.wait(Duration::from_secs(12));
+    assert_eq!(error_code(&late), Some(ErrorCode::AdmissionTimeout));
+    clients.admit(2, &identity(2), "a");
+    clients.wait(Duration::from_secs(40));
+    clients.say(2, &ClientMessage::Ping);
+    assert_eq!(error_code(&clients.wait(Duration::from_secs(40))), None);
+    let silent = clients.wait(Duration::from_secs(10));
+    assert_eq!(error_code(&silent), Some(ErrorCode::Silent));
+}
+
+#[test]
+fn a_second_connection_with_the_same_key_takes_the_place_of_the_first() {
+    let mut clients = Clients::new(HubConfig::default());
+    clients.admit(1, &identity(1), "a");
+    let sent = clients.admit(2, &identity(1), "a");
+    assert!(sent.iter().any(|(client, message)| {
+        let replaced = ErrorCode::Replaced;
+        *client == 1 && matches!(message, HubMessage::Error { code, .. } if *code == replaced)
+    }));
+    let stats = clients.hub.stats();
+    assert_eq!((stats.members, stats.clients), (1, 1));
+}

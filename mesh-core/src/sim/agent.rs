@@ -1,0 +1,93 @@
+//! One agent of the world: the real [`Mesh`], and what its application has seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::Config;
+use crate::id::{ClientId, LinkId, MessageId, PeerId};
+use crate::identity::Identity;
+use crate::io::{Event, Received};
+use crate::mesh::Mesh;
+use crate::time::{Instant, UnixTime};
+
+/// One agent.
+#[derive(Debug)]
+pub struct SimAgent {
+    pub(super) mesh: Mesh,
+    pub(super) alive: bool,
+    /// Grows when the process ends, so that what was on its way to it is lost.
+    pub(super) life: u32,
+    pub(super) socket: Option<ClientId>,
+    /// The connection and the end of it that each link is.
+    pub(super) links: BTreeMap<LinkId, (usize, usize)>,
+    identity: Identity,
+    received: Vec<Received>,
+    seen: BTreeSet<MessageId>,
+    events: Vec<Event>,
+}
+
+impl SimAgent {
+    pub(super) fn new(
+        config: Config,
+        identity: Identity,
+        seed: [u8; 32],
+        now: Instant,
+        unix: UnixTime,
+    ) -> Self {
+        Self {
+            mesh: Mesh::new(config, identity.clone(), seed, now, unix),
+            alive: true,
+            life: 0,
+            socket: None,
+            links: BTreeMap::new(),
+            identity,
+            received: Vec::new(),
+            seen: BTreeSet::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The agent's identity.
+    pub fn id(&self) -> PeerId {
+        self.mesh.id()
+    }
+
+    /// Its key pair, for playing an impostor.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The state machine.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// Messages delivered so far.
+    pub fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// Other events so far.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Its link to a peer, if open or being negotiated.
+    pub fn link_to(&self, peer: PeerId) -> Option<LinkId> {
+        self.mesh.link_to(peer)
+    }
+
+    /// Notes an event. Returns false if a message was delivered that was delivered before.
+    pub(super) fn note(&mut self, event: Event) -> bool {
+        match event {
+            Event::Message(message) => {
+                let new = self.seen.insert(message.id);
+                self.received.push(message);
+                new
+            }
+            other => {
+                self.events.push(other);
+                true
+            }
+        }
+    }
+}

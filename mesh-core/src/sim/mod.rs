@@ -1,0 +1,398 @@
+//! A world in virtual time: many real [`Mesh`]es, a real [`Hub`], and a network that is not.
+//!
+//! A discrete-event simulation. Everything that will happen stands in one queue by time; the world
+//! takes the next, hands it to whom it concerns, and queues what that one orders. All randomness
+//! comes from one seed, so a run can be repeated to the last frame: [`World::trace`] folds
+//! everything that happened into one number. After every step the world checks what must always
+//! hold, and panics with the seed where it does not.
+
+mod agent;
+mod network;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+pub use agent::SimAgent;
+use network::Connection;
+
+use crate::config::{Config, HubConfig};
+use crate::id::{ClientId, MessageId, PeerId, Target};
+use crate::identity::Identity;
+use crate::io::{Event, Input, Output};
+use crate::payload::{Delivery, Payload};
+use crate::signaling::{Hub, HubInput};
+use crate::time::{Instant, UnixTime};
+
+/// What the world is like.
+#[derive(Clone, Debug)]
+pub struct WorldConfig {
+    /// The source of all randomness.
+    pub seed: u64,
+    /// Links that each agent keeps; `None` for the default of the room's size.
+    pub k: Option<usize>,
+    /// The shortest time that anything takes on its way.
+    pub latency_min: Duration,
+    /// The longest.
+    pub latency_max: Duration,
+    /// How long ICE and DTLS take once the answer is there.
+    pub connect: Duration,
+}
+
+impl WorldConfig {
+    /// A calm world on one continent.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            k: None,
+            latency_min: Duration::from_millis(5),
+            latency_max: Duration::from_millis(40),
+            connect: Duration::from_millis(120),
+        }
+    }
+}
+
+/// Many agents, a hub, and the network between them.
+#[derive(Debug)]
+pub struct World {
+    config: WorldConfig,
+    rng: ChaCha8Rng,
+    now: Instant,
+    agents: Vec<SimAgent>,
+    hub: Option<Hub>,
+    /// Grows when the hub's process ends.
+    hub_life: u64,
+    hub_sockets: BTreeMap<ClientId, usize>,
+    connections: Vec<Connection>,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    queued: u64,
+    /// Everything that applications sent, for checking what arrives.
+    sent: BTreeMap<MessageId, Payload>,
+    trace: u64,
+    /// Changes what the hub passes on, as a hostile one might.
+    tamper: Option<fn(&mut String)>,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Happening {
+    /// An agent gets an input, if it is still the same process.
+    Input {
+        agent: usize,
+        life: u32,
+        input: Input,
+    },
+    /// An agent's timer may be due.
+    Wake { agent: usize, life: u32 },
+    /// The hub gets an input, if it is still the same process.
+    Hub { life: u64, input: HubInput },
+    /// The hub's timer may be due.
+    WakeHub,
+    /// A connection is established at both ends.
+    Established { connection: usize },
+}
+
+/// The civil time at the start of the world: some day in 2026.
+const EPOCH: UnixTime = UnixTime::from_micros(1_800_000_000_000_000);
+
+impl World {
+    /// A world with a hub and no agents.
+    pub fn new(config: WorldConfig) -> Self {
+        let mut world = Self {
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            config,
+            now: Instant::default(),
+            agents: Vec::new(),
+            hub: None,
+            hub_life: 0,
+            hub_sockets: BTreeMap::new(),
+            connections: Vec::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            sent: BTreeMap::new(),
+            trace: 0xcbf2_9ce4_8422_2325,
+            tamper: None,
+        };
+        world.start_hub();
+        world
+    }
+
+    /// The time in this world.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Everything that has happened, folded into one number (FNV-1a).
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// The agents, in the order of their start.
+    pub fn agents(&self) -> &[SimAgent] {
+        &self.agents
+    }
+
+    /// Indices of the agents that live.
+    pub fn living(&self) -> Vec<usize> {
+        (0..self.agents.len())
+            .filter(|&i| self.agents[i].alive)
+            .collect()
+    }
+
+    /// Starts agents that join at once; returns their indices.
+    pub fn start_agents(&mut self, count: usize) -> Vec<usize> {
+        (0..count).map(|_| self.start_agent()).collect()
+    }
+
+    fn start_agent(&mut self) -> usize {
+        let index = self.agents.len();
+        let mut secret = [0; 32];
+        self.rng.fill_bytes(&mut secret);
+        let config = Config::new("sim", &format!("agent-{index:03}"))
+            .and_then(|config| config.with_k(self.config.k))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let seed = self.draw_seed();
+        let identity = Identity::from_secret(secret);
+        let unix = EPOCH + self.now.since(Instant::default());
+        let agent = SimAgent::new(config, identity, seed, self.now, unix);
+        self.agents.push(agent);
+        self.command(index, |mesh, now| mesh.join(now));
+        index
+    }
+
+    /// Ends an agent's process without a word, as SIGKILL does.
+    pub fn crash(&mut self, agent: usize) {
+        self.record("crash", agent);
+        self.agents[agent].alive = false;
+        self.agents[agent].life += 1;
+        self.close_socket(agent);
+        for connection in &mut self.connections {
+            connection.lose_end(agent);
+        }
+    }
+
+    /// Cuts the direct connection of two agents; both notice after a while.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        let cut: Vec<_> = (0..self.connections.len())
+            .filter(|&c| self.connections[c].joins(a, b))
+            .collect();
+        for connection in cut {
+            self.connections[connection].up = false;
+        }
+    }
+
+    /// Starts the hub, as a new process without memory.
+    pub fn start_hub(&mut self) {
+        let seed = self.draw_seed();
+        self.hub = Some(Hub::new(HubConfig::default(), seed));
+    }
+
+    /// Ends the hub's process: every WebSocket closes.
+    pub fn crash_hub(&mut self) {
+        self.record("hub crash", 0);
+        self.hub = None;
+        self.hub_life += 1;
+        let sockets: Vec<_> = std::mem::take(&mut self.hub_sockets)
+            .into_values()
+            .collect();
+        for agent in sockets {
+            self.agents[agent].socket = None;
+            let reason = "connection reset".to_owned();
+            self.input_later(agent, Input::SignalingClosed { reason });
+        }
+    }
+
+    /// Has the hub change texts before it passes them on.
+    pub fn tamper_with_signals(&mut self, tamper: Option<fn(&mut String)>) {
+        self.tamper = tamper;
+    }
+
+    /// Has an agent send; returns the message's id if the mesh took it.
+    pub fn send(
+        &mut self,
+        from: usize,
+        target: Target,
+        payload: Payload,
+        delivery: Delivery,
+    ) -> Result<MessageId, crate::SendError> {
+        let copy = payload.clone();
+        let sent = self.command(from, |mesh, now| match target {
+            Target::Peer(peer) => mesh.send(peer, payload, delivery, None, now),
+            Target::Room => mesh.broadcast("topic", payload, now),
+        });
+        if let Ok(id) = sent {
+            self.sent.insert(id, copy);
+        }
+        sent
+    }
+
+    /// Has an agent do something, and carries out what it orders.
+    pub fn command<T>(
+        &mut self,
+        agent: usize,
+        command: impl FnOnce(&mut crate::Mesh, Instant) -> T,
+    ) -> T {
+        let now = self.now;
+        let result = command(&mut self.agents[agent].mesh, now);
+        self.drain(agent);
+        result
+    }
+
+    /// Hands an agent an input out of the blue, as a hostile neighbour might cause it.
+    pub fn inject(&mut self, agent: usize, input: Input) {
+        self.handle(agent, input);
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while let Some((&(at, _), _)) = self.queue.first_key_value() {
+            if at > until {
+                break;
+            }
+            self.step();
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass until something holds; false if it does not within `limit`.
+    pub fn run_until(&mut self, limit: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.now + limit;
+        let mut look_at = self.now;
+        loop {
+            if self.now >= look_at {
+                if holds(self) {
+                    return true;
+                }
+                look_at = self.now + Duration::from_millis(10);
+            }
+            match self.queue.first_key_value() {
+                Some((&(at, _), _)) if at <= until => self.step(),
+                _ => return holds(self),
+            }
+        }
+    }
+
+    /// Whether every living agent has the links it wants and a route to every other living agent,
+    /// and to nobody else.
+    pub fn is_converged(&self) -> bool {
+        let living = self.living();
+        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
+        living.iter().all(|&i| {
+            let mesh = &self.agents[i].mesh;
+            let peers = mesh.peers();
+            let known = peers.iter().map(|peer| peer.id).chain([mesh.id()]);
+            mesh.is_settled()
+                && known.collect::<BTreeSet<_>>() == ids
+                && peers.iter().all(|peer| peer.hops.is_some())
+        })
+    }
+
+    fn step(&mut self) {
+        let Some(((at, _), happening)) = self.queue.pop_first() else {
+            return;
+        };
+        debug_assert!(at >= self.now, "time does not run backwards");
+        self.now = at;
+        match happening {
+            Happening::Input { agent, life, input } => {
+                if self.agents[agent].life == life {
+                    self.handle(agent, input);
+                }
+            }
+            Happening::Wake { agent, life } => self.wake(agent, life),
+            Happening::Hub { life, input } => self.hub_input(life, input),
+            Happening::WakeHub => self.wake_hub(),
+            Happening::Established { connection } => self.established(connection),
+        }
+    }
+
+    fn handle(&mut self, agent: usize, input: Input) {
+        // Printing frames would take most of the time.
+        if let Input::FrameReceived { frame, .. } = &input {
+            self.record("frame", agent);
+            self.fold(frame);
+        } else {
+            self.record(&format!("{input:?}"), agent);
+        }
+        let now = self.now;
+        self.agents[agent].mesh.handle_input(input, now);
+        self.drain(agent);
+    }
+
+    fn wake(&mut self, agent: usize, life: u32) {
+        let now = self.now;
+        let sim = &mut self.agents[agent];
+        if sim.life != life || sim.mesh.poll_timeout().is_none_or(|at| at > now) {
+            return; // Armed anew since.
+        }
+        sim.mesh.handle_timeout(now);
+        self.drain(agent);
+        let due = self.agents[agent].mesh.poll_timeout();
+        assert!(
+            due.is_none_or(|at| at > now),
+            "{}: a timer spins",
+            self.whoami(agent)
+        );
+    }
+
+    /// Carries an agent's orders out and arms its timer.
+    fn drain(&mut self, agent: usize) {
+        let mut outputs = VecDeque::new();
+        while let Some(output) = self.agents[agent].mesh.poll_output() {
+            outputs.push_back(output);
+        }
+        for output in outputs {
+            if !matches!(output, Output::Transmit { .. }) {
+                self.record(&format!("{output:?}"), agent);
+            }
+            self.carry_out(agent, output);
+        }
+        self.check(agent);
+        if let Some(at) = self.agents[agent].mesh.poll_timeout() {
+            let life = self.agents[agent].life;
+            self.queue_at(at.max(self.now), Happening::Wake { agent, life });
+        }
+    }
+
+    fn queue_at(&mut self, at: Instant, happening: Happening) {
+        self.queued += 1;
+        self.queue.insert((at, self.queued), happening);
+    }
+
+    fn whoami(&self, agent: usize) -> String {
+        let name = &self.agents[agent].mesh.config().name;
+        format!("seed {}, {name}, {:?}", self.config.seed, self.now)
+    }
+
+    /// What must hold at every moment.
+    fn check(&self, agent: usize) {
+        let mesh = &self.agents[agent].mesh;
+        let stats = mesh.stats();
+        let config = mesh.config();
+        let links_max = config.k_for(self.agents.len()) + config.links_slack + 64;
+        let links = stats.links.open + stats.links.negotiating;
+        assert!(links <= links_max, "{}: {links} links", self.whoami(agent));
+    }
+
+    fn record(&mut self, what: &str, agent: usize) {
+        let line = format!("{} {agent} {what}\n", self.now.as_micros());
+        self.fold(line.as_bytes());
+    }
+
+    fn fold(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn draw_seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        seed
+    }
+}

@@ -1,0 +1,284 @@
+//! What lies between the agents: WebSockets to the hub, and peer connections.
+//!
+//! An SDP is here just the number of the connection, which is enough for the two ends to find each
+//! other, and for a forged one to be told from a real one.
+
+use std::time::Duration;
+
+use super::{Happening, World};
+use crate::id::{ClientId, LinkId};
+use crate::io::{Event, Input, Output};
+use crate::rng::unit;
+use crate::signaling::{HubInput, HubOutput};
+use crate::time::Instant;
+use crate::wire::LinkSignal;
+
+/// A peer connection of two agents.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The offerer's end, then the answerer's.
+    ends: [Option<ConnectionEnd>; 2],
+    /// Frames get through.
+    pub(super) up: bool,
+    /// When the last frame of each direction arrives: reliable channels keep the order.
+    arrival: [Instant; 2],
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionEnd {
+    pub(super) agent: usize,
+    pub(super) link: LinkId,
+}
+
+impl Connection {
+    pub(super) fn lose_end(&mut self, agent: usize) {
+        for end in &mut self.ends {
+            if end.is_some_and(|end| end.agent == agent) {
+                *end = None;
+                self.up = false;
+            }
+        }
+    }
+
+    pub(super) fn joins(&self, a: usize, b: usize) -> bool {
+        let has = |agent| self.ends.iter().flatten().any(|end| end.agent == agent);
+        has(a) && has(b)
+    }
+}
+
+impl World {
+    pub(super) fn carry_out(&mut self, agent: usize, output: Output) {
+        match output {
+            Output::OpenSignaling => self.open_socket(agent),
+            Output::CloseSignaling => self.close_socket(agent),
+            Output::SendSignaling(text) => {
+                if let Some(client) = self.agents[agent].socket {
+                    self.hub_later(HubInput::TextReceived(client, text));
+                }
+            }
+            Output::OpenLink { link, offer, .. } => self.open_connection(agent, link, offer),
+            Output::ApplySignal { link, signal } => self.apply(agent, link, &signal),
+            Output::Transmit {
+                link,
+                channel,
+                frame,
+            } => {
+                let input = |link| Input::FrameReceived {
+                    link,
+                    channel,
+                    frame,
+                };
+                self.cross(agent, link, input);
+            }
+            Output::CloseLink { link } => {
+                let reason = "closed by the peer".to_owned();
+                self.cross(agent, link, |link| Input::LinkClosed { link, reason });
+                if let Some((connection, _)) = self.agents[agent].links.remove(&link) {
+                    self.connections[connection].lose_end(agent);
+                }
+            }
+            Output::Writable => {}
+            Output::Emit(event) => self.emitted(agent, event),
+        }
+    }
+
+    /// Checks and notes what the application gets.
+    fn emitted(&mut self, agent: usize, event: Event) {
+        if let Event::Message(message) = &event {
+            let sent = self.sent.get(&message.id);
+            let whoami = self.whoami(agent);
+            assert_eq!(sent, Some(&message.payload), "{whoami}: nobody sent this");
+            let ttl = self.agents[agent].mesh.config().ttl;
+            assert!(
+                (1..=ttl).contains(&message.hops),
+                "{whoami}: {} hops",
+                message.hops
+            );
+        }
+        let new = self.agents[agent].note(event);
+        assert!(new, "{}: delivered twice", self.whoami(agent));
+    }
+
+    fn open_socket(&mut self, agent: usize) {
+        self.close_socket(agent);
+        if self.hub.is_none() {
+            let reason = "connection refused".to_owned();
+            self.input_later(agent, Input::SignalingClosed { reason });
+            return;
+        }
+        self.queued += 1;
+        let client = ClientId(self.queued);
+        self.agents[agent].socket = Some(client);
+        self.hub_sockets.insert(client, agent);
+        self.hub_later(HubInput::ClientConnected(client));
+        self.input_later(agent, Input::SignalingOpened);
+    }
+
+    pub(super) fn close_socket(&mut self, agent: usize) {
+        if let Some(client) = self.agents[agent].socket.take() {
+            self.hub_sockets.remove(&client);
+            self.hub_later(HubInput::ClientClosed(client));
+        }
+    }
+
+    fn open_connection(&mut self, agent: usize, link: LinkId, offer: Option<String>) {
+        let end = ConnectionEnd { agent, link };
+        let Some(offer) = offer else {
+            let connection = self.connections.len();
+            self.connections.push(Connection {
+                ends: [Some(end), None],
+                up: false,
+                arrival: [self.now; 2],
+            });
+            self.agents[agent].links.insert(link, (connection, 0));
+            let sdp = format!("v=0 connection {connection}");
+            let signal = LinkSignal::Offer { sdp };
+            self.input_later(agent, Input::LinkSignaled { link, signal });
+            return;
+        };
+        let connection = offer
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse::<usize>().ok());
+        let connection = connection.filter(|&c| c < self.connections.len());
+        let Some(connection) = connection else {
+            let reason = "the offer is no SDP".to_owned();
+            self.input_later(agent, Input::LinkClosed { link, reason });
+            return;
+        };
+        self.connections[connection].ends[1] = Some(end);
+        self.agents[agent].links.insert(link, (connection, 1));
+        let signal = LinkSignal::Answer { sdp: offer };
+        self.input_later(agent, Input::LinkSignaled { link, signal });
+    }
+
+    fn apply(&mut self, agent: usize, link: LinkId, signal: &LinkSignal) {
+        let Some(&(connection, 0)) = self.agents[agent].links.get(&link) else {
+            return;
+        };
+        if matches!(signal, LinkSignal::Answer { .. }) {
+            let at = self.now + self.config.connect.mul_f64(0.5 + unit(&mut self.rng));
+            self.queue_at(at, Happening::Established { connection });
+        }
+    }
+
+    pub(super) fn established(&mut self, connection: usize) {
+        if let [Some(a), Some(b)] = self.connections[connection].ends {
+            self.connections[connection].up = true;
+            self.connections[connection].arrival = [self.now; 2];
+            for end in [a, b] {
+                self.handle(end.agent, Input::LinkOpened { link: end.link });
+            }
+        }
+    }
+
+    /// Something travels over a connection, in order.
+    fn cross(&mut self, agent: usize, link: LinkId, input: impl FnOnce(LinkId) -> Input) {
+        let Some(&(connection, side)) = self.agents[agent].links.get(&link) else {
+            return;
+        };
+        let latency = self.latency();
+        let at = self.now + latency;
+        let connection = &mut self.connections[connection];
+        let Some(other) = connection.ends[1 - side].filter(|_| connection.up) else {
+            return;
+        };
+        let at = at.max(connection.arrival[side]);
+        connection.arrival[side] = at;
+        let life = self.agents[other.agent].life;
+        let happening = Happening::Input {
+            agent: other.agent,
+            life,
+            input: input(other.link),
+        };
+        self.queue_at(at, happening);
+    }
+
+    pub(super) fn input_later(&mut self, agent: usize, input: Input) {
+        let at = self.in_order(agent);
+        let life = self.agents[agent].life;
+        self.queue_at(at, Happening::Input { agent, life, input });
+    }
+
+    /// A WebSocket keeps the order: what concerns one agent's takes the same time each way.
+    fn in_order(&self, agent: usize) -> Instant {
+        let spread = self
+            .config
+            .latency_max
+            .saturating_sub(self.config.latency_min);
+        let share = f64::from(u8::try_from(agent % 16).unwrap_or_default()) / 16.0;
+        self.now + self.config.latency_min + spread.mul_f64(share)
+    }
+
+    fn hub_later(&mut self, input: HubInput) {
+        let (HubInput::ClientConnected(client)
+        | HubInput::TextReceived(client, _)
+        | HubInput::ClientClosed(client)) = &input;
+        let agent = self.hub_sockets.get(client).copied().unwrap_or_default();
+        let at = self.in_order(agent);
+        let life = self.hub_life;
+        self.queue_at(at, Happening::Hub { life, input });
+    }
+
+    pub(super) fn hub_input(&mut self, life: u64, input: HubInput) {
+        let now = self.now;
+        if let Some(hub) = self.hub.as_mut().filter(|_| life == self.hub_life) {
+            hub.handle_input(input, now);
+            self.drain_hub();
+        }
+    }
+
+    pub(super) fn wake_hub(&mut self) {
+        let now = self.now;
+        if let Some(hub) = self
+            .hub
+            .as_mut()
+            .filter(|hub| hub.poll_timeout() <= Some(now))
+        {
+            hub.handle_timeout(now);
+            self.drain_hub();
+        }
+    }
+
+    fn drain_hub(&mut self) {
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        let mut outputs = Vec::new();
+        while let Some(output) = hub.poll_output() {
+            outputs.push(output);
+        }
+        let due = hub.poll_timeout();
+        for output in outputs {
+            match output {
+                HubOutput::Send(client, mut text) => {
+                    if let Some(tamper) = self.tamper {
+                        tamper(&mut text);
+                    }
+                    if let Some(&agent) = self.hub_sockets.get(&client) {
+                        self.input_later(agent, Input::SignalingReceived(text));
+                    }
+                }
+                HubOutput::Close(client) => {
+                    if let Some(agent) = self.hub_sockets.remove(&client) {
+                        self.agents[agent].socket = None;
+                        let reason = "closed by the server".to_owned();
+                        self.input_later(agent, Input::SignalingClosed { reason });
+                    }
+                }
+            }
+        }
+        if let Some(at) = due {
+            self.queue_at(at.max(self.now), Happening::WakeHub);
+        }
+    }
+
+    fn latency(&mut self) -> Duration {
+        let spread = self
+            .config
+            .latency_max
+            .saturating_sub(self.config.latency_min);
+        self.config.latency_min + spread.mul_f64(unit(&mut self.rng))
+    }
+}

@@ -1,0 +1,212 @@
+use super::*;
+use crate::error::LossReason;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world(seed: u64, k: usize, agents: usize) -> World {
+    let mut world = World::new(WorldConfig {
+        k: Some(k),
+        ..WorldConfig::new(seed)
+    });
+    world.start_agents(agents);
+    assert!(
+        world.run_until(SECOND * 20, World::is_converged),
+        "seed {seed}: never converged"
+    );
+    world
+}
+
+fn open_links(world: &World) -> usize {
+    let ends: usize = world
+        .living()
+        .iter()
+        .map(|&i| world.agents()[i].mesh().stats().links.open)
+        .sum();
+    ends / 2
+}
+
+/// Every living agent sends to every other; returns how many messages did not arrive in time.
+fn all_pairs(world: &mut World) -> usize {
+    let living = world.living();
+    let mut awaited = Vec::new();
+    for &from in &living {
+        for &to in living.iter().filter(|&&to| to != from) {
+            let peer = world.agents()[to].id();
+            let id = world
+                .send(from, Target::Peer(peer), "hello".into(), Delivery::Reliable)
+                .unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
+            awaited.push((to, id));
+        }
+    }
+    world.run_for(SECOND);
+    let arrived = |(to, id): &(usize, MessageId)| {
+        world.agents()[*to]
+            .received()
+            .iter()
+            .any(|message| message.id == *id)
+    };
+    awaited.iter().filter(|pair| !arrived(pair)).count()
+}
+
+#[test]
+fn a_hundred_agents_joining_at_once_become_one_mesh() {
+    let mut world = world(1, 20, 100);
+    world.run_for(SECOND * 5);
+    assert!(world.is_converged());
+    assert_eq!(
+        open_links(&world),
+        1_000,
+        "surplus links of the join are gone"
+    );
+    assert_eq!(all_pairs(&mut world), 0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed| {
+        let mut world = world(seed, 4, 20);
+        world.crash(3);
+        world.run_for(SECOND * 10);
+        world.trace()
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn a_broadcast_reaches_everybody_once() {
+    let mut world = world(2, 4, 14);
+    for from in 0..14 {
+        let payload = format!("from {from}").into();
+        let id = world
+            .send(from, Target::Room, payload, Delivery::Reliable)
+            .expect("sent");
+        world.run_for(SECOND);
+        for to in (0..14).filter(|&to| to != from) {
+            let received = world.agents()[to].received();
+            assert_eq!(
+                received.iter().filter(|m| m.id == id).count(),
+                1,
+                "{from} to {to}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_mesh_heals_without_the_hub() {
+    for seed in 0..10 {
+        let mut world = world(seed, 4, 14);
+        world.crash_hub();
+        world.run_for(SECOND);
+        assert_eq!(
+            all_pairs(&mut world),
+            0,
+            "seed {seed}: messages go on without the hub"
+        );
+        world.crash(5);
+        world.crash(9);
+        assert!(
+            world.run_until(SECOND * 30, World::is_converged),
+            "seed {seed}: no healing without the hub"
+        );
+        assert_eq!(all_pairs(&mut world), 0, "seed {seed}");
+        world.start_hub();
+        let newcomer = world.start_agents(1)[0];
+        assert!(
+            world.run_until(SECOND * 30, World::is_converged),
+            "seed {seed}: the newcomer {newcomer} is not in"
+        );
+        assert_eq!(all_pairs(&mut world), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn links_that_die_come_back() {
+    for seed in 0..10 {
+        let mut world = world(100 + seed, 4, 12);
+        for (a, b) in [(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3)] {
+            world.cut(a, b);
+        }
+        world.run_for(SECOND * 10);
+        assert!(
+            world.run_until(SECOND * 30, World::is_converged),
+            "seed {seed}"
+        );
+        assert_eq!(all_pairs(&mut world), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn thirty_percent_dying_at_once_leaves_one_mesh() {
+    let mut world = world(3, 8, 60);
+    world.crash_hub();
+    for agent in (0..60).step_by(3).take(18) {
+        world.crash(agent);
+    }
+    assert!(
+        world.run_until(SECOND * 60, World::is_converged),
+        "no healing"
+    );
+    assert_eq!(all_pairs(&mut world), 0);
+}
+
+#[test]
+fn an_agent_that_leaves_is_forgotten_at_once() {
+    let mut world = world(4, 4, 12);
+    let id = world.agents()[5].id();
+    world.command(5, |mesh, now| mesh.leave(now));
+    world.agents[5].alive = false;
+    world.run_for(Duration::from_millis(500));
+    for i in world.living() {
+        let peers = world.agents()[i].mesh().peers();
+        assert!(peers.iter().all(|peer| peer.id != id), "{i} still knows it");
+    }
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+}
+
+#[test]
+fn acknowledged_messages_survive_the_death_of_forwarders() {
+    for seed in 0..10 {
+        let mut world = world(200 + seed, 4, 16);
+        let mut awaited = Vec::new();
+        let target = world.agents()[15].id();
+        for from in 0..8 {
+            let payload = Payload::from("important");
+            let to = Target::Peer(target);
+            let id = world
+                .send(from, to, payload, Delivery::Acknowledged)
+                .expect("sent");
+            awaited.push((from, id));
+        }
+        world.crash(10);
+        world.crash(12);
+        world.run_for(SECOND * 8);
+        for (from, id) in awaited {
+            let events = world.agents()[from].events();
+            let delivered = events
+                .iter()
+                .any(|e| matches!(e, Event::Delivered { id: d, .. } if *d == id));
+            assert!(delivered, "seed {seed}: {from} got no receipt");
+            let received = world.agents()[15].received();
+            assert_eq!(received.iter().filter(|m| m.id == id).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_unanswered_message_fails_at_its_deadline() {
+    let mut world = world(5, 4, 8);
+    let target = world.agents()[7].id();
+    world.crash(7);
+    let to = Target::Peer(target);
+    let id = world
+        .send(0, to, "anyone?".into(), Delivery::Acknowledged)
+        .expect("sent");
+    world.run_for(SECOND * 6);
+    let failed = |event: &Event| {
+        let reason = LossReason::Deadline;
+        matches!(event, Event::DeliveryFailed { id: i, reason: r, .. } if (*i, *r) == (id, reason))
+    };
+    assert!(world.agents()[0].events().iter().any(failed));
+}

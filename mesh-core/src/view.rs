@@ -1,0 +1,76 @@
+//! Pictures of the mesh for the application; the same JSON in every binding.
+
+use serde::Serialize;
+
+use crate::id::PeerId;
+
+/// A member of the room.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerView {
+    /// Its identity.
+    pub id: PeerId,
+    /// Its label.
+    pub name: String,
+    /// Whether a link to it is open.
+    pub direct: bool,
+    /// Hops to it; null while no route is known.
+    pub hops: Option<u8>,
+    /// The neighbour through which messages to it leave.
+    pub next_hop: Option<PeerId>,
+    /// Smoothed round-trip time of the direct link.
+    pub rtt_ms: Option<f64>,
+    /// Whether the signaling server lists it.
+    pub via_hub: bool,
+}
+
+/// One row of the routing table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// Where to.
+    pub destination: PeerId,
+    /// Its label.
+    pub name: String,
+    /// Through which neighbour.
+    pub next_hop: PeerId,
+    /// How far.
+    pub hops: u8,
+    /// The whole path, this agent first.
+    pub path: Vec<PeerId>,
+}
+
+/// The mesh as this agent knows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologyView {
+    /// This agent.
+    #[serde(rename = "self")]
+    pub this: PeerId,
+    /// Every member.
+    pub nodes: Vec<NodeView>,
+    /// Every link that both its ends announce.
+    pub links: Vec<LinkView>,
+}
+
+/// A node of [`TopologyView`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    /// Its identity.
+    pub id: PeerId,
+    /// Its label.
+    pub name: String,
+}
+
+/// A link of [`TopologyView`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkView {
+    /// The lower end.
+    pub source: PeerId,
+    /// The higher end.
+    pub target: PeerId,
+    /// Round-trip time as last announced; null if not measured.
+    pub rtt_ms: Option<f64>,
+}

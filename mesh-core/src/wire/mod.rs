@@ -1,0 +1,19 @@
+//! What travels over a link, byte by byte. Only this module knows layouts; PROTOCOL.md shows them.
+//!
+//! A data-channel message carries one [`Frame`]: a version byte, then one or more [`Record`]s until
+//! its end, each in [postcard] encoding (variable-length integers, no padding, no field names).
+//! Several records share a frame because a datagram costs far more than the bytes in it.
+//!
+//! [postcard]: https://postcard.jamesmunns.com/wire-format
+
+mod frame;
+mod record;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
+pub use record::{DigestEntry, Envelope, Record};
+pub use statement::{
+    Admit, Content, Data, LinkEntry, LinkSignal, LinkState, Message, MessageHeader, PeerSignal,
+};

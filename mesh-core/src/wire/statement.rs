@@ -1,0 +1,170 @@
+//! Statements: the bodies that agents sign.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::LossReason;
+use crate::id::{MessageId, PeerId, Target};
+use crate::identity::{Domain, Statement};
+use crate::payload::{Delivery, Payload};
+use crate::time::UnixTime;
+
+/// An agent's answer to the hub's challenge: proves that it holds the key, for this room and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// The hub's nonce.
+    pub nonce: String,
+    /// The name that the agent goes by.
+    pub name: String,
+}
+
+/// An agent's links, as it sees them. The newest version of each author counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    /// Grows with every change and with every start: microseconds since the epoch, or one more than
+    /// the last if the clock did not advance.
+    pub version: u64,
+    /// The agent's label.
+    pub name: String,
+    /// The agent has left: forget it.
+    pub departed: bool,
+    /// Its open links, by peer.
+    pub links: Vec<LinkEntry>,
+}
+
+/// One open link in a [`LinkState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEntry {
+    /// The other end.
+    pub peer: PeerId,
+    /// The smoothed round-trip time in microseconds; 0 if not measured yet.
+    pub rtt_us: u32,
+}
+
+/// What one agent tells another, or all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who, when, how far.
+    pub header: MessageHeader,
+    /// What.
+    pub content: Content,
+}
+
+/// The part of a message that identifies and dates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageHeader {
+    /// The author's start, in microseconds since the epoch.
+    pub incarnation: u64,
+    /// Counts the author's messages to this target, from 1.
+    pub sequence: u64,
+    /// Whom it is for.
+    pub target: Target,
+    /// When it was sent.
+    pub sent_at: UnixTime,
+    /// The TTL that it started with, so that the target knows the hops taken.
+    pub ttl: u8,
+}
+
+impl MessageHeader {
+    /// The name of the message, given who signed it.
+    pub fn id(&self, author: PeerId) -> MessageId {
+        MessageId {
+            author,
+            incarnation: self.incarnation,
+            target: self.target,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// What a message carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// For the application.
+    Data(Data),
+    /// The answer to a request, which is also its receipt.
+    Reply {
+        /// The request's incarnation and sequence; its author is the target of the reply.
+        request: (u64, u64),
+        /// The answer.
+        payload: Payload,
+    },
+    /// An acknowledged message has arrived.
+    Receipt {
+        /// The message's incarnation and sequence.
+        message: (u64, u64),
+    },
+    /// A forwarder could not pass a message on; its author is the target of the notice.
+    Undelivered {
+        /// The message's incarnation, target and sequence.
+        message: (u64, Target, u64),
+        /// What stopped it.
+        reason: LossReason,
+    },
+    /// Link negotiation between the author and the target.
+    Signal {
+        /// Names the attempt; chosen by the offerer.
+        attempt: u64,
+        /// What is said about it.
+        signal: PeerSignal,
+    },
+}
+
+/// Application data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The topic of a broadcast; empty for none.
+    pub topic: String,
+    /// The bytes, text or JSON.
+    pub payload: Payload,
+    /// How hard the mesh tries.
+    pub delivery: Delivery,
+    /// The author waits for a [`Content::Reply`].
+    pub wants_reply: bool,
+}
+
+/// What two agents say to each other to open a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerSignal {
+    /// WebRTC's own part.
+    Link(LinkSignal),
+    /// The author wants a link, and asks the target, whose id is lower, to offer one.
+    Solicit,
+    /// The author will not link for now.
+    Decline,
+}
+
+/// What a backend's peer connection produces and consumes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkSignal {
+    /// An SDP offer, with the candidates known so far.
+    Offer {
+        /// The description ([RFC 8866](https://www.rfc-editor.org/rfc/rfc8866)).
+        sdp: String,
+    },
+    /// An SDP answer, with the candidates known so far.
+    Answer {
+        /// The description.
+        sdp: String,
+    },
+    /// A candidate found later ([RFC 8838](https://www.rfc-editor.org/rfc/rfc8838), trickle ICE).
+    Candidate {
+        /// The `candidate:` line.
+        candidate: String,
+        /// The media stream's identification tag.
+        mid: Option<String>,
+        /// The media description's index.
+        line: Option<u16>,
+    },
+}
+
+impl Statement for Admit {
+    const DOMAIN: Domain = Domain::Admission;
+}
+
+impl Statement for LinkState {
+    const DOMAIN: Domain = Domain::LinkState;
+}
+
+impl Statement for Message {
+    const DOMAIN: Domain = Domain::Message;
+}
