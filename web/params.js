@@ -1,0 +1,37 @@
+// What the page's address asks for: ?room= &name= &signaling= &k=
+
+/**
+ * @typedef {{ room: string, name: string, signaling: string, k?: number }} Params
+ */
+
+/**
+ * @param {{ search: string, protocol: string, host: string }} location
+ * @param {() => string} randomName
+ * @returns {Params}
+ */
+export function readParams(location, randomName = tabName) {
+  const query = new URLSearchParams(location.search);
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  /** @type {Params} */
+  const params = {
+    room: query.get("room")?.trim() || "demo",
+    name: query.get("name")?.trim() || randomName(),
+    signaling: query.get("signaling")?.trim() || `${scheme}//${location.host}/signal`,
+  };
+  const k = Number(query.get("k"));
+  if (Number.isInteger(k) && k > 0) params.k = k;
+  return params;
+}
+
+function tabName() {
+  const [random] = crypto.getRandomValues(new Uint32Array(1));
+  return `tab-${(random % 36 ** 4).toString(36).padStart(4, "0")}`;
+}
+
+/** The same page for someone else: everything but the name. @param {string} href */
+export function inviteLink(href) {
+  const url = new URL(href);
+  url.searchParams.delete("name");
+  url.hash = "";
+  return url.href;
+}

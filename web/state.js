@@ -1,0 +1,281 @@
+// The page's whole state as one pure function: (state, event) -> state. No DOM, no network, no clock: each
+// event carries `now` (milliseconds since 1970). Mesh events keep their own type; what the page itself did
+// has a type that starts with "page/".
+
+import { shortId } from "./format.js";
+import { previewPayload } from "./payload.js";
+import { readSnapshot } from "./snapshot.js";
+
+/** @typedef {import("./payload.js").Preview} Preview */
+/** @typedef {import("./failures.js").Failure} Failure */
+/** @typedef {import("./snapshot.js").Snapshot} Snapshot */
+/**
+ * @typedef {{ id: string, name: string }} PeerRef
+ * @typedef {"received"|"answered"|"sent"|"delivered"|"failed"} MessageStatus
+ * @typedef {{
+ *   key: number, id: string|null, direction: "in"|"out", peer: PeerRef|null, topic: string|null,
+ *   payload: Preview, hops: number|null, latencyMs: number|null, delivery: string, wantsReply: boolean,
+ *   status: MessageStatus, roundTripMs: number|null, reason: string|null, failedAt: PeerRef|null, at: number,
+ * }} MessageEntry  `peer` is the author of what came in and the addressee of what went out; null is everyone.
+ * @typedef {{ key: number, at: number, level: "info"|"warn", text: string, reason: string|null }} ActivityEntry
+ * @typedef {{ status: "waiting"|"answered"|"failed", roundTripMs: number|null, reason: string|null }} Ping
+ * @typedef {{
+ *   phase: "connecting"|"joined"|"hub-lost"|"failed", since: number,
+ *   room: string, name: string, signaling: string, self: string|null,
+ *   failure: Failure|null, hub: { reason: string, retryAt: number }|null,
+ *   members: number, roster: Record<string, string>, snapshot: Snapshot|null,
+ *   messages: MessageEntry[], activity: ActivityEntry[], outcomes: Record<string, object>,
+ *   pings: Record<string, Ping>, missed: number, selected: string|null, hovered: string|null, nextKey: number,
+ * }} State
+ */
+
+export const MAX_MESSAGES = 500;
+export const MAX_ACTIVITY = 200;
+const MAX_OUTCOMES = 100;
+
+/** @param {{ room: string, name: string, signaling: string, now: number }} start @returns {State} */
+export function initialState({ room, name, signaling, now }) {
+  return {
+    phase: "connecting",
+    since: now,
+    room,
+    name,
+    signaling,
+    self: null,
+    failure: null,
+    hub: null,
+    members: 0,
+    roster: {},
+    snapshot: null,
+    messages: [],
+    activity: [],
+    outcomes: {},
+    pings: {},
+    missed: 0,
+    selected: null,
+    hovered: null,
+    nextKey: 1,
+  };
+}
+
+/** @param {State} state @param {{ type: string, now: number, [field: string]: any }} event @returns {State} */
+export function reduce(state, event) {
+  const handler = Object.hasOwn(HANDLERS, event.type) ? HANDLERS[event.type] : null;
+  return handler ? handler(state, event) : state;
+}
+
+/** @param {State} state @param {string} id @returns {PeerRef} */
+export function peerRef(state, id) {
+  if (id === state.self) return { id, name: state.name };
+  return { id, name: state.roster[id] ?? shortId(id) };
+}
+
+/** @type {Record<string, (state: State, event: any) => State>} */
+const HANDLERS = {
+  // ── this tab and the hub ──
+  "page/connecting": (state, { now }) => ({
+    ...state,
+    phase: "connecting",
+    since: now,
+    failure: null,
+    hub: null,
+    self: null,
+    members: 0,
+    roster: {},
+    snapshot: null,
+    outcomes: {},
+    pings: {},
+    selected: null,
+    hovered: null,
+  }),
+  "page/entered": (state, { now, id, name, room }) =>
+    ({ ...state, phase: "joined", since: now, failure: null, self: id, name, room, members: Math.max(state.members, 1) }),
+  "page/failed": (state, { now, failure }) => ({ ...state, phase: "failed", since: now, failure, hub: null }),
+  joined: onJoined,
+  left: (state, { now, failure }) => ({ ...state, phase: "failed", since: now, hub: null, failure: failure ?? state.failure }),
+  signalingLost: (state, { now, reason, retryInMs }) => {
+    const next = {
+      ...state,
+      phase: state.phase === "joined" ? /** @type {const} */ ("hub-lost") : state.phase,
+      since: state.phase === "joined" ? now : state.since,
+      hub: { reason, retryAt: now + (retryInMs ?? 0) },
+    };
+    // The mesh retries for as long as the hub is away: one line tells it, not one a retry.
+    return state.hub ? next : note(next, now, "warn", "The hub is gone; the mesh goes on", reason);
+  },
+  signalingRestored: (state, { now }) => {
+    const phase = state.phase === "hub-lost" ? /** @type {const} */ ("joined") : state.phase;
+    return note({ ...state, phase, since: now, hub: null }, now, "info", "The hub is back");
+  },
+
+  // ── members and links ──
+  peerJoined: (state, { now, peer, name }) => {
+    const known = Object.hasOwn(state.roster, peer);
+    const next = { ...state, roster: { ...state.roster, [peer]: name }, members: state.members + (known ? 0 : 1) };
+    return known ? next : note(next, now, "info", `${name} joined`);
+  },
+  peerLeft: onPeerLeft,
+  linkOpened: (state, { now, peer, setupMs }) =>
+    note(state, now, "info", `Link to ${peerRef(state, peer).name} open after ${Math.round(setupMs ?? 0)} ms`),
+  linkClosed: (state, { now, peer, reason }) => note(state, now, "info", `Link to ${peerRef(state, peer).name} closed`, reason),
+  linkFailed: (state, { now, peer, reason }) => note(state, now, "warn", `Link to ${peerRef(state, peer).name} failed`, reason),
+  rejected: (state, { now, via, author, reason }) => {
+    const who = author ? ` signed ${peerRef(state, author).name}` : "";
+    return note(state, now, "warn", `Rejected a message${who} that came over ${peerRef(state, via).name}`, reason);
+  },
+  lagged: (state, { now, missed }) =>
+    note({ ...state, missed: state.missed + missed }, now, "warn", `This page was too slow: ${missed} events missed`),
+  "page/snapshot": onSnapshot,
+
+  // ── messages ──
+  message: onMessage,
+  delivered: (state, { id, roundTripMs }) =>
+    settle(state, id, { status: "delivered", roundTripMs: roundTripMs ?? null, reason: null, failedAt: null }),
+  deliveryFailed: (state, { id, reason, at }) =>
+    settle(state, id, { status: "failed", reason, failedAt: at ? peerRef(state, at) : null }),
+  "page/sent": onSent,
+  "page/replied": (state, { id }) => updateMessage(state, id, (entry) => entry.direction === "in", { status: "answered" }),
+  "page/pinged": (state, { peer }) => setPing(state, peer, { status: "waiting", roundTripMs: null, reason: null }),
+  "page/pong": (state, { now, peer, roundTripMs }) =>
+    note(
+      setPing(state, peer, { status: "answered", roundTripMs, reason: null }),
+      now, "info", `${peerRef(state, peer).name} answered a ping after ${roundTripMs.toFixed(1)} ms`,
+    ),
+  "page/pingFailed": (state, { now, peer, reason }) =>
+    note(
+      setPing(state, peer, { status: "failed", roundTripMs: null, reason }),
+      now, "warn", `${peerRef(state, peer).name} did not answer a ping`, reason,
+    ),
+
+  // ── what the person looks at ──
+  "page/select": (state, { id }) => (state.selected === id ? state : { ...state, selected: id }),
+  "page/hover": (state, { id }) => (state.hovered === id ? state : { ...state, hovered: id }),
+};
+
+/** @param {State} state @param {any} event @returns {State} */
+function onJoined(state, { now, room, members }) {
+  const listed = Array.isArray(members) ? members : null;
+  const roster = { ...state.roster };
+  for (const member of listed ?? []) {
+    const id = typeof member === "string" ? member : member.id;
+    if (id !== state.self) roster[id] = member.name ?? roster[id] ?? shortId(id);
+  }
+  const count = listed ? Object.keys(roster).length + 1 : Number(members ?? 1);
+  const next = { ...state, phase: /** @type {const} */ ("joined"), since: now, hub: null, failure: null, room, roster, members: Math.max(1, count) };
+  return note(next, now, "info", `Joined room ${room}`);
+}
+
+/** @param {State} state @param {any} event @returns {State} */
+function onPeerLeft(state, { now, peer, name }) {
+  if (!Object.hasOwn(state.roster, peer)) return state;
+  const { [peer]: label, ...roster } = state.roster;
+  const { [peer]: _ping, ...pings } = state.pings;
+  const next = {
+    ...state,
+    roster,
+    pings,
+    members: Math.max(1, state.members - 1),
+    selected: state.selected === peer ? null : state.selected,
+    hovered: state.hovered === peer ? null : state.hovered,
+  };
+  return note(next, now, "info", `${name ?? label} left`);
+}
+
+/** @param {State} state @param {any} event @returns {State} */
+function onSnapshot(state, { now, peers, routes, topology, stats }) {
+  const snapshot = readSnapshot({ now, peers, routes, topology, stats }, state.snapshot, state.name);
+  const roster = Object.fromEntries(snapshot.peers.map((peer) => [peer.id, peer.name]));
+  const stillHere = (/** @type {string|null} */ id) => (id === state.self || Object.hasOwn(roster, id ?? "") ? id : null);
+  return {
+    ...state,
+    snapshot,
+    roster,
+    members: snapshot.peers.length + 1,
+    selected: stillHere(state.selected),
+    hovered: stillHere(state.hovered),
+  };
+}
+
+/** @param {State} state @param {any} event @returns {State} */
+function onMessage(state, event) {
+  return append(state, {
+    id: event.id,
+    direction: "in",
+    peer: { id: event.from, name: event.name || peerRef(state, event.from).name },
+    topic: event.topic ?? null,
+    payload: previewPayload(event.payload),
+    hops: event.hops ?? null,
+    latencyMs: event.latencyMs ?? null,
+    delivery: event.delivery ?? "",
+    wantsReply: Boolean(event.wantsReply),
+    status: "received",
+    roundTripMs: null,
+    reason: null,
+    failedAt: null,
+    at: event.now,
+  });
+}
+
+/** @param {State} state @param {any} event @returns {State} */
+function onSent(state, { now, id, to, topic, payload, delivery }) {
+  // The acknowledgement of a message to a near peer can be told before `send` has returned its id.
+  const { [id]: outcome, ...outcomes } = state.outcomes;
+  return append({ ...state, outcomes }, {
+    id,
+    direction: "out",
+    peer: to === null ? null : peerRef(state, to),
+    topic: topic ?? null,
+    payload: previewPayload(payload),
+    hops: null,
+    latencyMs: null,
+    delivery,
+    wantsReply: false,
+    status: "sent",
+    roundTripMs: null,
+    reason: null,
+    failedAt: null,
+    at: now,
+    ...outcome,
+  });
+}
+
+/** @param {State} state @param {Omit<MessageEntry, "key">} entry @returns {State} */
+function append(state, entry) {
+  const messages = state.messages.slice(-(MAX_MESSAGES - 1));
+  messages.push({ key: state.nextKey, ...entry });
+  return { ...state, messages, nextKey: state.nextKey + 1 };
+}
+
+/** @param {State} state @param {string} id @param {Partial<MessageEntry>} outcome @returns {State} */
+function settle(state, id, outcome) {
+  const isOut = (/** @type {MessageEntry} */ entry) => entry.direction === "out";
+  const next = updateMessage(state, id, isOut, outcome);
+  if (next !== state) return next;
+  const kept = Object.entries(state.outcomes).slice(-(MAX_OUTCOMES - 1));
+  return { ...state, outcomes: { ...Object.fromEntries(kept), [id]: outcome } };
+}
+
+/**
+ * @param {State} state @param {string} id @param {(entry: MessageEntry) => boolean} matches
+ * @param {Partial<MessageEntry>} change @returns {State}
+ */
+function updateMessage(state, id, matches, change) {
+  const index = state.messages.findLastIndex((entry) => entry.id === id && matches(entry));
+  if (index < 0) return state;
+  return { ...state, messages: state.messages.with(index, { ...state.messages[index], ...change }) };
+}
+
+/** @param {State} state @param {string} peer @param {Ping} ping @returns {State} */
+function setPing(state, peer, ping) {
+  return { ...state, pings: { ...state.pings, [peer]: ping } };
+}
+
+/**
+ * @param {State} state @param {number} now @param {"info"|"warn"} level @param {string} text
+ * @param {string|null} [reason] @returns {State}
+ */
+function note(state, now, level, text, reason = null) {
+  const activity = state.activity.slice(-(MAX_ACTIVITY - 1));
+  activity.push({ key: state.nextKey, at: now, level, text, reason });
+  return { ...state, activity, nextKey: state.nextKey + 1 };
+}
