@@ -1,17 +1,23 @@
 //! What applications send, and how hard the mesh tries to deliver it.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// The content of a message: as JavaScript has it, a string, bytes, or any JSON value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+///
+/// In JSON text is a string, bytes are `{"base64": "…"}`, and any other value is itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// UTF-8 text.
     Text(String),
     /// A JSON value, as text: the mesh carries it and does not look inside.
     Json(String),
     /// Bytes.
-    Bytes(#[serde(with = "payload_bytes")] Vec<u8>),
+    Bytes(Vec<u8>),
 }
 
 impl Payload {
@@ -62,28 +68,75 @@ pub enum Delivery {
     Acknowledged,
 }
 
-/// Bytes on the wire, base64 in JSON.
-mod payload_bytes {
-    use data_encoding::BASE64;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
+/// The wire form. The order of the variants is the wire format.
+#[derive(Serialize, Deserialize)]
+enum Encoded<'a> {
+    Text(Cow<'a, str>),
+    Json(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+}
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_str(&BASE64.encode(bytes))
-        } else {
-            serializer.serialize_bytes(bytes)
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return match self {
+                Self::Text(text) => Encoded::Text(text.into()),
+                Self::Json(json) => Encoded::Json(json.into()),
+                Self::Bytes(bytes) => Encoded::Bytes(bytes.into()),
+            }
+            .serialize(serializer);
+        }
+        match self {
+            Self::Text(text) => text.serialize(serializer),
+            // What a peer calls JSON may be none: then it is shown as the text that it is.
+            Self::Json(json) => serde_json::from_str::<Value>(json)
+                .unwrap_or_else(|_| Value::String(json.clone()))
+                .serialize(serializer),
+            Self::Bytes(bytes) => serializer.collect_map([("base64", BASE64.encode(bytes))]),
         }
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
-        if deserializer.is_human_readable() {
-            let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-            BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
-        } else {
-            bytes::Bytes::deserialize(deserializer).map(Into::into)
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Ok(match Encoded::deserialize(deserializer)? {
+                Encoded::Text(text) => Self::Text(text.into_owned()),
+                Encoded::Json(json) => Self::Json(json.into_owned()),
+                Encoded::Bytes(bytes) => Self::Bytes(bytes.into_owned()),
+            });
         }
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Object(map) if map.len() == 1 && map.contains_key("base64") => {
+                let text = map["base64"].as_str().unwrap_or_default();
+                let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
+                Ok(Self::Bytes(bytes))
+            }
+            other => Ok(Self::Json(other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_shows_what_javascript_would() {
+        for (payload, json) in [
+            (Payload::Text("hi".into()), r#""hi""#),
+            (Payload::Json(r#"{"a":[1]}"#.into()), r#"{"a":[1]}"#),
+            (Payload::Bytes(vec![1, 2]), r#"{"base64":"AQI="}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&payload).expect("encodes"), json);
+            assert_eq!(
+                serde_json::from_str::<Payload>(json).expect("decodes"),
+                payload
+            );
+        }
+        let wrong = Payload::Json("{".into());
+        assert_eq!(serde_json::to_string(&wrong).expect("encodes"), r#""{""#);
+        assert!(serde_json::from_str::<Payload>(r#"{"base64":"!"}"#).is_err());
     }
 }

@@ -1,0 +1,398 @@
+//! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
+
+use std::time::Duration;
+
+use mesh_core::{
+    Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Payload, PeerId, PeerView,
+    RouteView, SendError, Stats, TopologyView,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::driver::{COMMANDS, Command, Driver};
+use crate::error::{JoinError, MeshError};
+use crate::link::LinkFactory;
+use crate::random_seed;
+use crate::signaling::is_loopback;
+
+/// Events that a slow reader may have waiting; what comes on top is counted and reported.
+const EVENTS: usize = 4_096;
+
+/// How long joining may take before the last failure is reported.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How an agent joins.
+#[derive(Clone, Debug)]
+pub struct JoinOptions {
+    /// Where the signaling server is: `ws://host:9600/signal`.
+    pub signaling: String,
+    /// The room.
+    pub room: String,
+    /// The agent's label.
+    pub name: String,
+    /// Links to keep; `None` for the default of the room's size.
+    pub k: Option<usize>,
+    /// The agent's key pair; a new one if `None`.
+    pub identity: Option<Identity>,
+    /// How long to try before giving up.
+    pub timeout: Duration,
+}
+
+impl JoinOptions {
+    /// Defaults, with a new identity.
+    pub fn new(signaling: &str, room: &str, name: &str) -> Self {
+        Self {
+            signaling: signaling.to_owned(),
+            room: room.to_owned(),
+            name: name.to_owned(),
+            k: None,
+            identity: None,
+            timeout: JOIN_TIMEOUT,
+        }
+    }
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOptions {
+    /// How hard the mesh tries.
+    pub delivery: Delivery,
+    /// Until when an acknowledged message or a request is repeated.
+    pub deadline: Option<Duration>,
+}
+
+/// One agent of a mesh. Clones are handles of the same agent, which leaves the mesh when it is
+/// closed or the last of them is dropped.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    id: PeerId,
+    name: String,
+    room: String,
+    commands: mpsc::Sender<Command>,
+    writable: watch::Receiver<u64>,
+}
+
+/// The events of an agent, as a stream of its own for each reader.
+#[derive(Debug)]
+pub struct Events {
+    events: mpsc::Receiver<Event>,
+}
+
+/// The other end of [`Events`].
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    events: mpsc::Sender<Event>,
+    missed: u64,
+}
+
+impl Agent {
+    /// Joins a room. Returns when the signaling server has admitted the agent; links open from
+    /// then on by themselves.
+    ///
+    /// # Errors
+    /// [`JoinError`] says what was wrong and what to do.
+    pub async fn join(options: JoinOptions) -> Result<Self, JoinError> {
+        let (agent, _) = Self::join_with_events(options).await?;
+        Ok(agent)
+    }
+
+    /// As [`Agent::join`], with the events from the very first.
+    ///
+    /// # Errors
+    /// As [`Agent::join`].
+    pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
+        let config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
+        let loopback = is_loopback(&options.signaling)?;
+        let factory =
+            LinkFactory::of_process(loopback).map_err(|error| JoinError::Unsupported {
+                reason: error.to_string(),
+            })?;
+        let identity = options
+            .identity
+            .unwrap_or_else(|| Identity::from_secret(random_seed()));
+        let clock = Clock::start();
+        let id = identity.peer();
+        let mesh = Mesh::new(
+            config,
+            identity,
+            random_seed(),
+            clock.now(),
+            Clock::unix_now(),
+        );
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (writable, writable_seen) = watch::channel(0);
+        let url = options.signaling.clone();
+        let driver = Driver::new(mesh, clock, url, factory, writable, queue);
+        let agent = Self {
+            id,
+            name: options.name,
+            room: options.room,
+            commands,
+            writable: writable_seen,
+        };
+        // Two readers, so that the one handed out still has what is read here.
+        let (waiting, handed_out) = (agent.events().await, agent.events().await);
+        tokio::spawn(driver.run());
+        agent
+            .admitted(waiting, &options.signaling, options.timeout)
+            .await?;
+        Ok((agent, handed_out))
+    }
+
+    /// Waits until the signaling server has decided.
+    async fn admitted(
+        &self,
+        mut events: Events,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<(), JoinError> {
+        let mut last = "no answer".to_owned();
+        let decided = async {
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::Joined { .. } => return Ok(()),
+                    Event::Refused { code, message } => {
+                        return Err(JoinError::Refused { code, message });
+                    }
+                    Event::SignalingLost { reason, .. } => last = reason,
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        let outcome = tokio::time::timeout(timeout, decided).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(JoinError::SignalingUnreachable {
+                url: url.to_owned(),
+                reason: last,
+            })
+        });
+        if outcome.is_err() {
+            self.close().await;
+        }
+        outcome
+    }
+
+    /// The agent's identity: its public key.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The agent's label.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The room that it joined.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
+    /// Events from now on. Ends when the agent is closed.
+    pub async fn events(&self) -> Events {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let subscriber = Subscriber {
+            events: sender,
+            missed: 0,
+        };
+        // If the agent is closed the events end at once.
+        let _ = self.commands.send(Command::Subscribe(subscriber)).await;
+        Events { events }
+    }
+
+    /// Sends a message to one member, waiting while the queue to the next hop is full.
+    ///
+    /// # Errors
+    /// [`MeshError::Send`] for what the caller should know now; later news is an [`Event`].
+    pub async fn send(
+        &self,
+        to: PeerId,
+        payload: impl Into<Payload>,
+        options: SendOptions,
+    ) -> Result<MessageId, MeshError> {
+        let payload = payload.into();
+        let SendOptions { delivery, deadline } = options;
+        self.when_writable(move |mesh, now| mesh.send(to, payload.clone(), delivery, deadline, now))
+            .await
+    }
+
+    /// Sends a message to every member of the room, under a topic (may be empty), waiting while
+    /// the queues of the links are full.
+    ///
+    /// # Errors
+    /// As [`Agent::send`].
+    pub async fn broadcast(
+        &self,
+        topic: &str,
+        payload: impl Into<Payload>,
+    ) -> Result<MessageId, MeshError> {
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        self.when_writable(move |mesh, now| mesh.broadcast(&topic, payload.clone(), now))
+            .await
+    }
+
+    /// Sends a request and waits for its reply.
+    ///
+    /// # Errors
+    /// As [`Agent::send`], and [`MeshError::NoReply`] when the deadline passes.
+    pub async fn request(
+        &self,
+        to: PeerId,
+        payload: impl Into<Payload>,
+        deadline: Option<Duration>,
+    ) -> Result<Payload, MeshError> {
+        let payload = payload.into();
+        let mut writable = self.writable.clone();
+        loop {
+            writable.mark_unchanged();
+            let (refused, outcome) = oneshot::channel();
+            let (reply, answer) = oneshot::channel();
+            let payload = payload.clone();
+            let request = move |mesh: &mut Mesh, now| {
+                let sent = mesh.request(to, payload, deadline, now);
+                let waiting = sent.ok().map(|id| (id, reply));
+                let _ = refused.send(sent.err()); // The caller may have given up.
+                waiting
+            };
+            self.command(Command::Request(Box::new(request))).await?;
+            match outcome.await.map_err(|_| MeshError::Closed)? {
+                None => return Ok(answer.await.map_err(|_| MeshError::Closed)??),
+                Some(SendError::Backpressure | SendError::TooManyPending(_)) => {
+                    writable.changed().await.map_err(|_| MeshError::Closed)?;
+                }
+                Some(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Answers a request: a received message that wants a reply.
+    ///
+    /// # Errors
+    /// [`SendError::UnknownRequest`] if there is none with this id.
+    pub async fn reply(
+        &self,
+        request: MessageId,
+        payload: impl Into<Payload>,
+    ) -> Result<(), MeshError> {
+        let payload = payload.into();
+        Ok(self
+            .call(move |mesh, now| mesh.reply(request, payload, now))
+            .await??)
+    }
+
+    /// Every other member of the room.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
+        self.call(|mesh, _| mesh.peers()).await
+    }
+
+    /// The routing table.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn routes(&self) -> Result<Vec<RouteView>, MeshError> {
+        self.call(|mesh, _| mesh.routes()).await
+    }
+
+    /// The mesh as this agent knows it.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn topology(&self) -> Result<TopologyView, MeshError> {
+        self.call(|mesh, _| mesh.topology()).await
+    }
+
+    /// Counters.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn stats(&self) -> Result<Stats, MeshError> {
+        self.call(|mesh, _| mesh.stats()).await
+    }
+
+    /// Whether every wanted link is open and every member can be reached.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn is_settled(&self) -> Result<bool, MeshError> {
+        self.call(|mesh, _| mesh.is_settled()).await
+    }
+
+    /// Leaves the mesh and closes every link. Closing twice does no harm.
+    pub async fn close(&self) {
+        let (closed, done) = oneshot::channel();
+        if self.commands.send(Command::Close(closed)).await.is_ok() {
+            let _ = done.await; // Ended either way.
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<(), MeshError> {
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| MeshError::Closed)
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Mesh, Instant) -> T + Send + 'static,
+    ) -> Result<T, MeshError> {
+        let (result, answer) = oneshot::channel();
+        let call = Command::Call(Box::new(move |mesh, now| {
+            let _ = result.send(call(mesh, now)); // The caller may have given up.
+        }));
+        self.command(call).await?;
+        answer.await.map_err(|_| MeshError::Closed)
+    }
+
+    /// Calls until the mesh has room.
+    async fn when_writable<T: Send + 'static>(
+        &self,
+        call: impl Fn(&mut Mesh, Instant) -> Result<T, SendError> + Clone + Send + 'static,
+    ) -> Result<T, MeshError> {
+        let mut writable = self.writable.clone();
+        loop {
+            writable.mark_unchanged();
+            match self.call(call.clone()).await? {
+                Err(SendError::Backpressure | SendError::TooManyPending(_)) => {
+                    writable.changed().await.map_err(|_| MeshError::Closed)?;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+impl Events {
+    /// The next event; none after the agent was closed.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+impl Subscriber {
+    /// Hands an event on. Returns false when the reader is gone.
+    pub(crate) fn tell(&mut self, event: &Event) -> bool {
+        if self.missed > 0 {
+            let missed = self.missed;
+            match self.events.try_send(Event::Lagged { missed }) {
+                Ok(()) => self.missed = 0,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.missed += 1;
+                    return true;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            }
+        }
+        match self.events.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.missed += 1;
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `mesh agent`: one native agent, spoken to in lines of JSON.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use mesh_native::core::Identity;
+use mesh_native::{Agent, JoinOptions, random_seed};
+
+use super::{interrupted, lines};
+
+/// Runs one native agent. Every line on stdin is a command, every line on stdout an event or a
+/// result, both as JSON.
+///
+/// Example: echo '{"type":"broadcast","topic":"news","payload":"hello"}' |
+/// mesh agent --room demo --name reporter
+///
+/// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
+/// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
+/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"peers"}, {"type":"routes"},
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in its
+/// result.
+#[derive(Debug, Args)]
+pub(crate) struct AgentCommand {
+    /// Where the signaling server is.
+    #[arg(long, default_value = "ws://localhost:9600/signal")]
+    signaling: String,
+    /// The room to join.
+    #[arg(long)]
+    room: String,
+    /// The agent's label [default: agent- and the start of its id].
+    #[arg(long)]
+    name: Option<String>,
+    /// Links to keep [default: by the size of the room].
+    #[arg(long)]
+    k: Option<usize>,
+    /// A file with the agent's key; made if it does not exist. Without it the key is new each time.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Answer every request with its own payload.
+    #[arg(long)]
+    echo: bool,
+}
+
+impl AgentCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let identity = match &self.identity {
+            Some(path) => load_identity(path)?,
+            None => Identity::from_secret(random_seed()),
+        };
+        let short = identity.peer().short();
+        let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
+        let options = JoinOptions {
+            k: self.k,
+            identity: Some(identity),
+            ..JoinOptions::new(&self.signaling, &self.room, &name)
+        };
+        let (agent, events) = Agent::join_with_events(options).await?;
+        tokio::select! {
+            outcome = lines::speak(&agent, events, self.echo) => outcome?,
+            () = interrupted() => {}
+        }
+        agent.close().await;
+        Ok(())
+    }
+}
+
+/// Reads a key, or makes one that only this user can read.
+fn load_identity(path: &Path) -> anyhow::Result<Identity> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+                bail!(
+                    "{} is no identity: it has {} bytes, not 32",
+                    path.display(),
+                    bytes.len()
+                );
+            };
+            Ok(Identity::from_secret(secret))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = random_seed();
+            write_private(path, &secret)
+                .with_context(|| format!("cannot write the new identity {}", path.display()))?;
+            Ok(Identity::from_secret(secret))
+        }
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot read the identity {}", path.display()))
+        }
+    }
+}
+
+fn write_private(path: &Path, secret: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(secret)
+}

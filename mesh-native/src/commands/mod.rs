@@ -1,0 +1,84 @@
+//! The subcommands of `mesh`, one a file.
+
+pub(crate) mod agent;
+mod lines;
+pub(crate) mod signal;
+pub(crate) mod up;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use mesh_native::core::IceServer;
+
+/// The port of the seed, and of every example.
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9600);
+
+/// How to reach a server that listens on an address: a wildcard is reached over loopback.
+pub(crate) fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}
+
+/// Parses `stun:host:port` or `turn:host:port,user,password`.
+pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
+    let usage = "an ICE server reads stun:host:port or turn:host:port,user,password";
+    let mut parts = text.split(',').map(str::to_owned);
+    let url = parts.next().unwrap_or_default();
+    let (username, credential) = (parts.next(), parts.next());
+    let scheme = url.split(':').next().unwrap_or_default();
+    let complete = match scheme {
+        "stun" | "stuns" => username.is_none(),
+        "turn" | "turns" => credential.is_some() && parts.next().is_none(),
+        _ => false,
+    };
+    if !complete {
+        return Err(usage.to_owned());
+    }
+    Ok(IceServer {
+        urls: vec![url],
+        username,
+        credential,
+    })
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ice_servers_are_parsed_or_explained() {
+        let turn = parse_ice_server("turn:t.example.org:3478,user,secret").expect("valid");
+        assert_eq!(turn.urls, ["turn:t.example.org:3478"]);
+        assert_eq!(turn.username.as_deref(), Some("user"));
+        assert!(parse_ice_server("stun:s.example.org").is_ok());
+        for bad in [
+            "",
+            "s.example.org",
+            "turn:t.example.org",
+            "stun:s,user,secret",
+        ] {
+            assert!(parse_ice_server(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `mesh up`: hub, page and agents in one process, to see the whole thing at work.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use mesh_native::core::{Event, HubConfig};
+use mesh_native::hub::HubServer;
+use mesh_native::{Agent, Events, JoinOptions};
+
+use super::signal::announce_page;
+use super::{DEFAULT_LISTEN, interrupted, reachable};
+
+/// How long the mesh may take to form before we say that it has not.
+const FORMING: Duration = Duration::from_secs(60);
+
+/// Runs the signaling server, the page and a mesh of native agents, which answer requests.
+///
+/// Example: mesh up --agents 20, then open http://localhost:9600
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Native agents to start.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(0..=500))]
+    agents: u16,
+    /// Links that each keeps [default: by the size of the room].
+    #[arg(long)]
+    k: Option<usize>,
+    /// The room that they join.
+    #[arg(long, default_value = "demo")]
+    room: String,
+    /// The address to listen on.
+    #[arg(long, default_value_t = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+}
+
+impl Up {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let server = HubServer::bind(self.listen, HubConfig::default()).await?;
+        let address = server.local_addr().context("the server has no address")?;
+        let serving = tokio::spawn(server.serve(interrupted()));
+        let url = format!("ws://{}/signal", reachable(address));
+        let started = Instant::now();
+        let agents = self.start_agents(&url).await?;
+        if settle(&agents).await {
+            tracing::info!(
+                agents = agents.len(),
+                links = count_links(&agents).await,
+                "the mesh is up after {:.2} s",
+                started.elapsed().as_secs_f64()
+            );
+        } else {
+            tracing::warn!(
+                "the mesh has not formed in {} s; it goes on trying",
+                FORMING.as_secs()
+            );
+        }
+        tracing::info!("signaling at {url}, room {:?}", self.room);
+        announce_page(address);
+        serving
+            .await
+            .context("the server stopped")?
+            .context("the server failed")?;
+        for agent in agents {
+            agent.close().await;
+        }
+        Ok(())
+    }
+
+    async fn start_agents(&self, url: &str) -> anyhow::Result<Vec<Agent>> {
+        let joining = (1..=self.agents).map(|n| {
+            let options = JoinOptions {
+                k: self.k,
+                ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))
+            };
+            Agent::join_with_events(options)
+        });
+        let mut agents = Vec::new();
+        for joined in futures::future::join_all(joining).await {
+            let (agent, events) = joined?;
+            tokio::spawn(answer_requests(agent.clone(), events));
+            agents.push(agent);
+        }
+        Ok(agents)
+    }
+}
+
+/// What the agents of a demo do: answer every request with what it said and how it came.
+async fn answer_requests(agent: Agent, mut events: Events) {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Message(message) if message.wants_reply => {
+                if let Err(error) = agent.reply(message.id, message.payload).await {
+                    tracing::debug!(%error, "not answered");
+                }
+            }
+            Event::Rejected { via, reason, .. } => tracing::warn!(?via, "rejected: {reason}"),
+            Event::SignalingLost { reason, .. } => tracing::debug!("hub lost: {reason}"),
+            _ => {}
+        }
+    }
+}
+
+/// Waits until every agent has its links and routes.
+async fn settle(agents: &[Agent]) -> bool {
+    let deadline = Instant::now() + FORMING;
+    while Instant::now() < deadline {
+        if is_settled(agents).await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+async fn is_settled(agents: &[Agent]) -> bool {
+    for agent in agents {
+        let settled = agent.is_settled().await.unwrap_or(false);
+        let complete = agent
+            .peers()
+            .await
+            .is_ok_and(|peers| peers.len() + 1 >= agents.len());
+        if !(settled && complete) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn count_links(agents: &[Agent]) -> usize {
+    let mut ends = 0;
+    for agent in agents {
+        ends += agent.stats().await.map_or(0, |stats| stats.links.open);
+    }
+    ends / 2
+}

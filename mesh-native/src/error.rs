@@ -1,0 +1,82 @@
+//! What can go wrong with an agent. Every error has a stable code, the same in the browser.
+
+use mesh_core::{ConfigError, LossReason, SendError};
+use thiserror::Error;
+
+/// Why an agent could not join.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A name or number that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The URL is none of a signaling server.
+    #[error("{url:?} is no signaling URL: it reads ws://host:9600/signal")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The signaling server cannot be reached.
+    #[error(
+        "the signaling server at {url} cannot be reached: {reason}. Is `mesh up` running there?"
+    )]
+    SignalingUnreachable {
+        /// Where it should be.
+        url: String,
+        /// The last cause.
+        reason: String,
+    },
+    /// The signaling server will not have this agent.
+    #[error("the signaling server refuses this agent ({code}): {message}")]
+    Refused {
+        /// The protocol's code.
+        code: String,
+        /// The cause and the remedy.
+        message: String,
+    },
+    /// WebRTC cannot be used on this machine.
+    #[error("WebRTC cannot be used here: {reason}")]
+    Unsupported {
+        /// The cause.
+        reason: String,
+    },
+}
+
+impl JoinError {
+    /// A stable code for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config",
+            Self::Url { .. } => "url",
+            Self::SignalingUnreachable { .. } => "signaling-unreachable",
+            Self::Refused { .. } => "refused",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
+}
+
+/// Why a command of an agent failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MeshError {
+    /// The mesh did not take the message.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The request was not answered.
+    #[error("no reply: {0}")]
+    NoReply(LossReason),
+    /// The agent was closed.
+    #[error("this agent is closed")]
+    Closed,
+}
+
+impl MeshError {
+    /// A stable code for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Send(error) => error.code(),
+            Self::NoReply(_) => "no-reply",
+            Self::Closed => "closed",
+        }
+    }
+}

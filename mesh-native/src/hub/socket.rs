@@ -1,0 +1,71 @@
+//! One client's WebSocket: moves texts, knows nothing of them.
+
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures::{SinkExt, StreamExt};
+use mesh_core::ClientId;
+use tokio::sync::mpsc;
+
+use super::{Fact, Shared, TEXTS_A_CLIENT};
+
+pub(super) async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+    // The hub answers texts somewhat too long with the cause; far longer ones are not even read.
+    upgrade
+        .max_message_size(2 * shared.text_bytes_max)
+        .on_upgrade(move |socket| run(socket, shared))
+}
+
+async fn run(socket: WebSocket, shared: Shared) {
+    let client = shared.next_client();
+    let (texts, queue) = mpsc::channel(TEXTS_A_CLIENT);
+    if shared
+        .facts
+        .send(Fact::Connected(client, texts))
+        .await
+        .is_err()
+    {
+        return; // The server is stopping.
+    }
+    if let Err(error) = move_texts(socket, client, queue, &shared).await {
+        tracing::debug!(?client, %error, "WebSocket failed");
+    }
+    let _ = shared.facts.send(Fact::Closed(client)).await;
+}
+
+async fn move_texts(
+    socket: WebSocket,
+    client: ClientId,
+    mut queue: mpsc::Receiver<String>,
+    shared: &Shared,
+) -> Result<(), axum::Error> {
+    let (mut sink, mut stream) = socket.split();
+    loop {
+        tokio::select! {
+            text = queue.recv() => {
+                let Some(text) = text else {
+                    return sink.close().await; // The hub closed it.
+                };
+                sink.feed(Message::text(text)).await?;
+                while let Ok(text) = queue.try_recv() {
+                    sink.feed(Message::text(text)).await?;
+                }
+                sink.flush().await?;
+            }
+            message = stream.next() => match message.transpose()? {
+                None | Some(Message::Close(_)) => return Ok(()),
+                Some(Message::Text(text)) => {
+                    let fact = Fact::Received(client, text.as_str().to_owned());
+                    if shared.facts.send(fact).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                // Bytes are no message of the protocol: the hub says so.
+                Some(Message::Binary(_)) => {
+                    let _ = shared.facts.send(Fact::Received(client, String::new())).await;
+                }
+                Some(Message::Ping(_) | Message::Pong(_)) => {}
+            },
+        }
+    }
+}

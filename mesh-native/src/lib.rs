@@ -1,0 +1,45 @@
+//! Native agents of the WebRTC agent mesh, and its signaling server.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use mesh_native::{Agent, JoinOptions, SendOptions};
+//!
+//! let agent = Agent::join(JoinOptions::new("ws://localhost:9600/signal", "demo", "agent-1")).await?;
+//! let mut events = agent.events().await;
+//! for peer in agent.peers().await? {
+//!     agent.send(peer.id, "hello", SendOptions::default()).await?;
+//! }
+//! while let Some(event) = events.next().await {
+//!     println!("{event:?}");
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! All decisions are `mesh-core`'s; this crate carries them out with webrtc-rs and tokio. Its files
+//! mirror those of `mesh-wasm`: [`Agent`] is the handle, `driver` the loop around the core's state
+//! machine, `link` one WebRTC connection, `signaling` the WebSocket, `clock` the time.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod agent;
+mod clock;
+mod driver;
+mod error;
+pub mod hub;
+mod link;
+mod signaling;
+
+pub use agent::{Agent, Events, JoinOptions, SendOptions};
+pub use error::{JoinError, MeshError};
+pub use mesh_core as core;
+
+/// Randomness from the operating system: for keys and seeds.
+///
+/// # Panics
+/// If the operating system has none, which is beyond repair.
+pub fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the operating system has randomness");
+    seed
+}

@@ -1,0 +1,414 @@
+//! One link's connection, from its description to its end.
+//!
+//! A link begins by building the connection and its channels, and describing it to the peer.
+//! Candidates go inside the description as far as they are found within [`GATHER_WAIT`], which
+//! saves the peer waiting for them; later ones, from STUN and TURN servers, follow one by one.
+//! Then [`Session::drive`] executes orders and hears the library until either side ends the link.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use mesh_core::{Channel, LinkSignal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use webrtc::error::Result;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceServer,
+    RTCSessionDescription,
+};
+
+use super::observer::{Notice, Observer};
+use super::remote::Remote;
+use super::runtime::{LinkRuntime, Pace};
+use super::settings;
+use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
+use super::{LinkFact, LinkFactory};
+
+/// How long a description waits for candidates. Those of our own interfaces are there within a
+/// millisecond; a STUN server nearby can still make it.
+const GATHER_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a link may take to open once ICE has found a path. DTLS sends again after one, two
+/// and four seconds; a peer which refuses our certificate does so silently.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a closing link waits for what it sent to be acknowledged.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// How often a lingering link looks.
+const LINGER_STEP: Duration = Duration::from_millis(5);
+
+/// How long an ended link waits for its last frames to be taken by the driver.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+
+/// Orders executed before anything else is looked at.
+const ORDERS_AT_ONCE: usize = 64;
+
+/// Notices of the library which may wait. There are a few for each candidate and change of state;
+/// the library's driver waits when they are full.
+const NOTICES_MAX: usize = 64;
+
+/// An order to a link.
+#[derive(Debug)]
+pub(super) enum Command {
+    Apply(LinkSignal),
+    Transmit(Channel, Bytes),
+}
+
+/// How a link begins.
+pub(super) enum Opening {
+    Offer,
+    Answer { offer_sdp: String },
+}
+
+/// What ties a link to the agent's driver.
+pub(super) struct Ends {
+    pub(super) id: u64,
+    pub(super) facts: mpsc::Sender<(u64, LinkFact)>,
+    pub(super) orders: mpsc::Receiver<Command>,
+    pub(super) flow: Arc<Flow>,
+}
+
+/// Why a link ends.
+pub(super) enum Ending {
+    /// The driver closed it, or is gone.
+    Ours,
+    /// Anything else: the driver is told.
+    Lost(String),
+}
+
+impl From<Unheard> for Ending {
+    fn from(Unheard: Unheard) -> Self {
+        Self::Ours
+    }
+}
+
+/// Runs one link until it ends.
+pub(super) async fn run(
+    factory: LinkFactory,
+    ice_servers: Vec<RTCIceServer>,
+    opening: Opening,
+    ends: Ends,
+) {
+    let facts = Facts::new(ends.id, ends.facts.clone());
+    match Session::build(factory, ice_servers, ends).await {
+        Ok(session) => session.run(opening).await,
+        Err(error) => {
+            let reason = format!("the connection could not be made: {error}");
+            tracing::debug!(reason, "link ended");
+            // No one listening is no one to tell.
+            let _ = facts.send(LinkFact::Closed { reason }).await;
+        }
+    }
+}
+
+/// A link's connection and all it needs.
+struct Session {
+    facts: Facts,
+    orders: mpsc::Receiver<Command>,
+    flow: Arc<Flow>,
+    pace: Arc<Pace>,
+    connection: Arc<dyn PeerConnection>,
+    outbound: Outbound,
+    inbound: JoinHandle<Received>,
+    notices: mpsc::Receiver<Notice>,
+    remote: Remote,
+    /// When it is looked whether the link has opened, from when a path is found.
+    open_by: Option<Instant>,
+}
+
+impl Session {
+    async fn build(
+        factory: LinkFactory,
+        ice_servers: Vec<RTCIceServer>,
+        ends: Ends,
+    ) -> Result<Self> {
+        let pace = Pace::new();
+        let (notify, notices) = mpsc::channel(NOTICES_MAX);
+        let configuration = RTCConfigurationBuilder::new()
+            .with_ice_servers(ice_servers)
+            .with_certificates(vec![factory.certificate.clone()])
+            .build();
+        let builder = PeerConnectionBuilder::new()
+            .with_configuration(configuration)
+            .with_setting_engine(factory.shared.engine.clone())
+            .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
+            .with_handler(Arc::new(Observer::new(notify.clone())))
+            .with_udp_addrs(factory.shared.addresses.current());
+        // Boxed, or every link would carry this future's 20 KB to its end.
+        let connection = Box::pin(builder.build()).await?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let facts = Facts::new(ends.id, ends.facts);
+        let flow = ends.flow;
+        let prepared = prepare(&*connection, &flow, &facts).await;
+        let outbound = match prepared {
+            Ok(outbound) => outbound,
+            Err(error) => {
+                // Only closing ends the library's driver.
+                let _ = connection.close().await;
+                return Err(error);
+            }
+        };
+        let inbound = tokio::spawn(traffic::receive(
+            outbound.channels(),
+            Arc::clone(&flow),
+            Arc::clone(&pace),
+            facts.clone(),
+        ));
+        let remote = Remote::new(factory, Arc::clone(&connection), notify);
+        Ok(Self {
+            facts,
+            orders: ends.orders,
+            flow,
+            pace,
+            connection,
+            outbound,
+            inbound,
+            notices,
+            remote,
+            open_by: None,
+        })
+    }
+
+    async fn run(mut self, opening: Opening) {
+        // The library is young, and what it parses comes from strangers: a panic in it must end
+        // this link and be told, like any other failure.
+        let driven = AssertUnwindSafe(self.drive(opening)).catch_unwind().await;
+        let ending = driven.unwrap_or_else(|_| Ending::Lost("the library panicked".to_owned()));
+        self.end(ending).await;
+    }
+
+    /// Describes the connection and keeps it going, until something ends it.
+    async fn drive(&mut self, opening: Opening) -> Ending {
+        match self.open(opening).await {
+            Ok(()) => {}
+            Err(ending) => return ending,
+        }
+        let mut orders = Vec::with_capacity(ORDERS_AT_ONCE);
+        loop {
+            let step = tokio::select! {
+                biased;
+                overflowed = self.flow.closing() => Err(closing(overflowed)),
+                count = self.orders.recv_many(&mut orders, ORDERS_AT_ONCE) => match count {
+                    0 => Err(Ending::Ours),
+                    _ => self.execute(&mut orders).await,
+                },
+                Some(notice) = self.notices.recv() => self.hear(notice).await,
+                received = &mut self.inbound => Err(match received {
+                    Ok(Received::Closed(reason)) => Ending::Lost(reason.to_owned()),
+                    Ok(Received::Unheard) => Ending::Ours,
+                    Err(_) => Ending::Lost("the library panicked".to_owned()),
+                }),
+                reason = self.pace.ended() => Err(Ending::Lost(reason.to_owned())),
+                () = overdue(self.open_by) => {
+                    // Opening did not wake this task: only now is it known which came first.
+                    self.open_by = None;
+                    if self.pace.is_open() {
+                        Ok(())
+                    } else {
+                        Err(Ending::Lost("the DTLS handshake took too long".to_owned()))
+                    }
+                }
+            };
+            if let Err(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    /// Makes our description and sends it.
+    async fn open(&mut self, opening: Opening) -> std::result::Result<(), Ending> {
+        let bad = |error| Ending::Lost(format!("no description could be made: {error}"));
+        let answering = matches!(opening, Opening::Answer { .. });
+        let description = match opening {
+            Opening::Offer => self.connection.create_offer(None).await,
+            Opening::Answer { offer_sdp } => {
+                self.remote
+                    .describe(&offer_sdp, RTCSessionDescription::offer)
+                    .await?;
+                self.connection.create_answer(None).await
+            }
+        };
+        let description = description.map_err(bad)?;
+        self.connection
+            .set_local_description(description)
+            .await
+            .map_err(bad)?;
+        if answering {
+            self.pace.connecting();
+        }
+        let found = self.gather().await?;
+        let Some(description) = self.connection.local_description().await else {
+            return Err(Ending::Lost("the connection has no description".to_owned()));
+        };
+        let sdp = description.sdp;
+        let left_out: Vec<String> = found
+            .into_iter()
+            .filter(|candidate| !sdp.contains(candidate.as_str()))
+            .collect();
+        let signal = if answering {
+            LinkSignal::Answer { sdp }
+        } else {
+            LinkSignal::Offer { sdp }
+        };
+        self.facts.send(LinkFact::Signal(signal)).await?;
+        for candidate in left_out {
+            self.trickle(candidate).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for our candidates, but not long. Returns those found.
+    async fn gather(&mut self) -> std::result::Result<Vec<String>, Ending> {
+        let deadline = Instant::now() + GATHER_WAIT;
+        let mut found = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                overflowed = self.flow.closing() => return Err(closing(overflowed)),
+                Some(notice) = self.notices.recv() => match notice {
+                    Notice::Candidate(candidate) => found.push(candidate),
+                    Notice::Gathered => return Ok(found),
+                    notice => self.hear(notice).await?,
+                },
+                () = sleep_until(deadline) => return Ok(found),
+            }
+        }
+    }
+
+    async fn execute(&mut self, orders: &mut Vec<Command>) -> std::result::Result<(), Ending> {
+        for order in orders.drain(..) {
+            match order {
+                Command::Transmit(channel, frame) => {
+                    let sent = self.outbound.transmit(channel, frame).await;
+                    sent.map_err(|error| Ending::Lost(traffic::transmit_failure(&error)))?;
+                }
+                Command::Apply(LinkSignal::Answer { sdp }) if !self.remote.is_described() => {
+                    self.remote
+                        .describe(&sdp, RTCSessionDescription::answer)
+                        .await?;
+                    self.pace.connecting();
+                }
+                Command::Apply(LinkSignal::Candidate { candidate, .. }) => {
+                    self.remote.add_candidate(&candidate).await;
+                }
+                Command::Apply(LinkSignal::Offer { .. } | LinkSignal::Answer { .. }) => {
+                    tracing::debug!("description ignored: the link has one");
+                }
+            }
+        }
+        Ok(self.outbound.check().await?)
+    }
+
+    async fn hear(&mut self, notice: Notice) -> std::result::Result<(), Ending> {
+        match notice {
+            Notice::Candidate(candidate) => self.trickle(candidate).await,
+            Notice::Gathered => Ok(()),
+            Notice::Reached => {
+                self.open_by
+                    .get_or_insert_with(|| Instant::now() + HANDSHAKE_TIMEOUT);
+                Ok(())
+            }
+            Notice::Failed(state) => Err(Ending::Lost(format!("the connection is {state}"))),
+            Notice::Resolved(candidate) => {
+                self.remote.add_resolved(candidate).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn trickle(&self, candidate: String) -> std::result::Result<(), Ending> {
+        let mid = Some("0".to_owned());
+        let signal = LinkSignal::Candidate {
+            candidate,
+            mid,
+            line: Some(0),
+        };
+        Ok(self.facts.send(LinkFact::Signal(signal)).await?)
+    }
+
+    /// Frees all that the link holds, and tells the driver if it does not know.
+    async fn end(mut self, ending: Ending) {
+        match ending {
+            Ending::Ours => {
+                self.inbound.abort();
+                self.linger().await;
+                self.close().await;
+            }
+            Ending::Lost(reason) => {
+                tracing::debug!(reason, "link ended");
+                // Closing ends the channels' events: the receiving task passes on what is left.
+                self.close().await;
+                if !self.inbound.is_finished() {
+                    let _ = timeout(LAST_FRAMES, &mut self.inbound).await;
+                    self.inbound.abort();
+                }
+                // No one listening is no one to tell.
+                let _ = self.facts.send(LinkFact::Closed { reason }).await;
+            }
+        }
+    }
+
+    /// Sends what was ordered before the close, and gives it time to arrive: closing discards
+    /// what the peer has not acknowledged.
+    async fn linger(&mut self) {
+        let deadline = Instant::now() + LINGER;
+        while let Ok(order) = self.orders.try_recv() {
+            if let Command::Transmit(channel, frame) = order
+                && let Err(error) = self.outbound.transmit(channel, frame).await
+            {
+                tracing::debug!(%error, "frame not sent: the link is closing");
+                return;
+            }
+        }
+        while self.outbound.outstanding().await > 0 && Instant::now() < deadline {
+            sleep(LINGER_STEP).await;
+        }
+    }
+
+    async fn close(&self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "connection not closed cleanly");
+        }
+    }
+}
+
+/// Opens the channels, before the connection is described: its description must have them.
+async fn prepare(
+    connection: &dyn PeerConnection,
+    flow: &Arc<Flow>,
+    facts: &Facts,
+) -> Result<Outbound> {
+    let open = async |channel: Channel| {
+        let init = settings::channel_init(channel);
+        connection
+            .create_data_channel(channel.label(), Some(init))
+            .await
+    };
+    let channels: Channels = [
+        open(Channel::Control).await?,
+        open(Channel::Data).await?,
+        open(Channel::Stream).await?,
+    ];
+    Outbound::new(channels, Arc::clone(flow), facts.clone()).await
+}
+
+/// Resolves when the deadline is over; never without one.
+async fn overdue(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn closing(overflowed: bool) -> Ending {
+    if overflowed {
+        Ending::Lost("too much waits to be sent".to_owned())
+    } else {
+        Ending::Ours
+    }
+}

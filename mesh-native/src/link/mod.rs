@@ -1,0 +1,239 @@
+//! A link: one WebRTC connection to one peer, with the mesh's three data channels.
+//!
+//! The agent's driver owns the [`Link`]s and orders them about with methods that never block;
+//! what happens to a link comes back as [`LinkFact`]s through a channel all links share. So the
+//! driver stays a plain loop, and `webrtc`'s asynchronous interface stays in here.
+//!
+//! Behind a link are three tasks: `webrtc`'s own driver, on a runtime of ours ([`runtime`]); one
+//! that executes the orders ([`connection`]); one that passes on what is received ([`traffic`]).
+//! Each waits on its own queue, so a frame wakes only who must handle it. All queues are bounded:
+//!
+//! - A driver slow to read its facts holds up the receiving task, then the data channels'
+//!   queues, then SCTP's window, and so the peer.
+//! - Frames to be sent are counted in bytes from [`Link::transmit`] until the peer has
+//!   acknowledged them. Above [`traffic::HIGH_WATER`] the driver is told [`LinkFact::Congested`]
+//!   and should stop; at [`traffic::BUFFERED_BYTES_MAX`], far above, the link closes.
+
+mod candidate;
+mod connection;
+mod mdns;
+mod observer;
+mod remote;
+mod runtime;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use mesh_core::{Channel, IceServer, LinkSignal};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use webrtc::peer_connection::{RTCCertificate, SettingEngine};
+
+pub(crate) use self::settings::LinkSettings;
+
+use self::connection::{Command, Opening};
+use self::mdns::MdnsResolver;
+use self::settings::Addresses;
+use self::traffic::Flow;
+
+/// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
+/// over all of them in one turn.
+const COMMANDS_MAX: usize = 2048;
+
+/// Why links cannot be made at all.
+#[derive(Debug, Error)]
+pub(crate) enum LinkError {
+    /// No crypto provider is compiled in.
+    #[error("no crypto provider: {0}")]
+    Crypto(String),
+    /// The DTLS certificate could not be generated.
+    #[error("no DTLS certificate: {0}")]
+    Certificate(String),
+}
+
+/// A fact about one link, sent to the agent's driver with the link's id.
+#[derive(Clone, Debug)]
+pub(crate) enum LinkFact {
+    /// To be sent to the peer: our description, or a candidate found after it.
+    Signal(LinkSignal),
+    /// All three channels are open.
+    Opened,
+    /// The peer sent a frame.
+    FrameReceived { channel: Channel, frame: Bytes },
+    /// More waits to be sent than should: transmit no more until [`LinkFact::Drained`].
+    Congested,
+    /// What waited has been sent, or nearly.
+    Drained,
+    /// The link has ended other than by our own close. It has no further facts.
+    Closed { reason: String },
+}
+
+/// Everything the links of a process share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct LinkFactory {
+    certificate: RTCCertificate,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: SettingEngine,
+    addresses: Addresses,
+    resolver: MdnsResolver,
+}
+
+impl LinkFactory {
+    /// Generates the certificate that all links of this factory present.
+    ///
+    /// # Errors
+    /// When no certificate can be generated, or no crypto provider is compiled in.
+    pub(crate) fn new(settings: LinkSettings) -> Result<Self, LinkError> {
+        let crypto = settings::crypto_provider()?;
+        let certificate = settings::certificate(&*crypto)?;
+        let engine = settings::engine(Arc::clone(&crypto));
+        let addresses = Addresses::new(settings);
+        let resolver = MdnsResolver::new();
+        let shared = Arc::new(Shared {
+            engine,
+            addresses,
+            resolver,
+        });
+        Ok(Self {
+            certificate,
+            shared,
+        })
+    }
+
+    /// The factory that all agents of this process share, made on first use.
+    ///
+    /// # Errors
+    /// As [`LinkFactory::new`].
+    pub(crate) fn of_process(loopback: bool) -> Result<Self, LinkError> {
+        static FACTORIES: [OnceLock<LinkFactory>; 2] = [const { OnceLock::new() }; 2];
+        let factory = &FACTORIES[usize::from(loopback)];
+        if let Some(factory) = factory.get() {
+            return Ok(factory.clone());
+        }
+        let made = Self::new(LinkSettings {
+            loopback,
+            ..LinkSettings::default()
+        })?;
+        Ok(factory.get_or_init(|| made).clone())
+    }
+}
+
+impl fmt::Debug for LinkFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkFactory")
+            .field("addresses", &self.shared.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One link to one peer. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    commands: mpsc::Sender<Command>,
+    flow: Arc<Flow>,
+}
+
+impl Link {
+    /// Starts a link by offering: [`LinkFact::Signal`] with an offer follows soon.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(crate) fn offer(
+        factory: &LinkFactory,
+        id: u64,
+        ice_servers: &[IceServer],
+        facts: mpsc::Sender<(u64, LinkFact)>,
+    ) -> Self {
+        Self::start(factory, id, ice_servers, Opening::Offer, facts)
+    }
+
+    /// Starts a link from a peer's offer: [`LinkFact::Signal`] with an answer follows soon.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(crate) fn answer(
+        factory: &LinkFactory,
+        id: u64,
+        ice_servers: &[IceServer],
+        offer_sdp: String,
+        facts: mpsc::Sender<(u64, LinkFact)>,
+    ) -> Self {
+        Self::start(
+            factory,
+            id,
+            ice_servers,
+            Opening::Answer { offer_sdp },
+            facts,
+        )
+    }
+
+    fn start(
+        factory: &LinkFactory,
+        id: u64,
+        ice_servers: &[IceServer],
+        opening: Opening,
+        facts: mpsc::Sender<(u64, LinkFact)>,
+    ) -> Self {
+        let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+        let flow = Arc::new(Flow::default());
+        let servers = settings::ice_servers(ice_servers);
+        let session = connection::run(
+            factory.clone(),
+            servers,
+            opening,
+            connection::Ends {
+                id,
+                facts,
+                orders,
+                flow: Arc::clone(&flow),
+            },
+        );
+        tokio::spawn(session);
+        Self { commands, flow }
+    }
+
+    /// Applies an answer or a candidate of the peer. A bad description closes the link, a bad
+    /// candidate is ignored.
+    pub(crate) fn apply(&self, signal: LinkSignal) {
+        self.order(Command::Apply(signal));
+    }
+
+    /// Sends a frame, after all those before it on the same channel. To be called only once the
+    /// link has opened.
+    pub(crate) fn transmit(&self, channel: Channel, frame: Bytes) {
+        if self.flow.admit(frame.len()) {
+            self.order(Command::Transmit(channel, frame));
+        } else {
+            self.flow.overflow();
+        }
+    }
+
+    /// Closes the link, when what was transmitted has been sent or a short time has passed. The
+    /// peer is told; no [`LinkFact::Closed`] follows. Closing twice does no harm.
+    pub(crate) fn close(&self) {
+        self.flow.close();
+    }
+
+    fn order(&self, command: Command) {
+        match self.commands.try_send(command) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => self.flow.overflow(),
+            // The link has ended: its Closed fact is there or on its way.
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

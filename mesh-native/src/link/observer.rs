@@ -1,0 +1,70 @@
+//! What the WebRTC library reports of one connection, as a queue of notices.
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use webrtc::peer_connection::{
+    PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+};
+
+/// What the library, or a resolved name, has for the session.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A candidate of ours.
+    Candidate(String),
+    /// All candidates of ours are known.
+    Gathered,
+    /// ICE has found a path.
+    Reached,
+    /// The connection has reached a state from which it does not come back.
+    Failed(RTCPeerConnectionState),
+    /// A candidate of the peer whose name has been resolved.
+    Resolved(String),
+}
+
+/// Passes on what the library reports of a connection.
+pub(super) struct Observer {
+    notices: mpsc::Sender<Notice>,
+}
+
+impl Observer {
+    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
+        Self { notices }
+    }
+
+    async fn notify(&self, notice: Notice) {
+        // Fails when the session has ended, which then is no longer interested.
+        let _ = self.notices.send(notice).await;
+    }
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Observer {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        match event.candidate.to_json() {
+            Ok(init) => self.notify(Notice::Candidate(init.candidate)).await,
+            Err(error) => tracing::debug!(%error, "candidate of ours not told"),
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.notify(Notice::Gathered).await;
+        }
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if state == RTCIceConnectionState::Connected {
+            self.notify(Notice::Reached).await;
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if matches!(
+            state,
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
+        ) {
+            self.notify(Notice::Failed(state)).await;
+        }
+    }
+}

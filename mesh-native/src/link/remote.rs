@@ -1,0 +1,126 @@
+//! What the peer tells of itself: its description and its candidates.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use webrtc::error::Result;
+use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
+
+use super::LinkFactory;
+use super::candidate::{self, CANDIDATES_MAX, NAMES_MAX, RemoteCandidate};
+use super::connection::Ending;
+use super::observer::Notice;
+
+/// What the peer has told, and the connection it is told to.
+pub(super) struct Remote {
+    factory: LinkFactory,
+    connection: Arc<dyn PeerConnection>,
+    described: bool,
+    candidates: usize,
+    /// Candidates that overtook the description.
+    early: Vec<String>,
+    /// The tasks that resolve names; they end with this.
+    names: JoinSet<()>,
+    names_asked: usize,
+    resolved: mpsc::Sender<Notice>,
+}
+
+impl Remote {
+    /// `resolved` gets the candidates whose names were resolved.
+    pub(super) fn new(
+        factory: LinkFactory,
+        connection: Arc<dyn PeerConnection>,
+        resolved: mpsc::Sender<Notice>,
+    ) -> Self {
+        Self {
+            factory,
+            connection,
+            described: false,
+            candidates: 0,
+            early: Vec::new(),
+            names: JoinSet::new(),
+            names_asked: 0,
+            resolved,
+        }
+    }
+
+    /// Whether the peer's description has been applied.
+    pub(super) fn is_described(&self) -> bool {
+        self.described
+    }
+
+    /// Applies the peer's description, and the candidates that came before it.
+    pub(super) async fn describe(
+        &mut self,
+        sdp: &str,
+        parse: fn(String) -> Result<RTCSessionDescription>,
+    ) -> std::result::Result<(), Ending> {
+        let bad = |error| Ending::Lost(format!("bad description: {error}"));
+        let (sdp, plain, named) = candidate::screen(sdp);
+        let description = parse(sdp).map_err(bad)?;
+        self.connection
+            .set_remote_description(description)
+            .await
+            .map_err(bad)?;
+        self.described = true;
+        self.candidates += plain;
+        for candidate in named {
+            self.add(candidate).await;
+        }
+        for candidate in std::mem::take(&mut self.early) {
+            self.add_candidate(&candidate).await;
+        }
+        Ok(())
+    }
+
+    /// Takes a trickled candidate. A bad one is dropped.
+    pub(super) async fn add_candidate(&mut self, candidate: &str) {
+        if !self.described {
+            if self.early.len() < CANDIDATES_MAX {
+                self.early.push(candidate.to_owned());
+            }
+        } else if let Some(candidate) = RemoteCandidate::parse(candidate) {
+            self.add(candidate).await;
+        }
+    }
+
+    async fn add(&mut self, candidate: RemoteCandidate) {
+        match candidate {
+            RemoteCandidate::Plain(candidate) => self.add_resolved(candidate).await,
+            RemoteCandidate::Named { candidate, name } if self.names_asked < NAMES_MAX => {
+                self.names_asked += 1;
+                let shared = Arc::clone(&self.factory.shared);
+                let resolved = self.resolved.clone();
+                self.names.spawn(async move {
+                    if let Some(address) = shared.resolver.resolve(&name).await {
+                        let candidate = candidate::with_address(&candidate, address);
+                        // Fails when the link has ended meanwhile.
+                        let _ = resolved.send(Notice::Resolved(candidate)).await;
+                    } else {
+                        tracing::debug!(name, "candidate dropped: name not resolved");
+                    }
+                });
+            }
+            RemoteCandidate::Named { name, .. } => {
+                tracing::debug!(name, "candidate dropped: too many names");
+            }
+        }
+    }
+
+    /// Takes a candidate that has an address.
+    pub(super) async fn add_resolved(&mut self, candidate: String) {
+        if self.candidates >= CANDIDATES_MAX {
+            tracing::debug!(candidate, "candidate dropped: too many");
+            return;
+        }
+        self.candidates += 1;
+        let init = RTCIceCandidateInit {
+            candidate,
+            ..RTCIceCandidateInit::default()
+        };
+        if let Err(error) = self.connection.add_ice_candidate(init).await {
+            tracing::debug!(%error, "candidate dropped");
+        }
+    }
+}

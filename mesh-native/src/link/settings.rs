@@ -1,0 +1,266 @@
+//! The settings every link of a process shares, each with what it is for.
+//!
+//! Most were chosen by measuring: the defaults of the WebRTC stack suit one call with video,
+//! not hundreds of data links in a process.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mesh_core::{Channel, IceServer};
+use rtc::crypto::{self, RTCCryptoProvider, SignatureScheme};
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::certificate::CertificateParams;
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
+use rtc::peer_connection::transport::RTCDtlsRole;
+use webrtc::data_channel::RTCDataChannelInit;
+use webrtc::peer_connection::{
+    CipherSuiteId, RTCCertificate, RTCIceServer, SettingEngine, SettingEngineBuilder,
+};
+
+use super::LinkError;
+
+/// The largest frame, and so the largest SCTP message. Every browser can send and receive it
+/// whole, and it holds up a more urgent frame only shortly.
+const MESSAGE_BYTES_MAX: u32 = 16 * 1024;
+
+/// What SCTP may hold for us unread: four of the largest messages. It also bounds what a peer
+/// has in flight, 5 Mbit/s at a round trip of 100 ms.
+const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024;
+
+/// The interval of connectivity checks. Their ticks, not the network, make up most of the time
+/// a link takes to open; later checks are slowed down by [`super::runtime::Pace`].
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks sent before a candidate pair is given up. At the default of 7 a pair would be lost
+/// after 140 ms, before a far peer has answered, or a NAT is open from both sides.
+const CHECKS_MAX: u16 = 500;
+
+/// The wait before a pair with a peer-reflexive candidate is used. Such is the first path to a
+/// tab behind mDNS names or a NAT; waiting lets a path over known addresses win.
+const PEER_REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
+
+/// Consent is renewed this often. A dead peer is noticed earlier by the mesh's own keepalive, so
+/// these timers may be slow: ticking costs processor time on every idle link.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Silence after disconnection until the link fails.
+const FAILED_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Addresses gathered at most. Each costs a socket a link, and pairs with every remote one.
+const ADDRESSES_MAX: usize = 6;
+
+/// How long the list of interfaces is used before it is read again.
+const INTERFACES_TTL: Duration = Duration::from_secs(5);
+
+/// Interfaces that lead to containers and virtual machines of this host alone.
+const VIRTUAL_INTERFACES: [&str; 5] = ["docker", "br-", "veth", "virbr", "vmnet"];
+
+/// What differs between the links of one process and those of another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LinkSettings {
+    /// Gather loopback candidates too: for tests, and for agents and tabs on one machine.
+    pub(crate) loopback: bool,
+    /// Gather exactly these addresses, reading no interfaces, when not empty: for hosts where
+    /// only one address is to be used, and load tests, which save the other sockets.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl LinkSettings {
+    /// The addresses to gather candidates from, as they are now.
+    fn addresses(&self) -> Vec<IpAddr> {
+        if !self.addresses.is_empty() {
+            return self.addresses.clone();
+        }
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+            tracing::debug!(%error, "interfaces cannot be read");
+            Vec::new()
+        });
+        let is_virtual = |name: &str| {
+            VIRTUAL_INTERFACES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        let mut addresses: Vec<IpAddr> = interfaces
+            .into_iter()
+            .filter(|interface| interface.is_oper_up() && !is_virtual(&interface.name))
+            .map(|interface| interface.ip())
+            .filter(|address| match address {
+                IpAddr::V4(ip) if ip.is_loopback() => self.loopback,
+                // Its zone is unknown to the peer.
+                IpAddr::V4(ip) => !ip.is_link_local(),
+                IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+            })
+            .collect();
+        // IPv4 first, should there be too many: it is what most peers can reach.
+        addresses.sort();
+        addresses.dedup();
+        addresses.truncate(ADDRESSES_MAX);
+        addresses
+    }
+}
+
+/// The addresses gathered from, read again when they have become old.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    settings: LinkSettings,
+    cached: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+}
+
+impl Addresses {
+    pub(super) fn new(settings: LinkSettings) -> Self {
+        Self {
+            settings,
+            cached: Mutex::new(None),
+        }
+    }
+
+    /// What to bind a link's sockets to.
+    pub(super) fn current(&self) -> Vec<SocketAddr> {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read_at, addresses)) = &*cached
+            && read_at.elapsed() < INTERFACES_TTL
+        {
+            return addresses.clone();
+        }
+        let addresses = self.settings.addresses();
+        let mut addresses: Vec<SocketAddr> = addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, 0))
+            .collect();
+        if addresses.is_empty() {
+            // Offline, or only loopback: a socket all the same, for an interface yet to come up
+            // may lead to a relay.
+            addresses.push(SocketAddr::from(([0, 0, 0, 0], 0)));
+        }
+        *cached = Some((Instant::now(), addresses.clone()));
+        addresses
+    }
+}
+
+/// The crypto that all links of a process share.
+pub(super) fn crypto_provider() -> Result<Arc<dyn RTCCryptoProvider>, LinkError> {
+    crypto::default_provider().map_err(|error| LinkError::Crypto(error.to_string()))
+}
+
+/// A fresh DTLS certificate.
+pub(super) fn certificate(crypto: &dyn RTCCryptoProvider) -> Result<RTCCertificate, LinkError> {
+    let certificate_error = |error: String| LinkError::Certificate(error);
+    // The name is of no consequence: peers compare fingerprints.
+    let params = CertificateParams::new(vec!["mesh".to_owned()])
+        .map_err(|error| certificate_error(error.to_string()))?;
+    RTCCertificate::generate(crypto.crypto(), SignatureScheme::EcdsaP256Sha256, params)
+        .map_err(|error| certificate_error(error.to_string()))
+}
+
+/// How the WebRTC stack is to behave.
+pub(super) fn engine(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_crypto_provider(crypto)
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS_MAX))
+        .with_ice_timeouts(
+            Some(DISCONNECTED_TIMEOUT),
+            Some(FAILED_TIMEOUT),
+            Some(KEEPALIVE),
+        )
+        .with_prflx_acceptance_min_wait(Some(PEER_REFLEXIVE_WAIT))
+        // One resolver serves all links instead: see `mdns`.
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // The offerer, which controls ICE, knows first when a path is up: as the DTLS client it
+        // starts at once. The other way round its ClientHello meets a closed door.
+        .with_answering_dtls_role(RTCDtlsRole::Server)
+        // ChaCha20 costs least here; browsers offer all three.
+        .with_dtls_cipher_suites(vec![
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+        ])
+        .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE_BYTES_MAX))
+        .with_sctp_max_receive_buffer_size(RECEIVE_BUFFER_BYTES)
+        .build()
+}
+
+/// How one of the three channels is opened: by agreement on its id, with no handshake.
+pub(super) fn channel_init(channel: Channel) -> RTCDataChannelInit {
+    let lossy = channel == Channel::Stream;
+    RTCDataChannelInit {
+        ordered: !lossy,
+        max_retransmits: lossy.then_some(0),
+        negotiated: Some(channel.id()),
+        ..RTCDataChannelInit::default()
+    }
+}
+
+/// The servers as the WebRTC stack wants them. Those it cannot use are left out, for one bad URL
+/// from the hub would keep every link from opening.
+pub(super) fn ice_servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
+    let each_url = servers.iter().flat_map(|server| {
+        server.urls.iter().map(|url| RTCIceServer {
+            // A query is not allowed after stun:, but common.
+            urls: match url.split_once('?') {
+                Some((plain, _)) if plain.starts_with("stun:") => vec![plain.to_owned()],
+                _ => vec![url.clone()],
+            },
+            username: server.username.clone().unwrap_or_default(),
+            credential: server.credential.clone().unwrap_or_default(),
+        })
+    });
+    let usable = |server: &RTCIceServer| {
+        let plain = |url: &String| url.starts_with("stun:") || url.starts_with("turn:");
+        let usable = server.urls.iter().all(plain) && server.urls().is_ok();
+        if !usable {
+            tracing::debug!(urls = ?server.urls, "ICE server left out");
+        }
+        usable
+    };
+    each_url.filter(usable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn useless_ice_servers_are_left_out() {
+        let server = |urls: &[&str]| IceServer {
+            urls: urls.iter().map(|&url| url.to_owned()).collect(),
+            username: Some("name".to_owned()),
+            credential: Some("secret".to_owned()),
+        };
+        let anonymous = IceServer {
+            username: None,
+            ..server(&["turn:192.0.2.2"])
+        };
+        let servers = ice_servers(&[
+            server(&["stun:192.0.2.1:3478", "turns:192.0.2.1", "http://192.0.2.1"]),
+            server(&["nonsense", "turn:192.0.2.1:3478?transport=udp"]),
+            anonymous,
+        ]);
+        let urls: Vec<&str> = servers
+            .iter()
+            .map(|server| server.urls[0].as_str())
+            .collect();
+        assert_eq!(
+            urls,
+            ["stun:192.0.2.1:3478", "turn:192.0.2.1:3478?transport=udp"]
+        );
+        assert_eq!(servers[1].credential, "secret");
+    }
+
+    #[test]
+    fn given_addresses_replace_the_interfaces() {
+        let only: IpAddr = "127.0.0.1".parse().expect("an address");
+        let addresses = Addresses::new(LinkSettings {
+            loopback: false,
+            addresses: vec![only],
+        })
+        .current();
+        assert_eq!(addresses, [SocketAddr::new(only, 0)]);
+        let loopback = Addresses::new(LinkSettings {
+            loopback: true,
+            addresses: Vec::new(),
+        })
+        .current();
+        assert!(loopback.iter().any(|address| address.ip().is_loopback()));
+    }
+}

@@ -1,0 +1,51 @@
+//! The `mesh` command: parses, calls, prints, and nothing else.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `RUST_LOG` says otherwise. The WebRTC stack warns in normal operation.
+const LOG: &str = "warn,mesh=info,mesh_native=info,rtc=error,rtc_ice=error,rtc_dtls=error,\
+                   rtc_sctp=error,webrtc=error";
+
+/// A WebRTC agent mesh: browsers and native agents as one.
+#[derive(Debug, Parser)]
+#[command(name = "mesh", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(commands::up::Up),
+    Signal(commands::signal::Signal),
+    Agent(commands::agent::AgentCommand),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match Arguments::parse().command {
+        Command::Up(up) => up.run().await,
+        Command::Signal(signal) => signal.run().await,
+        Command::Agent(agent) => agent.run().await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "how a command fails")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Every chore of this project as a cargo subcommand: `cargo xtask <command>`.
+//!
+//! Each command first sets up what it needs, so that a fresh clone and one command are enough.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool: printing what it does is its job"
+)]
+
+mod demo;
+mod lint;
+mod process;
+mod setup;
+mod steps;
+mod test;
+mod tidy;
+mod wasm;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::setup::Purpose;
+use crate::workspace::Workspace;
+
+/// The chores of the WebRTC agent mesh.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the other commands need (they call this themselves); quick when complete.
+    Setup {
+        /// Only what this purpose needs; everything when left out.
+        #[arg(long = "for", value_enum)]
+        purpose: Option<Purpose>,
+    },
+    /// Build mesh-wasm for the page, into web/pkg.
+    Wasm,
+    /// Build everything and run `mesh up`: signaling hub, page and native agents in one process.
+    ///
+    /// Example: cargo xtask demo -- --agents 8
+    Demo {
+        /// Arguments for `mesh up`.
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Run every check and test, stopping at the first failure.
+    ///
+    /// Example: cargo xtask test unit e2e
+    Test(test::TestArgs),
+    /// Run the cheap checks: format, clippy, documentation, tidy.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Setup { purpose } => setup::run(&workspace, purpose),
+        Command::Wasm => wasm::build(&workspace, &setup::for_wasm(&workspace)?),
+        Command::Demo { args } => demo::run(&workspace, &args),
+        Command::Test(args) => test::run(&workspace, &args),
+        Command::Lint => lint::run(&workspace),
+    }
+}
