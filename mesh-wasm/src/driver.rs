@@ -1,0 +1,297 @@
+//! The loop around the core's state machine: inputs in, orders carried out, one timer.
+//!
+//! It decides nothing. Browser callbacks only put facts into the inbox; a turn, run as a microtask
+//! right after them, applies what is there, drains the core's orders and arms the timer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+
+use futures::channel::oneshot;
+use mesh_core::{Event, Input, LinkId, LossReason, Mesh, MessageId, Output, Payload};
+use wasm_bindgen_futures::spawn_local;
+
+use crate::clock::{Clock, Timer};
+use crate::events::Subscriber;
+use crate::link::{Link, LinkFact};
+use crate::signaling::{Signaling, SignalingFact};
+
+/// Who waits for a reply.
+pub(crate) type Reply = oneshot::Sender<Result<Payload, LossReason>>;
+
+/// A running agent: shared by the handle and by browser callbacks.
+pub(crate) struct Driver {
+    state: RefCell<State>,
+    /// Facts that the next turn applies. Bounded by what the browser fires before a microtask
+    /// runs, which is one callback's worth.
+    inbox: RefCell<VecDeque<Fact>>,
+    turn_scheduled: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+struct State {
+    mesh: Mesh,
+    clock: Clock,
+    timer: Timer,
+    url: String,
+    signaling: Option<Signaling>,
+    /// Counts the WebSockets dialled, to tell facts of an abandoned one apart.
+    epoch: u64,
+    links: BTreeMap<LinkId, Link>,
+    subscribers: Vec<Subscriber>,
+    waiting: BTreeMap<MessageId, Reply>,
+    /// Callers that wait until the mesh is writable.
+    blocked: Vec<oneshot::Sender<()>>,
+}
+
+enum Fact {
+    Link(LinkId, LinkFact),
+    Signaling(u64, SignalingFact),
+}
+
+impl Driver {
+    /// Starts an agent that joins.
+    pub(crate) fn start(mesh: Mesh, clock: Clock, url: String, subscriber: Subscriber) -> Rc<Self> {
+        let driver = Rc::new_cyclic(|weak: &Weak<Self>| {
+            let weak = weak.clone();
+            let timer = Timer::new(move || {
+                if let Some(driver) = weak.upgrade() {
+                    driver.turn();
+                }
+            });
+            Self {
+                state: RefCell::new(State {
+                    mesh,
+                    clock,
+                    timer,
+                    url,
+                    signaling: None,
+                    epoch: 0,
+                    links: BTreeMap::new(),
+                    subscribers: vec![subscriber],
+                    waiting: BTreeMap::new(),
+                    blocked: Vec::new(),
+                }),
+                inbox: RefCell::default(),
+                turn_scheduled: Cell::new(false),
+                closed: Cell::new(false),
+            }
+        });
+        driver.call(|mesh, now| mesh.join(now));
+        driver
+    }
+
+    /// Does something with the mesh, and has its orders carried out soon.
+    pub(crate) fn call<T>(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut Mesh, mesh_core::Instant) -> T,
+    ) -> T {
+        let mut state = self.state.borrow_mut();
+        let now = state.clock.now();
+        let result = call(&mut state.mesh, now);
+        drop(state);
+        self.schedule_turn();
+        result
+    }
+
+    /// Has events told to one more reader.
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+        self.state.borrow_mut().subscribers.push(subscriber);
+    }
+
+    /// Has the reply to a request told.
+    pub(crate) fn await_reply(&self, id: MessageId, reply: Reply) {
+        self.state.borrow_mut().waiting.insert(id, reply);
+    }
+
+    /// Completes when the mesh may have room again, or the agent is closed.
+    pub(crate) fn writable(&self) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        self.state.borrow_mut().blocked.push(wake);
+        woken
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Leaves the mesh and closes everything. Closing twice does no harm.
+    pub(crate) fn close(self: &Rc<Self>) {
+        if self.closed.get() {
+            return;
+        }
+        self.call(|mesh, now| mesh.leave(now));
+        self.turn();
+        self.closed.set(true);
+        let mut state = self.state.borrow_mut();
+        state.links.clear();
+        state.signaling = None;
+        state.blocked.clear();
+        state.waiting.clear();
+    }
+
+    fn put(self: &Rc<Self>, fact: Fact) {
+        self.inbox.borrow_mut().push_back(fact);
+        self.schedule_turn();
+    }
+
+    fn schedule_turn(self: &Rc<Self>) {
+        if !self.turn_scheduled.replace(true) {
+            let driver = Rc::clone(self);
+            spawn_local(async move { driver.turn() });
+        }
+    }
+
+    fn turn(self: &Rc<Self>) {
+        self.turn_scheduled.set(false);
+        if self.closed.get() {
+            return;
+        }
+        let facts = self.inbox.take();
+        let mut state = self.state.borrow_mut();
+        let now = state.clock.now();
+        state.mesh.set_unix_time(now, Clock::unix_now());
+        for fact in facts {
+            state.apply(fact, now);
+        }
+        if state.mesh.poll_timeout().is_some_and(|at| at <= now) {
+            state.mesh.handle_timeout(now);
+        }
+        while let Some(output) = state.mesh.poll_output() {
+            state.carry_out(output, self);
+        }
+        if let Some(at) = state.mesh.poll_timeout() {
+            state.timer.arm(at, now);
+        }
+    }
+
+    /// How a link tells its facts: weakly, for the driver owns the link.
+    fn link_teller(self: &Rc<Self>, link: LinkId) -> impl Fn(LinkFact) + Clone + 'static {
+        let driver = Rc::downgrade(self);
+        move |fact| {
+            if let Some(driver) = driver.upgrade() {
+                driver.put(Fact::Link(link, fact));
+            }
+        }
+    }
+
+    fn signaling_teller(self: &Rc<Self>, epoch: u64) -> impl Fn(SignalingFact) + Clone + 'static {
+        let driver = Rc::downgrade(self);
+        move |fact| {
+            if let Some(driver) = driver.upgrade() {
+                driver.put(Fact::Signaling(epoch, fact));
+            }
+        }
+    }
+}
+
+impl State {
+    fn apply(&mut self, fact: Fact, now: mesh_core::Instant) {
+        let input = match fact {
+            Fact::Signaling(epoch, _) if epoch != self.epoch => return,
+            Fact::Signaling(_, SignalingFact::Opened) => Input::SignalingOpened,
+            Fact::Signaling(_, SignalingFact::Received(text)) => Input::SignalingReceived(text),
+            Fact::Signaling(_, SignalingFact::Closed { reason }) => {
+                Input::SignalingClosed { reason }
+            }
+            Fact::Link(link, LinkFact::Signal(signal)) => Input::LinkSignaled { link, signal },
+            Fact::Link(link, LinkFact::Opened) => Input::LinkOpened { link },
+            Fact::Link(link, LinkFact::FrameReceived { channel, frame }) => Input::FrameReceived {
+                link,
+                channel,
+                frame,
+            },
+            Fact::Link(link, LinkFact::Congested) => Input::LinkCongested { link },
+            Fact::Link(link, LinkFact::Drained) => Input::LinkDrained { link },
+            Fact::Link(link, LinkFact::Closed { reason }) => {
+                self.links.remove(&link);
+                Input::LinkClosed { link, reason }
+            }
+        };
+        self.mesh.handle_input(input, now);
+    }
+
+    fn carry_out(&mut self, output: Output, driver: &Rc<Driver>) {
+        match output {
+            Output::OpenSignaling => self.open_signaling(driver),
+            Output::SendSignaling(text) => {
+                let sent = self
+                    .signaling
+                    .as_ref()
+                    .is_none_or(|signaling| signaling.send(&text));
+                if !sent {
+                    self.signaling = None;
+                    let reason = "the signaling server takes texts too slowly".to_owned();
+                    driver.put(Fact::Signaling(
+                        self.epoch,
+                        SignalingFact::Closed { reason },
+                    ));
+                }
+            }
+            Output::CloseSignaling => self.signaling = None,
+            Output::OpenLink {
+                link,
+                offer,
+                ice_servers,
+                ..
+            } => match Link::open(offer, &ice_servers, driver.link_teller(link)) {
+                Ok(connection) => {
+                    self.links.insert(link, connection);
+                }
+                Err(reason) => driver.put(Fact::Link(link, LinkFact::Closed { reason })),
+            },
+            Output::ApplySignal { link, signal } => {
+                if let Some(connection) = self.links.get(&link) {
+                    connection.apply(signal, driver.link_teller(link));
+                }
+            }
+            Output::Transmit {
+                link,
+                channel,
+                frame,
+            } => {
+                if let Some(connection) = self.links.get(&link) {
+                    let tell = driver.link_teller(link);
+                    if let Err(reason) = connection.transmit(channel, &frame, tell) {
+                        driver.put(Fact::Link(link, LinkFact::Closed { reason }));
+                    }
+                }
+            }
+            Output::CloseLink { link } => {
+                self.links.remove(&link);
+            }
+            Output::Writable => {
+                for blocked in self.blocked.drain(..) {
+                    let _ = blocked.send(()); // The caller may have given up.
+                }
+            }
+            Output::Emit(event) => self.emit(&event),
+        }
+    }
+
+    fn open_signaling(&mut self, driver: &Rc<Driver>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        match Signaling::open(&self.url, driver.signaling_teller(epoch)) {
+            Ok(signaling) => self.signaling = Some(signaling),
+            Err(reason) => {
+                self.signaling = None;
+                driver.put(Fact::Signaling(epoch, SignalingFact::Closed { reason }));
+            }
+        }
+    }
+
+    fn emit(&mut self, event: &Event) {
+        let settled = match event {
+            Event::Replied { id, payload, .. } => Some((*id, Ok(payload.clone()))),
+            Event::DeliveryFailed { id, reason, .. } => Some((*id, Err(*reason))),
+            _ => None,
+        };
+        if let Some((id, outcome)) = settled
+            && let Some(reply) = self.waiting.remove(&id)
+        {
+            let _ = reply.send(outcome); // The caller may have given up.
+        }
+        self.subscribers.retain(|subscriber| subscriber.tell(event));
+    }
+}

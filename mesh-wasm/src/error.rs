@@ -1,0 +1,39 @@
+//! Errors as JavaScript gets them: an `Error` with a stable `code`, the same as natively.
+
+use mesh_core::{ConfigError, LossReason, SendError};
+use wasm_bindgen::JsValue;
+
+/// An `Error` named `MeshError`, with this code.
+pub(crate) fn error(code: &str, message: &str) -> JsValue {
+    let error = js_sys::Error::new(message);
+    error.set_name("MeshError");
+    let set = js_sys::Reflect::set(&error, &"code".into(), &code.into());
+    debug_assert!(set.is_ok(), "errors take properties");
+    error.into()
+}
+
+pub(crate) fn config_error(cause: &ConfigError) -> JsValue {
+    error("config", &cause.to_string())
+}
+
+pub(crate) fn send_error(cause: SendError) -> JsValue {
+    error(cause.code(), &cause.to_string())
+}
+
+pub(crate) fn no_reply(reason: LossReason) -> JsValue {
+    error("no-reply", &format!("no reply: {reason}"))
+}
+
+pub(crate) fn closed() -> JsValue {
+    error("closed", "this agent is closed")
+}
+
+/// What JavaScript threw, for people.
+pub(crate) fn describe(thrown: &JsValue) -> String {
+    match thrown.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => format!("{thrown:?}"),
+    }
+}
+
+use wasm_bindgen::JsCast;

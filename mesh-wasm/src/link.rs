@@ -1,0 +1,390 @@
+//! One link: the browser's peer connection with the mesh's three data channels.
+//!
+//! Owns its event handlers and detaches them when dropped, so that nothing of a closed link runs or
+//! stays in memory. What happens to it comes back as [`LinkFact`]s.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use js_sys::{Array, Uint8Array};
+use mesh_core::{Channel, IceServer, LinkSignal};
+use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{
+    MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
+    RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceGatheringState, RtcIceServer,
+    RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
+    RtcSessionDescriptionInit,
+};
+
+use crate::clock::set_timeout;
+use crate::error::describe;
+
+#[cfg(test)]
+mod tests;
+
+/// How long candidates gather before the description is sent with those found; later ones trickle.
+const GATHERING_MS: f64 = 100.0;
+/// Above this a channel is congested.
+const HIGH_WATER: u32 = 256 * 1024;
+/// Below this it has drained.
+const LOW_WATER: u32 = 64 * 1024;
+
+/// A fact about a link.
+#[derive(Debug)]
+pub(crate) enum LinkFact {
+    /// To be sent to the peer: our description, or a candidate found after it.
+    Signal(LinkSignal),
+    /// All three channels are open. Comes before the first frame.
+    Opened,
+    FrameReceived {
+        channel: Channel,
+        frame: Bytes,
+    },
+    /// More waits to be sent than should.
+    Congested,
+    /// What waited has been sent, or nearly.
+    Drained,
+    /// The link has ended other than by our own close.
+    Closed {
+        reason: String,
+    },
+}
+
+type Tell = Rc<dyn Fn(LinkFact)>;
+
+/// One link to one peer. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    connection: RtcPeerConnection,
+    channels: [RtcDataChannel; 3],
+    congested: Rc<Cell<bool>>,
+    /// Candidates that came before the answer; browsers refuse them until it is there.
+    early: Rc<RefCell<Option<Vec<RtcIceCandidateInit>>>>,
+    handlers: Vec<Closure<dyn FnMut(JsValue)>>,
+}
+
+/// What the channels of one link share until all are open.
+struct Opening {
+    missing: Cell<usize>,
+    held: RefCell<Vec<(Channel, Bytes)>>,
+}
+
+impl Link {
+    /// Starts a link: offers if there is no offer to answer.
+    ///
+    /// # Errors
+    /// The cause, where the browser refuses a peer connection: it allows some hundreds a page.
+    pub(crate) fn open(
+        offer: Option<String>,
+        ice_servers: &[IceServer],
+        tell: impl Fn(LinkFact) + 'static,
+    ) -> Result<Self, String> {
+        let tell: Tell = Rc::new(tell);
+        let connection = RtcPeerConnection::new_with_configuration(&configuration(ice_servers))
+            .map_err(|thrown| describe(&thrown))?;
+        let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
+        let early = Rc::new(RefCell::new(offer.is_none().then(Vec::new)));
+        let mut link = Self {
+            connection,
+            channels,
+            congested: Rc::default(),
+            early,
+            handlers: Vec::new(),
+        };
+        let described = Rc::new(Cell::new(false));
+        link.listen_to_connection(&described, &tell);
+        link.listen_to_channels(&tell);
+        let connection = link.connection.clone();
+        spawn_local(async move {
+            if let Err(thrown) = describe_locally(&connection, offer, &described, &tell).await {
+                let reason = describe(&thrown);
+                tell(LinkFact::Closed { reason });
+            }
+        });
+        Ok(link)
+    }
+
+    /// Hands the peer's answer or candidate to the connection.
+    pub(crate) fn apply(&self, signal: LinkSignal, tell: impl Fn(LinkFact) + 'static) {
+        match signal {
+            LinkSignal::Offer { .. } => {} // The core gives offers to new links only.
+            LinkSignal::Answer { sdp } => {
+                let answer = description(RtcSdpType::Answer, &sdp);
+                let set = self.connection.set_remote_description(&answer);
+                let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
+                spawn_local(async move {
+                    if let Err(thrown) = JsFuture::from(set).await {
+                        let reason = describe(&thrown);
+                        tell(LinkFact::Closed { reason });
+                        return;
+                    }
+                    for candidate in early.take().unwrap_or_default() {
+                        add_candidate(&connection, &candidate);
+                    }
+                });
+            }
+            LinkSignal::Candidate {
+                candidate,
+                mid,
+                line,
+            } => {
+                let init = RtcIceCandidateInit::new(&candidate);
+                init.set_sdp_mid(mid.as_deref());
+                init.set_sdp_m_line_index(line);
+                match &mut *self.early.borrow_mut() {
+                    Some(early) => early.push(init), // The core bounds them.
+                    None => add_candidate(&self.connection, &init),
+                }
+            }
+        }
+    }
+
+    /// Sends a frame. Returns the cause if the browser does not take it.
+    pub(crate) fn transmit(
+        &self,
+        channel: Channel,
+        frame: &[u8],
+        tell: impl Fn(LinkFact),
+    ) -> Result<(), String> {
+        let channel = &self.channels[usize::from(channel.id())];
+        channel
+            .send_with_u8_array(frame)
+            .map_err(|thrown| describe(&thrown))?;
+        if channel.buffered_amount() > HIGH_WATER && !self.congested.replace(true) {
+            tell(LinkFact::Congested);
+        }
+        Ok(())
+    }
+
+    fn handler(&mut self, handle: impl FnMut(JsValue) + 'static) -> js_sys::Function {
+        let closure = Closure::<dyn FnMut(JsValue)>::new(handle);
+        let function = closure.as_ref().unchecked_ref::<js_sys::Function>().clone();
+        self.handlers.push(closure);
+        function
+    }
+
+    /// Failure, and candidates: those found before the description is sent are inside it.
+    fn listen_to_connection(&mut self, described: &Rc<Cell<bool>>, tell: &Tell) {
+        let (described, told) = (Rc::clone(described), Rc::clone(tell));
+        let on_candidate = self.handler(move |event| {
+            let candidate = event
+                .unchecked_into::<RtcPeerConnectionIceEvent>()
+                .candidate();
+            if let Some(candidate) = candidate.filter(|_| described.get()) {
+                told(LinkFact::Signal(signal_of(&candidate)));
+            }
+        });
+        self.connection.set_onicecandidate(Some(&on_candidate));
+        let (connection, told) = (self.connection.clone(), Rc::clone(tell));
+        let on_state = self.handler(move |_| {
+            if connection.connection_state() == RtcPeerConnectionState::Failed {
+                let reason = "no path to the peer was found, or it was lost".to_owned();
+                told(LinkFact::Closed { reason });
+            }
+        });
+        self.connection.set_onconnectionstatechange(Some(&on_state));
+    }
+
+    fn listen_to_channels(&mut self, tell: &Tell) {
+        let opening = Rc::new(Opening {
+            missing: Cell::new(Channel::ALL.len()),
+            held: RefCell::default(),
+        });
+        for channel in Channel::ALL {
+            let data_channel = self.channels[usize::from(channel.id())].clone();
+            let (state, told) = (Rc::clone(&opening), Rc::clone(tell));
+            let on_open = self.handler(move |_| state.opened(&told));
+            data_channel.set_onopen(Some(&on_open));
+
+            let (state, told) = (Rc::clone(&opening), Rc::clone(tell));
+            let on_message = self.handler(move |event| {
+                let data = event.unchecked_into::<MessageEvent>().data();
+                state.received(channel, &data, &told);
+            });
+            data_channel.set_onmessage(Some(&on_message));
+
+            let told = Rc::clone(tell);
+            let on_close = self.handler(move |_| {
+                let reason = "the peer closed the link".to_owned();
+                told(LinkFact::Closed { reason });
+            });
+            data_channel.set_onclose(Some(&on_close));
+
+            let (congested, told) = (Rc::clone(&self.congested), Rc::clone(tell));
+            let channels = self.channels.clone();
+            let on_low = self.handler(move |_| {
+                let low = channels.iter().all(|c| c.buffered_amount() <= LOW_WATER);
+                if low && congested.replace(false) {
+                    told(LinkFact::Drained);
+                }
+            });
+            data_channel.set_buffered_amount_low_threshold(LOW_WATER);
+            data_channel.set_onbufferedamountlow(Some(&on_low));
+        }
+    }
+}
+
+impl Opening {
+    fn opened(&self, tell: &Tell) {
+        self.missing.set(self.missing.get().saturating_sub(1));
+        if self.missing.get() == 0 {
+            tell(LinkFact::Opened);
+            for (channel, frame) in self.held.take() {
+                tell(LinkFact::FrameReceived { channel, frame });
+            }
+        }
+    }
+
+    fn received(&self, channel: Channel, data: &JsValue, tell: &Tell) {
+        // A text is no frame: the core rejects the empty frame for it.
+        let frame = match data.dyn_ref::<js_sys::ArrayBuffer>() {
+            Some(buffer) => Bytes::from(Uint8Array::new(buffer).to_vec()),
+            None => Bytes::new(),
+        };
+        if self.missing.get() == 0 {
+            tell(LinkFact::FrameReceived { channel, frame });
+        } else {
+            self.held.borrow_mut().push((channel, frame));
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.connection.set_onconnectionstatechange(None);
+        self.connection.set_onicecandidate(None);
+        self.connection.set_onicegatheringstatechange(None);
+        for channel in &self.channels {
+            channel.set_onopen(None);
+            channel.set_onmessage(None);
+            channel.set_onclose(None);
+            channel.set_onbufferedamountlow(None);
+        }
+        close_gently(self.connection.clone(), self.channels.clone());
+    }
+}
+
+/// Closes a connection when what was sent has left, or after a moment: a goodbye may be among it.
+fn close_gently(connection: RtcPeerConnection, channels: [RtcDataChannel; 3]) {
+    let waiting = |channel: &RtcDataChannel| {
+        channel.ready_state() == RtcDataChannelState::Open && channel.buffered_amount() > 0
+    };
+    if !channels.iter().any(waiting) {
+        connection.close();
+        return;
+    }
+    let close = Closure::once_into_js(move || connection.close());
+    set_timeout(close.unchecked_ref(), GATHERING_MS);
+}
+
+fn configuration(ice_servers: &[IceServer]) -> RtcConfiguration {
+    let servers = Array::new();
+    for server in ice_servers {
+        let entry = RtcIceServer::new();
+        let urls: Array = server
+            .urls
+            .iter()
+            .map(|url| JsValue::from_str(url))
+            .collect();
+        entry.set_urls(&urls);
+        if let Some(username) = &server.username {
+            entry.set_username(username);
+        }
+        if let Some(credential) = &server.credential {
+            entry.set_credential(credential);
+        }
+        servers.push(&entry);
+    }
+    let configuration = RtcConfiguration::new();
+    configuration.set_ice_servers(&servers);
+    configuration
+}
+
+fn create_channel(connection: &RtcPeerConnection, channel: Channel) -> RtcDataChannel {
+    let init = RtcDataChannelInit::new();
+    init.set_negotiated(true);
+    init.set_id(channel.id());
+    if channel == Channel::Stream {
+        init.set_ordered(false);
+        init.set_max_retransmits(0);
+    }
+    let created = connection.create_data_channel_with_data_channel_dict(channel.label(), &init);
+    created.set_binary_type(RtcDataChannelType::Arraybuffer);
+    created
+}
+
+fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
+    let init = RtcSessionDescriptionInit::new(kind);
+    init.set_sdp(sdp);
+    init
+}
+
+fn add_candidate(connection: &RtcPeerConnection, candidate: &RtcIceCandidateInit) {
+    let added = connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(candidate));
+    spawn_local(async move {
+        let _ = JsFuture::from(added).await; // A candidate of no use is as none.
+    });
+}
+
+/// Makes our description, waits a moment for candidates, tells it, and lets later ones trickle.
+async fn describe_locally(
+    connection: &RtcPeerConnection,
+    offer: Option<String>,
+    described: &Cell<bool>,
+    tell: &Tell,
+) -> Result<(), JsValue> {
+    let answering = offer.is_some();
+    let created = match offer {
+        None => JsFuture::from(connection.create_offer()).await?,
+        Some(sdp) => {
+            let remote = description(RtcSdpType::Offer, &sdp);
+            JsFuture::from(connection.set_remote_description(&remote)).await?;
+            JsFuture::from(connection.create_answer()).await?
+        }
+    };
+    JsFuture::from(connection.set_local_description(created.unchecked_ref())).await?;
+    gathered(connection).await?;
+    let Some(local) = connection.local_description() else {
+        return Ok(()); // Closed meanwhile.
+    };
+    let sdp = local.sdp();
+    tell(LinkFact::Signal(if answering {
+        LinkSignal::Answer { sdp }
+    } else {
+        LinkSignal::Offer { sdp }
+    }));
+    described.set(true);
+    Ok(())
+}
+
+/// Completes when candidates have been gathered, or after a moment.
+async fn gathered(connection: &RtcPeerConnection) -> Result<(), JsValue> {
+    if connection.ice_gathering_state() == RtcIceGatheringState::Complete {
+        return Ok(());
+    }
+    let done = js_sys::Promise::new(&mut |resolve, _reject| {
+        set_timeout(&resolve, GATHERING_MS);
+        let gathering = connection.clone();
+        let on_change = Closure::<dyn FnMut()>::new(move || {
+            if gathering.ice_gathering_state() == RtcIceGatheringState::Complete {
+                let _ = resolve.call0(&JsValue::NULL); // Resolving twice does no harm.
+            }
+        });
+        // The browser's garbage collector frees it with the connection.
+        let on_change = on_change.into_js_value();
+        connection.set_onicegatheringstatechange(Some(on_change.unchecked_ref()));
+    });
+    JsFuture::from(done).await?;
+    connection.set_onicegatheringstatechange(None);
+    Ok(())
+}
+
+fn signal_of(candidate: &RtcIceCandidate) -> LinkSignal {
+    LinkSignal::Candidate {
+        candidate: candidate.candidate(),
+        mid: candidate.sdp_mid(),
+        line: candidate.sdp_m_line_index(),
+    }
+}

@@ -1,0 +1,163 @@
+//! Real peer connections between two links of one page.
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::future::{Either, select};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+use super::*;
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+const DEADLINE_MS: f64 = 10_000.0;
+
+/// A link and its facts.
+struct End {
+    link: Link,
+    tell: mpsc::UnboundedSender<LinkFact>,
+    facts: mpsc::UnboundedReceiver<LinkFact>,
+}
+
+impl End {
+    fn open(offer: Option<String>) -> Self {
+        let (tell, facts) = mpsc::unbounded();
+        let told = tell.clone();
+        let link = Link::open(offer, &[], teller(told)).expect("the browser has WebRTC");
+        Self { link, tell, facts }
+    }
+
+    async fn next(&mut self) -> LinkFact {
+        let timeout = js_sys::Promise::new(&mut |resolve, _| {
+            set_timeout(&resolve, DEADLINE_MS);
+        });
+        match select(self.facts.next(), JsFuture::from(timeout)).await {
+            Either::Left((fact, _)) => fact.expect("the sender lives"),
+            Either::Right(_) => panic!("nothing happened for {DEADLINE_MS} ms"),
+        }
+    }
+
+    /// The local description; candidates that come meanwhile are kept out of it.
+    async fn described(&mut self) -> LinkSignal {
+        match self.next().await {
+            LinkFact::Signal(signal) => signal,
+            other => panic!("a description, not {other:?}"),
+        }
+    }
+
+    fn apply(&self, signal: LinkSignal) {
+        self.link.apply(signal, teller(self.tell.clone()));
+    }
+
+    fn transmit(&self, channel: Channel, frame: &[u8]) {
+        self.link
+            .transmit(channel, frame, teller(self.tell.clone()))
+            .expect("open");
+    }
+
+    /// The next fact that is not a trickled candidate.
+    async fn next_but_candidates(&mut self, other: &Self) -> LinkFact {
+        loop {
+            match self.next().await {
+                LinkFact::Signal(signal) => other.apply(signal),
+                fact => return fact,
+            }
+        }
+    }
+}
+
+fn teller(tell: mpsc::UnboundedSender<LinkFact>) -> impl Fn(LinkFact) + 'static {
+    move |fact| {
+        let _ = tell.unbounded_send(fact); // After the test nobody listens.
+    }
+}
+
+async fn pair() -> (End, End) {
+    let mut a = End::open(None);
+    let LinkSignal::Offer { sdp } = a.described().await else {
+        panic!("an offer");
+    };
+    let mut b = End::open(Some(sdp));
+    a.apply(b.described().await);
+    assert!(matches!(a.next_but_candidates(&b).await, LinkFact::Opened));
+    assert!(matches!(b.next_but_candidates(&a).await, LinkFact::Opened));
+    (a, b)
+}
+
+#[wasm_bindgen_test]
+async fn frames_travel_both_ways_on_every_channel_in_order() {
+    let (mut a, mut b) = pair().await;
+    for channel in Channel::ALL {
+        for n in 0..50u8 {
+            a.transmit(channel, &[n, 1]);
+            b.transmit(channel, &[n, 2]);
+        }
+        for n in 0..50u8 {
+            for (end, from) in [(&mut a, 2), (&mut b, 1)] {
+                let LinkFact::FrameReceived {
+                    channel: got,
+                    frame,
+                } = end.next().await
+                else {
+                    panic!("a frame");
+                };
+                assert_eq!((got, &frame[..]), (channel, &[n, from][..]));
+            }
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_other_end_notices_a_close_and_the_closed_end_is_quiet() {
+    let (a, mut b) = pair().await;
+    let End {
+        link,
+        mut facts,
+        tell,
+    } = a;
+    b.transmit(Channel::Data, b"last words");
+    drop((link, tell));
+    assert!(matches!(b.next().await, LinkFact::Closed { .. }));
+    // Handlers are detached: the closures, and with them the senders, are gone.
+    while let Some(fact) = facts.next().await {
+        assert!(matches!(fact, LinkFact::FrameReceived { .. }), "{fact:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn an_answer_with_another_fingerprint_never_opens() {
+    let mut a = End::open(None);
+    let LinkSignal::Offer { sdp } = a.described().await else {
+        panic!("an offer");
+    };
+    let mut b = End::open(Some(sdp));
+    let LinkSignal::Answer { sdp } = b.described().await else {
+        panic!("an answer");
+    };
+    let at = sdp.find("a=fingerprint:sha-256 ").expect("a fingerprint") + 22;
+    let swapped = if &sdp[at..at + 2] == "00" { "01" } else { "00" };
+    let forged = format!("{}{swapped}{}", &sdp[..at], &sdp[at + 2..]);
+    a.apply(LinkSignal::Answer { sdp: forged });
+    let fact = a.next_but_candidates(&b).await;
+    assert!(matches!(fact, LinkFact::Closed { .. }), "{fact:?}");
+}
+
+#[wasm_bindgen_test]
+async fn rubbish_instead_of_an_offer_closes_the_link() {
+    let mut end = End::open(Some("v=rubbish".into()));
+    assert!(matches!(end.next().await, LinkFact::Closed { .. }));
+}
+
+#[wasm_bindgen_test]
+async fn a_flooded_link_is_congested_and_drains() {
+    let (mut a, mut b) = pair().await;
+    let frame = vec![7; 16 * 1024];
+    let frames = 64; // 1 MiB: far over the high watermark
+    for _ in 0..frames {
+        a.transmit(Channel::Data, &frame);
+    }
+    assert!(matches!(a.next().await, LinkFact::Congested));
+    for _ in 0..frames {
+        assert!(matches!(b.next().await, LinkFact::FrameReceived { .. }));
+    }
+    assert!(matches!(a.next().await, LinkFact::Drained));
+}
