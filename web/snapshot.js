@@ -4,9 +4,9 @@
 import { shortId } from "./format.js";
 
 /**
- * @typedef {{ id: string, name: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, viaHub: boolean }} Peer
+ * @typedef {{ id: string, name: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, inHub: boolean }} Peer
  * @typedef {{ destination: string, name: string, nextHop: string, hops: number, path: string[] }} Route
- * @typedef {{ id: string, name: string, self: boolean, hops: number|null, viaHub: boolean }} GraphNode
+ * @typedef {{ id: string, name: string, self: boolean, hops: number|null }} GraphNode
  * @typedef {{ key: string, source: string, target: string, rttMs: number|null, own: boolean }} GraphLink
  * @typedef {{ nodes: GraphNode[], links: GraphLink[], paths: Map<string, string[]> }} Graph
  * @typedef {{
@@ -43,7 +43,7 @@ export function readSnapshot({ now, peers: rawPeers, routes: rawRoutes, topology
       hops: peer.hops ?? null,
       nextHop: peer.nextHop ?? null,
       rttMs: peer.rttMs ?? null,
-      viaHub: Boolean(peer.viaHub),
+      inHub: Boolean(peer.inHub),
     }))
     .sort((a, b) => byDistance(a, b) || (a.id < b.id ? -1 : 1));
   const routes = rawRoutes
@@ -94,7 +94,6 @@ function buildGraph(self, topology, peers, routes, nameOf) {
     name: nameOf(id),
     self: id === self,
     hops: id === self ? 0 : (byId.get(id)?.hops ?? null),
-    viaHub: byId.get(id)?.viaHub ?? false,
   }));
   return { nodes, links: uniqueLinks(topology.links, ids, self), paths };
 }

@@ -22,8 +22,8 @@ const inMesh = () => run([entered, joined, { type: "peerJoined", peer: NEAR, nam
 const snapshot = (change = {}) => ({
   type: "page/snapshot",
   peers: [
-    { id: FAR, name: "far", direct: false, hops: 2, nextHop: NEAR, rttMs: null, viaHub: false },
-    { id: NEAR, name: "near", direct: true, hops: 1, nextHop: NEAR, rttMs: 4, viaHub: false },
+    { id: FAR, name: "far", direct: false, hops: 2, nextHop: NEAR, rttMs: null, inHub: false },
+    { id: NEAR, name: "near", direct: true, hops: 1, nextHop: NEAR, rttMs: 4, inHub: false },
   ],
   routes: [
     { destination: NEAR, name: "near", nextHop: NEAR, hops: 1, path: [NEAR] },

@@ -21,7 +21,7 @@ pub struct PeerView {
     /// Smoothed round-trip time of the direct link.
     pub rtt_ms: Option<f64>,
     /// Whether the signaling server lists it.
-    pub via_hub: bool,
+    pub in_hub: bool,
 }
 
 /// One row of the routing table.

@@ -91,7 +91,8 @@ export interface Peer {
     nextHop: PeerId | null;
     /** Of the direct link. */
     rttMs: number | null;
-    viaHub: boolean;
+    /** Whether the signaling server lists it. */
+    inHub: boolean;
 }
 
 export interface Route {

@@ -148,12 +148,11 @@ function paintNodes(context, scene, view) {
     disc(context, x, y, radius + 2.5, theme.panel); // links end at the node, not in it
     if (node.self || node.id === focus) disc(context, x, y, radius + 6, theme.halo);
     disc(context, x, y, radius, nodeFill(node, marked, theme));
-    if (node.hops !== null && node.hops <= 1 && !node.viaHub && !node.self) continue;
-    if (node.self) continue;
-    // Farther agents are outlines; dashed where even the hub has to help; red without any route.
+    if (node.self || (node.hops !== null && node.hops <= 1)) continue;
+    // Farther agents are outlines; dashed and red without any route.
     context.strokeStyle = node.hops === null ? theme.bad : marked ? theme.accent : theme.muted;
     context.lineWidth = 1.6;
-    context.setLineDash(node.viaHub || node.hops === null ? [2.5, 2.5] : []);
+    context.setLineDash(node.hops === null ? [2.5, 2.5] : []);
     context.stroke();
     context.setLineDash([]);
   }
@@ -163,7 +162,7 @@ function paintNodes(context, scene, view) {
 /** @param {Placed} node @param {boolean} marked @param {Theme} theme */
 function nodeFill(node, marked, theme) {
   if (node.self || (marked && node.hops !== null)) return theme.accent;
-  return node.hops === 1 && !node.viaHub ? theme.ink : theme.panel;
+  return node.hops === 1 ? theme.ink : theme.panel;
 }
 
 /** The focused agent and its neighbours; null when nothing is in focus. @param {Scene} scene @returns {Set<string>|null} */

@@ -59,7 +59,6 @@ function updateCard(card, id, state) {
   const facts = [
     id === state.self ? "this tab" : peer?.hops == null ? "no route" : formatHops(peer.hops),
     peer?.direct ? `link ${formatMs(peer.rttMs)}` : null,
-    peer?.viaHub ? "via the hub" : null,
     `${links} links`,
   ];
   setText(/** @type {HTMLElement} */ (card.querySelector(".facts")), facts.filter(Boolean).join(" · "));

@@ -83,7 +83,7 @@ function updatePeerRow(row, peer) {
   setData(row, "hops", String(peer.hops ?? ""));
   setText(hops, peer.hops === null ? "–" : String(peer.hops));
   hops.title = peer.hops === null ? "no route" : formatHops(peer.hops);
-  setText(next, peer.viaHub ? `${peer.nextName} (via hub)` : peer.nextName);
+  setText(next, peer.nextName);
   setText(/** @type {HTMLElement} */ (rtt.firstElementChild), peer.direct ? formatMs(peer.rttMs) : "");
   setData(/** @type {HTMLElement} */ (rtt.firstElementChild), "rtt", peer.direct ? rttClass(peer.rttMs) : null);
   renderPing(/** @type {HTMLButtonElement} */ (action.firstElementChild), peer.ping, peer.name);

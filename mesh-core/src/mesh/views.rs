@@ -38,7 +38,7 @@ impl Mesh {
                     hops: route.map(|route| route.hops),
                     next_hop: route.and_then(|route| route.next_hops.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
-                    via_hub: self.hub_members.contains_key(&id),
+                    in_hub: self.hub_members.contains_key(&id),
                 }
             })
             .collect()
