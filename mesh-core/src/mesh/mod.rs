@@ -3,6 +3,7 @@
 //! Each file here is one concern of [`Mesh`], in the order in which an agent lives through them:
 //! membership, signals, links, gossip, messages, views.
 
+mod delivery;
 mod gossip;
 mod inbox;
 mod links;
@@ -31,7 +32,7 @@ use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
 use crate::wire::Envelope;
-use messages::Pending;
+use delivery::Pending;
 use timers::{Timer, Timers};
 
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.

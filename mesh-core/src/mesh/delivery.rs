@@ -1,0 +1,323 @@
+//! Messages on their way: the next hop, receipts, retries, losses.
+
+use std::time::Duration;
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::error::LossReason;
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::{Channel, Event, Output};
+use crate::link::LinkState;
+use crate::payload::{Delivery, Payload};
+use crate::time::Instant;
+use crate::wire::{Content, Envelope, Message, MessageHeader};
+
+/// An envelope that cannot be passed on, and why.
+pub(super) type Stuck = Box<(LossReason, Envelope)>;
+
+/// A message that is repeated until its receipt or reply comes.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) envelope: Envelope,
+    pub(super) sent_at: Instant,
+    pub(super) deadline: Instant,
+    pub(super) retry_at: Instant,
+    pub(super) wait: Duration,
+}
+
+impl Mesh {
+    /// The neighbour to pass a message on to: on a shortest path, open, not full, and not the one
+    /// that it came from, which would be a loop.
+    pub(super) fn next_hop(
+        &mut self,
+        to: PeerId,
+        from: Option<PeerId>,
+        channel: Channel,
+    ) -> Result<PeerId, LossReason> {
+        let flow = to.prefix() ^ self.this.prefix();
+        for fresh in [false, true] {
+            if fresh {
+                if !self.routes_stale {
+                    break;
+                }
+                self.refresh_routes();
+            }
+            let usable = |peer| Some(peer) != from && self.open_link_to(peer).is_some();
+            let hop = self
+                .routes
+                .get(to)
+                .and_then(|route| route.next_hop(flow, usable));
+            if let Some(peer) = hop {
+                let link = self.open_link_to(peer).ok_or(LossReason::NoRoute)?;
+                return if link.queue.is_full(channel, &self.config) {
+                    Err(LossReason::QueueFull)
+                } else {
+                    Ok(peer)
+                };
+            }
+        }
+        Err(LossReason::NoRoute)
+    }
+
+    /// Passes an envelope on, one hop; gives it back with the reason if it is stuck.
+    pub(super) fn forward(
+        &mut self,
+        envelope: Envelope,
+        channel: Channel,
+        from: Option<PeerId>,
+    ) -> Result<(), Stuck> {
+        let Target::Peer(to) = envelope.target else {
+            return Err(Box::new((LossReason::NoRoute, envelope)));
+        };
+        if envelope.ttl == 0 {
+            return Err(Box::new((LossReason::TtlExpired, envelope)));
+        }
+        let peer = match self.next_hop(to, from, channel) {
+            Ok(peer) => peer,
+            Err(reason) => return Err(Box::new((reason, envelope))),
+        };
+        let link = self
+            .by_peer
+            .get(&peer)
+            .and_then(|id| self.links.get_mut(id));
+        let Some(link) = link else {
+            return Err(Box::new((LossReason::NoRoute, envelope)));
+        };
+        link.queue.envelope(channel, envelope);
+        self.busy.insert(link.id);
+        Ok(())
+    }
+
+    /// Sends copies over every open link but the one it came over; returns how many.
+    pub(super) fn flood(
+        &mut self,
+        envelope: &Envelope,
+        channel: Channel,
+        from: Option<PeerId>,
+    ) -> usize {
+        let mut copies = 0;
+        for link in self.links.values_mut() {
+            if link.state != LinkState::Open || Some(link.peer) == from {
+                continue;
+            }
+            if link.queue.is_full(channel, &self.config) {
+                self.stats.lose(LossReason::QueueFull);
+                continue;
+            }
+            link.queue.envelope(channel, envelope.clone());
+            self.busy.insert(link.id);
+            copies += 1;
+        }
+        copies
+    }
+
+    /// The link that these were sent over died before they were acknowledged: another path, or a
+    /// notice. Broadcast copies went over every other link already.
+    pub(super) fn reroute(&mut self, envelopes: Vec<Envelope>, now: Instant) {
+        for envelope in envelopes {
+            if envelope.target == Target::Room {
+                continue;
+            }
+            match self
+                .forward(envelope, Channel::Data, None)
+                .map_err(|stuck| *stuck)
+            {
+                Ok(()) => self.stats.rerouted += 1,
+                Err((LossReason::NoRoute, envelope)) => {
+                    self.undeliverable(&envelope, LossReason::PeerDisconnected, now);
+                }
+                Err((reason, envelope)) => self.undeliverable(&envelope, reason, now),
+            }
+        }
+    }
+
+    /// Counts a message lost here and tells its author, who may be this agent.
+    pub(super) fn undeliverable(&mut self, envelope: &Envelope, reason: LossReason, now: Instant) {
+        let author = envelope.signed.claimed_author();
+        let Some(message) = envelope.signed.peek::<Message>() else {
+            self.stats.lose(reason);
+            return;
+        };
+        let Content::Data(data) = message.content else {
+            return; // Signals, receipts and notices are repeated or dispensable.
+        };
+        let header = message.header;
+        if author == self.this {
+            if !self.pending.contains_key(&header.id(author)) {
+                self.stats.lose(reason);
+                self.delivery_failed(header.id(author), reason, author);
+            }
+            return;
+        }
+        // An acknowledged message is not lost yet: its author repeats it.
+        if data.delivery != Delivery::Acknowledged {
+            self.stats.lose(reason);
+        }
+        if data.delivery != Delivery::Datagram {
+            let message = (header.incarnation, header.target, header.sequence);
+            let content = Content::Undelivered { message, reason };
+            let notice = self.sign(Target::Peer(author), content, now);
+            let _ = self.forward(notice, Channel::Control, None);
+        }
+    }
+
+    /// Somebody on the way could not pass a message of this agent on.
+    pub(super) fn undelivered(
+        &mut self,
+        at: PeerId,
+        (incarnation, target, sequence): (u64, Target, u64),
+        reason: LossReason,
+        now: Instant,
+    ) {
+        let id = MessageId {
+            author: self.this,
+            incarnation,
+            target,
+            sequence,
+        };
+        if let Some(pending) = self.pending.get_mut(&id) {
+            // Routes are about to change: once more, soon.
+            let soon = now + self.config.settle;
+            pending.retry_at = pending.retry_at.min(soon);
+            self.timers.arm(Timer::Retry, soon);
+        } else if incarnation == self.incarnation {
+            self.delivery_failed(id, reason, at);
+        }
+    }
+
+    fn delivery_failed(&mut self, id: MessageId, reason: LossReason, at: PeerId) {
+        let to = match id.target {
+            Target::Peer(peer) => Some(peer),
+            Target::Room => None,
+        };
+        self.emit(Event::DeliveryFailed { id, to, reason, at });
+    }
+
+    pub(super) fn send_receipt(&mut self, to: PeerId, header: &MessageHeader, now: Instant) {
+        let message = (header.incarnation, header.sequence);
+        let receipt = self.sign(Target::Peer(to), Content::Receipt { message }, now);
+        // If it gets stuck, the message comes again and so does the receipt.
+        let _ = self.forward(receipt, Channel::Data, None);
+    }
+
+    pub(super) fn remember_request(&mut self, id: MessageId) {
+        if self.requests.len() >= self.config.pending_max {
+            self.requests.pop_front();
+        }
+        self.requests.push_back((id, None));
+    }
+
+    /// A message that was delivered before came again. Returns false if it had no reason to.
+    pub(super) fn answer_again(&mut self, from: PeerId, message: &Message, now: Instant) -> bool {
+        let Content::Data(data) = &message.content else {
+            return false;
+        };
+        if data.delivery != Delivery::Acknowledged {
+            return false;
+        }
+        self.stats.duplicates += 1;
+        if !data.wants_reply {
+            self.send_receipt(from, &message.header, now);
+            return true;
+        }
+        let id = message.header.id(from);
+        let known = self
+            .requests
+            .iter()
+            .rev()
+            .find(|(request, _)| *request == id);
+        if let Some((_, Some(reply))) = known {
+            let reply = reply.clone();
+            let _ = self.forward(reply, Channel::Data, None);
+        }
+        true
+    }
+
+    fn take_pending(
+        &mut self,
+        to: PeerId,
+        (incarnation, sequence): (u64, u64),
+    ) -> Option<(MessageId, Pending)> {
+        let id = MessageId {
+            author: self.this,
+            incarnation,
+            target: Target::Peer(to),
+            sequence,
+        };
+        let pending = self.pending.remove(&id)?;
+        self.stats.acknowledged += 1;
+        self.tell_writable();
+        Some((id, pending))
+    }
+
+    pub(super) fn receipt_received(&mut self, from: PeerId, message: (u64, u64), now: Instant) {
+        if let Some((id, pending)) = self.take_pending(from, message) {
+            self.emit(Event::Delivered {
+                id,
+                to: from,
+                round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
+            });
+        }
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        from: PeerId,
+        request: (u64, u64),
+        payload: Payload,
+        now: Instant,
+    ) {
+        if let Some((id, pending)) = self.take_pending(from, request) {
+            self.emit(Event::Replied {
+                id,
+                from,
+                payload,
+                round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
+            });
+        }
+    }
+
+    /// Repeats what is due, gives up what is late.
+    pub(super) fn retry_pending(&mut self, now: Instant) {
+        let due = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.retry_at <= now);
+        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(pending) = self.pending.get_mut(&id) else {
+                continue;
+            };
+            if pending.deadline <= now {
+                self.pending.remove(&id);
+                self.stats.lose(LossReason::Deadline);
+                self.delivery_failed(id, LossReason::Deadline, self.this);
+                continue;
+            }
+            pending.wait *= 2;
+            pending.retry_at = (now + pending.wait).min(pending.deadline);
+            let envelope = pending.envelope.clone();
+            self.stats.retried += 1;
+            let _ = self.forward(envelope, Channel::Data, None);
+        }
+        if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
+            self.timers.arm(Timer::Retry, at);
+        }
+        self.tell_writable();
+    }
+
+    /// The agent leaves: nobody will hear the answers.
+    pub(super) fn fail_pending(&mut self) {
+        for (id, _) in std::mem::take(&mut self.pending) {
+            self.stats.lose(LossReason::Left);
+            self.delivery_failed(id, LossReason::Left, self.this);
+        }
+    }
+
+    /// Wakes callers that were told to wait; those for whom it is too early ask again.
+    pub(super) fn tell_writable(&mut self) {
+        if std::mem::take(&mut self.starved) {
+            self.outbox.push_back(Output::Writable);
+        }
+    }
+}
