@@ -73,10 +73,12 @@ pub struct Config {
     pub routes_delay: Duration,
     /// How long an acknowledgement waits for data to ride along with.
     pub ack_delay: Duration,
+    /// How long a neighbour may acknowledge nothing of what it was sent.
+    pub ack_timeout: Duration,
     /// How long the record of an unreachable author is kept, so that an old copy of it is not
     /// taken for news.
     pub forget_after: Duration,
-    /// Hops that a message may take.
+    /// Hops that a message to one member may take at least; twice the present route if that is more.
     pub ttl: u8,
     /// Envelopes queued and unacknowledged on a link before senders feel it.
     pub link_queue_max: usize,
@@ -88,7 +90,8 @@ pub struct Config {
     pub pending_max: usize,
     /// The deadline of acknowledged messages and requests that name none.
     pub deadline: Duration,
-    /// The longest deadline.
+    /// The longest deadline; a message that is repeated keeps its date, so it must stay within
+    /// [`Config::clock_skew_max`].
     pub deadline_max: Duration,
     /// The wait before an acknowledged message is repeated; doubles each time.
     pub retry_min: Duration,
@@ -96,6 +99,8 @@ pub struct Config {
     pub signaling_retry_min: Duration,
     /// The longest such wait.
     pub signaling_retry_max: Duration,
+    /// How long the signaling server may take to answer anything before it counts as gone.
+    pub signaling_timeout: Duration,
     /// Time between pings to the signaling server, which drops a client that is silent for three.
     pub signaling_ping: Duration,
 }
@@ -135,6 +140,7 @@ impl Config {
             repair_interval: Duration::from_secs(10),
             routes_delay: Duration::from_millis(20),
             ack_delay: Duration::from_millis(50),
+            ack_timeout: Duration::from_secs(15),
             forget_after: Duration::from_secs(60),
             ttl: 16,
             link_queue_max: 1_000,
@@ -142,10 +148,11 @@ impl Config {
             clock_skew_max: Duration::from_secs(120),
             pending_max: 4_096,
             deadline: Duration::from_secs(5),
-            deadline_max: Duration::from_secs(600),
+            deadline_max: Duration::from_secs(60),
             retry_min: Duration::from_millis(500),
             signaling_retry_min: Duration::from_millis(250),
             signaling_retry_max: Duration::from_secs(10),
+            signaling_timeout: Duration::from_secs(10),
             signaling_ping: Duration::from_secs(15),
         })
     }

@@ -147,6 +147,9 @@ pub enum SendError {
     /// The target is a member, but no path leads to it at the moment.
     #[error("no route to {0} at the moment: retry, or send it acknowledged with a deadline")]
     NoRoute(PeerId),
+    /// There are other members, but no link to any is open yet.
+    #[error("no link to any member is open yet: wait for the first, and retry")]
+    NoLink,
     /// The payload does not fit a frame.
     #[error("the payload has {bytes} bytes, at most {bytes_max} fit a message")]
     TooLarge {
@@ -185,6 +188,7 @@ impl SendError {
             Self::ToSelf => "to-self",
             Self::UnknownPeer(_) => "unknown-peer",
             Self::NoRoute(_) => "no-route",
+            Self::NoLink => "no-link",
             Self::TooLarge { .. } => "too-large",
             Self::TopicTooLong { .. } => "topic-too-long",
             Self::Backpressure => "backpressure",

@@ -21,8 +21,9 @@ pub(crate) const COMMANDS: usize = 256;
 const LINK_FACTS: usize = 4_096;
 /// Texts of the hub that may wait.
 const SIGNALING_FACTS: usize = 1_024;
-/// Inputs applied in one turn at most: callers and timers get their turn under any load.
-const INPUTS_A_TURN: usize = 512;
+/// Inputs applied in one turn at most: all that can wait, so that no pong is overlooked when the
+/// core looks for the dead; but not for ever, so that callers and timers get their turn.
+const INPUTS_A_TURN: usize = LINK_FACTS;
 /// How long links may take to send their last when the agent closes.
 const WIND_UP: Duration = Duration::from_secs(1);
 /// The timer's wait when the core has nothing due.
@@ -241,8 +242,11 @@ impl Driver {
                     .as_ref()
                     .is_some_and(|signaling| !signaling.send(text))
                 {
-                    tracing::warn!("the signaling server takes texts too slowly; dialling again");
                     self.signaling = None;
+                    self.epoch += 1; // What its task still tells no longer counts.
+                    let reason = "the signaling server takes texts too slowly".to_owned();
+                    let input = Input::SignalingClosed { reason };
+                    self.mesh.handle_input(input, self.clock.now());
                 }
             }
             Output::CloseSignaling => self.signaling = None,

@@ -88,6 +88,8 @@ impl Driver {
     ) -> T {
         let mut state = self.state.borrow_mut();
         let now = state.clock.now();
+        // After a sleep of the machine this may be the first to look at the clock.
+        state.mesh.set_unix_time(now, Clock::unix_now());
         let result = call(&mut state.mesh, now);
         drop(state);
         self.schedule_turn();

@@ -60,7 +60,7 @@ pub(crate) struct Link {
     connection: RtcPeerConnection,
     channels: [RtcDataChannel; 3],
     congested: Rc<Cell<bool>>,
-    /// Candidates that came before the answer; browsers refuse them until it is there.
+    /// Candidates that came before the remote description is set; browsers refuse them until then.
     early: Rc<RefCell<Option<Vec<RtcIceCandidateInit>>>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
 }
@@ -85,7 +85,7 @@ impl Link {
         let connection = RtcPeerConnection::new_with_configuration(&configuration(ice_servers))
             .map_err(|thrown| describe(&thrown))?;
         let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
-        let early = Rc::new(RefCell::new(offer.is_none().then(Vec::new)));
+        let early = Rc::new(RefCell::new(Some(Vec::new())));
         let mut link = Self {
             connection,
             channels,
@@ -96,9 +96,11 @@ impl Link {
         let described = Rc::new(Cell::new(false));
         link.listen_to_connection(&described, &tell);
         link.listen_to_channels(&tell);
-        let connection = link.connection.clone();
+        let (connection, early) = (link.connection.clone(), Rc::clone(&link.early));
         spawn_local(async move {
-            if let Err(thrown) = describe_locally(&connection, offer, &described, &tell).await {
+            if let Err(thrown) =
+                describe_locally(&connection, offer, &early, &described, &tell).await
+            {
                 let reason = describe(&thrown);
                 tell(LinkFact::Closed { reason });
             }
@@ -120,9 +122,7 @@ impl Link {
                         tell(LinkFact::Closed { reason });
                         return;
                     }
-                    for candidate in early.take().unwrap_or_default() {
-                        add_candidate(&connection, &candidate);
-                    }
+                    add_early(&connection, &early);
                 });
             }
             LinkSignal::Candidate {
@@ -321,6 +321,13 @@ fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
     init
 }
 
+/// Adds the candidates that waited for the remote description; later ones need not wait.
+fn add_early(connection: &RtcPeerConnection, early: &RefCell<Option<Vec<RtcIceCandidateInit>>>) {
+    for candidate in early.take().unwrap_or_default() {
+        add_candidate(connection, &candidate);
+    }
+}
+
 fn add_candidate(connection: &RtcPeerConnection, candidate: &RtcIceCandidateInit) {
     let added = connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(candidate));
     spawn_local(async move {
@@ -332,6 +339,7 @@ fn add_candidate(connection: &RtcPeerConnection, candidate: &RtcIceCandidateInit
 async fn describe_locally(
     connection: &RtcPeerConnection,
     offer: Option<String>,
+    early: &RefCell<Option<Vec<RtcIceCandidateInit>>>,
     described: &Cell<bool>,
     tell: &Tell,
 ) -> Result<(), JsValue> {
@@ -341,6 +349,7 @@ async fn describe_locally(
         Some(sdp) => {
             let remote = description(RtcSdpType::Offer, &sdp);
             JsFuture::from(connection.set_remote_description(&remote)).await?;
+            add_early(connection, early);
             JsFuture::from(connection.create_answer()).await?
         }
     };

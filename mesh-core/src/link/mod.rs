@@ -36,6 +36,9 @@ pub(crate) struct Link {
     pub(crate) unwanted_since: Option<Instant>,
     pub(crate) keepalive: Keepalive,
     pub(crate) queue: LinkQueue,
+    /// This end wanted the link; the other may only have agreed to it.
+    pub(crate) ours: bool,
+    pub(crate) digest_sent_at: Option<Instant>,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
 }
@@ -50,7 +53,7 @@ pub(crate) enum LinkState {
     },
     /// All channels are open.
     Open,
-    /// No new messages; closes when everything sent is acknowledged, or at the deadline.
+    /// No new messages; closes when what was sent is acknowledged, at the latest at the deadline.
     Draining {
         /// When to close regardless.
         until: Instant,
@@ -79,6 +82,8 @@ impl Link {
             unwanted_since: None,
             keepalive: Keepalive::new(now),
             queue: LinkQueue::default(),
+            ours: false,
+            digest_sent_at: None,
             misdeeds: 0,
         }
     }

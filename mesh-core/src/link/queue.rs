@@ -6,11 +6,13 @@
 //! ([`Record::Ack`]), so that they can travel over another link should this one die.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::config::Config;
 use crate::io::Channel;
+use crate::time::Instant;
 use crate::wire::{Envelope, FrameWriter, Record};
 
 /// Acknowledge after this many envelopes even if the timer has not fired.
@@ -25,6 +27,8 @@ pub(crate) struct LinkQueue {
     /// `data` follow.
     unacknowledged: VecDeque<Envelope>,
     unacknowledged_bytes: usize,
+    /// Since when the other end has acknowledged nothing although there is something to.
+    stalled_since: Option<Instant>,
     /// Envelopes acknowledged by the other end.
     acknowledged: u64,
     /// Envelopes received on the data channel.
@@ -41,7 +45,7 @@ impl LinkQueue {
     }
 
     /// Queues an envelope. On the data channel it is kept until acknowledged.
-    pub(crate) fn envelope(&mut self, channel: Channel, envelope: Envelope) {
+    pub(crate) fn envelope(&mut self, channel: Channel, envelope: Envelope, now: Instant) {
         let record = Record::Envelope(envelope);
         let encoded = FrameWriter::encode(&record);
         match channel {
@@ -50,6 +54,7 @@ impl LinkQueue {
             Channel::Data => {
                 self.data.push_back(encoded);
                 if let Record::Envelope(envelope) = record {
+                    self.stalled_since.get_or_insert(now);
                     self.unacknowledged_bytes += envelope.signed.body_len();
                     self.unacknowledged.push_back(envelope);
                 }
@@ -68,7 +73,9 @@ impl LinkQueue {
 
     /// Whether the channel takes no more envelopes for now.
     pub(crate) fn is_full(&self, channel: Channel, config: &Config) -> bool {
-        self.depth(channel) >= config.link_queue_max
+        // Control is sent even when the link is congested, so what others send on it waits here.
+        (channel == Channel::Control && self.congested)
+            || self.depth(channel) >= config.link_queue_max
             || self.unacknowledged_bytes >= config.link_queue_bytes_max
     }
 
@@ -122,7 +129,7 @@ impl LinkQueue {
     }
 
     /// The other end has this many. Returns false if that is impossible.
-    pub(crate) fn acknowledged(&mut self, received: u64) -> bool {
+    pub(crate) fn acknowledged(&mut self, received: u64, now: Instant) -> bool {
         let Some(newly) = received.checked_sub(self.acknowledged) else {
             return false;
         };
@@ -134,7 +141,21 @@ impl LinkQueue {
             self.unacknowledged_bytes -= envelope.signed.body_len();
         }
         self.acknowledged = received;
+        if newly > 0 {
+            self.stalled_since = (!self.unacknowledged.is_empty()).then_some(now);
+        }
         true
+    }
+
+    /// How long the other end has acknowledged nothing although there is something to.
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
+        self.stalled_since
+            .map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Envelopes that were taken over from others or the application, and not sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.data.len()
     }
 
     /// Everything that was queued has been sent and acknowledged.
@@ -157,6 +178,8 @@ mod tests {
     use crate::identity::Identity;
     use crate::wire::{Frame, LinkState};
 
+    const NOW: Instant = Instant::from_micros(0);
+
     fn envelope(ttl: u8) -> Envelope {
         let record = LinkState {
             version: 1,
@@ -175,7 +198,7 @@ mod tests {
     fn what_gathered_shares_frames_in_order() {
         let mut queue = LinkQueue::default();
         for ttl in 0..200 {
-            queue.envelope(Channel::Data, envelope(ttl));
+            queue.envelope(Channel::Data, envelope(ttl), NOW);
         }
         queue.control(&Record::Drain);
         let (channel, frame) = queue.next_frame().expect("a frame");
@@ -204,12 +227,12 @@ mod tests {
     #[test]
     fn unacknowledged_envelopes_survive_the_link() {
         let mut queue = LinkQueue::default();
-        (0..5).for_each(|ttl| queue.envelope(Channel::Data, envelope(ttl)));
-        assert!(!queue.acknowledged(1), "nothing was sent yet");
+        (0..5).for_each(|ttl| queue.envelope(Channel::Data, envelope(ttl), NOW));
+        assert!(!queue.acknowledged(1, NOW), "nothing was sent yet");
         while queue.next_frame().is_some() {}
-        assert!(queue.acknowledged(2));
-        assert!(!queue.acknowledged(1), "a total never shrinks");
-        assert!(!queue.acknowledged(6), "more than was sent");
+        assert!(queue.acknowledged(2, NOW));
+        assert!(!queue.acknowledged(1, NOW), "a total never shrinks");
+        assert!(!queue.acknowledged(6, NOW), "more than was sent");
         let left: Vec<_> = queue.take_unacknowledged().iter().map(|e| e.ttl).collect();
         assert_eq!(left, [2, 3, 4]);
         assert!(queue.is_settled());
@@ -219,7 +242,7 @@ mod tests {
     fn a_congested_link_sends_control_only() {
         let mut queue = LinkQueue::default();
         queue.set_congested(true);
-        queue.envelope(Channel::Data, envelope(1));
+        queue.envelope(Channel::Data, envelope(1), NOW);
         queue.control(&Record::Drain);
         assert!(queue.next_frame().is_some());
         assert!(queue.next_frame().is_none());

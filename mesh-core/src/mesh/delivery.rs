@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
     pub(super) wait: Duration,
+    /// A notice has brought the next retry forward; another one may not, before that retry.
+    pub(super) hastened: bool,
 }
 
 impl Mesh {
@@ -35,6 +37,7 @@ impl Mesh {
         channel: Channel,
     ) -> Result<PeerId, LossReason> {
         let flow = to.prefix() ^ self.this.prefix();
+        let mut full = false;
         for fresh in [false, true] {
             if fresh {
                 if !self.routes_stale {
@@ -42,21 +45,22 @@ impl Mesh {
                 }
                 self.refresh_routes();
             }
-            let usable = |peer| Some(peer) != from && self.open_link_to(peer).is_some();
-            let hop = self
-                .routes
-                .get(to)
-                .and_then(|route| route.next_hop(flow, usable));
-            if let Some(peer) = hop {
-                let link = self.open_link_to(peer).ok_or(LossReason::NoRoute)?;
-                return if link.queue.is_full(channel, &self.config) {
-                    Err(LossReason::QueueFull)
-                } else {
-                    Ok(peer)
-                };
+            let mut usable = |peer| {
+                let link = self.open_link_to(peer).filter(|_| Some(peer) != from);
+                let takes = link.is_some_and(|link| !link.queue.is_full(channel, &self.config));
+                full |= link.is_some() && !takes;
+                takes
+            };
+            let route = self.routes.get(to);
+            if let Some(peer) = route.and_then(|route| route.next_hop(flow, &mut usable)) {
+                return Ok(peer);
             }
         }
-        Err(LossReason::NoRoute)
+        Err(if full {
+            LossReason::QueueFull
+        } else {
+            LossReason::NoRoute
+        })
     }
 
     /// Passes an envelope on, one hop; gives it back with the reason if it is stuck.
@@ -65,6 +69,7 @@ impl Mesh {
         envelope: Envelope,
         channel: Channel,
         from: Option<PeerId>,
+        now: Instant,
     ) -> Result<(), Stuck> {
         let Target::Peer(to) = envelope.target else {
             return Err(Box::new((LossReason::NoRoute, envelope)));
@@ -83,7 +88,7 @@ impl Mesh {
         let Some(link) = link else {
             return Err(Box::new((LossReason::NoRoute, envelope)));
         };
-        link.queue.envelope(channel, envelope);
+        link.queue.envelope(channel, envelope, now);
         self.busy.insert(link.id);
         Ok(())
     }
@@ -94,6 +99,7 @@ impl Mesh {
         envelope: &Envelope,
         channel: Channel,
         from: Option<PeerId>,
+        now: Instant,
     ) -> usize {
         let mut copies = 0;
         for link in self.links.values_mut() {
@@ -104,7 +110,7 @@ impl Mesh {
                 self.stats.lose(LossReason::QueueFull);
                 continue;
             }
-            link.queue.envelope(channel, envelope.clone());
+            link.queue.envelope(channel, envelope.clone(), now);
             self.busy.insert(link.id);
             copies += 1;
         }
@@ -119,7 +125,7 @@ impl Mesh {
                 continue;
             }
             match self
-                .forward(envelope, Channel::Data, None)
+                .forward(envelope, Channel::Data, None, now)
                 .map_err(|stuck| *stuck)
             {
                 Ok(()) => self.stats.rerouted += 1,
@@ -153,11 +159,12 @@ impl Mesh {
         if data.delivery != Delivery::Acknowledged {
             self.stats.lose(reason);
         }
-        if data.delivery != Delivery::Datagram {
+        // Nobody has verified the author: a notice goes to members only, not to whoever is named.
+        if data.delivery != Delivery::Datagram && self.routes.contains(author) {
             let message = (header.incarnation, header.target, header.sequence);
             let content = Content::Undelivered { message, reason };
             let notice = self.sign(Target::Peer(author), content, now);
-            let _ = self.forward(notice, Channel::Control, None);
+            let _ = self.forward(notice, Channel::Control, None, now);
         }
     }
 
@@ -175,12 +182,15 @@ impl Mesh {
             target,
             sequence,
         };
+        let sent_so_far = self.sequences.get(&target).copied().unwrap_or_default();
         if let Some(pending) = self.pending.get_mut(&id) {
-            // Routes are about to change: once more, soon.
-            let soon = now + self.config.settle;
-            pending.retry_at = pending.retry_at.min(soon);
-            self.timers.arm(Timer::Retry, soon);
-        } else if incarnation == self.incarnation {
+            // Routes are about to change: once more, soon. A full queue needs time instead.
+            if reason != LossReason::QueueFull && !std::mem::replace(&mut pending.hastened, true) {
+                let soon = now + self.config.settle;
+                pending.retry_at = pending.retry_at.min(soon);
+                self.timers.arm(Timer::Retry, soon);
+            }
+        } else if incarnation == self.incarnation && sequence <= sent_so_far {
             self.delivery_failed(id, reason, at);
         }
     }
@@ -197,7 +207,7 @@ impl Mesh {
         let message = (header.incarnation, header.sequence);
         let receipt = self.sign(Target::Peer(to), Content::Receipt { message }, now);
         // If it gets stuck, the message comes again and so does the receipt.
-        let _ = self.forward(receipt, Channel::Data, None);
+        let _ = self.forward(receipt, Channel::Data, None, now);
     }
 
     pub(super) fn remember_request(&mut self, id: MessageId) {
@@ -228,7 +238,7 @@ impl Mesh {
             .find(|(request, _)| *request == id);
         if let Some((_, Some(reply))) = known {
             let reply = reply.clone();
-            let _ = self.forward(reply, Channel::Data, None);
+            let _ = self.forward(reply, Channel::Data, None, now);
         }
         true
     }
@@ -294,11 +304,12 @@ impl Mesh {
                 self.delivery_failed(id, LossReason::Deadline, self.this);
                 continue;
             }
-            pending.wait *= 2;
+            pending.wait = (pending.wait * 2).min(self.config.deadline_max);
+            pending.hastened = false;
             pending.retry_at = (now + pending.wait).min(pending.deadline);
             let envelope = pending.envelope.clone();
             self.stats.retried += 1;
-            let _ = self.forward(envelope, Channel::Data, None);
+            let _ = self.forward(envelope, Channel::Data, None, now);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
             self.timers.arm(Timer::Retry, at);

@@ -4,6 +4,8 @@
 //! Nothing is repeated at rest: a record stands until its author replaces it, and whether the author
 //! lives shows in its neighbours' records (see [`crate::routing`]).
 
+use std::time::Duration;
+
 use super::Mesh;
 use super::timers::Timer;
 use crate::config::check_name;
@@ -18,6 +20,9 @@ use crate::wire::{DigestEntry, LinkEntry, LinkState, Record};
 
 /// Links that one record may announce: the largest k, the slack, and room for a larger future.
 const LINKS_ANNOUNCED_MAX: usize = 256;
+
+/// The shortest time between two digests to the same neighbour.
+const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Digest entries that fit one frame.
 const DIGEST_ENTRIES_MAX: usize = 700;
@@ -141,7 +146,7 @@ impl Mesh {
         let known = self.database.version(author).is_some();
         let too_much = claim.links.len() > LINKS_ANNOUNCED_MAX
             || check_name("name", &claim.name).is_err()
-            || (!known && self.database.len() >= self.config.members_max);
+            || !(known || self.database.make_room(self.config.members_max));
         if too_much {
             self.reject(Some(peer), Some(author), RejectReason::Limit);
             return;
@@ -219,14 +224,25 @@ impl Mesh {
         self.routes_changed(now);
     }
 
-    pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64) {
+    pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64, now: Instant) {
         if fingerprint != self.database.fingerprint() {
-            self.send_digest(id, true);
+            self.send_digest(id, true, now);
         }
     }
 
-    /// Tells a neighbour what we hold; it answers with what is newer there.
-    pub(super) fn send_digest(&mut self, id: LinkId, reply: bool) {
+    /// Tells a neighbour what we hold; it answers with what is newer there. A digest is large, and
+    /// asking for one small: a neighbour gets one a second at most.
+    pub(super) fn send_digest(&mut self, id: LinkId, reply: bool, now: Instant) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if link
+            .digest_sent_at
+            .is_some_and(|at| now.since(at) < DIGEST_INTERVAL)
+        {
+            return;
+        }
+        link.digest_sent_at = Some(now);
         let entries = self.database.digest();
         let mut low = 0;
         for chunk in entries.chunks(DIGEST_ENTRIES_MAX) {
@@ -265,12 +281,17 @@ impl Mesh {
         range: std::ops::RangeInclusive<u64>,
         entries: &[DigestEntry],
         reply: bool,
+        now: Instant,
     ) {
         if reply {
-            self.send_digest(id, false);
+            self.send_digest(id, false, now);
         }
-        for author in self.database.newer_than(entries, range) {
-            self.send_record(id, author);
+        // Gathered, so that asking for the same records many times gets them once.
+        let newer = self.database.newer_than(entries, range);
+        if !newer.is_empty() && self.links.contains_key(&id) {
+            self.gossip.entry(id).or_default().extend(newer);
+            self.timers
+                .arm(Timer::Gossip, now + self.config.gossip_delay);
         }
     }
 
@@ -283,22 +304,28 @@ impl Mesh {
 
     /// Computes paths, and with them who is in the room.
     pub(super) fn update_routes(&mut self, now: Instant) {
-        self.refresh_routes();
+        let changed = self.refresh_routes();
         let routes = &self.routes;
         let this = self.this;
         let reachable = |peer| peer == this || routes.contains(peer);
         self.database
             .expire(reachable, self.config.forget_after, now);
         self.members_changed(now);
-        self.emit(Event::TopologyChanged);
+        if changed {
+            self.emit(Event::TopologyChanged);
+        }
+        // Callers that waited for room may find another path now.
+        self.tell_writable();
     }
 
-    /// Computes paths if anything has changed since the last time.
-    pub(super) fn refresh_routes(&mut self) {
-        if std::mem::take(&mut self.routes_stale) {
-            let open = self.links.values().filter(|link| link.is_open());
-            let open = open.map(|link| link.peer).collect();
-            self.routes = Routes::compute(self.this, &open, &self.database);
+    /// Computes paths if anything has happened since the last time; returns whether they changed.
+    pub(super) fn refresh_routes(&mut self) -> bool {
+        if !std::mem::take(&mut self.routes_stale) {
+            return false;
         }
+        let open = self.links.values().filter(|link| link.is_open());
+        let open = open.map(|link| link.peer).collect();
+        let routes = Routes::compute(self.this, &open, &self.database);
+        std::mem::replace(&mut self.routes, routes) != self.routes
     }
 }

@@ -52,13 +52,13 @@ impl Mesh {
             }
             Record::Ack { received } => self.acknowledged(id, received, now),
             Record::Drain => self.drain_requested(id, now),
-            Record::Summary { fingerprint } => self.summary_received(id, fingerprint),
+            Record::Summary { fingerprint } => self.summary_received(id, fingerprint, now),
             Record::Digest {
                 low,
                 high,
                 entries,
                 reply,
-            } => self.digest_received(id, low..=high, &entries, reply),
+            } => self.digest_received(id, low..=high, &entries, reply, now),
             Record::LinkState(signed) => self.link_state_received(id, signed, now),
             Record::Envelope(envelope) => {
                 let peer = link.peer;
@@ -78,11 +78,12 @@ impl Mesh {
             return;
         };
         let peer = link.peer;
-        let possible = link.queue.acknowledged(received);
+        let possible = link.queue.acknowledged(received, now);
         let drained = !link.is_open() && link.queue.is_settled();
         if !possible {
             self.reject(Some(peer), None, RejectReason::Malformed);
         } else if drained {
+            self.flush_link(id); // The acknowledgements that it owes in turn.
             self.close_link(id, "no longer wanted", now);
         }
         self.tell_writable();
@@ -112,9 +113,13 @@ impl Mesh {
             Target::Peer(peer) if peer == self.this => {
                 self.direct_received(&envelope.signed, Some(via), envelope.ttl, now);
             }
+            // Control takes precedence over data, so data may not travel on it.
+            Target::Peer(_) if channel == Channel::Control && !is_control(&envelope.signed) => {
+                self.reject(Some(via), Some(author), RejectReason::Misrouted);
+            }
             Target::Peer(_) => {
                 self.stats.forwarded += 1;
-                if let Err(stuck) = self.forward(envelope, channel, Some(via)) {
+                if let Err(stuck) = self.forward(envelope, channel, Some(via), now) {
                     let (reason, envelope) = *stuck;
                     self.undeliverable(&envelope, reason, now);
                 }
@@ -137,14 +142,21 @@ impl Mesh {
             Err(reason) => return self.reject(via, Some(author), reason),
         };
         let header = message.header;
-        let window = &mut self.windows.entry(author).or_default().direct;
-        if window.check(header.incarnation, header.sequence) != Seen::Never {
-            if !self.answer_again(author, &message, now) {
-                self.reject(via, Some(author), RejectReason::Replayed);
-            }
-            return;
+        // The hub introduces; it does not carry messages.
+        if via.is_none() && !matches!(message.content, Content::Signal { .. }) {
+            return self.reject(via, Some(author), RejectReason::Misrouted);
         }
-        window.insert(header.incarnation, header.sequence);
+        if !self.remembers(author) {
+            return self.reject(via, Some(author), RejectReason::Limit);
+        }
+        let window = &mut self.windows.entry(author).or_default().direct;
+        match window.check(&header) {
+            Seen::Never => window.insert(&header),
+            Seen::Before if self.answer_again(author, &message, now) => return,
+            Seen::Before | Seen::TooOld => {
+                return self.reject(via, Some(author), RejectReason::Replayed);
+            }
+        }
         let id = header.id(author);
         match message.content {
             Content::Data(data) => {
@@ -176,7 +188,7 @@ impl Mesh {
         // Copies over other links are no news: look before paying for a verification.
         let claim = envelope.signed.peek::<MessageHeader>();
         let window = self.windows.get(&author).map(|windows| &windows.room);
-        let seen = claim.and_then(|h| Some(window?.check(h.incarnation, h.sequence)));
+        let seen = claim.and_then(|header| Some(window?.check(&header)));
         if author == self.this || seen == Some(Seen::Before) {
             self.stats.duplicates += 1;
             return;
@@ -190,11 +202,13 @@ impl Mesh {
             Err(reason) => return self.reject(Some(via), Some(author), reason),
         };
         let header = message.header;
-        let window = &mut self.windows.entry(author).or_default().room;
-        window.insert(header.incarnation, header.sequence);
+        if !self.remembers(author) {
+            return self.reject(Some(via), Some(author), RejectReason::Limit);
+        }
+        self.windows.entry(author).or_default().room.insert(&header);
         let ttl = envelope.ttl;
         if ttl > 0 {
-            self.stats.forwarded += self.flood(&envelope, channel, Some(via)) as u64;
+            self.stats.forwarded += self.flood(&envelope, channel, Some(via), now) as u64;
         }
         match message.content {
             Content::Data(data) => self.deliver(author, &header, data, ttl, now),
@@ -237,4 +251,13 @@ impl Mesh {
             latency_ms: latency.as_secs_f64() * 1e3,
         }));
     }
+}
+
+/// Whether a message claims to be of those that keep the mesh together.
+fn is_control(signed: &Signed) -> bool {
+    let content = signed.peek::<Message>().map(|message| message.content);
+    matches!(
+        content,
+        Some(Content::Signal { .. } | Content::Undelivered { .. })
+    )
 }

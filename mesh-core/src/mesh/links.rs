@@ -1,5 +1,7 @@
 //! Links follow the topology: dial what is wanted, drain what is not, notice what died.
 
+use std::time::Duration;
+
 use super::Mesh;
 use super::timers::Timer;
 use crate::error::RejectReason;
@@ -15,7 +17,10 @@ use rand_chacha::rand_core::Rng;
 /// Rejections from one link that are worth an event each; beyond they are only counted.
 const MISDEEDS_REPORTED: u32 = 100;
 
-/// Frames that do not even decode, after which a link is closed: DTLS protects what is on the way,
+/// How long a link must live for its peer to count as reachable again.
+const PROVEN: Duration = Duration::from_secs(10);
+
+/// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is closed: DTLS protects what is on the way,
 /// so the other end itself is broken or hostile.
 const BAD_FRAMES_MAX: u32 = 32;
 
@@ -80,8 +85,11 @@ impl Mesh {
     /// Opens a link as the offerer.
     pub(super) fn dial(&mut self, peer: PeerId, now: Instant) {
         let attempt = self.rng.next_u64();
-        let link = self.add_link(peer, attempt, now);
-        self.open_link(link, peer, None);
+        let id = self.add_link(peer, attempt, now);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.ours = self.wanted.contains(&peer);
+        }
+        self.open_link(id, peer, None);
     }
 
     pub(super) fn open_link(&mut self, link: LinkId, peer: PeerId, offer: Option<String>) {
@@ -119,10 +127,13 @@ impl Mesh {
         self.wanted.contains(&peer) || self.links.len() < k + self.config.links_slack
     }
 
-    /// Drains links that the topology stopped wanting, once the wanted ones are open.
+    /// Drains links that the topology stopped wanting, once the wanted ones are open. A link that
+    /// only the other end wanted is left to it, while there is room: views of the room may differ.
     fn drain_surplus(&mut self, now: Instant) {
         let open = |peer: &PeerId| self.open_link_to(*peer).is_some();
         let complete = self.wanted.iter().all(open);
+        let k = self.config.k_for(self.announced.len() + 1);
+        let crowded = self.links.len() > k + self.config.links_slack;
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_open()) {
@@ -132,9 +143,9 @@ impl Mesh {
             }
             let since = *link.unwanted_since.get_or_insert(now);
             let until = since + self.config.linger;
-            if until > now {
+            if until > now && (link.ours || crowded) {
                 again = Some(again.map_or(until, |at| at.min(until)));
-            } else if complete {
+            } else if complete && (link.ours || crowded) {
                 surplus.push(link.id);
             }
         }
@@ -172,13 +183,12 @@ impl Mesh {
         link.keepalive.heard(now);
         let peer = link.peer;
         let setup_ms = now.since(link.started_at).as_secs_f64() * 1e3;
-        self.dialer.forget(peer);
         self.stats.links.opened += 1;
         self.emit(Event::LinkOpened { peer, setup_ms });
         self.timers
             .arm(Timer::Announce, now + self.config.announce_delay);
         if self.this < peer {
-            self.send_digest(id, true);
+            self.send_digest(id, true, now);
         }
         self.routes_changed(now);
         // Replacements may all be open now, and a slot for negotiating is free.
@@ -191,11 +201,12 @@ impl Mesh {
         };
         let was = link.state;
         let peer = link.peer;
+        let short_lived = now.since(link.started_at) < PROVEN;
+        let jitter = unit(&mut self.rng);
         let queue = self.remove_link(id);
         match was {
             LinkState::Negotiating { .. } => {
                 self.stats.links.failed += 1;
-                let jitter = unit(&mut self.rng);
                 self.dialer.failed(peer, &self.config, jitter, now);
                 self.emit(Event::LinkFailed {
                     peer,
@@ -204,6 +215,10 @@ impl Mesh {
             }
             LinkState::Open | LinkState::Draining { .. } => {
                 self.stats.links.closed += 1;
+                if short_lived {
+                    // Or the two ends would open and close it for ever.
+                    self.dialer.failed(peer, &self.config, jitter, now);
+                }
                 self.emit(Event::LinkClosed {
                     peer,
                     reason: reason.to_owned(),
@@ -212,6 +227,7 @@ impl Mesh {
                     .arm(Timer::Announce, now + self.config.announce_delay);
                 self.routes_changed(now);
                 self.reroute(queue, now);
+                self.tell_writable();
             }
         }
         self.timers.arm(Timer::Settle, now);
@@ -264,6 +280,13 @@ impl Mesh {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
+        if now.since(link.started_at) >= PROVEN {
+            self.dialer.forget(link.peer);
+        }
+        if link.queue.stalled_for(now) >= self.config.ack_timeout {
+            self.close_link(id, "it acknowledges nothing", now);
+            return;
+        }
         match link.keepalive.poll(&self.config, jitter, now) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
@@ -294,6 +317,7 @@ impl Mesh {
         link.queue.set_congested(congested);
         if !congested {
             self.busy.insert(id);
+            self.tell_writable();
         }
     }
 

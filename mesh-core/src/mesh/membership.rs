@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Mesh;
 use super::timers::Timer;
-use crate::error::RejectReason;
-use crate::id::PeerId;
+use crate::error::{LossReason, RejectReason};
+use crate::id::{PeerId, Target};
 use crate::io::{Event, Output};
 use crate::signaling::{ClientFact, Member};
 use crate::time::Instant;
@@ -21,7 +21,7 @@ impl Mesh {
             return;
         }
         self.joined = true;
-        let order = self.client.connect();
+        let order = self.client.connect(&self.config, now);
         self.outbox.push_back(order);
         self.timers
             .arm(Timer::Repair, now + self.config.repair_interval);
@@ -38,6 +38,8 @@ impl Mesh {
         let links: Vec<_> = self.links.keys().copied().collect();
         for link in links {
             self.flush_link(link);
+            let unsent = self.links.get(&link).map_or(0, |link| link.queue.unsent());
+            (0..unsent).for_each(|_| self.stats.lose(LossReason::Left));
             self.outbox.push_back(Output::CloseLink { link });
         }
         self.links.clear();
@@ -55,7 +57,7 @@ impl Mesh {
             .received(text, &self.config, &self.identity, now);
         self.outbox.extend(answer);
         match fact {
-            None | Some(ClientFact::UnknownPeer) => {}
+            None => {}
             Some(ClientFact::Admitted {
                 members,
                 ice_servers,
@@ -72,42 +74,40 @@ impl Mesh {
                 };
                 self.emit(event);
                 self.hub_members.clear();
-                self.hub_joined(members);
+                self.hub_joined(members, now);
                 self.members_changed(now);
             }
             Some(ClientFact::Members { joined, left }) => {
                 self.hub_left(&left, now);
-                self.hub_joined(joined);
+                self.hub_joined(joined, now);
                 self.members_changed(now);
             }
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
-            Some(ClientFact::Refused { code, message }) => self.emit(Event::Refused {
-                code: code.as_str().to_owned(),
-                message,
-            }),
-            // Only `SignalingClosed` loses the connection.
-            Some(ClientFact::Lost { .. }) => {}
+            Some(ClientFact::Refused { code, message }) => {
+                self.hub_members.clear();
+                self.emit(Event::Refused {
+                    code: code.as_str().to_owned(),
+                    message,
+                });
+                self.members_changed(now);
+            }
             Some(ClientFact::Nonsense) => self.reject(None, None, RejectReason::Signaling),
         }
     }
 
     pub(super) fn signaling_closed(&mut self, reason: String, now: Instant) {
-        let fact = self.client.closed(reason, &self.config, &mut self.rng, now);
-        if let Some(ClientFact::Lost {
-            reason,
-            retry_in_ms,
-        }) = fact
-        {
+        let lost = self.client.closed(reason, &self.config, &mut self.rng, now);
+        if let Some((reason, retry_in)) = lost {
             self.hub_members.clear();
             self.emit(Event::SignalingLost {
                 reason,
-                retry_in_ms,
+                retry_in_ms: u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
             });
             self.members_changed(now);
         }
     }
 
-    fn hub_joined(&mut self, joined: Vec<Member>) {
+    fn hub_joined(&mut self, joined: Vec<Member>, now: Instant) {
         for Member { peer, name } in joined {
             if peer == self.this {
                 continue;
@@ -119,6 +119,8 @@ impl Mesh {
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
             self.hub_members.insert(peer, name);
+            self.redial_if_stuck(peer, now);
+            self.probe(peer, now);
         }
     }
 
@@ -173,14 +175,33 @@ impl Mesh {
 
     /// Bounds what is remembered of authors that are no longer here.
     fn forget_strangers(&mut self) {
-        let members_max = self.config.members_max;
-        if self.windows.len() <= 2 * members_max {
-            return;
+        let authors_max = 2 * self.config.members_max;
+        if self.windows.len() >= authors_max {
+            let windows: BTreeMap<_, _> = std::mem::take(&mut self.windows);
+            let kept = windows
+                .into_iter()
+                .filter(|(peer, _)| self.is_member(*peer));
+            self.windows = kept.collect();
         }
-        let windows: BTreeMap<_, _> = std::mem::take(&mut self.windows);
-        let kept = windows
-            .into_iter()
-            .filter(|(peer, _)| self.is_member(*peer));
-        self.windows = kept.collect();
+        if self.sequences.len() >= authors_max {
+            // Nobody who comes back may see a sequence twice: all start above those forgotten.
+            let used = self.sequences.values().copied().max().unwrap_or_default();
+            self.sequence_floor = self.sequence_floor.max(used);
+            let sequences: BTreeMap<_, _> = std::mem::take(&mut self.sequences);
+            let kept = sequences.into_iter().filter(|(target, _)| match target {
+                Target::Room => true,
+                Target::Peer(peer) => self.is_member(*peer),
+            });
+            self.sequences = kept.collect();
+        }
+    }
+
+    /// Whether what was seen of an author is remembered, or can be from now on.
+    pub(super) fn remembers(&mut self, author: PeerId) -> bool {
+        let authors_max = 2 * self.config.members_max;
+        if !self.windows.contains_key(&author) && self.windows.len() >= authors_max {
+            self.forget_strangers();
+        }
+        self.windows.contains_key(&author) || self.windows.len() < authors_max
     }
 }

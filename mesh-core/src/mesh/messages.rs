@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::delivery::Pending;
+use super::inbox::TTL_MAX;
 use super::timers::Timer;
 use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
+use crate::link::Link;
 use crate::payload::{Delivery, Payload};
 use crate::time::Instant;
 use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
@@ -79,7 +81,7 @@ impl Mesh {
         let envelope = self.sign(Target::Peer(request.author), content, now);
         self.requests[slot].1 = Some(envelope.clone());
         // If it gets stuck here, the request comes again and so does the reply.
-        let _ = self.forward(envelope, Channel::Data, None);
+        let _ = self.forward(envelope, Channel::Data, None, now);
         Ok(())
     }
 
@@ -94,8 +96,13 @@ impl Mesh {
         now: Instant,
     ) -> Result<MessageId, SendError> {
         self.check(&payload, topic)?;
-        let full = |link: &crate::link::Link| link.queue.is_full(Channel::Data, &self.config);
-        if self.links.values().filter(|link| link.is_open()).any(full) {
+        let open = || self.links.values().filter(|link| link.is_open());
+        if open().next().is_none() && !self.announced.is_empty() {
+            return Err(SendError::NoLink);
+        }
+        // One neighbour that takes nothing must not silence this agent: others pass it on.
+        let is_full = |link: &Link| link.queue.is_full(Channel::Data, &self.config);
+        if open().next().is_some() && open().all(is_full) {
             self.starved = true;
             return Err(SendError::Backpressure);
         }
@@ -108,7 +115,7 @@ impl Mesh {
         let envelope = self.sign(Target::Room, content, now);
         let id = self.id_of(&envelope);
         self.stats.broadcasts += 1;
-        self.flood(&envelope, Channel::Data, None);
+        self.flood(&envelope, Channel::Data, None, now);
         Ok(id)
     }
 
@@ -178,31 +185,45 @@ impl Mesh {
                 deadline: now + deadline,
                 retry_at: now + wait.min(deadline),
                 wait,
+                hastened: false,
             };
             self.timers.arm(Timer::Retry, pending.retry_at);
             self.pending.insert(id, pending);
         }
         // The way was free a moment ago, or the message is pending and will be tried again.
-        let _ = self.forward(envelope, channel, None);
+        let _ = self.forward(envelope, channel, None, now);
         Ok(id)
     }
 
     /// Numbers, dates and signs.
     pub(super) fn sign(&mut self, target: Target, content: Content, now: Instant) -> Envelope {
-        let sequence = self.sequences.entry(target).or_default();
+        let ttl = self.ttl_for(target);
+        let sequence = self.sequences.entry(target).or_insert(self.sequence_floor);
         *sequence += 1;
         let header = MessageHeader {
             incarnation: self.incarnation,
             sequence: *sequence,
             target,
             sent_at: self.unix(now),
-            ttl: self.config.ttl,
+            ttl,
         };
         let message = Message { header, content };
         Envelope {
-            ttl: self.config.ttl,
+            ttl,
             target,
             signed: self.identity.sign(&self.config.room, &message),
+        }
+    }
+
+    /// Enough for a detour twice as long as the present path; a broadcast is cut by its duplicates
+    /// and may go as far as it must.
+    fn ttl_for(&self, target: Target) -> u8 {
+        match target {
+            Target::Room => TTL_MAX,
+            Target::Peer(peer) => {
+                let hops = self.routes.get(peer).map_or(0, |route| route.hops);
+                hops.saturating_mul(2).clamp(self.config.ttl, TTL_MAX)
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link};
 use crate::routing::{Database, ReplayWindow, Routes};
-use crate::signaling::Client;
+use crate::signaling::{self, Client, ClientMessage, ClientTask};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
@@ -83,6 +83,8 @@ pub struct Mesh {
 
     // Messages.
     sequences: BTreeMap<Target, u64>,
+    /// The highest sequence of targets that were forgotten: where new ones start.
+    sequence_floor: u64,
     windows: BTreeMap<PeerId, Windows>,
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
@@ -137,6 +139,7 @@ impl Mesh {
             routes_stale: false,
             gossip: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            sequence_floor: 0,
             windows: BTreeMap::new(),
             pending: BTreeMap::new(),
             requests: VecDeque::new(),
@@ -155,7 +158,7 @@ impl Mesh {
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         match input {
             Input::SignalingOpened => {
-                let hello = self.client.opened(&self.config, &self.identity);
+                let hello = self.client.opened(&self.config, &self.identity, now);
                 self.outbox.extend(hello);
             }
             Input::SignalingReceived(text) => self.signaling_received(&text, now),
@@ -175,8 +178,18 @@ impl Mesh {
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let order = self.client.poll(&self.config, now);
-        self.outbox.extend(order);
+        match self.client.poll(&self.config, now) {
+            Some(ClientTask::Dial) => {
+                let order = self.client.connect(&self.config, now);
+                self.outbox.push_back(order);
+            }
+            Some(ClientTask::Ping) => self.outbox.push_back(signaling::send(&ClientMessage::Ping)),
+            Some(ClientTask::GiveUp) => {
+                self.outbox.push_back(Output::CloseSignaling);
+                self.signaling_closed("the signaling server does not answer".to_owned(), now);
+            }
+            None => {}
+        }
         self.poll_links(now);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {

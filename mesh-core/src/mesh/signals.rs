@@ -1,6 +1,8 @@
 //! Offers, answers and candidates between two agents: over the mesh where a route exists, else
 //! through the hub; signed either way.
 
+use std::time::Duration;
+
 use super::Mesh;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId, Target};
@@ -9,6 +11,9 @@ use crate::rng::unit;
 use crate::signaling::{self, ClientMessage};
 use crate::time::Instant;
 use crate::wire::{Content, LinkSignal, PeerSignal};
+
+/// How long an offer may be unanswered before a sign of the peer counts as not having seen it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Trickled candidates taken for one link: a host has a handful of addresses.
 const CANDIDATES_MAX: u32 = 64;
@@ -59,7 +64,7 @@ impl Mesh {
             self.outbox.push_back(order);
         } else {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
-            let _ = self.forward(envelope, Channel::Control, None);
+            let _ = self.forward(envelope, Channel::Control, None, now);
         }
     }
 
@@ -111,8 +116,11 @@ impl Mesh {
             self.send_signal(from, attempt, PeerSignal::Decline, now);
             return;
         }
+        // Looked at twice already means that we have asked for this offer.
+        let solicited = self.dialer.failures(from) > 1;
         let id = self.add_link(from, attempt, now);
         if let Some(link) = self.links.get_mut(&id) {
+            link.ours = solicited;
             link.via_hub = via.is_none();
             link.peer_incarnation = Some(incarnation);
         }
@@ -132,7 +140,24 @@ impl Mesh {
                 self.close_link(id, "the peer has restarted", now);
                 self.dial(from, now);
             }
-            Some(_) => self.probe(from, now),
+            Some(_) => {
+                self.redial_if_stuck(from, now);
+                self.probe(from, now);
+            }
+        }
+    }
+
+    /// A peer speaks, but has not answered our offer: the offer went astray, perhaps to an earlier
+    /// life of the peer. Offers anew instead of waiting for the attempt to time out.
+    pub(super) fn redial_if_stuck(&mut self, peer: PeerId, now: Instant) {
+        let link = self.by_peer.get(&peer).and_then(|id| self.links.get(id));
+        let stuck = link.filter(|link| {
+            let unanswered = self.this < peer && link.peer_incarnation.is_none();
+            link.is_negotiating() && unanswered && now.since(link.started_at) >= ANSWER_PATIENCE
+        });
+        if let Some(id) = stuck.map(|link| link.id) {
+            self.close_link(id, "the peer has not seen the offer", now);
+            self.dial(peer, now);
         }
     }
 
@@ -168,10 +193,12 @@ impl Mesh {
                 self.close_link(id, "the peer has as many links as it allows", now);
             }
             Some(_) => {}
-            None => {
+            // Only whom we asked can decline.
+            None if self.wanted.contains(&from) => {
                 let jitter = unit(&mut self.rng);
                 self.dialer.failed(from, &self.config, jitter, now);
             }
+            None => {}
         }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Database {
 struct Entry {
     signed: Signed,
     state: LinkState,
-    /// Since when no path has led to the author.
+    /// Since when no path has led to the author. Such a record is kept, but neither counted in the
+    /// fingerprint nor passed on: agents forget it at different times, and would remind each other.
     unreachable_since: Option<Instant>,
 }
 
@@ -37,7 +38,9 @@ impl Database {
         state.links.sort_unstable_by_key(|entry| entry.peer);
         state.links.dedup_by_key(|entry| entry.peer);
         let unreachable_since = self.remove(author).and_then(|old| old.unreachable_since);
-        self.fingerprint ^= fingerprint(author, state.version);
+        if unreachable_since.is_none() {
+            self.fingerprint ^= fingerprint(author, state.version);
+        }
         let entry = Entry {
             signed,
             state,
@@ -48,7 +51,9 @@ impl Database {
 
     fn remove(&mut self, author: PeerId) -> Option<Entry> {
         let entry = self.records.remove(&author)?;
-        self.fingerprint ^= fingerprint(author, entry.state.version);
+        if entry.unreachable_since.is_none() {
+            self.fingerprint ^= fingerprint(author, entry.state.version);
+        }
         Some(entry)
     }
 
@@ -71,6 +76,30 @@ impl Database {
             .map(|(author, entry)| (*author, &entry.state))
     }
 
+    /// Records of authors that could be reached when last looked at.
+    fn reachable(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
+        let reachable = self
+            .records
+            .iter()
+            .filter(|(_, e)| e.unreachable_since.is_none());
+        reachable.map(|(author, entry)| (*author, &entry.state))
+    }
+
+    /// Makes room for one record more by forgetting an author that is out of reach, if need be.
+    /// Returns false if there is none.
+    pub(crate) fn make_room(&mut self, records_max: usize) -> bool {
+        if self.records.len() < records_max {
+            return true;
+        }
+        let gone = self
+            .records
+            .iter()
+            .find(|(_, entry)| entry.unreachable_since.is_some());
+        let gone = gone.map(|(author, _)| *author);
+        gone.is_some_and(|author| self.remove(author).is_some())
+    }
+
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
@@ -82,7 +111,7 @@ impl Database {
 
     /// The versions held, by author prefix.
     pub(crate) fn digest(&self) -> Vec<DigestEntry> {
-        self.states()
+        self.reachable()
             .map(|(author, state)| DigestEntry::new(author, state.version))
             .collect()
     }
@@ -98,7 +127,7 @@ impl Database {
             .iter()
             .map(|e| (e.author_prefix, e.version))
             .collect();
-        self.states()
+        self.reachable()
             .filter(|(author, _)| range.contains(&author.prefix()))
             .filter(|(author, state)| {
                 let version = theirs.get(&author.prefix());
@@ -117,13 +146,19 @@ impl Database {
     ) {
         let mut forgotten = Vec::new();
         for (author, entry) in &mut self.records {
-            if reachable(*author) {
-                entry.unreachable_since = None;
-                continue;
-            }
-            let since = *entry.unreachable_since.get_or_insert(now);
-            if now.since(since) >= forget_after {
-                forgotten.push(*author);
+            let seen = fingerprint(*author, entry.state.version);
+            match (reachable(*author), entry.unreachable_since) {
+                (true, None) => {}
+                (true, Some(_)) => {
+                    entry.unreachable_since = None;
+                    self.fingerprint ^= seen;
+                }
+                (false, None) => {
+                    entry.unreachable_since = Some(now);
+                    self.fingerprint ^= seen;
+                }
+                (false, Some(since)) if now.since(since) >= forget_after => forgotten.push(*author),
+                (false, Some(_)) => {}
             }
         }
         for author in forgotten {

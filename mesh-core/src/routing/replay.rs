@@ -3,15 +3,20 @@
 //!
 //! [RFC 4303]: https://www.rfc-editor.org/rfc/rfc4303
 
+use crate::time::UnixTime;
+use crate::wire::MessageHeader;
+
 /// Sequence numbers remembered below the highest seen: what overtaking on different paths and
 /// retries can disorder.
-const WINDOW: u64 = 1_024;
+const WINDOW: u64 = 4_096;
 
 /// One author's messages to one target.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayWindow {
     incarnation: u64,
     highest: u64,
+    /// The date of the latest message accepted.
+    latest: UnixTime,
     /// Bit `n % WINDOW` tells whether `n` was seen, for n in (highest - WINDOW, highest].
     seen: [u64; (WINDOW / 64) as usize],
 }
@@ -32,6 +37,7 @@ impl Default for ReplayWindow {
         Self {
             incarnation: 0,
             highest: 0,
+            latest: UnixTime::default(),
             seen: [0; (WINDOW / 64) as usize],
         }
     }
@@ -39,11 +45,15 @@ impl Default for ReplayWindow {
 
 impl ReplayWindow {
     /// Looks without changing anything, so that an unverified claim cannot move the window.
-    pub(crate) fn check(&self, incarnation: u64, sequence: u64) -> Seen {
-        if incarnation > self.incarnation {
-            return Seen::Never;
+    pub(crate) fn check(&self, header: &MessageHeader) -> Seen {
+        let sequence = header.sequence;
+        if header.incarnation != self.incarnation {
+            // The author has started again if this is dated later than all that it said before. The
+            // number itself may be lower: its clock may have been set back meanwhile.
+            let later = header.sent_at > self.latest;
+            return if later { Seen::Never } else { Seen::TooOld };
         }
-        if incarnation < self.incarnation || sequence.saturating_add(WINDOW) <= self.highest {
+        if sequence.saturating_add(WINDOW) <= self.highest {
             return Seen::TooOld;
         }
         if sequence <= self.highest && self.bit(sequence) {
@@ -53,13 +63,19 @@ impl ReplayWindow {
     }
 
     /// Notes an accepted message.
-    pub(crate) fn insert(&mut self, incarnation: u64, sequence: u64) {
-        if incarnation > self.incarnation {
+    pub(crate) fn insert(&mut self, header: &MessageHeader) {
+        let MessageHeader {
+            incarnation,
+            sequence,
+            ..
+        } = *header;
+        if incarnation != self.incarnation {
             *self = Self {
                 incarnation,
                 ..Self::default()
             };
         }
+        self.latest = self.latest.max(header.sent_at);
         if sequence > self.highest {
             let skipped = (self.highest + 1..=sequence).rev().take(WINDOW as usize);
             for n in skipped {
@@ -94,23 +110,49 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::Target;
+
+    fn header(incarnation: u64, sequence: u64, sent_at_us: u64) -> MessageHeader {
+        MessageHeader {
+            incarnation,
+            sequence,
+            target: Target::Room,
+            sent_at: UnixTime::from_micros(sent_at_us),
+            ttl: 16,
+        }
+    }
 
     #[test]
     fn a_new_incarnation_starts_afresh_and_an_old_one_is_refused() {
         let mut window = ReplayWindow::default();
-        window.insert(10, 5);
-        assert_eq!(window.check(10, 5), Seen::Before);
-        assert_eq!(window.check(11, 5), Seen::Never);
-        window.insert(11, 1);
-        assert_eq!(window.check(10, 6), Seen::TooOld);
-        assert_eq!(window.check(11, 5), Seen::Never);
+        window.insert(&header(10, 5, 100));
+        assert_eq!(window.check(&header(10, 5, 100)), Seen::Before);
+        assert_eq!(window.check(&header(11, 5, 200)), Seen::Never);
+        window.insert(&header(11, 1, 200));
+        assert_eq!(window.check(&header(10, 6, 150)), Seen::TooOld);
+        assert_eq!(window.check(&header(11, 5, 200)), Seen::Never);
+    }
+
+    #[test]
+    fn an_author_whose_clock_was_set_back_is_heard_again() {
+        let mut window = ReplayWindow::default();
+        window.insert(&header(1_000, 7, 1_500));
+        // Started again with its clock behind; heard once its dates pass the last one seen.
+        assert_eq!(window.check(&header(900, 1, 1_400)), Seen::TooOld);
+        assert_eq!(window.check(&header(900, 2, 1_501)), Seen::Never);
+        window.insert(&header(900, 2, 1_501));
+        assert_eq!(
+            window.check(&header(1_000, 8, 1_500)),
+            Seen::TooOld,
+            "a recording"
+        );
     }
 
     proptest! {
         #[test]
-        fn agrees_with_a_plain_set(jumps in prop::collection::vec(-1_500i64..1_500, 1..300)) {
+        fn agrees_with_a_plain_set(jumps in prop::collection::vec(-5_000i64..5_000, 1..300)) {
             let (mut window, mut model) = (ReplayWindow::default(), BTreeSet::new());
-            let mut at = 2_000i64;
+            let mut at = 9_000i64;
             for jump in jumps {
                 at = (at + jump).max(1);
                 let sequence = at as u64;
@@ -122,9 +164,10 @@ mod tests {
                 } else {
                     Seen::Never
                 };
-                prop_assert_eq!(window.check(1, sequence), expected);
+                let header = header(1, sequence, 1);
+                prop_assert_eq!(window.check(&header), expected);
                 if expected == Seen::Never {
-                    window.insert(1, sequence);
+                    window.insert(&header);
                     model.insert(sequence);
                 }
             }

@@ -9,7 +9,7 @@ use crate::id::PeerId;
 const NEXT_HOPS_MAX: usize = 4;
 
 /// The routing table.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes {
     routes: BTreeMap<PeerId, Route>,
 }
@@ -104,7 +104,11 @@ impl Routes {
 impl Route {
     /// The neighbour for a flow: the same flow takes the same path, so its order is kept, and
     /// different flows share the equal-cost ones. `usable` filters neighbours whose link is gone.
-    pub(crate) fn next_hop(&self, flow: u64, usable: impl Fn(PeerId) -> bool) -> Option<PeerId> {
+    pub(crate) fn next_hop(
+        &self,
+        flow: u64,
+        mut usable: impl FnMut(PeerId) -> bool,
+    ) -> Option<PeerId> {
         let count = self.next_hops.len() as u64;
         (0..count)
             .map(|i| self.next_hops[(flow.wrapping_add(i) % count) as usize])

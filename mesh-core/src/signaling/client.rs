@@ -1,5 +1,7 @@
 //! The agent's half of signaling: dial, greet, prove, and dial again when the hub is gone.
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha8Rng;
 
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
@@ -26,18 +28,37 @@ enum State {
     /// Not wanted: before joining, after leaving, or refused for good.
     #[default]
     Idle,
-    Dialing,
-    Greeting,
-    Proving,
+    Dialing {
+        until: Instant,
+    },
+    Greeting {
+        until: Instant,
+    },
+    Proving {
+        until: Instant,
+    },
     Admitted {
         ping_at: Instant,
+        /// When the hub counts as gone if nothing is heard of it.
+        until: Instant,
     },
     Waiting {
         until: Instant,
     },
 }
 
-/// What a text from the hub, or its loss, means to the mesh.
+/// What is due.
+#[derive(Debug, PartialEq)]
+pub(crate) enum ClientTask {
+    /// Dial again.
+    Dial,
+    /// Show a sign of life.
+    Ping,
+    /// The hub does not answer: close the connection, as if it had closed.
+    GiveUp,
+}
+
+/// What a text from the hub means to the mesh.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ClientFact {
     /// Admitted, for the first time or again.
@@ -56,13 +77,6 @@ pub(crate) enum ClientFact {
         code: ErrorCode,
         message: String,
     },
-    /// The connection is gone.
-    Lost {
-        reason: String,
-        retry_in_ms: u64,
-    },
-    /// The hub does not know the member that a signal was for.
-    UnknownPeer,
     /// The hub said something that is not in the protocol.
     Nonsense,
 }
@@ -72,8 +86,10 @@ impl Client {
         matches!(self.state, State::Admitted { .. })
     }
 
-    pub(crate) fn connect(&mut self) -> Output {
-        self.state = State::Dialing;
+    pub(crate) fn connect(&mut self, config: &Config, now: Instant) -> Output {
+        self.state = State::Dialing {
+            until: now + config.signaling_timeout,
+        };
         Output::OpenSignaling
     }
 
@@ -91,11 +107,18 @@ impl Client {
         orders
     }
 
-    pub(crate) fn opened(&mut self, config: &Config, identity: &Identity) -> Option<Output> {
-        if self.state != State::Dialing {
+    pub(crate) fn opened(
+        &mut self,
+        config: &Config,
+        identity: &Identity,
+        now: Instant,
+    ) -> Option<Output> {
+        let State::Dialing { .. } = self.state else {
             return None;
-        }
-        self.state = State::Greeting;
+        };
+        self.state = State::Greeting {
+            until: now + config.signaling_timeout,
+        };
         self.complaint = None;
         Some(send(&ClientMessage::Hello {
             version: PROTOCOL_VERSION,
@@ -116,9 +139,14 @@ impl Client {
         let Ok(message) = serde_json::from_str(text) else {
             return (Some(ClientFact::Nonsense), None);
         };
+        if let State::Admitted { until, .. } = &mut self.state {
+            *until = now + config.signaling_ping * 3;
+        }
         match (message, self.state) {
-            (HubMessage::Challenge { nonce }, State::Greeting) => {
-                self.state = State::Proving;
+            (HubMessage::Challenge { nonce }, State::Greeting { .. }) => {
+                self.state = State::Proving {
+                    until: now + config.signaling_timeout,
+                };
                 let name = config.name.clone();
                 let proof = identity.sign(&config.room, &Admit { nonce, name });
                 (None, Some(send(&ClientMessage::Prove { proof })))
@@ -128,10 +156,11 @@ impl Client {
                     members,
                     ice_servers,
                 },
-                State::Proving,
+                State::Proving { .. },
             ) => {
                 let ping_at = now + config.signaling_ping;
-                self.state = State::Admitted { ping_at };
+                let until = now + config.signaling_ping * 3;
+                self.state = State::Admitted { ping_at, until };
                 self.failures = 0;
                 let again = std::mem::replace(&mut self.ever_admitted, true);
                 let fact = ClientFact::Admitted {
@@ -159,7 +188,7 @@ impl Client {
         message: String,
     ) -> (Option<ClientFact>, Option<Output>) {
         if code == ErrorCode::UnknownPeer {
-            return (Some(ClientFact::UnknownPeer), None);
+            return (None, None); // It left meanwhile; the attempt will time out.
         }
         if code.is_final() {
             self.state = State::Idle;
@@ -170,14 +199,15 @@ impl Client {
         (None, None)
     }
 
-    /// The WebSocket closed, or could not be opened.
+    /// The WebSocket closed, or could not be opened. Returns the cause and when it is dialled
+    /// again, if it was wanted.
     pub(crate) fn closed(
         &mut self,
         reason: String,
         config: &Config,
         rng: &mut ChaCha8Rng,
         now: Instant,
-    ) -> Option<ClientFact> {
+    ) -> Option<(String, Duration)> {
         if matches!(self.state, State::Idle | State::Waiting { .. }) {
             return None;
         }
@@ -187,28 +217,35 @@ impl Client {
             .mul_f64(0.75 + unit(rng) / 2.0);
         self.failures += 1;
         self.state = State::Waiting { until: now + wait };
-        Some(ClientFact::Lost {
-            reason: self.complaint.take().unwrap_or(reason),
-            retry_in_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-        })
+        Some((self.complaint.take().unwrap_or(reason), wait))
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Admitted { ping_at } => Some(ping_at),
-            State::Waiting { until } => Some(until),
-            State::Idle | State::Dialing | State::Greeting | State::Proving => None,
+            State::Idle => None,
+            State::Dialing { until }
+            | State::Greeting { until }
+            | State::Proving { until }
+            | State::Waiting { until } => Some(until),
+            State::Admitted { ping_at, until } => Some(ping_at.min(until)),
         }
     }
 
-    pub(crate) fn poll(&mut self, config: &Config, now: Instant) -> Option<Output> {
-        match self.state {
-            State::Admitted { ping_at } if ping_at <= now => {
-                let ping_at = now + config.signaling_ping;
-                self.state = State::Admitted { ping_at };
-                Some(send(&ClientMessage::Ping))
+    pub(crate) fn poll(&mut self, config: &Config, now: Instant) -> Option<ClientTask> {
+        match &mut self.state {
+            State::Waiting { until } if *until <= now => Some(ClientTask::Dial),
+            State::Dialing { until }
+            | State::Greeting { until }
+            | State::Proving { until }
+            | State::Admitted { until, .. }
+                if *until <= now =>
+            {
+                Some(ClientTask::GiveUp)
             }
-            State::Waiting { until } if until <= now => Some(self.connect()),
+            State::Admitted { ping_at, .. } if *ping_at <= now => {
+                *ping_at = now + config.signaling_ping;
+                Some(ClientTask::Ping)
+            }
             _ => None,
         }
     }

@@ -11,6 +11,6 @@ mod protocol;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, ClientFact, send};
+pub(crate) use client::{Client, ClientFact, ClientTask, send};
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};

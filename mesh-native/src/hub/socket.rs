@@ -1,5 +1,7 @@
 //! One client's WebSocket: moves texts, knows nothing of them.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -9,9 +11,13 @@ use tokio::sync::mpsc;
 
 use super::{Fact, Shared, TEXTS_A_CLIENT};
 
+/// How long a client may take to read what it was sent; one that never does would hold its socket.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
 pub(super) async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
-    // The hub answers texts somewhat too long with the cause; far longer ones are not even read.
+    // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
     upgrade
+        .max_frame_size(2 * shared.text_bytes_max)
         .max_message_size(2 * shared.text_bytes_max)
         .on_upgrade(move |socket| run(socket, shared))
 }
@@ -50,7 +56,8 @@ async fn move_texts(
                 while let Ok(text) = queue.try_recv() {
                     sink.feed(Message::text(text)).await?;
                 }
-                sink.flush().await?;
+                let flushed = tokio::time::timeout(WRITE_TIMEOUT, sink.flush()).await;
+                flushed.map_err(axum::Error::new)??;
             }
             message = stream.next() => match message.transpose()? {
                 None | Some(Message::Close(_)) => return Ok(()),
