@@ -78,7 +78,8 @@ pub struct Config {
     /// How long the record of an unreachable author is kept, so that an old copy of it is not
     /// taken for news.
     pub forget_after: Duration,
-    /// Hops that a message to one member may take at least; twice the present route if that is more.
+    /// Hops that a message to one member may take at least; twice the present route if that is
+    /// more.
     pub ttl: u8,
     /// Envelopes queued and unacknowledged on a link before senders feel it.
     pub link_queue_max: usize,

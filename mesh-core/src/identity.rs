@@ -1,9 +1,9 @@
 //! Keys, signatures, and the gate that every statement passes: [`Signed`] in, [`Verified`] out.
 //!
-//! A signature covers `domain ‖ room length ‖ room ‖ body`, where the domain is one versioned string
-//! a purpose ([`Domain`]): what was signed for one purpose, or in one room, is worthless in another.
-//! The received bytes are verified, never a re-encoding of them, with Ed25519's strict rules
-//! (`verify_strict`: no small-order keys, one valid signature a message and key).
+//! A signature covers `domain ‖ room length ‖ room ‖ body`, where the domain is one versioned
+//! string a purpose ([`Domain`]): what was signed for one purpose, or in one room, is worthless in
+//! another. The received bytes are verified, never a re-encoding of them, with Ed25519's strict
+//! rules (`verify_strict`: no small-order keys, one valid signature a message and key).
 
 use std::fmt;
 
@@ -158,8 +158,8 @@ impl Signed {
     ///
     /// # Errors
     /// [`VerifyError::Key`] if the author is no valid public key, [`VerifyError::Signature`] if the
-    /// signature is not the author's over this body, purpose and room, [`VerifyError::Body`] if what
-    /// was rightly signed does not decode.
+    /// signature is not the author's over this body, purpose and room, [`VerifyError::Body`] if
+    /// what was rightly signed does not decode.
     pub fn verify<T: Statement>(&self, room: &str) -> Result<Verified<T>, VerifyError> {
         let key = VerifyingKey::from_bytes(self.author.as_bytes()).map_err(|_| VerifyError::Key)?;
         let signature = DalekSignature::from_bytes(&self.signature.0);

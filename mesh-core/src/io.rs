@@ -154,7 +154,8 @@ pub enum Output {
         /// The link.
         link: LinkId,
     },
-    /// Callers that were told [`SendError::Backpressure`](crate::SendError::Backpressure) may retry.
+    /// Callers that were told [`SendError::Backpressure`](crate::SendError::Backpressure) may
+    /// retry.
     Writable,
     /// Tell the application.
     Emit(Event),

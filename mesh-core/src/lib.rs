@@ -4,8 +4,8 @@
 //! heal by themselves. This crate decides all of it and does none of it: it opens no socket, reads
 //! no clock, draws no randomness of its own, starts no thread. Two drivers carry its orders out,
 //! one on webrtc-rs and tokio (`mesh-native`), one in browsers (`mesh-wasm`), and a simulator
-//! ([`sim`], feature `sim`) runs thousands of agents in virtual time. What the simulator proves
-//! holds in a tab and in a process, for all three obey the same law.
+//! (module `sim`, feature `sim`) runs thousands of agents in virtual time. What the simulator
+//! proves holds in a tab and in a process, for all three obey the same law.
 //!
 //! # The loop
 //!

@@ -9,8 +9,8 @@
 //!
 //! Where two rings want the same link, its ends are one short; members that are short are paired
 //! among themselves, and where even that collides, some link is opened and both ends of the gap are
-//! closed through it. So every degree comes out as exactly k (but for one member if k and the number
-//! of members are both odd), and the full mesh is simply the k that reaches everybody.
+//! closed through it. So every degree comes out as exactly k (but for one member if k and the
+//! number of members are both odd), and the full mesh is simply the k that reaches everybody.
 
 use std::collections::BTreeSet;
 

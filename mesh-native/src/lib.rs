@@ -4,9 +4,8 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use mesh_native::{Agent, JoinOptions, SendOptions};
 //!
-//! let agent = Agent::join(JoinOptions::new("ws://localhost:9600/signal", "demo", "agent-1")).await?;
-//! let mut events = agent.events().await;
-//! for peer in agent.peers().await? {
+//! let agent = Agent::join(JoinOptions::new("ws://localhost:9600/signal", "demo",
+//! "agent-1")).await?; let mut events = agent.events().await; for peer in agent.peers().await? {
 //!     agent.send(peer.id, "hello", SendOptions::default()).await?;
 //! }
 //! while let Some(event) = events.next().await {

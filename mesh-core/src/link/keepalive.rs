@@ -1,8 +1,8 @@
 //! Is the other end alive, and how far is it?
 //!
 //! WebRTC itself notices a dead peer only after many seconds (and the backends differ), so the mesh
-//! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of life.
-//! The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8).
+//! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of
+//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8).
 //!
 //! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
 

@@ -1,9 +1,9 @@
 //! One link's life: negotiating, open, draining, closed.
 //!
-//! The lower [`PeerId`] of a pair offers, so two ends never offer at once; the higher may ask for an
-//! offer. An attempt has a random number chosen by the offerer, which every signal about it carries,
-//! so that a late candidate of a failed attempt is not taken for one of the next. A closed link is
-//! simply forgotten; [`Dialer`] remembers when to try again.
+//! The lower [`PeerId`] of a pair offers, so two ends never offer at once; the higher may ask for
+//! an offer. An attempt has a random number chosen by the offerer, which every signal about it
+//! carries, so that a late candidate of a failed attempt is not taken for one of the next. A closed
+//! link is simply forgotten; [`Dialer`] remembers when to try again.
 
 mod dialer;
 mod keepalive;

@@ -23,7 +23,7 @@ pub(super) struct Pending {
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
     pub(super) wait: Duration,
-    /// A notice has brought the next retry forward; another one may not, before that retry.
+    /// A notice has brought a retry forward; others may not, or notices could make us shout.
     pub(super) hastened: bool,
 }
 
@@ -305,7 +305,6 @@ impl Mesh {
                 continue;
             }
             pending.wait = (pending.wait * 2).min(self.config.deadline_max);
-            pending.hastened = false;
             pending.retry_at = (now + pending.wait).min(pending.deadline);
             let envelope = pending.envelope.clone();
             self.stats.retried += 1;

@@ -1,8 +1,8 @@
 //! Link state travels: announced when our links change, flooded over a few rings in batches, and
 //! compared as a whole now and then, so that what was lost with a link is found again.
 //!
-//! Nothing is repeated at rest: a record stands until its author replaces it, and whether the author
-//! lives shows in its neighbours' records (see [`crate::routing`]).
+//! Nothing is repeated at rest: a record stands until its author replaces it, and whether the
+//! author lives shows in its neighbours' records (see [`crate::routing`]).
 
 use std::time::Duration;
 

@@ -20,8 +20,8 @@ const MISDEEDS_REPORTED: u32 = 100;
 /// How long a link must live for its peer to count as reachable again.
 const PROVEN: Duration = Duration::from_secs(10);
 
-/// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is closed: DTLS protects what is on the way,
-/// so the other end itself is broken or hostile.
+/// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
+/// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
 const BAD_FRAMES_MAX: u32 = 32;
 
 impl Link {

@@ -19,7 +19,7 @@ impl Mesh {
     /// Sends a message to one member. `deadline` counts for [`Delivery::Acknowledged`] only.
     ///
     /// # Errors
-    /// [`SendError`] for what the caller should know now; what happens later is an [`Event`].
+    /// [`SendError`] for what the caller should know now; what happens later is an [`Event`](crate::Event).
     pub fn send(
         &mut self,
         to: PeerId,
@@ -37,8 +37,9 @@ impl Mesh {
         self.send_data(to, data, deadline, now)
     }
 
-    /// Sends a request: a message that is repeated until its reply comes ([`Event::Replied`]) or
-    /// the deadline passes ([`Event::DeliveryFailed`]).
+    /// Sends a request: a message that is repeated until its reply comes
+    /// ([`Event::Replied`](crate::Event::Replied)) or the deadline passes
+    /// ([`Event::DeliveryFailed`](crate::Event::DeliveryFailed)).
     ///
     /// # Errors
     /// As [`Mesh::send`].

@@ -143,3 +143,25 @@ impl Mesh {
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+impl Mesh {
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Link-state records held.
+    pub(crate) fn records(&self) -> usize {
+        self.database.len()
+    }
+
+    pub(crate) fn last_broadcast(&self) -> crate::id::MessageId {
+        let target = crate::id::Target::Room;
+        crate::id::MessageId {
+            author: self.this,
+            incarnation: self.incarnation,
+            target,
+            sequence: self.sequences.get(&target).copied().unwrap_or_default(),
+        }
+    }
+}

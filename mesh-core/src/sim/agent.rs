@@ -23,6 +23,8 @@ pub struct SimAgent {
     received: Vec<Received>,
     seen: BTreeSet<MessageId>,
     events: Vec<Event>,
+    /// How often callers were told that the mesh is writable.
+    pub(super) writable: u64,
 }
 
 impl SimAgent {
@@ -43,7 +45,15 @@ impl SimAgent {
             received: Vec::new(),
             seen: BTreeSet::new(),
             events: Vec::new(),
+            writable: 0,
         }
+    }
+
+    /// Starts again with the same identity, as a new process.
+    pub(super) fn restart(&mut self, seed: [u8; 32], now: Instant, unix: UnixTime) {
+        let config = self.mesh.config().clone();
+        self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
+        self.alive = true;
     }
 
     /// The agent's identity.

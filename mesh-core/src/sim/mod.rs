@@ -9,6 +9,8 @@
 mod agent;
 mod network;
 #[cfg(test)]
+mod regressions;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -173,6 +175,16 @@ impl World {
         for connection in &mut self.connections {
             connection.lose_end(agent);
         }
+    }
+
+    /// Starts a crashed agent again with the same identity, its clock set back by so much.
+    pub fn restart(&mut self, agent: usize, clock_behind: Duration) {
+        self.record("restart", agent);
+        let seed = self.draw_seed();
+        let elapsed = self.now.since(Instant::default());
+        let unix = EPOCH + elapsed.saturating_sub(clock_behind);
+        self.agents[agent].restart(seed, self.now, unix);
+        self.command(agent, |mesh, now| mesh.join(now));
     }
 
     /// Cuts the direct connection of two agents; both notice after a while.

@@ -78,7 +78,7 @@ impl World {
                     self.connections[connection].lose_end(agent);
                 }
             }
-            Output::Writable => {}
+            Output::Writable => self.agents[agent].writable += 1,
             Output::Emit(event) => self.emitted(agent, event),
         }
     }

@@ -1,3 +1,5 @@
+//! Many agents: joining, dying, healing, delivering.
+
 use super::*;
 use crate::error::LossReason;
 

@@ -18,8 +18,8 @@ use super::{interrupted, lines};
 /// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
 /// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in its
-/// result.
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in
+/// its result.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.

@@ -1,0 +1,268 @@
+//! Bugs that were found, each as a test named after what must not happen again.
+
+use super::*;
+use crate::error::LossReason;
+use crate::io::Channel;
+use crate::wire::{Content, Envelope, FrameWriter, Message, MessageHeader, Record};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world(seed: u64, k: Option<usize>, agents: usize) -> World {
+    let mut world = World::new(WorldConfig {
+        k,
+        ..WorldConfig::new(seed)
+    });
+    world.start_agents(agents);
+    assert!(
+        world.run_until(SECOND * 20, World::is_converged),
+        "never converged"
+    );
+    world
+}
+
+/// Hands a victim records as if its neighbour `from` had sent them in one frame.
+fn inject(world: &mut World, victim: usize, from: usize, records: &[Record]) {
+    let mut frame = FrameWriter::default();
+    records
+        .iter()
+        .for_each(|record| frame.push(&FrameWriter::encode(record)));
+    let link = world.agents[victim]
+        .link_to(world.agents[from].id())
+        .expect("linked");
+    let input = Input::FrameReceived {
+        link,
+        channel: Channel::Control,
+        frame: frame.finish(),
+    };
+    world.inject(victim, input);
+}
+
+/// Fills an agent's queue to a neighbour; panics if it never fills.
+fn fill(world: &mut World, from: usize, to: PeerId, delivery: Delivery) {
+    let refused = (0..2_000).find_map(|_| {
+        let payload = Payload::from("x");
+        world.send(from, Target::Peer(to), payload, delivery).err()
+    });
+    assert_eq!(refused, Some(crate::SendError::Backpressure));
+}
+
+#[test]
+fn failure_notices_do_not_double_the_wait_until_it_overflows() {
+    let mut world = world(1, None, 4);
+    let target = world.agents[3].id();
+    world.crash(3);
+    let to = Target::Peer(target);
+    let id = world
+        .send(0, to, "x".into(), Delivery::Acknowledged)
+        .expect("sent");
+    let liar = world.agents[1].identity().clone();
+    let victim = Target::Peer(world.agents[0].id());
+    for sequence in 1_000..1_100 {
+        let header = MessageHeader {
+            incarnation: world.agents[1].mesh.incarnation(),
+            sequence,
+            target: victim,
+            sent_at: EPOCH + world.now.since(Instant::default()),
+            ttl: 16,
+        };
+        let content = Content::Undelivered {
+            message: (id.incarnation, id.target, id.sequence),
+            reason: LossReason::NoRoute,
+        };
+        let signed = liar.sign("sim", &Message { header, content });
+        let notice = Envelope {
+            ttl: 15,
+            target: victim,
+            signed,
+        };
+        inject(&mut world, 0, 1, &[Record::Envelope(notice)]);
+        world.run_for(Duration::from_millis(45));
+    }
+    assert!(
+        world.agents[0].mesh.stats().retried < 20,
+        "and they are no way to make it shout"
+    );
+}
+
+#[test]
+fn a_receipt_means_that_the_application_has_the_message() {
+    let mut world = world(2, None, 3);
+    let target = world.agents[1].id();
+    // The first copy is lost on the way.
+    let now = world.now;
+    let mesh = &mut world.agents[0].mesh;
+    let delivery = Delivery::Acknowledged;
+    let id = mesh
+        .send(target, "important".into(), delivery, None, now)
+        .expect("sent");
+    while let Some(output) = world.agents[0].mesh.poll_output() {
+        if !matches!(output, Output::Transmit { .. }) {
+            world.carry_out(0, output);
+        }
+    }
+    world.sent.insert(id, "important".into());
+    // Far more messages than the window remembers overtake the repetition.
+    for _ in 0..5_000 {
+        let _ = world.send(0, Target::Peer(target), "x".into(), Delivery::Datagram);
+    }
+    world.run_for(SECOND * 6);
+    let told = |e: &Event| matches!(e, Event::Delivered { id: d, .. } if *d == id);
+    let told = world.agents[0].events().iter().any(told);
+    let got = world.agents[1]
+        .received()
+        .iter()
+        .any(|message| message.id == id);
+    assert_eq!(told, got, "told {told}, got {got}");
+}
+
+#[test]
+fn the_dead_are_forgotten_although_others_still_remember_them() {
+    let mut world = world(3, Some(6), 20);
+    for round in 0..30 {
+        world.crash(round);
+        world.start_agents(1);
+        world.run_for(SECOND * 3);
+    }
+    world.run_for(SECOND * 120);
+    for i in world.living() {
+        assert_eq!(world.agents[i].mesh.records(), 20, "agent {i}");
+    }
+}
+
+#[test]
+fn a_frame_of_digests_is_answered_once() {
+    let mut world = world(4, None, 30);
+    let here = world.agents[0].mesh.peers();
+    let neighbour = (1..30).find(|&i| {
+        here.iter()
+            .any(|peer| peer.direct && peer.id == world.agents[i].id())
+    });
+    let digest = Record::Digest {
+        low: 0,
+        high: u64::MAX,
+        entries: Vec::new(),
+        reply: true,
+    };
+    let before = world.agents[0].mesh.stats().bytes_out;
+    inject(
+        &mut world,
+        0,
+        neighbour.expect("linked"),
+        &vec![digest; 1_000],
+    );
+    world.run_for(SECOND / 2);
+    let bytes = world.agents[0].mesh.stats().bytes_out - before;
+    assert!(bytes < 100_000, "{bytes} bytes for one frame");
+}
+
+#[test]
+fn callers_that_wait_wake_when_the_link_dies() {
+    let mut world = world(5, None, 4);
+    let target = world.agents[1].id();
+    world.crash(1);
+    fill(&mut world, 0, target, Delivery::Reliable);
+    let before = world.agents[0].writable;
+    world.run_for(SECOND * 20);
+    assert!(world.agents[0].writable > before);
+}
+
+#[test]
+fn callers_that_wait_wake_when_a_congested_link_has_drained() {
+    let mut world = world(6, None, 4);
+    let target = world.agents[1].id();
+    let link = world.agents[0].link_to(target).expect("linked");
+    world.inject(0, Input::LinkCongested { link });
+    fill(&mut world, 0, target, Delivery::Datagram);
+    let before = world.agents[0].writable;
+    world.inject(0, Input::LinkDrained { link });
+    assert!(world.agents[0].writable > before);
+}
+
+#[test]
+fn links_do_not_flap_where_agents_want_different_numbers_of_them() {
+    let mut world = world(7, Some(4), 13);
+    world.config.k = Some(8);
+    world.start_agents(1);
+    world.run_for(SECOND * 60);
+    let opened = |world: &World| -> u64 {
+        world
+            .living()
+            .iter()
+            .map(|&i| world.agents[i].mesh.stats().links.opened)
+            .sum()
+    };
+    let before = opened(&world);
+    world.run_for(SECOND * 60);
+    let after = opened(&world) - before;
+    assert!(after <= 4, "{after} link ends opened in a minute at rest");
+}
+
+#[test]
+fn one_stalled_neighbour_does_not_silence_broadcasts() {
+    let mut world = world(8, None, 4);
+    let stalled = world.agents[1].id();
+    let link = world.agents[0].link_to(stalled).expect("linked");
+    for _ in 0..1_100 {
+        let now = world.now;
+        world.agents[0]
+            .mesh
+            .broadcast("", "x".into(), now)
+            .expect("others take it");
+        let mut sent = Vec::new();
+        while let Some(output) = world.agents[0].mesh.poll_output() {
+            sent.push(output);
+        }
+        for output in sent {
+            let lost = matches!(&output, Output::Transmit { link: l, .. } if *l == link);
+            if !lost {
+                let id = world.agents[0].mesh.last_broadcast();
+                world.sent.insert(id, "x".into());
+                world.carry_out(0, output);
+            }
+        }
+        world.run_for(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_agent_that_restarts_is_back_soon() {
+    for seed in 10..16 {
+        let mut world = world(seed, Some(4), 12);
+        world.crash(5);
+        world.run_for(Duration::from_secs(seed % 3));
+        world.restart(5, Duration::ZERO);
+        let start = world.now;
+        assert!(
+            world.run_until(SECOND * 30, World::is_converged),
+            "seed {seed}"
+        );
+        let took = world.now.since(start);
+        assert!(took < SECOND * 8, "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn an_agent_whose_clock_was_set_back_can_come_back() {
+    let mut world = world(9, Some(4), 10);
+    world.run_for(SECOND * 40);
+    world.crash(5);
+    world.restart(5, SECOND * 20);
+    assert!(world.run_until(SECOND * 90, World::is_converged));
+}
+
+#[test]
+fn who_is_refused_by_the_hub_has_no_ghost_members() {
+    let mut world = world(10, Some(4), 8);
+    let text = r#"{"type":"error","code":"replaced","message":"another has your key"}"#;
+    world.inject(0, Input::SignalingReceived(text.into()));
+    world.crash(3);
+    let dead = world.agents[3].id();
+    world.run_for(SECOND * 30);
+    assert!(
+        world.agents[0]
+            .mesh
+            .peers()
+            .iter()
+            .all(|peer| peer.id != dead)
+    );
+}
