@@ -56,8 +56,12 @@ pub struct Config {
     /// Time between pings on a quiet link. Each costs four datagrams, so a mesh at rest should not
     /// ping often; suspicion (a neighbour lost its link to the peer) probes at once instead.
     pub ping_interval: Duration,
-    /// How long a pong may take before the next try.
-    pub pong_timeout: Duration,
+    /// How long a pong may take before the next try, at least; eight times the link's round trip
+    /// if that is more.
+    pub pong_timeout_min: Duration,
+    /// The same at most, and while the round trip is not known: a mass join can keep a machine busy
+    /// for seconds, and taking the slow for dead makes more work.
+    pub pong_timeout_max: Duration,
     /// Unanswered pings in a row that mean the peer is dead.
     pub pings_max: u32,
     /// How long changes of our links gather before they are announced as one record.
@@ -125,7 +129,7 @@ impl Config {
             open_timeout: Duration::from_secs(10),
             redial_min: Duration::from_millis(250),
             redial_max: Duration::from_secs(15),
-            offer_patience: Duration::from_secs(2),
+            offer_patience: Duration::from_secs(4),
             redials_max: 3,
             unreachable_for: Duration::from_secs(30),
             settle: Duration::from_millis(40),
@@ -133,8 +137,9 @@ impl Config {
             linger: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(5),
-            pong_timeout: Duration::from_millis(1_000),
-            pings_max: 2,
+            pong_timeout_min: Duration::from_millis(500),
+            pong_timeout_max: Duration::from_secs(3),
+            pings_max: 3,
             announce_delay: Duration::from_millis(50),
             gossip_delay: Duration::from_millis(20),
             gossip_rings: 2,

@@ -11,6 +11,9 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::time::Instant;
 
+/// How late a look must be for silence to prove nothing.
+const LATE: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     next_ping_at: Instant,
@@ -82,6 +85,8 @@ impl Keepalive {
                 self.rest(config, jitter, now);
                 return KeepaliveAction::Wait;
             }
+            // We slept, or were too busy to look: so the answer may still wait to be read.
+            Some(ping) if now.since(self.next_ping_at) >= LATE => ping.tries,
             Some(ping) if ping.tries >= config.pings_max => return KeepaliveAction::Dead,
             Some(ping) => ping.tries + 1,
             None => 1,
@@ -92,7 +97,7 @@ impl Keepalive {
             sent_at: now,
             tries,
         });
-        self.next_ping_at = now + config.pong_timeout;
+        self.next_ping_at = now + self.pong_timeout(config);
         KeepaliveAction::Ping(nonce)
     }
 
@@ -109,6 +114,11 @@ impl Keepalive {
         self.outstanding = None;
         self.rest(config, jitter, now);
         true
+    }
+
+    fn pong_timeout(&self, config: &Config) -> Duration {
+        let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
+        self.srtt.map_or(max, |srtt| (srtt * 8).clamp(min, max))
     }
 
     fn rest(&mut self, config: &Config, jitter: f64, now: Instant) {
@@ -151,33 +161,59 @@ mod tests {
     #[test]
     fn silence_is_death_and_any_frame_is_life() {
         let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
-        assert!(matches!(
-            keepalive.poll(&config, 0.5, at(0)),
-            KeepaliveAction::Ping(_)
-        ));
-        assert_eq!(keepalive.poll(&config, 0.5, at(999)), KeepaliveAction::Wait);
-        assert!(matches!(
-            keepalive.poll(&config, 0.5, at(1_000)),
-            KeepaliveAction::Ping(_)
-        ));
-        keepalive.heard(at(1_500));
+        let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
+        assert!(is_ping(keepalive.poll(&config, 0.5, at(0))));
         assert_eq!(
-            keepalive.poll(&config, 0.5, at(2_000)),
+            keepalive.poll(&config, 0.5, at(2_999)),
             KeepaliveAction::Wait
         );
-        let next = keepalive.deadline();
-        assert!(next > at(2_000));
-        let second = Duration::from_secs(1);
-        assert!(matches!(
-            keepalive.poll(&config, 0.5, next),
-            KeepaliveAction::Ping(_)
-        ));
-        assert!(matches!(
-            keepalive.poll(&config, 0.5, next + second),
-            KeepaliveAction::Ping(_)
-        ));
+        assert!(is_ping(keepalive.poll(&config, 0.5, at(3_000))));
+        keepalive.heard(at(3_500));
         assert_eq!(
-            keepalive.poll(&config, 0.5, next + second * 2),
+            keepalive.poll(&config, 0.5, at(6_000)),
+            KeepaliveAction::Wait
+        );
+        for _ in 0..config.pings_max {
+            let due = keepalive.deadline();
+            assert!(is_ping(keepalive.poll(&config, 0.5, due)));
+        }
+        let due = keepalive.deadline();
+        assert_eq!(keepalive.poll(&config, 0.5, due), KeepaliveAction::Dead);
+    }
+
+    #[test]
+    fn a_short_round_trip_makes_for_a_quick_verdict() {
+        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, at(0)) else {
+            panic!("the first ping is due at once");
+        };
+        keepalive.pong(nonce, &config, 0.5, at(2));
+        keepalive.probe(at(100));
+        for n in 0..u64::from(config.pings_max) {
+            let action = keepalive.poll(&config, 0.5, at(100 + 500 * n));
+            assert!(
+                matches!(action, KeepaliveAction::Ping(_)),
+                "{n}: {action:?}"
+            );
+        }
+        assert_eq!(
+            keepalive.poll(&config, 0.5, at(1_600)),
+            KeepaliveAction::Dead
+        );
+    }
+
+    #[test]
+    fn who_looks_too_late_asks_once_more() {
+        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        for ms in [0, 3_000, 6_000] {
+            let action = keepalive.poll(&config, 0.5, at(ms));
+            assert!(matches!(action, KeepaliveAction::Ping(_)));
+        }
+        // The machine slept: nobody could have answered.
+        let action = keepalive.poll(&config, 0.5, at(60_000));
+        assert!(matches!(action, KeepaliveAction::Ping(_)));
+        assert_eq!(
+            keepalive.poll(&config, 0.5, at(63_000)),
             KeepaliveAction::Dead
         );
     }

@@ -19,7 +19,8 @@ impl Mesh {
     /// Sends a message to one member. `deadline` counts for [`Delivery::Acknowledged`] only.
     ///
     /// # Errors
-    /// [`SendError`] for what the caller should know now; what happens later is an [`Event`](crate::Event).
+    /// [`SendError`] for what the caller should know now; what happens later is an
+    /// [`Event`](crate::Event).
     pub fn send(
         &mut self,
         to: PeerId,

@@ -13,7 +13,7 @@ use crate::time::Instant;
 use crate::wire::{Content, LinkSignal, PeerSignal};
 
 /// How long an offer may be unanswered before a sign of the peer counts as not having seen it.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Trickled candidates taken for one link: a host has a handful of addresses.
 const CANDIDATES_MAX: u32 = 64;

@@ -61,9 +61,8 @@ impl Up {
             .await
             .context("the server stopped")?
             .context("the server failed")?;
-        for agent in agents {
-            agent.close().await;
-        }
+        // All at once: closed one by one, those left would be busy healing a mesh that ends.
+        futures::future::join_all(agents.iter().map(Agent::close)).await;
         Ok(())
     }
 
