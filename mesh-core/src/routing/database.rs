@@ -20,10 +20,16 @@ pub(crate) struct Database {
 struct Entry {
     signed: Signed,
     state: LinkState,
-    /// Since when no path has led to the author. Such a record is kept, but neither counted in the
-    /// fingerprint nor passed on: agents forget it at different times, and would remind each other.
+    /// Since when no path has led to the author.
     unreachable_since: Option<Instant>,
+    /// Out of reach for so long that the author is surely gone. Such a record is kept, but neither
+    /// counted in the fingerprint nor passed on: agents forget it at different times, and would
+    /// remind each other. Until then it is: in a forming mesh most are out of reach for a moment.
+    dormant: bool,
 }
+
+/// How long an author must be out of reach for its record to become dormant.
+const DORMANT_AFTER: Duration = Duration::from_secs(10);
 
 impl Database {
     /// Takes a record over if it is newer than the one held.
@@ -37,21 +43,20 @@ impl Database {
         }
         state.links.sort_unstable_by_key(|entry| entry.peer);
         state.links.dedup_by_key(|entry| entry.peer);
-        let unreachable_since = self.remove(author).and_then(|old| old.unreachable_since);
-        if unreachable_since.is_none() {
-            self.fingerprint ^= fingerprint(author, state.version);
-        }
+        self.remove(author);
+        self.fingerprint ^= fingerprint(author, state.version);
         let entry = Entry {
             signed,
             state,
-            unreachable_since,
+            unreachable_since: None,
+            dormant: false,
         };
         self.records.insert(author, entry);
     }
 
     fn remove(&mut self, author: PeerId) -> Option<Entry> {
         let entry = self.records.remove(&author)?;
-        if entry.unreachable_since.is_none() {
+        if !entry.dormant {
             self.fingerprint ^= fingerprint(author, entry.state.version);
         }
         Some(entry)
@@ -76,13 +81,10 @@ impl Database {
             .map(|(author, entry)| (*author, &entry.state))
     }
 
-    /// Records of authors that could be reached when last looked at.
-    fn reachable(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
-        let reachable = self
-            .records
-            .iter()
-            .filter(|(_, e)| e.unreachable_since.is_none());
-        reachable.map(|(author, entry)| (*author, &entry.state))
+    /// Records that others should have.
+    fn current(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
+        let current = self.records.iter().filter(|(_, entry)| !entry.dormant);
+        current.map(|(author, entry)| (*author, &entry.state))
     }
 
     /// Makes room for one record more by forgetting an author that is out of reach, if need be.
@@ -111,7 +113,7 @@ impl Database {
 
     /// The versions held, by author prefix.
     pub(crate) fn digest(&self) -> Vec<DigestEntry> {
-        self.reachable()
+        self.current()
             .map(|(author, state)| DigestEntry::new(author, state.version))
             .collect()
     }
@@ -127,7 +129,7 @@ impl Database {
             .iter()
             .map(|e| (e.author_prefix, e.version))
             .collect();
-        self.reachable()
+        self.current()
             .filter(|(author, _)| range.contains(&author.prefix()))
             .filter(|(author, state)| {
                 let version = theirs.get(&author.prefix());
@@ -146,19 +148,18 @@ impl Database {
     ) {
         let mut forgotten = Vec::new();
         for (author, entry) in &mut self.records {
-            let seen = fingerprint(*author, entry.state.version);
-            match (reachable(*author), entry.unreachable_since) {
-                (true, None) => {}
-                (true, Some(_)) => {
-                    entry.unreachable_since = None;
-                    self.fingerprint ^= seen;
-                }
-                (false, None) => {
-                    entry.unreachable_since = Some(now);
-                    self.fingerprint ^= seen;
-                }
-                (false, Some(since)) if now.since(since) >= forget_after => forgotten.push(*author),
-                (false, Some(_)) => {}
+            let since = match reachable(*author) {
+                true => None,
+                false => Some(entry.unreachable_since.unwrap_or(now)),
+            };
+            entry.unreachable_since = since;
+            let gone_for = since.map_or(Duration::ZERO, |since| now.since(since));
+            let dormant = gone_for >= DORMANT_AFTER;
+            if std::mem::replace(&mut entry.dormant, dormant) != dormant {
+                self.fingerprint ^= fingerprint(*author, entry.state.version);
+            }
+            if gone_for >= forget_after {
+                forgotten.push(*author);
             }
         }
         for author in forgotten {
