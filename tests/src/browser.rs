@@ -1,0 +1,273 @@
+//! Browser tabs with the page in them, through WebDriver.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use async_trait::async_trait;
+use fantoccini::wd::{Capabilities, TimeoutConfiguration};
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use mesh_native::core::PeerId;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::member::{Member, REQUEST_DEADLINE};
+use crate::process::{free_port, lines_of};
+use crate::report;
+use crate::wait::{Log, SOON, until};
+
+/// The options that mesh-wasm's own tests give the browsers, and the why of each is there.
+const OPTIONS: &str = include_str!("../../mesh-wasm/webdriver.json");
+
+/// Collects what the application in the tab is told from now on.
+const COLLECT: &str = "
+    window.__received = [];
+    (async () => {
+        for await (const event of window.mesh.events()) window.__received.push(event);
+    })();";
+
+/// A browser that tests run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browser {
+    /// Chrome or Chromium, by chromedriver.
+    Chrome,
+    /// Firefox, by geckodriver.
+    Firefox,
+}
+
+/// Whether tests may use browsers; says so loudly if not.
+pub fn are_wanted(test: &str) -> bool {
+    let unwanted = std::env::var_os("MESH_NO_BROWSERS").is_some_and(|value| value != "0");
+    if unwanted {
+        report(&format!("SKIPPED (MESH_NO_BROWSERS): {test}"));
+    }
+    !unwanted
+}
+
+impl Browser {
+    /// The environment variables of the driver and the browser, as `cargo xtask` sets them, and the
+    /// driver's usual name.
+    const fn program(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Chrome => ("CHROMEDRIVER", "CHROME", "chromedriver"),
+            Self::Firefox => ("GECKODRIVER", "FIREFOX", "geckodriver"),
+        }
+    }
+
+    fn capabilities(self) -> Result<Capabilities> {
+        let options = match self {
+            Self::Chrome => "goog:chromeOptions",
+            Self::Firefox => "moz:firefoxOptions",
+        };
+        let mut all: Capabilities = serde_json::from_str(OPTIONS)?;
+        let mut chosen = all
+            .remove(options)
+            .with_context(|| format!("no {options}"))?;
+        let (_, variable, _) = self.program();
+        if let Ok(binary) = std::env::var(variable) {
+            chosen["binary"] = binary.into();
+        }
+        Ok(Capabilities::from_iter([(options.to_owned(), chosen)]))
+    }
+}
+
+/// A WebDriver server, killed with its browser when dropped.
+#[derive(Debug)]
+struct Driver {
+    child: Child,
+    url: String,
+    log: Log<String>,
+}
+
+impl Driver {
+    fn start(browser: Browser) -> Result<Self> {
+        let (variable, _, usual) = browser.program();
+        let program = std::env::var_os(variable).map_or_else(|| usual.into(), PathBuf::from);
+        let port = free_port()?;
+        let mut command = Command::new(&program);
+        #[cfg(unix)]
+        command.process_group(0); // So that the browser can be killed with its driver.
+        let mut child = command
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                let program = program.display();
+                format!(
+                    "{program} cannot be started: install it, name it in {variable}, or leave \
+                     browsers out with `cargo xtask test --no-browsers`"
+                )
+            })?;
+        let stdout = child.stdout.take().context("its stdout is piped")?;
+        Ok(Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            log: lines_of(stdout),
+        })
+    }
+
+    async fn connect(&self, capabilities: Capabilities) -> Result<Client> {
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities);
+        let client = until("the browser starts", SOON, async || {
+            Ok(builder.connect(&self.url).await?)
+        });
+        client
+            .await
+            .with_context(|| format!("the driver says {:#?}", self.log))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(group) = self.child.id() {
+            // Nothing is left to kill after a session that was closed.
+            let _ = std::process::Command::new("kill")
+                .args(["-KILL", "--", &format!("-{group}")])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// A browser with the page in its only tab.
+pub struct Tab {
+    client: Client,
+    driver: Driver,
+    id: PeerId,
+    name: String,
+}
+
+impl Tab {
+    /// Opens the page and waits until it has joined.
+    ///
+    /// # Errors
+    /// If the browser does not start or the page does not join.
+    pub async fn open(browser: Browser, url: &str) -> Result<Self> {
+        let driver = Driver::start(browser)?;
+        let client = driver.connect(browser.capabilities()?).await?;
+        let script = Some(REQUEST_DEADLINE + SOON);
+        let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
+        client.update_timeouts(timeouts).await?;
+        client
+            .goto(url)
+            .await
+            .with_context(|| format!("{browser:?} cannot open {url}"))?;
+        let mut tab = Self {
+            client,
+            driver,
+            id: PeerId::from_bytes([0; 32]),
+            name: String::new(),
+        };
+        let joined = until("the page joins", SOON, async || tab.is_joined().await);
+        joined
+            .await
+            .with_context(|| format!("{browser:?} at {url}"))?;
+        let who = tab
+            .evaluate("return [window.mesh.id, window.mesh.name]", &[])
+            .await?;
+        tab.id = who[0].as_str().context("the tab has no id")?.parse()?;
+        tab.name = who[1].as_str().context("the tab has no name")?.to_owned();
+        tab.evaluate(COLLECT, &[]).await?;
+        Ok(tab)
+    }
+
+    async fn is_joined(&self) -> Result<()> {
+        let look = "return [document.querySelector('#state')?.dataset.state, \
+                    document.querySelector('#notice')?.innerText, !!window.mesh]";
+        let look = self.evaluate(look, &[]).await?;
+        ensure!(
+            look[0] == "joined" && look[2] == true,
+            "the page is {}, its notice {}",
+            look[0],
+            look[1]
+        );
+        Ok(())
+    }
+
+    /// Runs a script in the page and returns what it returns, or what its promise becomes.
+    ///
+    /// # Errors
+    /// What the script throws.
+    pub async fn evaluate(&self, script: &str, arguments: &[Value]) -> Result<Value> {
+        let result = self.client.execute(script, arguments.to_vec()).await;
+        result.with_context(|| format!("in the tab {:?}: {script}", self.name))
+    }
+
+    /// The text of the first element that a selector finds.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn text(&self, selector: &str) -> Result<String> {
+        let script = "return document.querySelector(arguments[0]).textContent.trim()";
+        let text = self.evaluate(script, &[selector.into()]).await?;
+        Ok(text.as_str().context("no text")?.to_owned())
+    }
+
+    /// Closes the browser, so that it cleans up behind it.
+    ///
+    /// # Errors
+    /// If it does not close.
+    pub async fn close(self) -> Result<()> {
+        self.client
+            .close()
+            .await
+            .context("the browser does not close")?;
+        drop(self.driver);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tab")
+            .field("name", &self.name)
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Member for Tab {
+    fn id(&self) -> PeerId {
+        self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn table(&self, name: &str) -> Result<Value> {
+        self.evaluate("return window.mesh[arguments[0]]()", &[name.into()])
+            .await
+    }
+
+    async fn events(&self, kind: &str) -> Result<Vec<Value>> {
+        let script = "return window.__received.filter((event) => event.type === arguments[0])";
+        match self.evaluate(script, &[kind.into()]).await? {
+            Value::Array(events) => Ok(events),
+            other => bail!("the events of the tab {:?} are {other}", self.name),
+        }
+    }
+
+    async fn request(&self, to: PeerId, payload: &str) -> Result<Value> {
+        let script = "return window.mesh.request(...arguments)";
+        let options = json!({ "deadlineMs": REQUEST_DEADLINE.as_millis() });
+        self.evaluate(script, &[json!(to), payload.into(), options])
+            .await
+    }
+
+    async fn broadcast(&self, topic: &str, payload: &str) -> Result<String> {
+        let script = "return window.mesh.broadcast(...arguments)";
+        let id = self
+            .evaluate(script, &[topic.into(), payload.into()])
+            .await?;
+        Ok(id.as_str().context("a message id is a string")?.to_owned())
+    }
+}

@@ -1,0 +1,113 @@
+//! The signaling server as a child process on a fixed port, to be killed and started again.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{MeshProcess, free_port};
+use crate::wait::{SOON, until};
+
+/// `mesh signal`, with the page.
+#[derive(Debug)]
+pub struct HubProcess {
+    process: MeshProcess,
+    port: u16,
+}
+
+impl HubProcess {
+    /// Starts a hub on a free port and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn start() -> Result<Self> {
+        let port = free_port()?;
+        let process = serve(port).await?;
+        Ok(Self { process, port })
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.process.kill().await
+    }
+
+    /// Starts it again on the same port.
+    ///
+    /// # Errors
+    /// If it does not serve.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process = serve(self.port).await?;
+        Ok(())
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where agents signal.
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}/signal", self.port)
+    }
+
+    /// The page with a query.
+    pub fn page(&self, query: &str) -> String {
+        format!("http://127.0.0.1:{}/?{query}", self.port)
+    }
+
+    /// What `/healthz` says.
+    ///
+    /// # Errors
+    /// If it says nothing, or no JSON.
+    pub async fn health(&self) -> Result<Value> {
+        health(self.port).await
+    }
+
+    /// Fails with the remedy if the page lacks its wasm package.
+    ///
+    /// # Errors
+    /// As said.
+    pub async fn require_page(&self) -> Result<()> {
+        let (status, _) = get(self.port, "/pkg/mesh_wasm.js").await?;
+        ensure!(
+            status == 200,
+            "the hub serves no wasm package (status {status}): run `cargo xtask test e2e`, or \
+             `cargo xtask wasm` and then `cargo build --release -p mesh-native`"
+        );
+        Ok(())
+    }
+}
+
+async fn serve(port: u16) -> Result<MeshProcess> {
+    let process = MeshProcess::start(&["signal", "--listen", &format!("127.0.0.1:{port}")])?;
+    until("the hub serves", SOON, async || health(port).await).await?;
+    Ok(process)
+}
+
+async fn health(port: u16) -> Result<Value> {
+    let (status, body) = get(port, "/healthz").await?;
+    ensure!(status == 200, "/healthz answers {status}");
+    serde_json::from_str(&body).with_context(|| format!("/healthz says {body:?}"))
+}
+
+/// The status and body of a page of a local server.
+///
+/// # Errors
+/// If there is no server, or it does not speak HTTP.
+pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    // HTTP/1.0: the answer ends with the connection, in one piece.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("the answer has no head")?;
+    let status = head.split(' ').nth(1).context("the answer has no status")?;
+    Ok((status.parse()?, body.to_owned()))
+}

@@ -1,0 +1,180 @@
+//! The `mesh` command as a child process that a test reads, feeds, and may kill.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use crate::wait::{Log, LogWriter, log};
+
+/// Ports for tests lie below those that systems hand to outgoing connections: an agent that dials a
+/// dead hub on one of those would now and then be handed the hub's own port, and reach itself.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of this machine's loopback that nobody listens on, another for every call.
+///
+/// # Errors
+/// If there is none left.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Test programs that run at the same time start at different places.
+    let start = u16::try_from(std::process::id() % u32::from(count)).unwrap_or(0);
+    for _ in 0..count {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + start.wrapping_add(offset) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
+}
+
+/// Where the `mesh` command is.
+///
+/// # Errors
+/// If it was not built, with the remedy.
+pub fn mesh_binary() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let built = target
+        .unwrap_or_else(|| root.join("target"))
+        .join("release/mesh")
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    let binary = std::env::var_os("MESH_BIN").map_or(built, PathBuf::from);
+    ensure!(
+        binary.is_file(),
+        "{} does not exist: run `cargo xtask test e2e`, which builds it, or name it in MESH_BIN",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// A running `mesh` command, killed when dropped.
+#[derive(Debug)]
+pub struct MeshProcess {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// What it printed, line by line.
+    pub stdout: Log<String>,
+    /// What it logged, line by line.
+    pub stderr: Log<String>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; `None` if it was killed.
+    pub code: Option<i32>,
+    /// All that it printed.
+    pub stdout: String,
+    /// All that it logged.
+    pub stderr: String,
+}
+
+impl MeshProcess {
+    /// Starts `mesh` with these arguments.
+    ///
+    /// # Errors
+    /// If it was not built or cannot be started.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let binary = mesh_binary()?;
+        let mut child = Command::new(&binary)
+            .args(arguments)
+            .env_remove("RUST_LOG") // The tests read its usual log.
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let stdout = child.stdout.take().context("its stdout is piped")?;
+        let stderr = child.stderr.take().context("its stderr is piped")?;
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+            stdout: lines_of(stdout),
+            stderr: lines_of(stderr),
+        })
+    }
+
+    /// Writes a line to its stdin.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub async fn write_line(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("its stdin was closed")?;
+        let line = format!("{line}\n");
+        stdin
+            .write_all(line.as_bytes())
+            .await
+            .context("the process reads no more")?;
+        stdin.flush().await.context("the process reads no more")
+    }
+
+    /// SIGKILL: it can say goodbye to nobody. Returns when it is gone.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child
+            .kill()
+            .await
+            .context("the process cannot be killed")
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// If it does not within `patience`.
+    pub async fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let ended = timeout(patience, self.child.wait()).await;
+        ended
+            .with_context(|| format!("the process still runs after {patience:?}"))?
+            .context("the process cannot be waited for")
+    }
+}
+
+/// Runs `mesh` to its end, without input.
+///
+/// # Errors
+/// If it cannot be started, or goes on for longer than `patience`.
+pub async fn run_mesh(arguments: &[&str], patience: Duration) -> Result<Ended> {
+    let output = Command::new(mesh_binary()?)
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(patience, output)
+        .await
+        .with_context(|| format!("`mesh {}` runs after {patience:?}", arguments.join(" ")))?
+        .context("mesh cannot be started")?;
+    Ok(Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Reads to the end, or the process would block on a full pipe.
+pub(crate) fn lines_of(stream: impl AsyncRead + Send + Unpin + 'static) -> Log<String> {
+    let (writer, reader) = log();
+    tokio::spawn(read_lines(stream, writer));
+    reader
+}
+
+async fn read_lines(stream: impl AsyncRead + Unpin, writer: LogWriter<String>) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        writer.push(line);
+    }
+}
