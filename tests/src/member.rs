@@ -252,7 +252,7 @@ pub async fn request_everybody(
         let reply = asker.request(other.id(), &asked).await;
         let reply = reply.with_context(|| format!("no reply: {asked}"))?;
         ensure!(
-            reply == Value::from(asked.as_str()),
+            reply.as_str() == Some(asked.as_str()),
             "{asked}, and is told {reply}"
         );
         Ok(())
