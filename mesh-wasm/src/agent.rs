@@ -55,7 +55,7 @@ impl Mesh {
     #[wasm_bindgen(unchecked_return_type = "Mesh")]
     pub async fn join(
         #[wasm_bindgen(unchecked_param_type = "JoinOptions")] options: JsValue,
-    ) -> Result<Mesh, JsValue> {
+    ) -> Result<Self, JsValue> {
         let identity = identity_of(&options)?;
         let options: JoinOptions = parse("join", options)?;
         if !js_sys::Reflect::has(&js_sys::global(), &"RTCPeerConnection".into())? {
