@@ -13,6 +13,7 @@ use mesh_native::core::PeerId;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::hub::get;
 use crate::member::{Member, REQUEST_DEADLINE};
 use crate::process::{free_port, lines_of};
 use crate::report;
@@ -77,7 +78,7 @@ impl Browser {
 #[derive(Debug)]
 struct Driver {
     child: Child,
-    url: String,
+    port: u16,
     log: Log<String>,
 }
 
@@ -106,20 +107,24 @@ impl Driver {
         let stdout = child.stdout.take().context("its stdout is piped")?;
         Ok(Self {
             child,
-            url: format!("http://127.0.0.1:{port}"),
+            port,
             log: lines_of(stdout),
         })
     }
 
     async fn connect(&self, capabilities: Capabilities) -> Result<Client> {
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities);
-        let client = until("the browser starts", SOON, async || {
-            Ok(builder.connect(&self.url).await?)
+        let served = until("the driver serves", SOON, async || {
+            let (status, _) = get(self.port, "/status").await?;
+            ensure!(status == 200, "its status is {status}");
+            Ok(())
         });
-        client
+        served
             .await
-            .with_context(|| format!("the driver says {:#?}", self.log))
+            .with_context(|| format!("the driver says {:#?}", self.log))?;
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let url = format!("http://127.0.0.1:{}", self.port);
+        let client = builder.capabilities(capabilities).connect(&url).await;
+        client.with_context(|| format!("no browser starts; the driver says {:#?}", self.log))
     }
 }
 

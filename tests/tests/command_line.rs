@@ -81,7 +81,7 @@ async fn two_processes_talk_in_json_lines() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_lines_are_answered_and_the_agent_goes_on() -> Result<()> {
     let hub = HubProcess::start().await?;
-    let (anna, _ben) = join_two(&hub).await?;
+    let (anna, ben) = join_two(&hub).await?;
     for bad in [
         "no json",
         r#"{"type":"dance"}"#,
@@ -120,7 +120,7 @@ async fn bad_lines_are_answered_and_the_agent_goes_on() -> Result<()> {
 
     let count = anna.events("error").await?.len();
     ensure!(count == 5, "5 bad commands, {count} errors");
-    let reply = anna.request(_ben.id(), "still here?").await?;
+    let reply = anna.request(ben.id(), "still here?").await?;
     ensure!(
         reply == "still here?",
         "after the errors the reply is {reply}"

@@ -161,7 +161,9 @@ fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {
     } else {
         tools.browsers()?.for_end_to_end(cmd)
     };
-    cmd.args(["test", "--package", "mesh-tests"]).run()
+    // In release, as users run it; the agents in the tests' own process then share that build.
+    cmd.args(["test", "--release", "--package", "mesh-tests"])
+        .run()
 }
 
 /// What steps need, set up once when first asked for.

@@ -20,6 +20,8 @@ pub(crate) struct Keepalive {
     outstanding: Option<Outstanding>,
     last_heard: Instant,
     srtt: Option<Duration>,
+    /// Round trips measured so far.
+    samples: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,7 @@ impl Keepalive {
             outstanding: None,
             last_heard: now,
             srtt: None,
+            samples: 0,
         }
     }
 
@@ -107,7 +110,9 @@ impl Keepalive {
             return false;
         };
         let sample = now.since(ping.sent_at);
-        self.srtt = Some(match self.srtt {
+        self.samples = self.samples.saturating_add(1);
+        // The first sample is of a machine busy with connecting: it should not weigh for long.
+        self.srtt = Some(match self.srtt.filter(|_| self.samples > 2) {
             Some(srtt) => (srtt * 7 + sample) / 8,
             None => sample,
         });
@@ -122,10 +127,11 @@ impl Keepalive {
     }
 
     fn rest(&mut self, config: &Config, jitter: f64, now: Instant) {
-        self.next_ping_at = now
-            + config
-                .ping_interval
-                .mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        let interval = match self.samples {
+            0 | 1 => config.ping_interval / 5, // The second sample soon, to replace the first.
+            _ => config.ping_interval,
+        };
+        self.next_ping_at = now + interval.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
     }
 }
 
@@ -150,12 +156,15 @@ mod tests {
         assert!(!keepalive.pong(nonce + 1, &config, 0.5, at(8)), "not ours");
         assert!(keepalive.pong(nonce, &config, 0.5, at(8)));
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
-        let next = keepalive.deadline();
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, next) else {
-            panic!("due");
-        };
-        keepalive.pong(nonce, &config, 0.5, next + Duration::from_millis(16));
-        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(9)));
+        // The first sample is replaced by the second, later ones are smoothed.
+        for (sample_ms, srtt_ms) in [(16, 16), (8, 15)] {
+            let next = keepalive.deadline();
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, next) else {
+                panic!("due");
+            };
+            keepalive.pong(nonce, &config, 0.5, next + Duration::from_millis(sample_ms));
+            assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! cannot reach could not be dialled without the hub anyway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Mesh;
 use super::timers::Timer;
@@ -13,6 +14,10 @@ use crate::id::{PeerId, Target};
 use crate::io::{Event, Output};
 use crate::signaling::{ClientFact, Member};
 use crate::time::Instant;
+
+/// How old an unanswered offer must be when its target joins (again) to count as lost: newcomers
+/// are listed twice within some milliseconds, in the welcome and as joined.
+const REJOIN_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Mesh {
     /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
@@ -119,7 +124,8 @@ impl Mesh {
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
             self.hub_members.insert(peer, name);
-            self.redial_if_stuck(peer, now);
+            // A new connection is most likely a new process, which has not seen our offer.
+            self.redial_if_stuck(peer, REJOIN_PATIENCE, now);
             self.probe(peer, now);
         }
     }

@@ -141,7 +141,7 @@ impl Mesh {
                 self.dial(from, now);
             }
             Some(_) => {
-                self.redial_if_stuck(from, now);
+                self.redial_if_stuck(from, ANSWER_PATIENCE, now);
                 self.probe(from, now);
             }
         }
@@ -149,11 +149,11 @@ impl Mesh {
 
     /// A peer speaks, but has not answered our offer: the offer went astray, perhaps to an earlier
     /// life of the peer. Offers anew instead of waiting for the attempt to time out.
-    pub(super) fn redial_if_stuck(&mut self, peer: PeerId, now: Instant) {
+    pub(super) fn redial_if_stuck(&mut self, peer: PeerId, patience: Duration, now: Instant) {
         let link = self.by_peer.get(&peer).and_then(|id| self.links.get(id));
         let stuck = link.filter(|link| {
             let unanswered = self.this < peer && link.peer_incarnation.is_none();
-            link.is_negotiating() && unanswered && now.since(link.started_at) >= ANSWER_PATIENCE
+            link.is_negotiating() && unanswered && now.since(link.started_at) >= patience
         });
         if let Some(id) = stuck.map(|link| link.id) {
             self.close_link(id, "the peer has not seen the offer", now);
