@@ -136,7 +136,7 @@ impl AgentProcess {
             .first("ready", SOON, |line| parsed(line)["type"] == "ready");
         let ready = match ready.await {
             Ok(line) => parsed(&line),
-            Err(error) => bail!("{name} is not ready: {error}; {:?}", process.stderr),
+            Err(error) => bail!("{name} is not ready: {error}; {:?}", process.stderr.last()),
         };
         let id = ready["id"]
             .as_str()

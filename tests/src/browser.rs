@@ -11,9 +11,9 @@ use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use mesh_native::core::PeerId;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::hub::get;
 use crate::member::{Member, REQUEST_DEADLINE};
 use crate::process::{free_port, lines_of};
 use crate::report;
@@ -113,18 +113,15 @@ impl Driver {
     }
 
     async fn connect(&self, capabilities: Capabilities) -> Result<Client> {
-        let served = until("the driver serves", SOON, async || {
-            let (status, _) = get(self.port, "/status").await?;
-            ensure!(status == 200, "its status is {status}");
-            Ok(())
-        });
-        served
-            .await
-            .with_context(|| format!("the driver says {:#?}", self.log))?;
+        until("the driver listens", SOON, async || {
+            Ok(TcpStream::connect(("127.0.0.1", self.port)).await?)
+        })
+        .await
+        .with_context(|| format!("the driver says {:?}", self.log.last()))?;
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let url = format!("http://127.0.0.1:{}", self.port);
         let client = builder.capabilities(capabilities).connect(&url).await;
-        client.with_context(|| format!("no browser starts; the driver says {:#?}", self.log))
+        client.with_context(|| format!("no browser starts; the driver says {:?}", self.log.last()))
     }
 }
 

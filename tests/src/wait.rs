@@ -102,7 +102,8 @@ impl<T: Clone + Debug> Log<T> {
         first.ok_or_else(|| anyhow!("{why}: {what}; the last entries: {:#?}", self.last()))
     }
 
-    fn last(&self) -> Vec<T> {
+    /// The last entries, for an error to quote.
+    pub fn last(&self) -> Vec<T> {
         let entries = self.entries.borrow();
         entries[entries.len().saturating_sub(QUOTED)..].to_vec()
     }

@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// Why a server could not be started.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}. Choose another address with --listen")]
+#[error("cannot listen on {address}; another address can be given with --listen")]
 pub struct BindError {
     address: SocketAddr,
     source: std::io::Error,
