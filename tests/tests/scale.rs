@@ -13,7 +13,7 @@ use mesh_tests::wait::until;
 use tokio::sync::Mutex;
 
 /// Generous: a slow machine is no failure, a mesh that does not form is one.
-const FORMING: Duration = Duration::from_secs(60);
+const FORMING: Duration = Duration::from_secs(120);
 
 /// One mesh at a time, so that the figures are its own.
 static ALONE: Mutex<()> = Mutex::const_new(());
