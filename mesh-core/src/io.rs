@@ -281,6 +281,17 @@ pub enum Event {
     Left,
 }
 
+impl Event {
+    /// What became of a request, if this event settles one: what its caller waits for.
+    pub fn outcome(&self) -> Option<(MessageId, Result<Payload, LossReason>)> {
+        match self {
+            Self::Replied { id, payload, .. } => Some((*id, Ok(payload.clone()))),
+            Self::DeliveryFailed { id, reason, .. } => Some((*id, Err(*reason))),
+            _ => None,
+        }
+    }
+}
+
 /// A message as the application gets it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

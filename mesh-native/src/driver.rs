@@ -3,6 +3,9 @@
 //! It decides nothing. Whatever is ready is applied before orders are drained, so that what belongs
 //! together leaves together.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -108,33 +111,42 @@ impl Driver {
 
     /// Runs until the agent is closed or its last handle dropped.
     pub(crate) async fn run(mut self) {
-        self.mesh.join(self.clock.now());
-        self.drain();
+        self.start();
         while self.closing.is_empty() {
-            let deadline = match self.mesh.poll_timeout() {
-                Some(at) => self.clock.at(at),
-                None => tokio::time::Instant::now() + IDLE,
-            };
-            let woken = tokio::select! {
-                command = self.commands.recv() => command.map_or(Woken::Abandoned, Woken::Command),
-                Some((link, fact)) = self.facts.1.recv() => Woken::Fact(link, fact),
-                Some((epoch, fact)) = self.texts.1.recv() => Woken::Text(epoch, fact),
-                () = tokio::time::sleep_until(deadline) => Woken::Timeout,
-            };
-            let now = self.clock.now();
-            self.mesh.set_unix_time(now, Clock::unix_now());
-            self.apply(woken);
-            self.apply_ready();
-            if self.mesh.poll_timeout().is_some_and(|at| at <= now) {
-                self.mesh.handle_timeout(now);
-            }
-            self.drain();
+            self.turn().await;
         }
         let closing = std::mem::take(&mut self.closing);
         self.wind_up().await;
         for closed in closing {
             let _ = closed.send(()); // Who closed the agent may not care.
         }
+    }
+
+    fn start(&mut self) {
+        self.mesh.join(self.clock.now());
+        self.drain();
+    }
+
+    /// Waits for something to happen, and does all that follows from it.
+    async fn turn(&mut self) {
+        let deadline = match self.mesh.poll_timeout() {
+            Some(at) => self.clock.at(at),
+            None => tokio::time::Instant::now() + IDLE,
+        };
+        let woken = tokio::select! {
+            command = self.commands.recv() => command.map_or(Woken::Abandoned, Woken::Command),
+            Some((link, fact)) = self.facts.1.recv() => Woken::Fact(link, fact),
+            Some((epoch, fact)) = self.texts.1.recv() => Woken::Text(epoch, fact),
+            () = tokio::time::sleep_until(deadline) => Woken::Timeout,
+        };
+        let now = self.clock.now();
+        self.mesh.set_unix_time(now, Clock::unix_now());
+        self.apply(woken);
+        self.apply_ready();
+        if self.mesh.poll_timeout().is_some_and(|at| at <= now) {
+            self.mesh.handle_timeout(now);
+        }
+        self.drain();
     }
 
     /// Lets links and the WebSocket send their last: they hold a sender of facts until they end.
@@ -286,12 +298,7 @@ impl Driver {
     }
 
     fn emit(&mut self, event: Event) {
-        let settled = match &event {
-            Event::Replied { id, payload, .. } => Some((*id, Ok(payload.clone()))),
-            Event::DeliveryFailed { id, reason, .. } => Some((*id, Err(*reason))),
-            _ => None,
-        };
-        if let Some((id, outcome)) = settled
+        if let Some((id, outcome)) = event.outcome()
             && let Some(reply) = self.waiting.remove(&id)
         {
             let _ = reply.send(outcome); // The caller may have given up.

@@ -284,12 +284,7 @@ impl State {
     }
 
     fn emit(&mut self, event: &Event) {
-        let settled = match event {
-            Event::Replied { id, payload, .. } => Some((*id, Ok(payload.clone()))),
-            Event::DeliveryFailed { id, reason, .. } => Some((*id, Err(*reason))),
-            _ => None,
-        };
-        if let Some((id, outcome)) = settled
+        if let Some((id, outcome)) = event.outcome()
             && let Some(reply) = self.waiting.remove(&id)
         {
             let _ = reply.send(outcome); // The caller may have given up.

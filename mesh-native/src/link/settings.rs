@@ -20,9 +20,10 @@ use webrtc::peer_connection::{
 
 use super::LinkError;
 
-/// The largest frame, and so the largest SCTP message. Every browser can send and receive it
-/// whole, and it holds up a more urgent frame only shortly.
-const MESSAGE_BYTES_MAX: u32 = 16 * 1024;
+/// The largest SCTP message that is taken. Frames have 16 KiB at most, which every browser can send
+/// and receive whole, and which holds up a more urgent frame only shortly. The rest lets a frame
+/// that is too large arrive, so that it is rejected and counted instead of lost in the library.
+const MESSAGE_BYTES_MAX: u32 = 17 * 1024;
 
 /// What SCTP may hold for us unread: four of the largest messages. It also bounds what a peer
 /// has in flight, 5 Mbit/s at a round trip of 100 ms.

@@ -27,13 +27,7 @@ impl End {
     }
 
     async fn next(&mut self) -> LinkFact {
-        let timeout = js_sys::Promise::new(&mut |resolve, _| {
-            set_timeout(&resolve, DEADLINE_MS);
-        });
-        match select(self.facts.next(), JsFuture::from(timeout)).await {
-            Either::Left((fact, _)) => fact.expect("the sender lives"),
-            Either::Right(_) => panic!("nothing happened for {DEADLINE_MS} ms"),
-        }
+        next(&mut self.facts).await.expect("the sender lives")
     }
 
     /// The local description; candidates that come meanwhile are kept out of it.
@@ -62,6 +56,17 @@ impl End {
                 fact => return fact,
             }
         }
+    }
+}
+
+/// The next fact, soon; none if nobody can tell any more.
+async fn next(facts: &mut mpsc::UnboundedReceiver<LinkFact>) -> Option<LinkFact> {
+    let timeout = js_sys::Promise::new(&mut |resolve, _| {
+        set_timeout(&resolve, DEADLINE_MS);
+    });
+    match select(facts.next(), JsFuture::from(timeout)).await {
+        Either::Left((fact, _)) => fact,
+        Either::Right(_) => panic!("nothing happened for {DEADLINE_MS} ms"),
     }
 }
 
@@ -118,7 +123,7 @@ async fn the_other_end_notices_a_close_and_the_closed_end_is_quiet() {
     drop((link, tell));
     assert!(matches!(b.next().await, LinkFact::Closed { .. }));
     // Handlers are detached: the closures, and with them the senders, are gone.
-    while let Some(fact) = facts.next().await {
+    while let Some(fact) = next(&mut facts).await {
         assert!(matches!(fact, LinkFact::FrameReceived { .. }), "{fact:?}");
     }
 }

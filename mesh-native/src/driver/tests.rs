@@ -1,0 +1,222 @@
+//! A hostile neighbour over real WebRTC: it joins as anybody does, and then sends what it likes.
+//!
+//! The test drives the neighbour's [`Driver`] turn by turn and reaches past its mesh to the data
+//! channels. Whatever it sends must be rejected, counted and reported, and the mesh go on.
+
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use mesh_core::wire::{
+    Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, Message, MessageHeader, Record,
+};
+use mesh_core::{
+    Channel, Config, Delivery, HubConfig, Identity, PeerId, RejectReason, Signed, Target,
+};
+
+use super::*;
+use crate::hub::HubServer;
+use crate::{Agent, Events, JoinOptions, SendOptions, random_seed};
+
+const ROOM: &str = "hostile";
+
+/// Only a failure takes so long, on the slowest machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A mesh of honest agents and one neighbour that is not.
+struct Arena {
+    victim: Agent,
+    events: Events,
+    bystander: Agent,
+    hostile: Driver,
+    identity: Identity,
+    /// Keeps the loop of the hostile neighbour going.
+    _commands: mpsc::Sender<Command>,
+    _writable: watch::Receiver<u64>,
+}
+
+impl Arena {
+    /// Everybody linked with everybody.
+    async fn form() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let hub = HubServer::bind(any, HubConfig::default())
+            .await
+            .expect("binds");
+        let url = format!("ws://{}/signal", hub.local_addr().expect("bound"));
+        tokio::spawn(hub.serve(pending()));
+        let joined = Agent::join_with_events(JoinOptions::new(&url, ROOM, "victim")).await;
+        let (victim, events) = joined.expect("joins");
+        let joined = Agent::join(JoinOptions::new(&url, ROOM, "bystander")).await;
+        let bystander = joined.expect("joins");
+        let identity = Identity::from_secret(random_seed());
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (writable, writable_seen) = watch::channel(0);
+        let clock = Clock::start();
+        let config = Config::new(ROOM, "hostile").expect("valid");
+        let mesh = Mesh::new(
+            config,
+            identity.clone(),
+            random_seed(),
+            clock.now(),
+            Clock::unix_now(),
+        );
+        let factory = LinkFactory::of_process(true).expect("a factory");
+        let hostile = Driver::new(mesh, clock, url, factory, writable, queue);
+        let mut arena = Self {
+            victim,
+            events,
+            bystander,
+            hostile,
+            identity,
+            _commands: commands,
+            _writable: writable_seen,
+        };
+        arena.hostile.start();
+        let peer = arena.hostile.mesh.id();
+        arena
+            .event(|event| matches!(event, Event::LinkOpened { peer: p, .. } if *p == peer))
+            .await;
+        while !arena.hostile.mesh.is_settled() || arena.hostile.mesh.peers().len() < 2 {
+            arena.hostile.turn().await;
+        }
+        arena
+    }
+
+    /// The next event of the victim that is `wanted`; the hostile neighbour lives on meanwhile.
+    async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let Self {
+            events, hostile, ..
+        } = self;
+        let next = async {
+            loop {
+                tokio::select! {
+                    () = hostile.turn() => {}
+                    event = events.next() => {
+                        let event = event.expect("the victim lives");
+                        if wanted(&event) {
+                            return event;
+                        }
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, next)
+            .await
+            .expect("the event comes before the deadline")
+    }
+
+    fn transmit(&self, channel: Channel, frame: Bytes) {
+        let id = self.hostile.mesh.link_to(self.victim.id()).expect("linked");
+        self.hostile.links[&id].transmit(channel, frame);
+    }
+
+    /// A well-formed message for the victim, signed by the neighbour itself.
+    fn message(&self, sequence: u64) -> Signed {
+        let header = MessageHeader {
+            incarnation: u64::MAX / 2,
+            sequence,
+            target: Target::Peer(self.victim.id()),
+            sent_at: Clock::unix_now(),
+            ttl: 16,
+        };
+        let content = Content::Data(Data {
+            topic: String::new(),
+            payload: Payload::from("forged"),
+            delivery: Delivery::Reliable,
+            wants_reply: false,
+        });
+        self.identity.sign(ROOM, &Message { header, content })
+    }
+
+    fn envelope(&self, signed: Signed) -> Vec<u8> {
+        let record = Record::Envelope(Envelope {
+            ttl: 15,
+            target: Target::Peer(self.victim.id()),
+            signed,
+        });
+        let mut writer = FrameWriter::default();
+        writer.push(&FrameWriter::encode(&record));
+        writer.finish().to_vec()
+    }
+
+    /// Sends a frame and sees it rejected, counted and reported; then the mesh still works.
+    async fn assert_rejected(
+        &mut self,
+        frame: impl Into<Bytes>,
+        author: Option<PeerId>,
+        reason: RejectReason,
+    ) {
+        let expected = Event::Rejected {
+            via: Some(self.hostile.mesh.id()),
+            author,
+            reason,
+        };
+        self.transmit(Channel::Data, frame.into());
+        self.event(|event| *event == expected).await;
+        let stats = self.victim.stats().await.expect("lives");
+        assert_eq!(stats.rejected.get(&reason), Some(&1), "{reason}");
+        self.assert_works().await;
+    }
+
+    async fn assert_works(&mut self) {
+        let options = SendOptions {
+            delivery: Delivery::Acknowledged,
+            deadline: None,
+        };
+        let (to, from) = (self.victim.id(), self.bystander.id());
+        self.bystander
+            .send(to, "still there?", options)
+            .await
+            .expect("sent");
+        self.event(|event| matches!(event, Event::Message(message) if message.from == from))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hostile_neighbour_sends_over_a_real_channel_is_rejected() {
+    let mut arena = Arena::form().await;
+    let hostile = arena.hostile.mesh.id();
+
+    let mut flipped = arena.envelope(arena.message(1));
+    let inside_payload = flipped.len() - 4;
+    flipped[inside_payload] ^= 1;
+    arena
+        .assert_rejected(flipped, Some(hostile), RejectReason::InvalidSignature)
+        .await;
+
+    let once = arena.envelope(arena.message(2));
+    arena.transmit(Channel::Data, once.clone().into());
+    arena
+        .event(|event| matches!(event, Event::Message(message) if message.from == hostile))
+        .await;
+    arena
+        .assert_rejected(once, Some(hostile), RejectReason::Replayed)
+        .await;
+
+    let noise = random_seed().map(|byte| byte | 0x80); // No such version, whatever the rest says.
+    arena
+        .assert_rejected(noise.to_vec(), None, RejectReason::Version)
+        .await;
+    let nonsense = vec![1, 250, 3, 9, 9, 9];
+    arena
+        .assert_rejected(nonsense, None, RejectReason::Malformed)
+        .await;
+    let oversized = vec![1; FRAME_BYTES_MAX + 1];
+    arena
+        .assert_rejected(oversized, None, RejectReason::Oversized)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_signed_by_another_key_is_rejected_over_a_real_channel() {
+    let mut arena = Arena::form().await;
+    let claimed = arena.bystander.id();
+    let mut json = serde_json::to_value(arena.message(1)).expect("encodes");
+    json["author"] = claimed.to_string().into();
+    let forged: Signed = serde_json::from_value(json).expect("decodes");
+    let frame = arena.envelope(forged);
+    arena
+        .assert_rejected(frame, Some(claimed), RejectReason::InvalidSignature)
+        .await;
+}
