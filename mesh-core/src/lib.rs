@@ -75,6 +75,6 @@ pub use payload::{Delivery, Payload};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{LinkCounts, Stats};
 pub use time::{Instant, UnixTime};
-pub use topology::Topology;
+pub use topology::{Analysis, Graph, ParseTopologyKindError, Topology, TopologyKind};
 pub use view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
 pub use wire::LinkSignal;

@@ -13,3 +13,10 @@ pub(crate) fn index(rng: &mut ChaCha8Rng, count: usize) -> usize {
     debug_assert!(count > 0, "nothing to choose from");
     ((u64::from(rng.next_u32()) * count as u64) >> 32) as usize
 }
+
+/// Puts items into a random order (Fisher and Yates).
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, index(rng, last + 1));
+    }
+}

@@ -25,6 +25,7 @@ enum Command {
     Up(commands::up::Up),
     Signal(commands::signal::Signal),
     Agent(commands::agent::AgentCommand),
+    Topology(commands::topology::TopologyCommand),
 }
 
 #[tokio::main]
@@ -39,6 +40,7 @@ async fn main() -> ExitCode {
         Command::Up(up) => up.run().await,
         Command::Signal(signal) => signal.run().await,
         Command::Agent(agent) => agent.run().await,
+        Command::Topology(topology) => topology.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

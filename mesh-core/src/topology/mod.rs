@@ -1,20 +1,30 @@
-//! Which links ought to exist: a pure function of the member set and k, the same at every agent.
+//! Which links ought to exist: pure functions of the member set, the same at every agent.
 //!
-//! The partial mesh is the union of k/2 rings. Ring r orders the members by a hash of r and their
-//! id, and links each to its successor, so every ring alone connects the room and adds two to each
-//! degree. Random rings are expanders with high probability (Law and Siu, *Distributed construction
-//! of random expander networks*, INFOCOM 2003): short paths, no bottleneck, and one member more or
-//! less only touches its neighbours on each ring. Nobody has to be asked: agents that agree on the
-//! members agree on the links.
-//!
-//! Where two rings want the same link, its ends are one short; members that are short are paired
-//! among themselves, and where even that collides, some link is opened and both ends of the gap are
-//! closed through it. So every degree comes out as exactly k (but for one member if k and the
-//! number of members are both odd), and the full mesh is simply the k that reaches everybody.
+//! Nobody has to be asked: agents that agree on the members agree on the links. The mesh lives on
+//! the [`rings`] of [`Topology::partial_mesh`]; the other [`TopologyKind`]s are there to compare
+//! with, and for rooms where they suit better. [`Analysis`] measures any of them.
+
+mod analysis;
+mod flow;
+mod graph;
+mod k_neighbours;
+mod rings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+use thiserror::Error;
 
 use crate::id::PeerId;
+
+pub use analysis::Analysis;
+pub use graph::Graph;
 
 /// The links that ought to exist among a set of members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,26 +40,106 @@ struct Neighbour {
     ring: usize,
 }
 
+/// A way to choose links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopologyKind {
+    /// The union of k/2 rings: what the mesh lives on.
+    PartialMesh,
+    /// Everybody linked with everybody.
+    FullMesh,
+    /// Everybody linked with one.
+    HubSpoke,
+    /// One ring.
+    Ring,
+    /// k random neighbours each, repaired and balanced afterwards: an algorithm that sees all
+    /// members at once, to compare with.
+    KNeighbours,
+}
+
+/// Text that names no topology.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no topology; there are partial-mesh, full-mesh, hub-spoke, ring, k-neighbours")]
+pub struct ParseTopologyKindError(String);
+
+impl TopologyKind {
+    /// All kinds, the mesh's own first.
+    pub const ALL: [Self; 5] = [
+        Self::PartialMesh,
+        Self::FullMesh,
+        Self::HubSpoke,
+        Self::Ring,
+        Self::KNeighbours,
+    ];
+
+    /// The name, as it is parsed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PartialMesh => "partial-mesh",
+            Self::FullMesh => "full-mesh",
+            Self::HubSpoke => "hub-spoke",
+            Self::Ring => "ring",
+            Self::KNeighbours => "k-neighbours",
+        }
+    }
+}
+
+impl fmt::Display for TopologyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for TopologyKind {
+    type Err = ParseTopologyKindError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        named.ok_or_else(|| ParseTopologyKindError(text.to_owned()))
+    }
+}
+
 impl Topology {
-    /// The partial mesh of `k` links a member; the full mesh where `k` reaches everybody.
-    pub fn partial_mesh(members: &BTreeSet<PeerId>, k: usize) -> Self {
-        let members: Vec<_> = members.iter().copied().collect();
-        let count = members.len();
-        let mut mesh = Self {
-            neighbours: vec![Vec::with_capacity(k.min(count) + 1); count],
-            members,
+    /// The links of a kind. `k` matters to the partial mesh and to k neighbours, `seed` to the
+    /// latter alone, which is random.
+    pub fn build(kind: TopologyKind, members: &BTreeSet<PeerId>, k: usize, seed: u64) -> Self {
+        match kind {
+            TopologyKind::PartialMesh => Self::partial_mesh(members, k),
+            TopologyKind::FullMesh => Self::partial_mesh(members, members.len()),
+            TopologyKind::HubSpoke => Self::hub_spoke(members),
+            TopologyKind::Ring => Self::partial_mesh(members, 2),
+            TopologyKind::KNeighbours => k_neighbours::build(members, k, seed),
+        }
+    }
+
+    /// Members to try topologies out with: as many keys as asked for, drawn from `seed`.
+    pub fn sample_members(count: usize, seed: u64) -> BTreeSet<PeerId> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut key = || {
+            let mut bytes = [0; 32];
+            rng.fill_bytes(&mut bytes);
+            PeerId::from_bytes(bytes)
         };
-        if count < 2 {
-            return mesh;
+        (0..count).map(|_| key()).collect()
+    }
+
+    fn unlinked(members: &BTreeSet<PeerId>) -> Self {
+        let members: Vec<_> = members.iter().copied().collect();
+        Self {
+            neighbours: vec![Vec::new(); members.len()],
+            members,
         }
-        for ring in 0..k / 2 {
-            mesh.add_ring(ring);
+    }
+
+    /// A star. Its hub is the first of the first ring: nobody can know who would serve best.
+    fn hub_spoke(members: &BTreeSet<PeerId>) -> Self {
+        let mut star = Self::unlinked(members);
+        if let Some((&hub, spokes)) = star.order(0).split_first() {
+            for &spoke in spokes {
+                star.link(hub, spoke, 0);
+            }
         }
-        if k % 2 == 1 {
-            mesh.add_pairs(k / 2);
-        }
-        mesh.fill_up(k.min(count - 1));
-        mesh
+        star
     }
 
     /// The members, in order.
@@ -86,80 +176,10 @@ impl Topology {
             })
     }
 
-    /// Members in the order of a ring.
-    fn order(&self, ring: usize) -> Vec<usize> {
-        let mut order: Vec<_> = (0..self.members.len())
-            .map(|index| (mix(self.members[index].prefix(), ring), index))
-            .collect();
-        order.sort_unstable();
-        order.into_iter().map(|(_, index)| index).collect()
-    }
-
-    fn add_ring(&mut self, ring: usize) {
-        let order = self.order(ring);
-        for (i, &a) in order.iter().enumerate() {
-            let b = order[(i + 1) % order.len()];
-            if !self.linked(a, b) {
-                self.link(a, b, ring);
-            }
-        }
-    }
-
-    /// Gives every member the links that it lost where rings collided. Members are paired in the
-    /// order of a hash of the pair, so that who is paired with whom hardly depends on the others.
-    fn fill_up(&mut self, k: usize) {
-        let lacking: Vec<_> = (0..self.members.len())
-            .filter(|&m| self.neighbours[m].len() < k)
-            .collect();
-        let mut pairs = Vec::new();
-        for (i, &a) in lacking.iter().enumerate() {
-            for &b in &lacking[i + 1..] {
-                let [x, y] = [a, b].map(|m| self.members[m].prefix());
-                pairs.push((mix(mix(x, k) ^ y, k), a, b));
-            }
-        }
-        pairs.sort_unstable();
-        for (_, a, b) in pairs {
-            let lack = |m: usize| self.neighbours[m].len() < k;
-            if lack(a) && lack(b) && !self.linked(a, b) {
-                self.link(a, b, k);
-            }
-        }
-        let lacks = |mesh: &Self, m: usize| k - mesh.neighbours[m].len();
-        let left = lacking
-            .iter()
-            .flat_map(|&m| std::iter::repeat_n(m, lacks(self, m)));
-        let left: Vec<_> = left.collect();
-        for pair in left.chunks_exact(2) {
-            self.splice(pair[0], pair[1]);
-        }
-    }
-
-    /// Gives `a` and `b` one link more each, by opening some link x–y into a–y and x–b. They may be
-    /// the same member, which then gets two.
-    fn splice(&mut self, a: usize, b: usize) {
-        for x in 0..self.members.len() {
-            for Neighbour { index: y, ring } in self.neighbours[x].clone() {
-                let distinct = x != a && x != b && y != a && y != b;
-                // The first ring alone connects the room: it stays whole.
-                if ring > 0 && distinct && !self.linked(a, y) && !self.linked(x, b) {
-                    self.unlink(x, y);
-                    self.link(a, y, ring);
-                    self.link(x, b, ring);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Half a ring: every second link of its order, which adds one to each degree.
-    fn add_pairs(&mut self, ring: usize) {
-        let order = self.order(ring);
-        for pair in order.chunks_exact(2) {
-            if !self.linked(pair[0], pair[1]) {
-                self.link(pair[0], pair[1], ring);
-            }
-        }
+    /// The links as a graph over the members' indices, to be measured.
+    pub fn graph(&self) -> Graph {
+        let indices = |of: &Vec<Neighbour>| of.iter().map(|n| n.index).collect();
+        Graph::new(self.neighbours.iter().map(indices).collect())
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {
@@ -174,95 +194,5 @@ impl Topology {
     fn unlink(&mut self, a: usize, b: usize) {
         self.neighbours[a].retain(|n| n.index != b);
         self.neighbours[b].retain(|n| n.index != a);
-    }
-}
-
-/// A member's place on a ring: SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014) over its
-/// id and the ring's number. Keys are uniform already, so this need not resist an adversary: who
-/// grinds keys to choose its neighbours could as well choose whom to dial.
-fn mix(prefix: u64, ring: usize) -> u64 {
-    let ring = (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut z = prefix ^ ring;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn members(seed: u64, count: usize) -> BTreeSet<PeerId> {
-        (0..count)
-            .map(|i| {
-                let mut bytes = [0; 32];
-                let id = mix(seed.wrapping_mul(1_000_003), i);
-                bytes[..8].copy_from_slice(&id.to_be_bytes());
-                PeerId::from_bytes(bytes)
-            })
-            .collect()
-    }
-
-    fn reached(mesh: &Topology, rings: usize) -> usize {
-        let mut seen = BTreeSet::new();
-        let mut queue: Vec<_> = mesh.members().first().copied().into_iter().collect();
-        while let Some(peer) = queue.pop() {
-            if seen.insert(peer) {
-                queue.extend(mesh.neighbours_in(peer, rings));
-            }
-        }
-        seen.len()
-    }
-
-    #[test]
-    fn a_hundred_at_twenty_is_regular_over_many_member_sets() {
-        for seed in 0..100 {
-            let mesh = Topology::partial_mesh(&members(seed, 100), 20);
-            assert_eq!(mesh.links().count(), 1_000, "seed {seed}");
-            for &member in mesh.members() {
-                assert_eq!(mesh.neighbours(member).len(), 20, "seed {seed}");
-            }
-            assert_eq!(reached(&mesh, 1), 100, "the first ring connects the room");
-        }
-    }
-
-    #[test]
-    fn a_join_touches_few_links() {
-        let mut total = 0;
-        for seed in 0..50 {
-            let mut room = members(seed, 101);
-            let after: BTreeSet<_> = Topology::partial_mesh(&room, 20).links().collect();
-            let newcomer = *room.iter().nth(seed as usize).expect("101 members");
-            room.remove(&newcomer);
-            let before: BTreeSet<_> = Topology::partial_mesh(&room, 20).links().collect();
-            let touched = before.symmetric_difference(&after).count();
-            assert!(touched <= 60, "seed {seed}: {touched} links touched");
-            total += touched;
-        }
-        assert!(total <= 50 * 48, "{} links touched on average", total / 50);
-    }
-
-    proptest! {
-        #[test]
-        fn always_connected_simple_and_bounded(seed: u64, count in 1usize..80, k in 2usize..24) {
-            let mesh = Topology::partial_mesh(&members(seed, count), k);
-            prop_assert_eq!(reached(&mesh, usize::MAX), count);
-            for &member in mesh.members() {
-                let neighbours = mesh.neighbours(member);
-                prop_assert!(!neighbours.contains(&member), "no self-link");
-                prop_assert!(neighbours.len() <= k.min(count - 1), "degree {}", neighbours.len());
-                for other in neighbours {
-                    prop_assert!(mesh.neighbours(other).contains(&member), "symmetric");
-                }
-            }
-            let links: Vec<_> = mesh.links().collect();
-            let distinct: BTreeSet<_> = links.iter().collect();
-            prop_assert_eq!(links.len(), distinct.len());
-            if k + 1 >= count {
-                prop_assert_eq!(links.len(), count * (count - 1) / 2);
-            }
-        }
     }
 }

@@ -3,15 +3,26 @@
 pub(crate) mod agent;
 mod lines;
 pub(crate) mod signal;
+pub(crate) mod topology;
 pub(crate) mod up;
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use anyhow::Context as _;
 use mesh_native::core::IceServer;
 
 /// The port of the seed, and of every example.
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9600);
+
+/// Writes what a command is asked for. A reader that has seen enough is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("stdout cannot be written to"),
+    }
+}
 
 /// How to reach a server that listens on an address: a wildcard is reached over loopback.
 pub(crate) fn reachable(address: SocketAddr) -> String {
