@@ -66,6 +66,9 @@ pub struct Config {
     pub pings_max: u32,
     /// How long changes of our links gather before they are announced as one record.
     pub announce_delay: Duration,
+    /// The same while they keep changing: everybody verifies every record, and in a mass join that
+    /// would be most of the work.
+    pub announce_delay_max: Duration,
     /// How long received link-state records gather before they are passed on in one frame.
     pub gossip_delay: Duration,
     /// Rings of the topology that link-state records are flooded over: two keep every member
@@ -75,6 +78,8 @@ pub struct Config {
     pub repair_interval: Duration,
     /// How long changes of the link-state database gather before paths are computed again.
     pub routes_delay: Duration,
+    /// The same while it keeps changing. A message that finds no way has them computed at once.
+    pub routes_delay_max: Duration,
     /// How long an acknowledgement waits for data to ride along with.
     pub ack_delay: Duration,
     /// How long a neighbour may acknowledge nothing of what it was sent.
@@ -141,10 +146,12 @@ impl Config {
             pong_timeout_max: Duration::from_secs(3),
             pings_max: 3,
             announce_delay: Duration::from_millis(50),
+            announce_delay_max: Duration::from_millis(800),
             gossip_delay: Duration::from_millis(20),
             gossip_rings: 2,
             repair_interval: Duration::from_secs(10),
             routes_delay: Duration::from_millis(20),
+            routes_delay_max: Duration::from_millis(320),
             ack_delay: Duration::from_millis(50),
             ack_timeout: Duration::from_secs(15),
             forget_after: Duration::from_secs(60),

@@ -28,8 +28,14 @@ const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 const DIGEST_ENTRIES_MAX: usize = 700;
 
 impl Mesh {
+    /// Our links have changed: the others should know.
+    pub(super) fn announce_soon(&mut self, now: Instant) {
+        self.timers.arm(Timer::Announce, self.announcing.due(now));
+    }
+
     /// Signs and spreads a record of our open links.
     pub(super) fn announce(&mut self, now: Instant) {
+        self.announcing.done(now);
         let mut links: Vec<_> = self
             .links
             .values()
@@ -121,13 +127,14 @@ impl Mesh {
             return;
         };
         let author = signed.claimed_author();
-        let Some(claim) = signed.peek::<LinkState>() else {
+        // Most that comes is known already: a look at the version is enough to tell.
+        let Some(version) = signed.peek::<u64>() else {
             self.reject(Some(peer), Some(author), RejectReason::Malformed);
             return;
         };
         let held = self.database.version(author).unwrap_or_default();
-        if claim.version <= held {
-            if claim.version == held {
+        if version <= held {
+            if version == held {
                 // The neighbour has it already: one copy less to send.
                 if let Some(authors) = self.gossip.get_mut(&id) {
                     authors.remove(&author);
@@ -139,8 +146,9 @@ impl Mesh {
             Ok(verified) => verified,
             Err(error) => return self.reject(Some(peer), Some(author), error.into()),
         };
+        let claim = verified.get();
         if author == self.this {
-            self.outlived(verified.get().version, now);
+            self.outlived(version, now);
             return;
         }
         let known = self.database.version(author).is_some();
@@ -151,7 +159,7 @@ impl Mesh {
             self.reject(Some(peer), Some(author), RejectReason::Limit);
             return;
         }
-        self.suspect(author, &claim, now);
+        self.suspect(author, claim, now);
         self.database.insert(signed, verified);
         self.stats.link_states += 1;
         self.spread(author, Some(id), now);
@@ -177,8 +185,7 @@ impl Mesh {
                 .expect("our own signature verifies");
             self.database.insert(signed, verified);
         }
-        self.timers
-            .arm(Timer::Announce, now + self.config.announce_delay);
+        self.announce_soon(now);
     }
 
     /// Links that an author has just withdrawn: if this agent has one to the same peer, the peer
@@ -298,12 +305,12 @@ impl Mesh {
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
-        self.timers
-            .arm(Timer::Routes, now + self.config.routes_delay);
+        self.timers.arm(Timer::Routes, self.routing.due(now));
     }
 
     /// Computes paths, and with them who is in the room.
     pub(super) fn update_routes(&mut self, now: Instant) {
+        self.routing.done(now);
         let changed = self.refresh_routes();
         let routes = &self.routes;
         let this = self.this;

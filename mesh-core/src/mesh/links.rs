@@ -170,8 +170,7 @@ impl Mesh {
         link.state = LinkState::Draining {
             until: now + self.config.drain_timeout,
         };
-        self.timers
-            .arm(Timer::Announce, now + self.config.announce_delay);
+        self.announce_soon(now);
         self.routes_changed(now);
     }
 
@@ -185,8 +184,7 @@ impl Mesh {
         let setup_ms = now.since(link.started_at).as_secs_f64() * 1e3;
         self.stats.links.opened += 1;
         self.emit(Event::LinkOpened { peer, setup_ms });
-        self.timers
-            .arm(Timer::Announce, now + self.config.announce_delay);
+        self.announce_soon(now);
         if self.this < peer {
             self.send_digest(id, true, now);
         }
@@ -223,8 +221,7 @@ impl Mesh {
                     peer,
                     reason: reason.to_owned(),
                 });
-                self.timers
-                    .arm(Timer::Announce, now + self.config.announce_delay);
+                self.announce_soon(now);
                 self.routes_changed(now);
                 self.reroute(queue, now);
                 self.tell_writable();

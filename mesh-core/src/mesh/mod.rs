@@ -12,6 +12,7 @@ mod messages;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod timers;
 mod views;
 
@@ -33,6 +34,7 @@ use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
 use crate::wire::Envelope;
 use delivery::Pending;
+use throttle::Throttle;
 use timers::{Timer, Timers};
 
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.
@@ -78,6 +80,9 @@ pub struct Mesh {
     database: Database,
     routes: Routes,
     routes_stale: bool,
+    /// How soon our links are announced, and paths computed.
+    announcing: Throttle,
+    routing: Throttle,
     /// Authors whose records a link's other end should get.
     gossip: BTreeMap<LinkId, BTreeSet<PeerId>>,
 
@@ -137,6 +142,8 @@ impl Mesh {
             database: Database::default(),
             routes: Routes::default(),
             routes_stale: false,
+            announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
+            routing: Throttle::new(config.routes_delay, config.routes_delay_max),
             gossip: BTreeMap::new(),
             sequences: BTreeMap::new(),
             sequence_floor: 0,
