@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::routing::Metric;
 use crate::wire::FRAME_BYTES_MAX;
 
 /// How long a room or agent name may be, in bytes: it rides in every link-state record.
@@ -23,6 +24,8 @@ pub struct Config {
     pub name: String,
     /// Links that the agent keeps; `None` takes [`default_k`] of the room's size.
     pub k: Option<usize>,
+    /// What makes one path better than another; all agents of a room must agree on it.
+    pub metric: Metric,
     /// Links beyond `k` that others may open to us while views of the room differ.
     pub links_slack: usize,
     /// Members known at most. Bounds every map that has one entry a member.
@@ -69,6 +72,9 @@ pub struct Config {
     /// The same while they keep changing: everybody verifies every record, and in a mass join that
     /// would be most of the work.
     pub announce_delay_max: Duration,
+    /// How long a link's changed round trip or bandwidth waits to be announced: it may change back,
+    /// and others may change too.
+    pub quality_delay: Duration,
     /// How long received link-state records gather before they are passed on in one frame.
     pub gossip_delay: Duration,
     /// Rings of the topology that link-state records are flooded over: two keep every member
@@ -82,6 +88,9 @@ pub struct Config {
     pub routes_delay_max: Duration,
     /// How long an acknowledgement waits for data to ride along with.
     pub ack_delay: Duration,
+    /// How long a neighbour may acknowledge nothing until it is asked whether it lives: so that who
+    /// has something to send learns of a death long before the next ping.
+    pub suspect_after: Duration,
     /// How long a neighbour may acknowledge nothing of what it was sent.
     pub ack_timeout: Duration,
     /// How long the record of an unreachable author is kept, so that an old copy of it is not
@@ -105,6 +114,8 @@ pub struct Config {
     pub deadline_max: Duration,
     /// The wait before an acknowledged message is repeated; doubles each time.
     pub retry_min: Duration,
+    /// The longest such wait: a mesh that heals takes seconds, and then there should be time left.
+    pub retry_max: Duration,
     /// The wait before the signaling server is dialled again; doubles with jitter.
     pub signaling_retry_min: Duration,
     /// The longest such wait.
@@ -128,6 +139,7 @@ impl Config {
             room: room.to_owned(),
             name: name.to_owned(),
             k: None,
+            metric: Metric::default(),
             links_slack: 8,
             members_max: 2_000,
             negotiating_max: 64,
@@ -147,12 +159,14 @@ impl Config {
             pings_max: 3,
             announce_delay: Duration::from_millis(50),
             announce_delay_max: Duration::from_millis(800),
+            quality_delay: Duration::from_secs(2),
             gossip_delay: Duration::from_millis(20),
             gossip_rings: 2,
             repair_interval: Duration::from_secs(10),
             routes_delay: Duration::from_millis(20),
             routes_delay_max: Duration::from_millis(320),
             ack_delay: Duration::from_millis(50),
+            suspect_after: Duration::from_millis(500),
             ack_timeout: Duration::from_secs(15),
             forget_after: Duration::from_secs(60),
             ttl: 16,
@@ -163,6 +177,7 @@ impl Config {
             deadline: Duration::from_secs(5),
             deadline_max: Duration::from_secs(60),
             retry_min: Duration::from_millis(500),
+            retry_max: Duration::from_secs(1),
             signaling_retry_min: Duration::from_millis(250),
             signaling_retry_max: Duration::from_secs(10),
             signaling_timeout: Duration::from_secs(10),

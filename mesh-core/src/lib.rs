@@ -72,6 +72,7 @@ pub use identity::{Domain, Identity, Signature, Signed, Statement, Verified};
 pub use io::{Channel, Event, IceServer, Input, Output, Received};
 pub use mesh::Mesh;
 pub use payload::{Delivery, Payload};
+pub use routing::{Metric, ParseMetricError};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{LinkCounts, Stats};
 pub use time::{Instant, UnixTime};

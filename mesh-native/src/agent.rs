@@ -1,9 +1,10 @@
 //! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_core::{
-    Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Payload, PeerId, PeerView,
+    Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Metric, Payload, PeerId, PeerView,
     RouteView, SendError, Stats, TopologyView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +33,8 @@ pub struct JoinOptions {
     pub name: String,
     /// Links to keep; `None` for the default of the room's size.
     pub k: Option<usize>,
+    /// What makes one path better than another; all agents of a room must agree on it.
+    pub metric: Metric,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,
     /// How long to try before giving up.
@@ -46,6 +49,7 @@ impl JoinOptions {
             room: room.to_owned(),
             name: name.to_owned(),
             k: None,
+            metric: Metric::default(),
             identity: None,
             timeout: JOIN_TIMEOUT,
         }
@@ -101,7 +105,8 @@ impl Agent {
     /// # Errors
     /// As [`Agent::join`].
     pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
-        let config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
+        let mut config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
+        config.metric = options.metric;
         let loopback = is_loopback(&options.signaling)?;
         let factory =
             LinkFactory::of_process(loopback).map_err(|error| JoinError::Unsupported {
@@ -294,6 +299,15 @@ impl Agent {
     /// [`MeshError::Closed`].
     pub async fn routes(&self) -> Result<Vec<RouteView>, MeshError> {
         self.call(|mesh, _| mesh.routes()).await
+    }
+
+    /// Sends nothing through these members from now on, as far as this agent chooses the path;
+    /// forwarders choose theirs. To them it still sends.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn avoid(&self, members: BTreeSet<PeerId>) -> Result<(), MeshError> {
+        self.call(|mesh, now| mesh.avoid(members, now)).await
     }
 
     /// The mesh as this agent knows it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use mesh_core::{Config, Delivery, Event, Identity, Instant, MessageId, PeerId, SendError};
+use mesh_core::{Config, Delivery, Event, Identity, Instant, MessageId, Metric, PeerId, SendError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -38,6 +38,8 @@ struct JoinOptions {
     room: String,
     name: String,
     k: Option<usize>,
+    #[serde(default)]
+    metric: Metric,
     timeout_ms: Option<f64>,
 }
 
@@ -62,9 +64,10 @@ impl Mesh {
             let message = "this browser, or this context of it, has no WebRTC";
             return Err(error::error("unsupported", message));
         }
-        let config = Config::new(&options.room, &options.name)
+        let mut config = Config::new(&options.room, &options.name)
             .and_then(|config| config.with_k(options.k))
             .map_err(|cause| error::config_error(&cause))?;
+        config.metric = options.metric;
         let clock = Clock::start();
         let (id, seed) = (identity.peer(), random()?);
         let now = clock.now();
@@ -215,6 +218,17 @@ impl Mesh {
         to_js(&self.driver.call(|mesh, _| mesh.routes()))
     }
 
+    /// Sends nothing through these members from now on, as far as this agent chooses the path;
+    /// forwarders choose theirs. To them it still sends.
+    pub fn avoid(&self, members: Vec<String>) -> Result<(), JsValue> {
+        let members = members
+            .iter()
+            .map(|member| parse_peer(member))
+            .collect::<Result<_, _>>()?;
+        self.driver.call(|mesh, now| mesh.avoid(members, now));
+        Ok(())
+    }
+
     /// The mesh as this agent knows it.
     #[wasm_bindgen(unchecked_return_type = "Topology")]
     pub fn topology(&self) -> Result<JsValue, JsValue> {
@@ -309,9 +323,7 @@ fn send_arguments(
     payload: &JsValue,
     options: JsValue,
 ) -> Result<(PeerId, mesh_core::Payload, SendOptions), JsValue> {
-    let to = peer
-        .parse()
-        .map_err(|cause| error::error("peer-id", &format!("{cause}")))?;
+    let to = parse_peer(peer)?;
     let options = if options.is_undefined() || options.is_null() {
         SendOptions::default()
     } else {
@@ -352,4 +364,9 @@ fn random() -> Result<[u8; 32], JsValue> {
     getrandom::fill(&mut bytes)
         .map_err(|cause| error::error("unsupported", &format!("no randomness: {cause}")))?;
     Ok(bytes)
+}
+
+fn parse_peer(text: &str) -> Result<PeerId, JsValue> {
+    text.parse()
+        .map_err(|cause| error::error("peer-id", &format!("{cause}")))
 }

@@ -15,6 +15,8 @@ export interface JoinOptions {
     name: string;
     /** Links to keep; by the size of the room if not given. */
     k?: number;
+    /** What makes one path better than another, the same for all of a room; `hops` if not given. */
+    metric?: "hops" | "latency" | "bandwidth";
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array;
     /** How long to try to reach the signaling server; 5,000 if not given. */

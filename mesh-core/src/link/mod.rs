@@ -16,6 +16,11 @@ pub(crate) use queue::LinkQueue;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
 use crate::time::Instant;
+use crate::wire::LinkEntry;
+
+/// A change of the round trip that is not worth telling, in microseconds, however large it is for
+/// the link: a busy machine makes as much.
+const RTT_NOISE_US: u32 = 5_000;
 
 /// One link, from the decision to open it.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Link {
     /// This end wanted the link; the other may only have agreed to it.
     pub(crate) ours: bool,
     pub(crate) digest_sent_at: Option<Instant>,
+    /// What the others were told of it last.
+    announced: LinkEntry,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
 }
@@ -84,6 +91,7 @@ impl Link {
             queue: LinkQueue::default(),
             ours: false,
             digest_sent_at: None,
+            announced: LinkEntry::unmeasured(peer),
             misdeeds: 0,
         }
     }
@@ -100,6 +108,30 @@ impl Link {
 
     pub(crate) fn is_negotiating(&self) -> bool {
         matches!(self.state, LinkState::Negotiating { .. })
+    }
+
+    /// What there is to tell the others about it.
+    fn entry(&self) -> LinkEntry {
+        let rtt = self.keepalive.srtt().unwrap_or_default();
+        LinkEntry {
+            peer: self.peer,
+            rtt_us: u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX),
+            kbps: self.queue.kbps(),
+        }
+    }
+
+    /// What the others are told about it now.
+    pub(crate) fn announce(&mut self) -> LinkEntry {
+        self.announced = self.entry();
+        self.announced
+    }
+
+    /// Whether it differs so much from what the others know that they should be told.
+    pub(crate) fn has_changed(&self) -> bool {
+        let (new, old) = (self.entry(), self.announced);
+        let apart = |a: u32, b: u32| a.abs_diff(b) > a.min(b) / 2;
+        let rtt = apart(new.rtt_us, old.rtt_us) && new.rtt_us.abs_diff(old.rtt_us) > RTT_NOISE_US;
+        rtt || apart(new.kbps, old.kbps)
     }
 
     /// When this link next needs attention.

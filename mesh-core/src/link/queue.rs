@@ -15,6 +15,9 @@ use crate::io::Channel;
 use crate::time::Instant;
 use crate::wire::{Envelope, FrameWriter, Record};
 
+/// Bytes that a busy link must carry for its bandwidth to be known.
+const MEASURED_BYTES: usize = 64 * 1024;
+
 /// Acknowledge after this many envelopes even if the timer has not fired.
 const ACK_EVERY: u64 = 64;
 
@@ -36,6 +39,9 @@ pub(crate) struct LinkQueue {
     /// How many of them the other end knows that we have.
     reported: u64,
     congested: bool,
+    /// Since when it has been congested, and the bytes acknowledged since: what it carries.
+    busy: Option<(Instant, usize)>,
+    kbps: u32,
 }
 
 impl LinkQueue {
@@ -80,8 +86,23 @@ impl LinkQueue {
     }
 
     /// Whether the driver should not get more frames for now.
-    pub(crate) fn set_congested(&mut self, congested: bool) {
+    pub(crate) fn set_congested(&mut self, congested: bool, now: Instant) {
         self.congested = congested;
+        match self.busy {
+            None if congested => self.busy = Some((now, 0)),
+            Some((since, bytes)) if !congested && bytes >= MEASURED_BYTES => {
+                let ms = now.since(since).as_millis().max(1);
+                // Bits in a millisecond are kilobits in a second.
+                self.kbps = u32::try_from(bytes as u128 * 8 / ms).unwrap_or(u32::MAX);
+                self.busy = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// What the link carried when it was last busy, in kbit/s; 0 if it never was.
+    pub(crate) fn kbps(&self) -> u32 {
+        self.kbps
     }
 
     /// The next frame to send, control first. A congested link still gets control frames, which
@@ -138,7 +159,11 @@ impl LinkQueue {
             return false;
         }
         for envelope in self.unacknowledged.drain(..newly as usize) {
-            self.unacknowledged_bytes -= envelope.signed.body_len();
+            let bytes = envelope.signed.body_len();
+            self.unacknowledged_bytes -= bytes;
+            if let Some((_, carried)) = &mut self.busy {
+                *carried += bytes;
+            }
         }
         self.acknowledged = received;
         if newly > 0 {
@@ -241,12 +266,12 @@ mod tests {
     #[test]
     fn a_congested_link_sends_control_only() {
         let mut queue = LinkQueue::default();
-        queue.set_congested(true);
+        queue.set_congested(true, NOW);
         queue.envelope(Channel::Data, envelope(1), NOW);
         queue.control(&Record::Drain);
         assert!(queue.next_frame().is_some());
         assert!(queue.next_frame().is_none());
-        queue.set_congested(false);
+        queue.set_congested(false, NOW);
         assert!(queue.next_frame().is_some());
     }
 }

@@ -23,8 +23,9 @@ pub(super) struct Pending {
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
     pub(super) wait: Duration,
-    /// A notice has brought a retry forward; others may not, or notices could make us shout.
-    pub(super) hastened: bool,
+    /// When it was last on its way. Notices bring a retry forward, but not at once after the last,
+    /// or they could make us shout.
+    pub(super) repeated_at: Instant,
 }
 
 impl Mesh {
@@ -90,6 +91,8 @@ impl Mesh {
         };
         link.queue.envelope(channel, envelope, now);
         self.busy.insert(link.id);
+        self.timers
+            .arm(Timer::Suspect, now + self.config.suspect_after);
         Ok(())
     }
 
@@ -185,8 +188,9 @@ impl Mesh {
         let sent_so_far = self.sequences.get(&target).copied().unwrap_or_default();
         if let Some(pending) = self.pending.get_mut(&id) {
             // Routes are about to change: once more, soon. A full queue needs time instead.
-            if reason != LossReason::QueueFull && !std::mem::replace(&mut pending.hastened, true) {
-                let soon = now + self.config.settle;
+            if reason != LossReason::QueueFull {
+                let earliest = pending.repeated_at + self.config.retry_min;
+                let soon = earliest.max(now + self.config.settle);
                 pending.retry_at = pending.retry_at.min(soon);
                 self.timers.arm(Timer::Retry, soon);
             }
@@ -304,7 +308,8 @@ impl Mesh {
                 self.delivery_failed(id, LossReason::Deadline, self.this);
                 continue;
             }
-            pending.wait = (pending.wait * 2).min(self.config.deadline_max);
+            pending.repeated_at = now;
+            pending.wait = (pending.wait * 2).min(self.config.retry_max);
             pending.retry_at = (now + pending.wait).min(pending.deadline);
             let envelope = pending.envelope.clone();
             self.stats.retried += 1;

@@ -13,6 +13,7 @@ use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::identity::Signed;
 use crate::io::Event;
+use crate::link::Link;
 use crate::rng::{index, unit};
 use crate::routing::Routes;
 use crate::time::Instant;
@@ -33,23 +34,22 @@ impl Mesh {
         self.timers.arm(Timer::Announce, self.announcing.due(now));
     }
 
+    /// A link was measured. What others know of it may be wrong by now; there is no hurry.
+    pub(super) fn measured(&mut self, id: LinkId, now: Instant) {
+        if self.links.get(&id).is_some_and(Link::has_changed) {
+            let at = now + self.config.quality_delay;
+            self.timers.arm(Timer::Announce, at);
+        }
+    }
+
     /// Signs and spreads a record of our open links.
     pub(super) fn announce(&mut self, now: Instant) {
         self.announcing.done(now);
-        let mut links: Vec<_> = self
-            .links
-            .values()
-            .filter(|link| link.is_open())
-            .map(|link| LinkEntry {
-                peer: link.peer,
-                rtt_us: link
-                    .keepalive
-                    .srtt()
-                    .map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
-            })
-            .collect();
+        let open = self.links.values_mut().filter(|link| link.is_open());
+        let mut links: Vec<_> = open.map(Link::announce).collect();
         links.sort_unstable_by_key(|entry| entry.peer);
         self.publish(links, false, now);
+        self.routes_changed(now); // What our links cost counts for our own paths too.
     }
 
     /// The last record: this agent has left.
@@ -332,7 +332,7 @@ impl Mesh {
         }
         let open = self.links.values().filter(|link| link.is_open());
         let open = open.map(|link| link.peer).collect();
-        let routes = Routes::compute(self.this, &open, &self.database);
+        let routes = Routes::compute(self.this, &open, &self.database, &self.policy);
         std::mem::replace(&mut self.routes, routes) != self.routes
     }
 }

@@ -49,6 +49,7 @@ impl Mesh {
             Record::Pong { nonce } => {
                 let jitter = unit(&mut self.rng);
                 link.keepalive.pong(nonce, &self.config, jitter, now);
+                self.measured(id, now);
             }
             Record::Ack { received } => self.acknowledged(id, received, now),
             Record::Drain => self.drain_requested(id, now),

@@ -302,19 +302,37 @@ impl Mesh {
         }
     }
 
+    /// Asks neighbours that have not acknowledged anything for a while.
+    pub(super) fn probe_stalled(&mut self, now: Instant) {
+        let patience = self.config.suspect_after;
+        let mut waiting = false;
+        for link in self.links.values_mut().filter(|link| link.is_usable()) {
+            let stalled_for = link.queue.stalled_for(now);
+            waiting |= stalled_for > Duration::ZERO;
+            if stalled_for >= patience {
+                link.keepalive.probe(now);
+            }
+        }
+        if waiting {
+            self.timers.arm(Timer::Suspect, now + patience);
+        }
+        self.poll_links(now);
+    }
+
     pub(super) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {
         let link = self.links.get(self.by_peer.get(&peer)?)?;
         link.is_open().then_some(link)
     }
 
-    pub(super) fn set_congested(&mut self, id: LinkId, congested: bool) {
+    pub(super) fn set_congested(&mut self, id: LinkId, congested: bool, now: Instant) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        link.queue.set_congested(congested);
+        link.queue.set_congested(congested, now);
         if !congested {
             self.busy.insert(id);
             self.tell_writable();
+            self.measured(id, now);
         }
     }
 

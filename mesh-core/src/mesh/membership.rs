@@ -56,6 +56,13 @@ impl Mesh {
         self.emit(Event::Left);
     }
 
+    /// Sends nothing through these members from now on, as far as this agent chooses the path;
+    /// forwarders choose theirs. To them it still sends.
+    pub fn avoid(&mut self, members: BTreeSet<PeerId>, now: Instant) {
+        self.policy.avoid = members;
+        self.routes_changed(now);
+    }
+
     pub(super) fn signaling_received(&mut self, text: &str, now: Instant) {
         let (fact, answer) = self
             .client

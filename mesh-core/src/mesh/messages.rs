@@ -187,7 +187,7 @@ impl Mesh {
                 deadline: now + deadline,
                 retry_at: now + wait.min(deadline),
                 wait,
-                hastened: false,
+                repeated_at: now,
             };
             self.timers.arm(Timer::Retry, pending.retry_at);
             self.pending.insert(id, pending);

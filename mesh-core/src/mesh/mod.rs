@@ -27,7 +27,7 @@ use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link};
-use crate::routing::{Database, ReplayWindow, Routes};
+use crate::routing::{Database, ReplayWindow, RoutePolicy, Routes};
 use crate::signaling::{self, Client, ClientMessage, ClientTask};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
@@ -78,6 +78,7 @@ pub struct Mesh {
 
     // Routing.
     database: Database,
+    policy: RoutePolicy,
     routes: Routes,
     routes_stale: bool,
     /// How soon our links are announced, and paths computed.
@@ -140,6 +141,10 @@ impl Mesh {
             flood: BTreeSet::new(),
             busy: BTreeSet::new(),
             database: Database::default(),
+            policy: RoutePolicy {
+                metric: config.metric,
+                ..RoutePolicy::default()
+            },
             routes: Routes::default(),
             routes_stale: false,
             announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
@@ -177,8 +182,8 @@ impl Mesh {
                 channel,
                 frame,
             } => self.frame_received(link, channel, &frame, now),
-            Input::LinkCongested { link } => self.set_congested(link, true),
-            Input::LinkDrained { link } => self.set_congested(link, false),
+            Input::LinkCongested { link } => self.set_congested(link, true, now),
+            Input::LinkDrained { link } => self.set_congested(link, false, now),
             Input::LinkClosed { link, reason } => self.link_closed(link, &reason, now),
         }
     }
@@ -206,6 +211,7 @@ impl Mesh {
                 Timer::Repair => self.repair(now),
                 Timer::Routes => self.update_routes(now),
                 Timer::Acks => self.send_acks(),
+                Timer::Suspect => self.probe_stalled(now),
                 Timer::Retry => self.retry_pending(now),
             }
         }

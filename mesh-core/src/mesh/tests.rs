@@ -228,10 +228,7 @@ fn a_forged_link_state_record_changes_no_route() {
 #[test]
 fn a_record_with_too_many_links_is_over_the_limit() {
     let mut world = world(4);
-    let entry = LinkEntry {
-        peer: world.agents()[3].id(),
-        rtt_us: 0,
-    };
+    let entry = LinkEntry::unmeasured(world.agents()[3].id());
     let state = LinkState {
         version: u64::MAX,
         name: "agent-002".into(),

@@ -8,10 +8,12 @@
 //!
 //! [RFC 2328]: https://www.rfc-editor.org/rfc/rfc2328
 
+mod cost;
 mod database;
 mod replay;
 mod routes;
 
+pub use cost::{Metric, ParseMetricError};
 pub(crate) use database::Database;
 pub(crate) use replay::{ReplayWindow, Seen};
-pub(crate) use routes::Routes;
+pub(crate) use routes::{RoutePolicy, Routes};

@@ -1,9 +1,12 @@
-//! Shortest paths by hops, with equal-cost alternatives (breadth-first search).
+//! Shortest paths by the metric, with equal-cost alternatives (Dijkstra).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use super::cost::Metric;
 use super::database::Database;
 use crate::id::PeerId;
+use crate::wire::LinkEntry;
 
 /// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
 const NEXT_HOPS_MAX: usize = 4;
@@ -18,59 +21,56 @@ pub(crate) struct Routes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) hops: u8,
+    pub(crate) cost: u32,
     /// Neighbours on shortest paths, in the order found; never empty.
     pub(crate) next_hops: Vec<PeerId>,
     /// The member before the destination on the first path found.
     parent: PeerId,
 }
 
+/// How this agent chooses among paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RoutePolicy {
+    pub(crate) metric: Metric,
+    /// Members that no path should lead through; to them it may.
+    pub(crate) avoid: BTreeSet<PeerId>,
+}
+
 impl Routes {
     /// Paths from `this` over its open links and the links that both ends announce.
-    pub(crate) fn compute(this: PeerId, links: &BTreeSet<PeerId>, database: &Database) -> Self {
-        let mut routes = Self::default();
-        let mut queue = VecDeque::new();
+    pub(crate) fn compute(
+        this: PeerId,
+        links: &BTreeSet<PeerId>,
+        database: &Database,
+        policy: &RoutePolicy,
+    ) -> Self {
+        let mut search = Search {
+            database,
+            policy,
+            routes: Self::default(),
+            queue: BinaryHeap::new(),
+        };
         for &peer in links {
-            let route = Route {
+            // A link that has just opened is not announced yet, and costs what is not measured.
+            let nothing = LinkEntry::unmeasured;
+            let ours = announced(database, this, peer).unwrap_or_else(|| nothing(peer));
+            let theirs = announced(database, peer, this).unwrap_or_else(|| nothing(this));
+            search.offer(Step {
+                to: peer,
+                via: this,
                 hops: 1,
-                next_hops: vec![peer],
-                parent: this,
-            };
-            routes.routes.insert(peer, route);
-            queue.push_back(peer);
+                cost: policy.metric.cost(&ours, &theirs),
+                next_hops: &[peer],
+            });
         }
-        while let Some(via) = queue.pop_front() {
-            let Some(state) = database.state(via).filter(|state| !state.departed) else {
-                continue;
-            };
-            let Some(Route {
-                hops, next_hops, ..
-            }) = routes.routes.get(&via).cloned()
-            else {
-                continue;
-            };
-            for entry in &state.links {
-                let peer = entry.peer;
-                if peer == this || !announces(database, peer, via) {
-                    continue;
-                }
-                match routes.routes.get_mut(&peer) {
-                    None => {
-                        let route = Route {
-                            hops: hops.saturating_add(1),
-                            next_hops: next_hops.clone(),
-                            parent: via,
-                        };
-                        routes.routes.insert(peer, route);
-                        queue.push_back(peer);
-                    }
-                    Some(route) if route.hops == hops.saturating_add(1) => {
-                        route.add(&next_hops);
-                    }
-                    Some(_) => {}
-                }
+        let mut done = BTreeSet::from([this]);
+        while let Some(Reverse((_, _, via))) = search.queue.pop() {
+            // Avoided members are reached and not passed.
+            if done.insert(via) && !policy.avoid.contains(&via) {
+                search.pass(via, &done);
             }
         }
-        routes
+        search.routes
     }
 
     pub(crate) fn get(&self, to: PeerId) -> Option<&Route> {
@@ -124,10 +124,78 @@ impl Route {
     }
 }
 
-fn announces(database: &Database, author: PeerId, peer: PeerId) -> bool {
-    database.state(author).is_some_and(|state| {
-        !state.departed && state.links.binary_search_by_key(&peer, |e| e.peer).is_ok()
-    })
+/// A search on its way outwards.
+struct Search<'a> {
+    database: &'a Database,
+    policy: &'a RoutePolicy,
+    routes: Routes,
+    /// Who has been reached, the cheapest first, then the nearest, then by id.
+    queue: BinaryHeap<Reverse<(u32, u8, PeerId)>>,
+}
+
+/// A path that leads to a member.
+struct Step<'a> {
+    to: PeerId,
+    via: PeerId,
+    hops: u8,
+    cost: u32,
+    next_hops: &'a [PeerId],
+}
+
+impl Search<'_> {
+    /// Follows the links of a member whose best path is known.
+    fn pass(&mut self, via: PeerId, done: &BTreeSet<PeerId>) {
+        let Some(state) = self.database.state(via).filter(|state| !state.departed) else {
+            return;
+        };
+        let Some(route) = self.routes.routes.get(&via).cloned() else {
+            return;
+        };
+        for ours in state
+            .links
+            .iter()
+            .filter(|entry| !done.contains(&entry.peer))
+        {
+            if let Some(theirs) = announced(self.database, ours.peer, via) {
+                self.offer(Step {
+                    to: ours.peer,
+                    via,
+                    hops: route.hops.saturating_add(1),
+                    cost: route
+                        .cost
+                        .saturating_add(self.policy.metric.cost(ours, &theirs)),
+                    next_hops: &route.next_hops,
+                });
+            }
+        }
+    }
+
+    /// Takes a path if it is better than the one known, or an alternative if it is as good.
+    fn offer(&mut self, step: Step<'_>) {
+        match self.routes.routes.get_mut(&step.to) {
+            Some(route) if route.cost < step.cost => {}
+            Some(route) if route.cost == step.cost => {
+                route.add(step.next_hops);
+            }
+            _ => {
+                let route = Route {
+                    hops: step.hops,
+                    cost: step.cost,
+                    next_hops: step.next_hops.to_vec(),
+                    parent: step.via,
+                };
+                self.routes.routes.insert(step.to, route);
+                self.queue.push(Reverse((step.cost, step.hops, step.to)));
+            }
+        }
+    }
+}
+
+/// What an author says of its link to a peer.
+fn announced(database: &Database, author: PeerId, peer: PeerId) -> Option<LinkEntry> {
+    let state = database.state(author).filter(|state| !state.departed)?;
+    let place = state.links.binary_search_by_key(&peer, |e| e.peer).ok()?;
+    Some(state.links[place])
 }
 
 #[cfg(test)]
@@ -144,10 +212,7 @@ mod tests {
     fn database(links: &[(u8, &[u8])]) -> Database {
         let mut database = Database::default();
         for (author, peers) in links {
-            let entry = |secret: &u8| LinkEntry {
-                peer: peer(*secret),
-                rtt_us: 0,
-            };
+            let entry = |secret: &u8| LinkEntry::unmeasured(peer(*secret));
             let state = LinkState {
                 version: 1,
                 name: String::new(),
@@ -166,7 +231,7 @@ mod tests {
         // 1–2–4, 1–3–4, 4–5.
         let database = database(&[(2, &[1, 4]), (3, &[1, 4]), (4, &[2, 3, 5]), (5, &[4])]);
         let links = [2, 3].map(peer).into();
-        let routes = Routes::compute(peer(1), &links, &database);
+        let routes = Routes::compute(peer(1), &links, &database, &RoutePolicy::default());
         let far = routes.get(peer(5)).expect("reachable");
         assert_eq!(far.hops, 3);
         assert_eq!(
@@ -185,8 +250,69 @@ mod tests {
     fn a_link_that_only_one_end_announces_is_none() {
         // 3 still announces 2, as a dead agent's last record does; 2 has withdrawn the link.
         let database = database(&[(2, &[1]), (3, &[2])]);
-        let routes = Routes::compute(peer(1), &[peer(2)].into(), &database);
+        let routes = Routes::compute(
+            peer(1),
+            &[peer(2)].into(),
+            &database,
+            &RoutePolicy::default(),
+        );
         assert!(routes.contains(peer(2)));
         assert!(!routes.contains(peer(3)));
+    }
+
+    /// As [`database`], with a round trip for each link, both ways.
+    fn timed(links: &[(u8, u8, u32)]) -> Database {
+        let mut states: BTreeMap<u8, Vec<LinkEntry>> = BTreeMap::new();
+        for &(a, b, rtt_us) in links {
+            for (from, to) in [(a, b), (b, a)] {
+                let entry = LinkEntry {
+                    rtt_us,
+                    ..LinkEntry::unmeasured(peer(to))
+                };
+                states.entry(from).or_default().push(entry);
+            }
+        }
+        let mut database = Database::default();
+        for (author, links) in states {
+            let state = LinkState {
+                version: 1,
+                name: String::new(),
+                departed: false,
+                links,
+            };
+            let signed = Identity::from_secret([author; 32]).sign("room", &state);
+            database.insert(signed.clone(), signed.verify("room").expect("verifies"));
+        }
+        database
+    }
+
+    #[test]
+    fn by_latency_a_slow_link_is_gone_around() {
+        let database = timed(&[(1, 2, 200_000), (1, 3, 10_000), (3, 2, 10_000)]);
+        let links = [2, 3].map(peer).into();
+        let by = |metric| {
+            let policy = RoutePolicy {
+                metric,
+                ..RoutePolicy::default()
+            };
+            Routes::compute(peer(1), &links, &database, &policy)
+        };
+        assert_eq!(by(Metric::Hops).get(peer(2)).expect("a route").hops, 1);
+        let routes = by(Metric::Latency);
+        let route = routes.get(peer(2)).expect("a route");
+        assert_eq!((route.hops, &route.next_hops[..]), (2, &[peer(3)][..]));
+        assert_eq!(routes.path(peer(1), peer(2)), [1, 3, 2].map(peer));
+    }
+
+    #[test]
+    fn who_is_avoided_is_reached_but_not_passed() {
+        let database = timed(&[(1, 2, 1), (2, 4, 1), (1, 3, 1), (3, 5, 1), (5, 4, 1)]);
+        let policy = RoutePolicy {
+            avoid: [peer(2)].into(),
+            ..RoutePolicy::default()
+        };
+        let routes = Routes::compute(peer(1), &[2, 3].map(peer).into(), &database, &policy);
+        assert!(routes.contains(peer(2)));
+        assert_eq!(routes.path(peer(1), peer(4)), [1, 3, 5, 4].map(peer));
     }
 }

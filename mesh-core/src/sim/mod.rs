@@ -27,6 +27,7 @@ use crate::id::{ClientId, MessageId, PeerId, Target};
 use crate::identity::Identity;
 use crate::io::{Event, Input, Output};
 use crate::payload::{Delivery, Payload};
+use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
 use crate::time::{Instant, UnixTime};
 
@@ -37,6 +38,8 @@ pub struct WorldConfig {
     pub seed: u64,
     /// Links that each agent keeps; `None` for the default of the room's size.
     pub k: Option<usize>,
+    /// What makes one path better than another.
+    pub metric: Metric,
     /// The shortest time that anything takes on its way.
     pub latency_min: Duration,
     /// The longest.
@@ -51,6 +54,7 @@ impl WorldConfig {
         Self {
             seed,
             k: None,
+            metric: Metric::default(),
             latency_min: Duration::from_millis(5),
             latency_max: Duration::from_millis(40),
             connect: Duration::from_millis(120),
@@ -154,9 +158,10 @@ impl World {
         let index = self.agents.len();
         let mut secret = [0; 32];
         self.rng.fill_bytes(&mut secret);
-        let config = Config::new("sim", &format!("agent-{index:03}"))
+        let mut config = Config::new("sim", &format!("agent-{index:03}"))
             .and_then(|config| config.with_k(self.config.k))
             .unwrap_or_else(|error| panic!("{error}"));
+        config.metric = self.config.metric;
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);
         let unix = EPOCH + self.now.since(Instant::default());
@@ -194,6 +199,15 @@ impl World {
             .collect();
         for connection in cut {
             self.connections[connection].up = false;
+        }
+    }
+
+    /// Makes the direct connection of two agents slower by so much each way.
+    pub fn slow_down(&mut self, a: usize, b: usize, by: Duration) {
+        for connection in &mut self.connections {
+            if connection.joins(a, b) {
+                connection.delay = by;
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Connection {
     ends: [Option<ConnectionEnd>; 2],
     /// Frames get through.
     pub(super) up: bool,
+    /// What every frame takes longer than usual.
+    pub(super) delay: Duration,
     /// When the last frame of each direction arrives: reliable channels keep the order.
     arrival: [Instant; 2],
 }
@@ -129,6 +131,7 @@ impl World {
             self.connections.push(Connection {
                 ends: [Some(end), None],
                 up: false,
+                delay: Duration::ZERO,
                 arrival: [self.now; 2],
             });
             self.agents[agent].links.insert(link, (connection, 0));
@@ -184,7 +187,7 @@ impl World {
         let Some(other) = connection.ends[1 - side].filter(|_| connection.up) else {
             return;
         };
-        let at = at.max(connection.arrival[side]);
+        let at = (at + connection.delay).max(connection.arrival[side]);
         connection.arrival[side] = at;
         let life = self.agents[other.agent].life;
         let happening = Happening::Input {

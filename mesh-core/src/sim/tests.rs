@@ -64,6 +64,69 @@ fn a_hundred_agents_joining_at_once_become_one_mesh() {
 }
 
 #[test]
+fn by_latency_traffic_leaves_a_slow_link_and_does_not_flap() {
+    let mut world = World::new(WorldConfig {
+        k: Some(4),
+        metric: Metric::Latency,
+        latency_max: Duration::from_millis(8),
+        ..WorldConfig::new(6)
+    });
+    world.start_agents(12);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    world.run_for(SECOND * 10);
+    let neighbour = (1..12)
+        .find(|&i| world.agents()[0].link_to(world.agents()[i].id()).is_some())
+        .expect("it has links");
+    let to = world.agents()[neighbour].id();
+    let hops = |world: &World| {
+        let routes = world.agents()[0].mesh().routes();
+        let route = routes.iter().find(|route| route.destination == to);
+        route.map_or(0, |route| route.hops)
+    };
+    assert_eq!(hops(&world), 1);
+    world.slow_down(0, neighbour, Duration::from_millis(150));
+    assert!(
+        world.run_until(SECOND * 15, |world| hops(world) > 1),
+        "within seconds of the first slow ping"
+    );
+    let mut changes = 0;
+    for _ in 0..60 {
+        world.run_for(SECOND);
+        changes += usize::from(hops(&world) == 1);
+    }
+    assert_eq!(changes, 0, "it stays where it is fast");
+    world
+        .send(0, Target::Peer(to), "quick".into(), Delivery::Reliable)
+        .expect("sent");
+    world.run_for(Duration::from_millis(100));
+    let received = world.agents()[neighbour].received();
+    assert!(received.last().is_some_and(|message| message.hops > 1));
+    world.slow_down(0, neighbour, Duration::ZERO);
+    assert!(
+        world.run_until(SECOND * 240, |world| hops(world) == 1),
+        "and comes back, when the smoothed round trip has come down"
+    );
+}
+
+#[test]
+fn who_is_avoided_forwards_nothing() {
+    let mut world = world(9, 4, 14);
+    let target = world.agents()[13].id();
+    let path = |world: &World| {
+        let routes = world.agents()[0].mesh().routes();
+        let route = routes.into_iter().find(|r| r.destination == target);
+        route.expect("a route").path
+    };
+    // Whom the path leads through, until a direct link would be needed.
+    let through = path(&world);
+    assert!(through.len() > 2, "the target is no neighbour");
+    let avoided = BTreeSet::from([through[1]]);
+    world.command(0, |mesh, now| mesh.avoid(avoided.clone(), now));
+    world.run_for(SECOND);
+    assert!(path(&world).iter().all(|peer| !avoided.contains(peer)));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed| {
         let mut world = world(seed, 4, 20);

@@ -38,6 +38,19 @@ pub struct LinkEntry {
     pub peer: PeerId,
     /// The smoothed round-trip time in microseconds; 0 if not measured yet.
     pub rtt_us: u32,
+    /// What the link was measured to carry when it was busy, in kbit/s; 0 if it never was.
+    pub kbps: u32,
+}
+
+impl LinkEntry {
+    /// A link of which nothing is known yet but its other end.
+    pub fn unmeasured(peer: PeerId) -> Self {
+        Self {
+            peer,
+            rtt_us: 0,
+            kbps: 0,
+        }
+    }
 }
 
 /// What one agent tells another, or all others.

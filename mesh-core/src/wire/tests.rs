@@ -45,6 +45,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
         links: vec![LinkEntry {
             peer: PeerId::from_bytes([2; 32]),
             rtt_us: 850,
+            kbps: 0,
         }],
     };
     let envelope = Envelope {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use mesh_native::core::Identity;
+use mesh_native::core::{Identity, Metric};
 use mesh_native::{Agent, JoinOptions, random_seed};
 
 use super::{interrupted, lines};
@@ -17,9 +17,9 @@ use super::{interrupted, lines};
 ///
 /// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
-/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in
-/// its result.
+/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"avoid","members":[NAME-OR-ID,…]},
+/// {"type":"peers"}, {"type":"routes"}, {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A
+/// "ref" of any command comes back in its result.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.
@@ -34,6 +34,10 @@ pub(crate) struct AgentCommand {
     /// Links to keep [default: by the size of the room].
     #[arg(long)]
     k: Option<usize>,
+    /// What makes one path better than another, the same for all of a room: hops, latency or
+    /// bandwidth.
+    #[arg(long, default_value_t = Metric::Hops)]
+    metric: Metric,
     /// A file with the agent's key; made if it does not exist. Without it the key is new each time.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -52,6 +56,7 @@ impl AgentCommand {
         let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
         let options = JoinOptions {
             k: self.k,
+            metric: self.metric,
             identity: Some(identity),
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };

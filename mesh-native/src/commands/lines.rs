@@ -1,5 +1,6 @@
 //! The conversation of `mesh agent`: a command a line in, an event or a result a line out.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,6 +50,9 @@ enum Command {
         #[serde(default)]
         topic: String,
         payload: Payload,
+    },
+    Avoid {
+        members: Vec<String>,
     },
     Peers,
     Routes,
@@ -200,6 +204,14 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
         Command::Broadcast { topic, payload } => {
             let id = agent.broadcast(&topic, payload).await.map_err(failure)?;
             Ok(json!({ "id": id }))
+        }
+        Command::Avoid { members } => {
+            let mut avoided = BTreeSet::new();
+            for member in &members {
+                avoided.insert(find(agent, member).await?);
+            }
+            agent.avoid(avoided).await.map_err(failure)?;
+            Ok(json!({}))
         }
         Command::Peers => Ok(json!({ "peers": agent.peers().await.map_err(failure)? })),
         Command::Routes => Ok(json!({ "routes": agent.routes().await.map_err(failure)? })),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use mesh_native::core::{Event, HubConfig};
+use mesh_native::core::{Event, HubConfig, Metric};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, Events, JoinOptions};
 
@@ -26,6 +26,9 @@ pub(crate) struct Up {
     /// Links that each keeps [default: by the size of the room].
     #[arg(long)]
     k: Option<usize>,
+    /// What makes one path better than another: hops, latency or bandwidth.
+    #[arg(long, default_value_t = Metric::Hops)]
+    metric: Metric,
     /// The room that they join.
     #[arg(long, default_value = "demo")]
     room: String,
@@ -70,6 +73,7 @@ impl Up {
         let joining = (1..=self.agents).map(|n| {
             let options = JoinOptions {
                 k: self.k,
+                metric: self.metric,
                 ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))
             };
             Agent::join_with_events(options)
