@@ -1,5 +1,5 @@
-//! How soon something is done that changes call for: at once when it is quiet, ever later while they
-//! keep coming, as routers throttle their shortest-path runs ([RFC 8405]).
+//! How soon something is done that changes call for: at once when it is quiet, ever later while
+//! they keep coming, as routers throttle their shortest-path runs ([RFC 8405]).
 //!
 //! [RFC 8405]: https://www.rfc-editor.org/rfc/rfc8405
 
