@@ -149,6 +149,12 @@ impl Signed {
         Some(start)
     }
 
+    /// The same body and signature in another's name: what a liar would send.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn claimed_by(self, author: PeerId) -> Self {
+        Self { author, ..self }
+    }
+
     /// Size of the body in bytes.
     pub(crate) fn body_len(&self) -> usize {
         self.body.len()

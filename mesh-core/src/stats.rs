@@ -14,6 +14,8 @@ pub struct Stats {
     pub sent: u64,
     /// Broadcasts of this agent.
     pub broadcasts: u64,
+    /// Copies of broadcasts sent to neighbours, our own and others'.
+    pub broadcast_copies: u64,
     /// Messages and broadcasts handed to the application.
     pub delivered: u64,
     /// Envelopes passed on for others, broadcast copies included.

@@ -49,6 +49,15 @@ impl Dialer {
         self.wait(peer, config.offer_patience, config, jitter, now);
     }
 
+    /// A link was closed because one end did not want it: should the other still want it, it is
+    /// dialled again after a while. That says nothing about whether the peer can be reached.
+    pub(crate) fn postpone(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
+        let failures = self.failures(peer);
+        let wait = config.linger.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        let retry_at = now + wait;
+        self.failed.insert(peer, Failed { failures, retry_at });
+    }
+
     fn wait(&mut self, peer: PeerId, base: Duration, config: &Config, jitter: f64, now: Instant) {
         let failures = self.failures(peer).saturating_add(1);
         let wait = if failures >= config.redials_max {

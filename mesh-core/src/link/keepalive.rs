@@ -64,6 +64,11 @@ impl Keepalive {
         self.srtt
     }
 
+    /// Whether the round trip has just become credible: the first sample is of a busy machine.
+    pub(crate) fn just_measured(&self) -> bool {
+        self.samples == 2
+    }
+
     /// A frame arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
@@ -111,9 +116,11 @@ impl Keepalive {
         };
         let sample = now.since(ping.sent_at);
         self.samples = self.samples.saturating_add(1);
-        // The first sample is of a machine busy with connecting: it should not weigh for long.
+        // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
+        // until there are enough samples to smooth.
+        let weight = self.samples.saturating_sub(1).clamp(1, 8);
         self.srtt = Some(match self.srtt.filter(|_| self.samples > 2) {
-            Some(srtt) => (srtt * 7 + sample) / 8,
+            Some(srtt) => (srtt * (weight - 1) + sample) / weight,
             None => sample,
         });
         self.outstanding = None;
@@ -157,7 +164,7 @@ mod tests {
         assert!(keepalive.pong(nonce, &config, 0.5, at(8)));
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
         // The first sample is replaced by the second, later ones are smoothed.
-        for (sample_ms, srtt_ms) in [(16, 16), (8, 15)] {
+        for (sample_ms, srtt_ms) in [(16, 16), (8, 12)] {
             let next = keepalive.deadline();
             let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, next) else {
                 panic!("due");

@@ -15,12 +15,13 @@ pub(crate) use queue::LinkQueue;
 
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
+use crate::routing::Metric;
 use crate::time::Instant;
 use crate::wire::LinkEntry;
 
 /// A change of the round trip that is not worth telling, in microseconds, however large it is for
-/// the link: a busy machine makes as much.
-const RTT_NOISE_US: u32 = 5_000;
+/// the link: jitter makes as much.
+const RTT_NOISE_US: u32 = 20_000;
 
 /// One link, from the decision to open it.
 #[derive(Debug)]
@@ -126,8 +127,12 @@ impl Link {
         self.announced
     }
 
-    /// Whether it differs so much from what the others know that they should be told.
-    pub(crate) fn has_changed(&self) -> bool {
+    /// Whether it differs so much from what the others know that they should be told. Where paths
+    /// do not depend on it, they are told once.
+    pub(crate) fn has_changed(&self, metric: Metric) -> bool {
+        if metric == Metric::Hops && !self.keepalive.just_measured() {
+            return false;
+        }
         let (new, old) = (self.entry(), self.announced);
         let apart = |a: u32, b: u32| a.abs_diff(b) > a.min(b) / 2;
         let rtt = apart(new.rtt_us, old.rtt_us) && new.rtt_us.abs_diff(old.rtt_us) > RTT_NOISE_US;

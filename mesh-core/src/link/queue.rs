@@ -183,6 +183,18 @@ impl LinkQueue {
         self.data.len()
     }
 
+    /// Records that wait to be sent, on whatever channel.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn queued(&self) -> usize {
+        self.control.len() + self.data.len() + self.stream.len()
+    }
+
+    /// Envelopes that the other end has not taken responsibility for.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
+    }
+
     /// Everything that was queued has been sent and acknowledged.
     pub(crate) fn is_settled(&self) -> bool {
         self.unacknowledged.is_empty() && self.control.is_empty() && self.stream.is_empty()

@@ -117,6 +117,7 @@ impl Mesh {
             self.busy.insert(link.id);
             copies += 1;
         }
+        self.stats.broadcast_copies += copies as u64;
         copies
     }
 

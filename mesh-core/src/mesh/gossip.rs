@@ -36,7 +36,12 @@ impl Mesh {
 
     /// A link was measured. What others know of it may be wrong by now; there is no hurry.
     pub(super) fn measured(&mut self, id: LinkId, now: Instant) {
-        if self.links.get(&id).is_some_and(Link::has_changed) {
+        let metric = self.config.metric;
+        if self
+            .links
+            .get(&id)
+            .is_some_and(|link| link.has_changed(metric))
+        {
             let at = now + self.config.quality_delay;
             self.timers.arm(Timer::Announce, at);
         }

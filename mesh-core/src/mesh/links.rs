@@ -1,5 +1,6 @@
 //! Links follow the topology: dial what is wanted, drain what is not, notice what died.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
@@ -40,22 +41,39 @@ impl Mesh {
             return;
         }
         let mut members = self.members();
-        members.retain(|&peer| {
-            self.by_peer.contains_key(&peer) || !self.dialer.unreachable(peer, &self.config, now)
-        });
         members.insert(self.this);
         let k = self.config.k_for(members.len());
         if !self.topology.members().iter().eq(&members) {
             self.topology = Topology::partial_mesh(&members, k);
-            self.wanted = self.topology.neighbours(self.this);
             let rings = self.config.gossip_rings;
             self.flood = self.topology.neighbours_in(self.this, rings);
         }
+        self.choose_partners(now);
         self.dial_wanted(now);
         self.drain_surplus(now);
         if let Some(at) = self.dialer.deadline(now) {
             self.timers.arm(Timer::Settle, at);
         }
+    }
+
+    /// Wants the partners of the topology, and for each that cannot be reached the next on the same
+    /// ring. All agents agree on the topology whomever they can reach, so that one broken path
+    /// concerns its two ends alone.
+    fn choose_partners(&mut self, now: Instant) {
+        let out_of_reach = |peer: &PeerId| {
+            !self.by_peer.contains_key(peer) && self.dialer.unreachable(*peer, &self.config, now)
+        };
+        let partners = self.topology.neighbours(self.this);
+        let (lost, mut wanted): (BTreeSet<_>, BTreeSet<_>) =
+            partners.into_iter().partition(out_of_reach);
+        for partner in lost {
+            let followers = self.topology.followers(self.this, partner);
+            let free = |peer: &PeerId| !wanted.contains(peer) && !out_of_reach(peer);
+            if let Some(substitute) = followers.into_iter().find(free) {
+                wanted.insert(substitute);
+            }
+        }
+        self.wanted = wanted;
     }
 
     fn dial_wanted(&mut self, now: Instant) {
@@ -213,8 +231,10 @@ impl Mesh {
             }
             LinkState::Open | LinkState::Draining { .. } => {
                 self.stats.links.closed += 1;
-                if short_lived {
-                    // Or the two ends would open and close it for ever.
+                // Or the two ends would open and close it for ever.
+                if matches!(was, LinkState::Draining { .. }) {
+                    self.dialer.postpone(peer, &self.config, jitter, now);
+                } else if short_lived {
                     self.dialer.failed(peer, &self.config, jitter, now);
                 }
                 self.emit(Event::LinkClosed {

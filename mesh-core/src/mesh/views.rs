@@ -128,20 +128,55 @@ impl Mesh {
     /// Whether every wanted link is open and every member can be reached: the mesh has converged,
     /// as far as this agent can tell.
     pub fn is_settled(&self) -> bool {
-        let linked = self
-            .wanted
-            .iter()
-            .all(|peer| self.open_link_to(*peer).is_some());
         let routed = self
             .announced
             .keys()
             .all(|peer| self.routes.contains(*peer));
-        linked && routed && self.unsettled_since.is_none()
+        routed && self.is_linked()
+    }
+
+    /// Whether every wanted link is open, and no change of the room is yet to be followed.
+    pub(crate) fn is_linked(&self) -> bool {
+        let mut wanted = self.wanted.iter();
+        wanted.all(|peer| self.open_link_to(*peer).is_some()) && self.unsettled_since.is_none()
     }
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// What the simulator looks at.
+#[cfg(any(test, feature = "sim"))]
+impl Mesh {
+    pub(crate) fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The most records that wait on one link.
+    pub(crate) fn queued_max(&self) -> usize {
+        let queues = self.links.values().map(|link| link.queue.queued());
+        queues.max().unwrap_or_default()
+    }
+
+    /// Envelopes that it is responsible for: no next hop has acknowledged them.
+    pub(crate) fn messages_held(&self) -> u64 {
+        let links = self.links.values();
+        links.map(|link| link.queue.unacknowledged() as u64).sum()
+    }
+
+    /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
+    pub(crate) fn is_idle(&self) -> bool {
+        let mut links = self.links.values();
+        links.all(|link| link.queue.is_settled())
+            && self.pending.is_empty()
+            && self.gossip.is_empty()
+    }
+
+    pub(crate) fn open_peers(&self) -> impl Iterator<Item = PeerId> {
+        let open = self.links.values().filter(|link| link.is_open());
+        open.map(|link| link.peer)
+    }
 }
 
 #[cfg(test)]

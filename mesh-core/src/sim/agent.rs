@@ -1,6 +1,6 @@
 //! One agent of the world: the real [`Mesh`], and what its application has seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::id::{ClientId, LinkId, MessageId, PeerId};
@@ -17,11 +17,14 @@ pub struct SimAgent {
     /// Grows when the process ends, so that what was on its way to it is lost.
     pub(super) life: u32,
     pub(super) socket: Option<ClientId>,
+    /// The earliest wake that stands in the queue.
+    pub(super) wake_at: Option<Instant>,
     /// The connection and the end of it that each link is.
     pub(super) links: BTreeMap<LinkId, (usize, usize)>,
     identity: Identity,
     received: Vec<Received>,
-    seen: BTreeSet<MessageId>,
+    /// Where each message stands in `received`.
+    seen: BTreeMap<MessageId, usize>,
     events: Vec<Event>,
     /// How often callers were told that the mesh is writable.
     pub(super) writable: u64,
@@ -40,10 +43,11 @@ impl SimAgent {
             alive: true,
             life: 0,
             socket: None,
+            wake_at: None,
             links: BTreeMap::new(),
             identity,
             received: Vec::new(),
-            seen: BTreeSet::new(),
+            seen: BTreeMap::new(),
             events: Vec::new(),
             writable: 0,
         }
@@ -54,6 +58,7 @@ impl SimAgent {
         let config = self.mesh.config().clone();
         self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
         self.alive = true;
+        self.wake_at = None;
     }
 
     /// The agent's identity.
@@ -76,6 +81,16 @@ impl SimAgent {
         &self.received
     }
 
+    /// Whether a message was delivered.
+    pub fn has_received(&self, id: &MessageId) -> bool {
+        self.seen.contains_key(id)
+    }
+
+    /// A delivered message.
+    pub fn received_as(&self, id: &MessageId) -> Option<&Received> {
+        self.seen.get(id).map(|&place| &self.received[place])
+    }
+
     /// Other events so far.
     pub fn events(&self) -> &[Event] {
         &self.events
@@ -90,9 +105,10 @@ impl SimAgent {
     pub(super) fn note(&mut self, event: Event) -> bool {
         match event {
             Event::Message(message) => {
-                let new = self.seen.insert(message.id);
+                let place = self.received.len();
+                let before = self.seen.insert(message.id, place);
                 self.received.push(message);
-                new
+                before.is_none()
             }
             other => {
                 self.events.push(other);

@@ -7,25 +7,32 @@
 //! hold, and panics with the seed where it does not.
 
 mod agent;
+mod checks;
+mod faults;
 mod network;
 #[cfg(test)]
 mod regressions;
+mod report;
+mod scenario;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use agent::SimAgent;
 use network::Connection;
+pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
+pub use scenario::{Operation, Scenario};
 
-use crate::config::{Config, HubConfig};
-use crate::id::{ClientId, MessageId, PeerId, Target};
+use crate::config::Config;
+use crate::id::{ClientId, MessageId, Target};
 use crate::identity::Identity;
-use crate::io::{Event, Input, Output};
+use crate::io::{Channel, Input, Output};
 use crate::payload::{Delivery, Payload};
 use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
@@ -77,10 +84,21 @@ pub struct World {
     queue: BTreeMap<(Instant, u64), Happening>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
-    sent: BTreeMap<MessageId, Payload>,
+    sent: BTreeMap<MessageId, Sent>,
+    /// Messages that a process held when it was killed: lost with it.
+    died_with_forwarders: u64,
+    /// Frames that travelled lately, for hostile neighbours to send again.
+    recordings: VecDeque<(Channel, Bytes)>,
     trace: u64,
     /// Changes what the hub passes on, as a hostile one might.
     tamper: Option<fn(&mut String)>,
+}
+
+/// A message that an application sent.
+#[derive(Debug)]
+struct Sent {
+    payload: Payload,
+    delivery: Delivery,
 }
 
 /// Something that will happen.
@@ -120,6 +138,8 @@ impl World {
             queue: BTreeMap::new(),
             queued: 0,
             sent: BTreeMap::new(),
+            died_with_forwarders: 0,
+            recordings: VecDeque::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             tamper: None,
         };
@@ -171,72 +191,6 @@ impl World {
         index
     }
 
-    /// Ends an agent's process without a word, as SIGKILL does.
-    pub fn crash(&mut self, agent: usize) {
-        self.record("crash", agent);
-        self.agents[agent].alive = false;
-        self.agents[agent].life += 1;
-        self.close_socket(agent);
-        for connection in &mut self.connections {
-            connection.lose_end(agent);
-        }
-    }
-
-    /// Starts a crashed agent again with the same identity, its clock set back by so much.
-    pub fn restart(&mut self, agent: usize, clock_behind: Duration) {
-        self.record("restart", agent);
-        let seed = self.draw_seed();
-        let elapsed = self.now.since(Instant::default());
-        let unix = EPOCH + elapsed.saturating_sub(clock_behind);
-        self.agents[agent].restart(seed, self.now, unix);
-        self.command(agent, |mesh, now| mesh.join(now));
-    }
-
-    /// Cuts the direct connection of two agents; both notice after a while.
-    pub fn cut(&mut self, a: usize, b: usize) {
-        let cut: Vec<_> = (0..self.connections.len())
-            .filter(|&c| self.connections[c].joins(a, b))
-            .collect();
-        for connection in cut {
-            self.connections[connection].up = false;
-        }
-    }
-
-    /// Makes the direct connection of two agents slower by so much each way.
-    pub fn slow_down(&mut self, a: usize, b: usize, by: Duration) {
-        for connection in &mut self.connections {
-            if connection.joins(a, b) {
-                connection.delay = by;
-            }
-        }
-    }
-
-    /// Starts the hub, as a new process without memory.
-    pub fn start_hub(&mut self) {
-        let seed = self.draw_seed();
-        self.hub = Some(Hub::new(HubConfig::default(), seed));
-    }
-
-    /// Ends the hub's process: every WebSocket closes.
-    pub fn crash_hub(&mut self) {
-        self.record("hub crash", 0);
-        self.hub = None;
-        self.hub_life += 1;
-        let sockets: Vec<_> = std::mem::take(&mut self.hub_sockets)
-            .into_values()
-            .collect();
-        for agent in sockets {
-            self.agents[agent].socket = None;
-            let reason = "connection reset".to_owned();
-            self.input_later(agent, Input::SignalingClosed { reason });
-        }
-    }
-
-    /// Has the hub change texts before it passes them on.
-    pub fn tamper_with_signals(&mut self, tamper: Option<fn(&mut String)>) {
-        self.tamper = tamper;
-    }
-
     /// Has an agent send; returns the message's id if the mesh took it.
     pub fn send(
         &mut self,
@@ -251,9 +205,14 @@ impl World {
             Target::Room => mesh.broadcast("topic", payload, now),
         });
         if let Ok(id) = sent {
-            self.sent.insert(id, copy);
+            self.note_sent(id, copy, delivery);
         }
         sent
+    }
+
+    fn note_sent(&mut self, id: MessageId, payload: impl Into<Payload>, delivery: Delivery) {
+        let payload = payload.into();
+        self.sent.insert(id, Sent { payload, delivery });
     }
 
     /// Has an agent do something, and carries out what it orders.
@@ -303,21 +262,6 @@ impl World {
         }
     }
 
-    /// Whether every living agent has the links it wants and a route to every other living agent,
-    /// and to nobody else.
-    pub fn is_converged(&self) -> bool {
-        let living = self.living();
-        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
-        living.iter().all(|&i| {
-            let mesh = &self.agents[i].mesh;
-            let peers = mesh.peers();
-            let known = peers.iter().map(|peer| peer.id).chain([mesh.id()]);
-            mesh.is_settled()
-                && known.collect::<BTreeSet<_>>() == ids
-                && peers.iter().all(|peer| peer.hops.is_some())
-        })
-    }
-
     fn step(&mut self) {
         let Some(((at, _), happening)) = self.queue.pop_first() else {
             return;
@@ -353,10 +297,13 @@ impl World {
     fn wake(&mut self, agent: usize, life: u32) {
         let now = self.now;
         let sim = &mut self.agents[agent];
-        if sim.life != life || sim.mesh.poll_timeout().is_none_or(|at| at > now) {
-            return; // Armed anew since.
+        if sim.life != life {
+            return;
         }
-        sim.mesh.handle_timeout(now);
+        sim.wake_at = None;
+        if sim.mesh.poll_timeout().is_some_and(|at| at <= now) {
+            sim.mesh.handle_timeout(now);
+        }
         self.drain(agent);
         let due = self.agents[agent].mesh.poll_timeout();
         assert!(
@@ -379,8 +326,13 @@ impl World {
             self.carry_out(agent, output);
         }
         self.check(agent);
-        if let Some(at) = self.agents[agent].mesh.poll_timeout() {
-            let life = self.agents[agent].life;
+        let sim = &mut self.agents[agent];
+        // A wake that comes too early finds nothing due and is repeated; one too late is a bug.
+        if let Some(at) = sim.mesh.poll_timeout()
+            && sim.wake_at.is_none_or(|planned| at < planned)
+        {
+            sim.wake_at = Some(at);
+            let life = sim.life;
             self.queue_at(at.max(self.now), Happening::Wake { agent, life });
         }
     }
@@ -393,16 +345,6 @@ impl World {
     fn whoami(&self, agent: usize) -> String {
         let name = &self.agents[agent].mesh.config().name;
         format!("seed {}, {name}, {:?}", self.config.seed, self.now)
-    }
-
-    /// What must hold at every moment.
-    fn check(&self, agent: usize) {
-        let mesh = &self.agents[agent].mesh;
-        let stats = mesh.stats();
-        let config = mesh.config();
-        let links_max = config.k_for(self.agents.len()) + config.links_slack + 64;
-        let links = stats.links.open + stats.links.negotiating;
-        assert!(links <= links_max, "{}: {links} links", self.whoami(agent));
     }
 
     fn record(&mut self, what: &str, agent: usize) {

@@ -13,6 +13,12 @@ use crate::signaling::{HubInput, HubOutput};
 use crate::time::Instant;
 use crate::wire::LinkSignal;
 
+/// What a blocked direction holds at most before the connection counts as dead.
+const HELD_MAX: usize = 1_000;
+
+/// Frames that are remembered for hostile neighbours.
+const RECORDINGS: usize = 64;
+
 /// A peer connection of two agents.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -22,6 +28,8 @@ pub(super) struct Connection {
     pub(super) up: bool,
     /// What every frame takes longer than usual.
     pub(super) delay: Duration,
+    /// What is held up in each direction, while it is.
+    held: [Option<Vec<Happening>>; 2],
     /// When the last frame of each direction arrives: reliable channels keep the order.
     arrival: [Instant; 2],
 }
@@ -49,6 +57,24 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Holds up what the end of `from` sends to that of `to`.
+    pub(super) fn block(&mut self, from: usize, to: usize) {
+        let ends = self.ends.map(|end| end.map(|end| end.agent));
+        for side in 0..2 {
+            if ends[side] == Some(from) && ends[1 - side] == Some(to) {
+                self.held[side].get_or_insert_default();
+            }
+        }
+    }
+
+    /// Lets everything pass, and returns what was held up, in order.
+    pub(super) fn unblock(&mut self) -> Vec<Happening> {
+        let held = self.held.iter_mut().filter_map(Option::take);
+        held.flatten().collect()
+    }
+}
+
 impl World {
     pub(super) fn carry_out(&mut self, agent: usize, output: Output) {
         match output {
@@ -66,6 +92,10 @@ impl World {
                 channel,
                 frame,
             } => {
+                if self.recordings.len() == RECORDINGS {
+                    self.recordings.pop_front();
+                }
+                self.recordings.push_back((channel, frame.clone()));
                 let input = |link| Input::FrameReceived {
                     link,
                     channel,
@@ -90,6 +120,7 @@ impl World {
         if let Event::Message(message) = &event {
             let sent = self.sent.get(&message.id);
             let whoami = self.whoami(agent);
+            let sent = sent.map(|sent| &sent.payload);
             assert_eq!(sent, Some(&message.payload), "{whoami}: nobody sent this");
             let ttl = self.agents[agent].mesh.config().ttl;
             assert!(
@@ -132,6 +163,7 @@ impl World {
                 ends: [Some(end), None],
                 up: false,
                 delay: Duration::ZERO,
+                held: [None, None],
                 arrival: [self.now; 2],
             });
             self.agents[agent].links.insert(link, (connection, 0));
@@ -195,7 +227,11 @@ impl World {
             life,
             input: input(other.link),
         };
-        self.queue_at(at, happening);
+        match &mut connection.held[side] {
+            None => self.queue_at(at, happening),
+            Some(held) if held.len() < HELD_MAX => held.push(happening),
+            Some(_) => connection.up = false, // Nothing retransmits for ever.
+        }
     }
 
     pub(super) fn input_later(&mut self, agent: usize, input: Input) {

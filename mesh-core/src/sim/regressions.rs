@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::error::LossReason;
-use crate::io::Channel;
+use crate::id::PeerId;
+use crate::io::{Channel, Event};
 use crate::wire::{Content, Envelope, FrameWriter, Message, MessageHeader, Record};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -100,7 +101,7 @@ fn a_receipt_means_that_the_application_has_the_message() {
             world.carry_out(0, output);
         }
     }
-    world.sent.insert(id, "important".into());
+    world.note_sent(id, "important", Delivery::Acknowledged);
     // Far more messages than the window remembers overtake the repetition.
     for _ in 0..5_000 {
         let _ = world.send(0, Target::Peer(target), "x".into(), Delivery::Datagram);
@@ -216,7 +217,7 @@ fn one_stalled_neighbour_does_not_silence_broadcasts() {
             let lost = matches!(&output, Output::Transmit { link: l, .. } if *l == link);
             if !lost {
                 let id = world.agents[0].mesh.last_broadcast();
-                world.sent.insert(id, "x".into());
+                world.note_sent(id, "x", Delivery::Acknowledged);
                 world.carry_out(0, output);
             }
         }

@@ -1,7 +1,10 @@
 //! Many agents: joining, dying, healing, delivering.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::error::LossReason;
+use crate::io::Event;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -274,4 +277,29 @@ fn an_unanswered_message_fails_at_its_deadline() {
         matches!(event, Event::DeliveryFailed { id: i, reason: r, .. } if (*i, *r) == (id, reason))
     };
     assert!(world.agents()[0].events().iter().any(failed));
+}
+
+#[test]
+fn worlds_drawn_from_seeds_hold_every_check() {
+    for seed in 0..25 {
+        Scenario::draw(seed).run();
+    }
+}
+
+#[test]
+fn a_simulation_is_measured_and_accounts_for_everything() {
+    let simulation = Simulation {
+        config: WorldConfig::new(3),
+        agents: 30,
+        messages: 100,
+        broadcasts: 4,
+        killed: 0.3,
+    };
+    let report = simulation.run(|_| {}).expect("it forms and heals");
+    assert_eq!(report.killed, 9);
+    assert_eq!(report.messages.delivered, report.messages.sent);
+    assert_eq!(report.messages.on_shortest_path, report.messages.delivered);
+    assert_eq!(report.after.delivered, report.after.sent);
+    assert_eq!(report.broadcasts.missed, 0);
+    assert_eq!(report, simulation.run(|_| {}).expect("the same again"));
 }

@@ -1,5 +1,7 @@
 //! An undirected graph over indices: what is measured, and how far apart its nodes are.
 
+use std::collections::VecDeque;
+
 /// An undirected graph without self-links or parallel ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
@@ -55,6 +57,23 @@ impl Graph {
     /// Whether two nodes are linked.
     pub fn linked(&self, a: usize, b: usize) -> bool {
         self.neighbours[a].binary_search(&b).is_ok()
+    }
+
+    /// How many links each node is from one of them; none where there is no path.
+    pub fn distances(&self, from: usize) -> Vec<Option<usize>> {
+        let mut distances = vec![None; self.nodes()];
+        distances[from] = Some(0);
+        let mut queue = VecDeque::from([from]);
+        while let Some(node) = queue.pop_front() {
+            let next = distances[node].map(|distance| distance + 1);
+            for &neighbour in &self.neighbours[node] {
+                if distances[neighbour].is_none() {
+                    distances[neighbour] = next;
+                    queue.push_back(neighbour);
+                }
+            }
+        }
+        distances
     }
 
     /// How many ordered pairs of nodes are 1, 2, 3, … links apart; pairs without a path are not

@@ -164,6 +164,21 @@ impl Topology {
             .collect()
     }
 
+    /// The members that follow `neighbour` on the ring that links it to `of`, the next first: who
+    /// stands in for it.
+    pub fn followers(&self, of: PeerId, neighbour: PeerId) -> Vec<PeerId> {
+        let index = |peer: PeerId| self.members.binary_search(&peer).ok();
+        let (Some(of), Some(neighbour)) = (index(of), index(neighbour)) else {
+            return Vec::new();
+        };
+        let link = self.neighbours[of].iter().find(|n| n.index == neighbour);
+        let mut order = self.order(link.map_or(0, |link| link.ring));
+        let place = order.iter().position(|&member| member == neighbour);
+        order.rotate_left(place.unwrap_or(0));
+        let others = order.into_iter().skip(1).filter(|&member| member != of);
+        others.map(|member| self.members[member]).collect()
+    }
+
     /// Every link once, the lower end first.
     pub fn links(&self) -> impl Iterator<Item = (PeerId, PeerId)> + '_ {
         self.neighbours

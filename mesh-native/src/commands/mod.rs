@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 mod lines;
 pub(crate) mod signal;
+pub(crate) mod simulate;
 pub(crate) mod topology;
 pub(crate) mod up;
 

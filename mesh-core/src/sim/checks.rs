@@ -1,0 +1,187 @@
+//! What must hold: at every moment, and when everything has healed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::World;
+use crate::error::RejectReason;
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::Event;
+use crate::payload::Delivery;
+use crate::routing::Metric;
+use crate::topology::Graph;
+
+impl World {
+    /// Whether every living agent has the links it wants and a route to every other living agent,
+    /// and to nobody else.
+    pub fn is_converged(&self) -> bool {
+        let living = self.living();
+        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
+        living.iter().all(|&i| {
+            let mesh = &self.agents[i].mesh;
+            let peers = mesh.peers();
+            let known = peers.iter().map(|peer| peer.id).chain([mesh.id()]);
+            mesh.is_settled()
+                && known.collect::<BTreeSet<_>>() == ids
+                && peers.iter().all(|peer| peer.hops.is_some())
+        })
+    }
+
+    /// What must hold at every moment, whatever goes wrong.
+    pub(super) fn check(&self, agent: usize) {
+        let mesh = &self.agents[agent].mesh;
+        let config = mesh.config();
+        let links_max = config.k_for(self.agents.len()) + config.links_slack + 64;
+        let links = mesh.link_count();
+        assert!(links <= links_max, "{}: {links} links", self.whoami(agent));
+        assert!(
+            mesh.link_to(mesh.id()).is_none(),
+            "{}: a link to itself",
+            self.whoami(agent)
+        );
+        let queued = mesh.queued_max();
+        // Of control records some are sent whatever waits: pings, acknowledgements, gossip.
+        let queued_max = config.link_queue_max + self.agents.len() + 64;
+        assert!(
+            queued <= queued_max,
+            "{}: {queued} records wait on one link",
+            self.whoami(agent)
+        );
+    }
+
+    /// What must hold when nothing has gone wrong for a while.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check_settled(&self) {
+        let seed = self.config.seed;
+        assert!(
+            self.is_converged(),
+            "seed {seed}: not converged: {}",
+            self.troubles()
+        );
+        for &agent in &self.living() {
+            let mesh = &self.agents[agent].mesh;
+            assert!(mesh.is_idle(), "{}: not idle", self.whoami(agent));
+        }
+        if self.config.metric == Metric::Hops {
+            let (optimal, routes) = self.optimal_routes();
+            assert_eq!(optimal, routes, "seed {seed}: routes that are detours");
+        }
+        self.check_accounts();
+    }
+
+    /// Whether every living agent has the links it wants, and they want the same room.
+    pub fn is_linked(&self) -> bool {
+        let living = self.living();
+        living.iter().all(|&i| {
+            let mesh = &self.agents[i].mesh;
+            mesh.is_linked() && mesh.peers().len() + 1 == living.len()
+        })
+    }
+
+    /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
+    pub fn is_idle(&self) -> bool {
+        let mut living = self.living().into_iter();
+        living.all(|agent| self.agents[agent].mesh.is_idle())
+    }
+
+    /// What keeps the world from having converged, for people.
+    pub fn troubles(&self) -> String {
+        let living = self.living();
+        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
+        let mut troubles = Vec::new();
+        for &agent in &living {
+            let mesh = &self.agents[agent].mesh;
+            let peers = mesh.peers();
+            let lacking = peers.iter().filter(|peer| peer.hops.is_none()).count();
+            let known = peers
+                .iter()
+                .map(|peer| peer.id)
+                .chain([mesh.id()])
+                .collect();
+            let (strangers, unknown) = (ids.symmetric_difference(&known), !mesh.is_idle());
+            let strangers = strangers.count();
+            if lacking + strangers > 0 || unknown || !mesh.is_settled() {
+                let name = &mesh.config().name;
+                let (links, idle) = (mesh.link_count(), mesh.is_idle());
+                troubles.push(format!(
+                    "{name}: {links} links, {lacking} without a route, {strangers} wrongly known \
+                     or unknown, settled {}, idle {idle}",
+                    mesh.is_settled()
+                ));
+            }
+        }
+        troubles.truncate(6);
+        troubles.join("; ")
+    }
+
+    /// The true graph of the living: links that are open at both ends.
+    pub fn true_graph(&self) -> (Vec<PeerId>, Graph) {
+        let living = self.living();
+        let ids: Vec<_> = living.iter().map(|&i| self.agents[i].id()).collect();
+        let index: BTreeMap<_, _> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+        let open = |agent: &usize| -> BTreeSet<usize> {
+            let peers = self.agents[*agent].mesh.open_peers();
+            peers.filter_map(|peer| index.get(&peer).copied()).collect()
+        };
+        let open: Vec<_> = living.iter().map(open).collect();
+        let both = (0..ids.len()).flat_map(|from| {
+            let there = open[from].iter().copied();
+            let back = there.filter(|&to| open[to].contains(&from));
+            back.map(|to| (from, to)).collect::<Vec<_>>()
+        });
+        let graph = Graph::from_links(ids.len(), both);
+        (ids, graph)
+    }
+
+    /// How many routes are as short as the true graph allows, and how many there are.
+    pub fn optimal_routes(&self) -> (u64, u64) {
+        let (ids, graph) = self.true_graph();
+        let index: BTreeMap<_, _> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+        let (mut optimal, mut all) = (0, 0);
+        for (from, &agent) in self.living().iter().enumerate() {
+            let distances = graph.distances(from);
+            for route in self.agents[agent].mesh.routes() {
+                let to = index.get(&route.destination);
+                let shortest = to.and_then(|&to| distances[to]);
+                all += 1;
+                optimal += u64::from(shortest == Some(usize::from(route.hops)));
+            }
+        }
+        (optimal, all)
+    }
+
+    /// Every message to one member was delivered, or its author was told, or somebody counted it
+    /// as lost, or it died with a process.
+    fn check_accounts(&self) {
+        let mut settled: BTreeSet<MessageId> = BTreeSet::new();
+        let mut lost = self.died_with_forwarders;
+        for agent in &self.agents {
+            settled.extend(agent.received().iter().map(|message| message.id));
+            settled.extend(agent.events().iter().filter_map(|event| match event {
+                Event::DeliveryFailed { id, .. } => Some(*id),
+                _ => None,
+            }));
+            let stats = agent.mesh.stats();
+            lost += stats.lost.values().sum::<u64>();
+            // Whose clock was set back speaks to deaf ears until it has caught up.
+            let replayed = stats.rejected.get(&RejectReason::Replayed);
+            lost += replayed.copied().unwrap_or_default();
+        }
+        let lives = |author: PeerId| {
+            let mut agents = self.agents.iter();
+            agents.any(|agent| agent.alive && agent.life == 0 && agent.id() == author)
+        };
+        let kept = self
+            .sent
+            .iter()
+            .filter(|(id, sent)| id.target != Target::Room && sent.delivery != Delivery::Datagram);
+        let missing = kept.filter(|(id, _)| lives(id.author) && !settled.contains(id));
+        let missing = missing.count() as u64;
+        assert!(
+            missing <= lost,
+            "seed {}: {missing} messages lost without a trace, {lost} accounted for",
+            self.config.seed
+        );
+    }
+}

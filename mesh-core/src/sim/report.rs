@@ -1,0 +1,305 @@
+//! One large world, measured: joining, at rest, exchanging, losing many at once, healing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+
+use super::{World, WorldConfig};
+use crate::id::{MessageId, Target};
+use crate::payload::{Delivery, Payload};
+use crate::rng::{index, shuffle};
+use crate::time::Instant;
+use crate::topology::Analysis;
+
+/// How long a mesh may take to form or to heal.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a mesh at rest is watched.
+const REST: Duration = Duration::from_secs(60);
+
+/// How long messages may be on their way.
+const FLIGHT: Duration = Duration::from_secs(10);
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    /// The world.
+    pub config: WorldConfig,
+    /// Agents that join at once.
+    pub agents: usize,
+    /// Messages between random agents.
+    pub messages: usize,
+    /// Broadcasts of random agents.
+    pub broadcasts: usize,
+    /// The share of agents that dies at once.
+    pub killed: f64,
+}
+
+/// What came of it. Times are in seconds of the simulated world.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Agents that joined.
+    pub agents: usize,
+    /// Until the last link was open.
+    pub links_open_s: f64,
+    /// From then until every routing table was complete.
+    pub tables_complete_s: f64,
+    /// The mesh that they formed.
+    pub analysis: Analysis,
+    /// What forming cost.
+    pub joining: Traffic,
+    /// What a minute at rest costs.
+    pub at_rest: Traffic,
+    /// Messages between random agents.
+    pub messages: Messages,
+    /// Broadcasts.
+    pub broadcasts: Broadcasts,
+    /// Agents that died at once.
+    pub killed: usize,
+    /// From then until the rest was one mesh again.
+    pub healed_s: f64,
+    /// Messages between the survivors.
+    pub after: Messages,
+}
+
+/// What went over an agent's links, on average: sent frames, and the bytes in them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// Bytes an agent sent.
+    pub bytes: f64,
+    /// Frames an agent sent.
+    pub frames: f64,
+    /// Bytes that it sent in a second.
+    pub bytes_per_second: f64,
+}
+
+/// What became of messages to one agent each.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Messages {
+    /// Sent.
+    pub sent: usize,
+    /// Delivered.
+    pub delivered: usize,
+    /// Delivered by their hops.
+    pub by_hops: BTreeMap<u8, usize>,
+    /// Delivered on a path as short as the true graph allows.
+    pub on_shortest_path: usize,
+    /// The mean time on the way, in milliseconds.
+    pub latency_ms: f64,
+}
+
+/// What became of broadcasts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Broadcasts {
+    /// Sent.
+    pub sent: usize,
+    /// Deliveries that did not happen.
+    pub missed: usize,
+    /// Copies sent for each delivery: 1 is the least.
+    pub transmissions_per_delivery: f64,
+    /// The most hops of a delivery.
+    pub hops_max: u8,
+}
+
+impl Simulation {
+    /// Runs it, and tells each step as it is done.
+    ///
+    /// # Errors
+    /// What did not happen in time, with the seed.
+    pub fn run(&self, mut tell: impl FnMut(&str)) -> Result<Report, String> {
+        let mut world = World::new(self.config.clone());
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed ^ 0x5eed);
+        let (links_open_s, tables_complete_s) = self.form(&mut world)?;
+        tell(&format!("formed after {links_open_s:.2} s"));
+        let joining = traffic(&world, Duration::ZERO, |_| 0.0);
+        // Surplus links of the mass join are drained first.
+        world.run_for(Duration::from_secs(10));
+        let analysis = Analysis::of(&world.true_graph().1);
+        let before = totals(&world);
+        world.run_for(REST);
+        let at_rest = traffic(&world, REST, |pick| before[pick]);
+        tell(&format!(
+            "at rest: {:.0} B/s an agent",
+            at_rest.bytes_per_second
+        ));
+        let messages = self.exchange(&mut world, &mut rng);
+        tell(&format!(
+            "{} of {} messages delivered",
+            messages.delivered, messages.sent
+        ));
+        let broadcasts = self.broadcast(&mut world, &mut rng);
+        tell(&format!(
+            "{} broadcasts, {} deliveries missed",
+            broadcasts.sent, broadcasts.missed
+        ));
+        let mut victims = world.living();
+        shuffle(&mut victims, &mut rng);
+        victims.truncate((self.killed.clamp(0.0, 0.9) * self.agents as f64) as usize);
+        for &victim in &victims {
+            world.crash(victim);
+        }
+        let died_at = world.now();
+        if !world.run_until(PATIENCE, World::is_converged) {
+            return Err(format!(
+                "not healed within {PATIENCE:?}: {}",
+                world.troubles()
+            ));
+        }
+        let healed_s = seconds(died_at, world.now());
+        tell(&format!(
+            "{} died at once; healed after {healed_s:.2} s",
+            victims.len()
+        ));
+        world.run_for(Duration::from_secs(10));
+        let after = self.exchange(&mut world, &mut rng);
+        world.run_for(Duration::from_secs(10));
+        world.check_settled();
+        Ok(Report {
+            agents: self.agents,
+            links_open_s,
+            tables_complete_s,
+            analysis,
+            joining,
+            at_rest,
+            messages,
+            broadcasts,
+            killed: victims.len(),
+            healed_s,
+            after,
+        })
+    }
+
+    /// Returns when the last link was open, and how long after that all tables were complete.
+    fn form(&self, world: &mut World) -> Result<(f64, f64), String> {
+        world.start_agents(self.agents);
+        let linked = |world: &World| world.is_linked();
+        if !world.run_until(PATIENCE, linked) {
+            return Err(format!(
+                "not linked within {PATIENCE:?}: {}",
+                world.troubles()
+            ));
+        }
+        let linked_at = world.now();
+        if !world.run_until(PATIENCE, World::is_converged) {
+            return Err(format!(
+                "not converged within {PATIENCE:?}: {}",
+                world.troubles()
+            ));
+        }
+        let complete = seconds(linked_at, world.now());
+        Ok((seconds(Instant::default(), linked_at), complete))
+    }
+
+    fn exchange(&self, world: &mut World, rng: &mut ChaCha8Rng) -> Messages {
+        let living = world.living();
+        let (ids, graph) = world.true_graph();
+        let mut sent = Vec::new();
+        for _ in 0..self.messages {
+            let (from, to) = (index(rng, living.len()), index(rng, living.len()));
+            if from == to {
+                continue;
+            }
+            let shortest = graph.distances(from)[to];
+            let target = Target::Peer(ids[to]);
+            let payload = Payload::from("hello");
+            // What the mesh does not take counts as sent and not delivered.
+            let id = world.send(living[from], target, payload, Delivery::Reliable);
+            sent.push((living[to], id.ok(), shortest));
+            world.run_for(Duration::from_millis(1));
+        }
+        world.run_for(FLIGHT);
+        let mut by_hops = BTreeMap::new();
+        let (mut on_shortest_path, mut latency_ms, mut delivered) = (0, 0.0, 0);
+        for (to, id, shortest) in &sent {
+            let received = id.and_then(|id| world.agents()[*to].received_as(&id));
+            if let Some(received) = received {
+                delivered += 1;
+                *by_hops.entry(received.hops).or_default() += 1;
+                latency_ms += received.latency_ms;
+                on_shortest_path += usize::from(*shortest == Some(usize::from(received.hops)));
+            }
+        }
+        Messages {
+            sent: sent.len(),
+            delivered,
+            by_hops,
+            on_shortest_path,
+            latency_ms: latency_ms / delivered.max(1) as f64,
+        }
+    }
+
+    fn broadcast(&self, world: &mut World, rng: &mut ChaCha8Rng) -> Broadcasts {
+        let living = world.living();
+        let copies = |world: &World| -> u64 {
+            let stats = world.agents().iter().map(|agent| agent.mesh().stats());
+            stats.map(|stats| stats.broadcast_copies).sum()
+        };
+        let before = copies(world);
+        let mut sent: Vec<(usize, Option<MessageId>)> = Vec::new();
+        for _ in 0..self.broadcasts {
+            let from = living[index(rng, living.len())];
+            let id = world.send(from, Target::Room, "to all".into(), Delivery::Reliable);
+            sent.push((from, id.ok()));
+            world.run_for(Duration::from_millis(100));
+        }
+        world.run_for(FLIGHT);
+        let (mut missed, mut delivered, mut hops_max) = (0, 0, 0);
+        for &(from, id) in &sent {
+            for &to in living.iter().filter(|&&to| to != from) {
+                match id.and_then(|id| world.agents()[to].received_as(&id)) {
+                    Some(received) => {
+                        delivered += 1;
+                        hops_max = hops_max.max(received.hops);
+                    }
+                    None => missed += 1,
+                }
+            }
+        }
+        Broadcasts {
+            sent: sent.len(),
+            missed,
+            transmissions_per_delivery: (copies(world) - before) as f64
+                / f64::from(delivered.max(1)),
+            hops_max,
+        }
+    }
+}
+
+/// Bytes and frames that all living agents have sent.
+fn totals(world: &World) -> [f64; 2] {
+    let mut totals = [0.0; 2];
+    for agent in world.living() {
+        let stats = world.agents()[agent].mesh().stats();
+        totals[0] += stats.bytes_out as f64;
+        totals[1] += stats.frames_out as f64;
+    }
+    totals
+}
+
+/// What an agent has sent on average, less what all had sent `before`.
+fn traffic(world: &World, during: Duration, before: impl Fn(usize) -> f64) -> Traffic {
+    let agents = world.living().len().max(1) as f64;
+    let sent = totals(world);
+    let [bytes, frames] = [0, 1].map(|pick| (sent[pick] - before(pick)) / agents);
+    let during = if during.is_zero() {
+        seconds(Instant::default(), world.now())
+    } else {
+        during.as_secs_f64()
+    };
+    Traffic {
+        bytes,
+        frames,
+        bytes_per_second: bytes / during.max(1e-3),
+    }
+}
+
+fn seconds(from: Instant, to: Instant) -> f64 {
+    to.since(from).as_secs_f64()
+}

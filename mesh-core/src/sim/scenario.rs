@@ -1,0 +1,267 @@
+//! Worlds in which much goes wrong, drawn from a seed: the swarm that finds what nobody thought of.
+//!
+//! A scenario is some agents and a list of [`Operation`]s. Four bytes make an operation, whatever
+//! they are, so that seeds, property tests and fuzzers share one vocabulary. When all have happened
+//! the world is healed: nothing is blocked any more, the hub is there, and nobody dies. Then the
+//! mesh must converge, and what [`World::check_settled`] asks must hold.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::{World, WorldConfig};
+use crate::id::Target;
+use crate::io::Channel;
+use crate::payload::Delivery;
+use crate::routing::Metric;
+
+/// Agents started in all, at most.
+const AGENTS_MAX: usize = 32;
+
+/// Agents that live, at least: fewer are no mesh.
+const LIVING_MIN: usize = 3;
+
+/// How long a healed world may take to converge: unreachable partners are left out for half a
+/// minute, and a message may take a minute to fail.
+const HEALING: Duration = Duration::from_secs(180);
+
+/// How long a healed world may take until nothing happens any more: a partner that could not be
+/// reached is left out for half a minute, by some and not by others, and then tried again.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// A world and what happens in it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The world.
+    pub config: WorldConfig,
+    /// Agents that join at first.
+    pub agents: usize,
+    /// What happens then.
+    pub operations: Vec<Operation>,
+}
+
+/// One thing that happens. The numbers choose among what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    kind: u8,
+    a: u8,
+    b: u8,
+    value: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Send,
+    Broadcast,
+    Wait,
+    Join,
+    Leave,
+    Crash,
+    Restart,
+    Cut,
+    HalfOpen,
+    Block,
+    Unblock,
+    SlowDown,
+    CrashHub,
+    StartHub,
+    ClockJump,
+    Noise,
+    Replay,
+    Forge,
+}
+
+/// What an operation's kind chooses from: what stands twice happens twice as often.
+const KINDS: [Kind; 32] = [
+    Kind::Send,
+    Kind::Send,
+    Kind::Send,
+    Kind::Send,
+    Kind::Send,
+    Kind::Send,
+    Kind::Send,
+    Kind::Broadcast,
+    Kind::Broadcast,
+    Kind::Wait,
+    Kind::Wait,
+    Kind::Wait,
+    Kind::Wait,
+    Kind::Join,
+    Kind::Join,
+    Kind::Leave,
+    Kind::Crash,
+    Kind::Crash,
+    Kind::Restart,
+    Kind::Cut,
+    Kind::Cut,
+    Kind::HalfOpen,
+    Kind::Block,
+    Kind::Unblock,
+    Kind::SlowDown,
+    Kind::CrashHub,
+    Kind::StartHub,
+    Kind::ClockJump,
+    Kind::Noise,
+    Kind::Replay,
+    Kind::Forge,
+    Kind::Forge,
+];
+
+impl Operation {
+    /// Any four bytes are an operation.
+    pub fn from_bytes([kind, a, b, value]: [u8; 4]) -> Self {
+        Self { kind, a, b, value }
+    }
+}
+
+impl Scenario {
+    /// The scenario of a seed: even what the world is like is drawn from it.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut below = |bound: u32| rng.next_u32() % bound;
+        let latency_min = Duration::from_millis(u64::from(1 + below(30)));
+        let config = WorldConfig {
+            k: Some(2 + below(6) as usize),
+            metric: [Metric::Hops, Metric::Hops, Metric::Latency][below(3) as usize],
+            latency_min,
+            latency_max: latency_min + Duration::from_millis(u64::from(below(80))),
+            connect: Duration::from_millis(u64::from(20 + below(400))),
+            ..WorldConfig::new(seed)
+        };
+        let agents = LIVING_MIN + below(12) as usize;
+        let count = 10 + below(60);
+        let operations = (0..count)
+            .map(|_| Operation::from_bytes(rng.next_u32().to_le_bytes()))
+            .collect();
+        Self {
+            config,
+            agents,
+            operations,
+        }
+    }
+
+    /// Lets it all happen, heals the world, and checks it.
+    ///
+    /// # Panics
+    /// If something does not hold that must; the message names the seed.
+    pub fn run(&self) -> World {
+        let seed = self.config.seed;
+        let mut world = World::new(self.config.clone());
+        world.start_agents(self.agents);
+        for operation in &self.operations {
+            operation.apply(&mut world);
+        }
+        world.unblock_all();
+        if !world.has_hub() {
+            world.start_hub();
+        }
+        let healed = |world: &World| world.is_converged() && world.is_idle();
+        assert!(
+            world.run_until(HEALING, healed),
+            "seed {seed}: not healed within {HEALING:?}: {}",
+            world.troubles()
+        );
+        // What has just opened is announced, and what is no longer wanted is drained.
+        world.run_for(SETTLING);
+        if !world.is_idle() {
+            // Two databases may be being compared at this very moment.
+            world.run_until(Duration::from_secs(2), World::is_idle);
+        }
+        world.check_settled();
+        check_all_pairs(&mut world);
+        world
+    }
+}
+
+/// In a healed mesh a message of everybody to everybody arrives.
+fn check_all_pairs(world: &mut World) {
+    let seed = world.config.seed;
+    let living = world.living();
+    let mut awaited = Vec::new();
+    for &from in &living {
+        for &to in living.iter().filter(|&&to| to != from) {
+            let target = Target::Peer(world.agents()[to].id());
+            let sent = world.send(from, target, "healed".into(), Delivery::Reliable);
+            let id = sent.unwrap_or_else(|error| panic!("seed {seed}: {from} to {to}: {error}"));
+            awaited.push((to, id));
+        }
+    }
+    world.run_for(Duration::from_secs(3));
+    for (to, id) in awaited {
+        let arrived = world.agents()[to].has_received(&id);
+        assert!(
+            arrived,
+            "seed {seed}: {id} has not arrived in a healed mesh"
+        );
+    }
+}
+
+impl Operation {
+    fn apply(self, world: &mut World) {
+        let living = world.living();
+        let a = living[usize::from(self.a) % living.len()];
+        let b = living[usize::from(self.b) % living.len()];
+        let value = u64::from(self.value);
+        let enough = living.len() > LIVING_MIN;
+        match KINDS[usize::from(self.kind) % KINDS.len()] {
+            Kind::Send => self.send(world, a, b),
+            Kind::Broadcast => {
+                // Whoever has no link yet is told so.
+                let _ = world.send(a, Target::Room, "all".into(), Delivery::Reliable);
+            }
+            Kind::Wait => world.run_for(Duration::from_millis(20 * value)),
+            Kind::Join if world.agents().len() < AGENTS_MAX => {
+                world.start_agents(1);
+            }
+            Kind::Leave if enough => world.leave(a),
+            Kind::Crash if enough => world.crash(a),
+            Kind::Restart => {
+                let dead = (0..world.agents().len()).filter(|i| !living.contains(i));
+                let dead: Vec<_> = dead.collect();
+                if let Some(&agent) = dead.get(usize::from(self.a) % dead.len().max(1)) {
+                    world.restart(agent, Duration::from_millis(10 * value));
+                }
+            }
+            Kind::Cut => world.cut(a, b),
+            Kind::HalfOpen => world.half_open(a, b),
+            Kind::Block => world.block(a, b),
+            Kind::Unblock => world.unblock_all(),
+            Kind::SlowDown => world.slow_down(a, b, Duration::from_millis(2 * value)),
+            Kind::CrashHub if world.has_hub() => world.crash_hub(),
+            Kind::StartHub if !world.has_hub() => world.start_hub(),
+            Kind::ClockJump => {
+                let by = Duration::from_millis(100 * value);
+                world.set_clock(a, self.b.is_multiple_of(2), by);
+            }
+            Kind::Noise => {
+                let noise = world.noise();
+                world.send_raw(a, b, Channel::Data, noise);
+            }
+            Kind::Replay => {
+                if let Some((channel, frame)) = world.recording() {
+                    world.send_raw(a, b, channel, frame);
+                }
+            }
+            Kind::Forge => {
+                let victim = living[usize::from(self.value) % living.len()];
+                let forged = world.forged_link_state(a, victim);
+                world.send_raw(a, b, Channel::Control, forged);
+            }
+            Kind::Join | Kind::Leave | Kind::Crash | Kind::CrashHub | Kind::StartHub => {}
+        }
+    }
+
+    fn send(self, world: &mut World, from: usize, to: usize) {
+        let classes = [
+            Delivery::Datagram,
+            Delivery::Reliable,
+            Delivery::Reliable,
+            Delivery::Acknowledged,
+        ];
+        let delivery = classes[usize::from(self.value) % classes.len()];
+        let target = Target::Peer(world.agents()[to].id());
+        // Who is not known yet, or is oneself, cannot be sent to: the caller is told.
+        let _ = world.send(from, target, "one".into(), delivery);
+    }
+}
