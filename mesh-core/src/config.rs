@@ -75,6 +75,17 @@ pub struct Config {
     /// How long a link's changed round trip or bandwidth waits to be announced: it may change back,
     /// and others may change too.
     pub quality_delay: Duration,
+    /// How long after a broadcast has come neighbours are told that it is here: by then it should
+    /// have come to them too.
+    pub tell_delay: Duration,
+    /// How long a broadcast that was asked for may take before another neighbour is asked.
+    pub want_patience: Duration,
+    /// Broadcasts kept for neighbours that may lack them, at most.
+    pub broadcasts_kept_max: usize,
+    /// The same in bytes.
+    pub broadcasts_bytes_max: usize,
+    /// How long they are kept: longer than views of the mesh differ.
+    pub broadcasts_kept_for: Duration,
     /// How long received link-state records gather before they are passed on in one frame.
     pub gossip_delay: Duration,
     /// Rings of the topology that link-state records are flooded over: two keep every member
@@ -160,6 +171,11 @@ impl Config {
             announce_delay: Duration::from_millis(50),
             announce_delay_max: Duration::from_millis(800),
             quality_delay: Duration::from_secs(2),
+            tell_delay: Duration::from_millis(250),
+            want_patience: Duration::from_millis(500),
+            broadcasts_kept_max: 1_000,
+            broadcasts_bytes_max: 4 << 20,
+            broadcasts_kept_for: Duration::from_secs(30),
             gossip_delay: Duration::from_millis(20),
             gossip_rings: 2,
             repair_interval: Duration::from_secs(10),

@@ -155,6 +155,14 @@ impl Signed {
         Self { author, ..self }
     }
 
+    /// The first eight bytes of the signature: names what was signed, among honest and hostile
+    /// authors alike.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.signature.0[..8]);
+        u64::from_be_bytes(bytes)
+    }
+
     /// Size of the body in bytes.
     pub(crate) fn body_len(&self) -> usize {
         self.body.len()

@@ -16,6 +16,8 @@ pub struct Stats {
     pub broadcasts: u64,
     /// Copies of broadcasts sent to neighbours, our own and others'.
     pub broadcast_copies: u64,
+    /// Broadcasts sent once more to neighbours that the tree had missed.
+    pub broadcasts_mended: u64,
     /// Messages and broadcasts handed to the application.
     pub delivered: u64,
     /// Envelopes passed on for others, broadcast copies included.

@@ -115,6 +115,8 @@ export interface Topology {
 export interface Stats {
     sent: number;
     broadcasts: number;
+    broadcastCopies: number;
+    broadcastsMended: number;
     delivered: number;
     forwarded: number;
     duplicates: number;

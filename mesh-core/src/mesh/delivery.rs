@@ -7,7 +7,6 @@ use super::timers::Timer;
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event, Output};
-use crate::link::LinkState;
 use crate::payload::{Delivery, Payload};
 use crate::time::Instant;
 use crate::wire::{Content, Envelope, Message, MessageHeader};
@@ -96,33 +95,8 @@ impl Mesh {
         Ok(())
     }
 
-    /// Sends copies over every open link but the one it came over; returns how many.
-    pub(super) fn flood(
-        &mut self,
-        envelope: &Envelope,
-        channel: Channel,
-        from: Option<PeerId>,
-        now: Instant,
-    ) -> usize {
-        let mut copies = 0;
-        for link in self.links.values_mut() {
-            if link.state != LinkState::Open || Some(link.peer) == from {
-                continue;
-            }
-            if link.queue.is_full(channel, &self.config) {
-                self.stats.lose(LossReason::QueueFull);
-                continue;
-            }
-            link.queue.envelope(channel, envelope.clone(), now);
-            self.busy.insert(link.id);
-            copies += 1;
-        }
-        self.stats.broadcast_copies += copies as u64;
-        copies
-    }
-
     /// The link that these were sent over died before they were acknowledged: another path, or a
-    /// notice. Broadcast copies went over every other link already.
+    /// notice. Broadcasts are mended by those who have them.
     pub(super) fn reroute(&mut self, envelopes: Vec<Envelope>, now: Instant) {
         for envelope in envelopes {
             if envelope.target == Target::Room {

@@ -86,28 +86,24 @@ impl Mesh {
 
     /// Passes the record of an author on, to all that the flood leads to but the link it came over.
     fn spread(&mut self, author: PeerId, from: Option<LinkId>, now: Instant) {
-        let usable: Vec<_> = self
-            .links
-            .values()
-            .filter(|link| link.is_usable())
-            .map(|link| (link.id, self.flood.contains(&link.peer)))
-            .collect();
-        let on_rings = usable.iter().filter(|(_, flooded)| *flooded).count();
-        // Links off the rings stand in for those on them that are not open.
-        let mut stand_ins = self.flood.len().saturating_sub(on_rings);
-        for (id, flooded) in usable {
-            if !flooded {
-                if stand_ins == 0 {
-                    continue;
-                }
-                stand_ins -= 1;
-            }
+        for id in self.gossip_links() {
             if Some(id) != from {
                 self.gossip.entry(id).or_default().insert(author);
             }
         }
         self.timers
             .arm(Timer::Gossip, now + self.config.gossip_delay);
+    }
+
+    /// The links that news is spread over: those of the first rings, and for each of them that is
+    /// not open another one.
+    pub(super) fn gossip_links(&self) -> Vec<LinkId> {
+        let usable = self.links.values().filter(|link| link.is_usable());
+        let (mut on_rings, others): (Vec<_>, Vec<_>) =
+            usable.partition(|link| self.flood.contains(&link.peer));
+        let missing = self.flood.len().saturating_sub(on_rings.len());
+        on_rings.extend(others.into_iter().take(missing));
+        on_rings.into_iter().map(|link| link.id).collect()
     }
 
     /// Sends every link the records that gathered for it.
@@ -232,7 +228,8 @@ impl Mesh {
             .repair_interval
             .mul_f64(0.75 + unit(&mut self.rng) / 2.0);
         self.timers.arm(Timer::Repair, now + wait);
-        // Authors out of reach are forgotten on this occasion too.
+        // What is old is forgotten on this occasion too.
+        self.forget_broadcasts(now);
         self.routes_changed(now);
     }
 
@@ -335,6 +332,7 @@ impl Mesh {
         if !std::mem::take(&mut self.routes_stale) {
             return false;
         }
+        self.broadcasts.forget_trees();
         let open = self.links.values().filter(|link| link.is_open());
         let open = open.map(|link| link.peer).collect();
         let routes = Routes::compute(self.this, &open, &self.database, &self.policy);

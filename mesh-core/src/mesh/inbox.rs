@@ -60,6 +60,8 @@ impl Mesh {
                 entries,
                 reply,
             } => self.digest_received(id, low..=high, &entries, reply, now),
+            Record::Have { names } => self.have_received(id, &names, now),
+            Record::Want { names } => self.want_received(id, &names, now),
             Record::LinkState(signed) => self.link_state_received(id, signed, now),
             Record::Envelope(envelope) => {
                 let peer = link.peer;
@@ -125,7 +127,10 @@ impl Mesh {
                     self.undeliverable(&envelope, reason, now);
                 }
             }
-            Target::Room => self.broadcast_received(envelope, channel, via, now),
+            Target::Room if channel != Channel::Data => {
+                self.reject(Some(via), Some(author), RejectReason::Misrouted);
+            }
+            Target::Room => self.broadcast_received(envelope, via, now),
         }
     }
 
@@ -178,13 +183,7 @@ impl Mesh {
         }
     }
 
-    fn broadcast_received(
-        &mut self,
-        envelope: Envelope,
-        channel: Channel,
-        via: PeerId,
-        now: Instant,
-    ) {
+    fn broadcast_received(&mut self, envelope: Envelope, via: PeerId, now: Instant) {
         let author = envelope.signed.claimed_author();
         // Copies over other links are no news: look before paying for a verification.
         let claim = envelope.signed.peek::<MessageHeader>();
@@ -209,7 +208,7 @@ impl Mesh {
         self.windows.entry(author).or_default().room.insert(&header);
         let ttl = envelope.ttl;
         if ttl > 0 {
-            self.stats.forwarded += self.flood(&envelope, channel, Some(via), now) as u64;
+            self.pass_on(envelope, Some(via), now);
         }
         match message.content {
             Content::Data(data) => self.deliver(author, &header, data, ttl, now),

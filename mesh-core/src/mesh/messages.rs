@@ -117,7 +117,7 @@ impl Mesh {
         let envelope = self.sign(Target::Room, content, now);
         let id = self.id_of(&envelope);
         self.stats.broadcasts += 1;
-        self.flood(&envelope, Channel::Data, None, now);
+        self.pass_on(envelope, None, now);
         Ok(id)
     }
 

@@ -3,6 +3,7 @@
 //! Each file here is one concern of [`Mesh`], in the order in which an agent lives through them:
 //! membership, signals, links, gossip, messages, views.
 
+mod broadcast;
 mod delivery;
 mod gossip;
 mod inbox;
@@ -33,6 +34,7 @@ use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
 use crate::wire::Envelope;
+use broadcast::Broadcasts;
 use delivery::Pending;
 use throttle::Throttle;
 use timers::{Timer, Timers};
@@ -94,6 +96,7 @@ pub struct Mesh {
     windows: BTreeMap<PeerId, Windows>,
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
+    broadcasts: Broadcasts,
     /// Requests received, with the reply once there is one; oldest first.
     requests: VecDeque<(MessageId, Option<Envelope>)>,
     /// Somebody was told to wait until the mesh is writable.
@@ -154,6 +157,7 @@ impl Mesh {
             sequence_floor: 0,
             windows: BTreeMap::new(),
             pending: BTreeMap::new(),
+            broadcasts: Broadcasts::default(),
             requests: VecDeque::new(),
             starved: false,
             config,
@@ -211,6 +215,7 @@ impl Mesh {
                 Timer::Repair => self.repair(now),
                 Timer::Routes => self.update_routes(now),
                 Timer::Acks => self.send_acks(),
+                Timer::Tell => self.tell_broadcasts(),
                 Timer::Suspect => self.probe_stalled(now),
                 Timer::Retry => self.retry_pending(now),
             }

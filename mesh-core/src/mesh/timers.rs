@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Routes,
     /// Received envelopes are acknowledged.
     Acks,
+    /// Neighbours are told which broadcasts are here.
+    Tell,
     /// Neighbours that owe acknowledgements are asked whether they live.
     Suspect,
     /// Unanswered messages are sent again or given up.

@@ -12,8 +12,10 @@ mod cost;
 mod database;
 mod replay;
 mod routes;
+mod tree;
 
 pub use cost::{Metric, ParseMetricError};
 pub(crate) use database::Database;
 pub(crate) use replay::{ReplayWindow, Seen};
 pub(crate) use routes::{RoutePolicy, Routes};
+pub(crate) use tree::children;

@@ -192,7 +192,7 @@ impl Search<'_> {
 }
 
 /// What an author says of its link to a peer.
-fn announced(database: &Database, author: PeerId, peer: PeerId) -> Option<LinkEntry> {
+pub(super) fn announced(database: &Database, author: PeerId, peer: PeerId) -> Option<LinkEntry> {
     let state = database.state(author).filter(|state| !state.departed)?;
     let place = state.links.binary_search_by_key(&peer, |e| e.peer).ok()?;
     Some(state.links[place])

@@ -303,3 +303,31 @@ fn a_simulation_is_measured_and_accounts_for_everything() {
     assert_eq!(report.broadcasts.missed, 0);
     assert_eq!(report, simulation.run(|_| {}).expect("the same again"));
 }
+
+#[test]
+fn broadcasts_miss_nobody_while_agents_come_and_go() {
+    for seed in 0..2 {
+        let mut world = world(300 + seed, 8, 60);
+        world.run_for(SECOND * 5);
+        let mut sent = Vec::new();
+        for second in 0..15 {
+            // More than one in a hundred each second: one dies, one is new.
+            world.crash(10 + second);
+            world.start_agents(1);
+            for from in 0..5 {
+                let payload = Payload::from("to all");
+                let id = world.send(from, Target::Room, payload, Delivery::Reliable);
+                sent.push((from, id.expect("it has links")));
+                world.run_for(Duration::from_millis(200));
+            }
+        }
+        world.run_for(SECOND * 15);
+        for &(from, id) in &sent {
+            // Those who were there all the time.
+            for to in (0..10).chain(25..60).filter(|&to| to != from) {
+                let received = world.agents()[to].has_received(&id);
+                assert!(received, "seed {seed}: {to} has missed {id}");
+            }
+        }
+    }
+}

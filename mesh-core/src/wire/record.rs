@@ -47,6 +47,16 @@ pub enum Record {
     LinkState(Signed),
     /// A signed [`Message`](super::Message) on its way.
     Envelope(Envelope),
+    /// Broadcasts that the sender has; the receiver asks for those that it lacks.
+    Have {
+        /// The first eight bytes of each one's signature.
+        names: Vec<u64>,
+    },
+    /// Broadcasts that the sender lacks, of those that the receiver has told of.
+    Want {
+        /// As in [`Record::Have`].
+        names: Vec<u64>,
+    },
 }
 
 /// One record of a link-state database, named without its content.

@@ -78,6 +78,15 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("frame-digest", frame_of(&[digest])),
         (
+            "frame-have-and-want",
+            frame_of(&[
+                Record::Have {
+                    names: vec![1, 300],
+                },
+                Record::Want { names: vec![300] },
+            ]),
+        ),
+        (
             "frame-link-state",
             frame_of(&[Record::LinkState(identity.sign("demo", &record))]),
         ),

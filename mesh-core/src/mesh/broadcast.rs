@@ -1,0 +1,193 @@
+//! Broadcasts: down the source's tree, and mended where the tree was broken.
+//!
+//! Each agent passes a broadcast on to its children in the tree of the source ([`tree`]): in a mesh
+//! at rest everybody gets one copy. While views differ, or a forwarder dies with a message, the
+//! tree misses some. So a moment later each agent tells its neighbours on the first rings what it
+//! has, and they ask for what they lack (Leitão, Pereira and Rodrigues, *Epidemic Broadcast Trees*,
+//! SRDS 2007: eager push, lazy push, graft).
+//!
+//! [`tree`]: crate::routing::children
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::error::LossReason;
+use crate::id::{LinkId, PeerId};
+use crate::io::Channel;
+use crate::routing::children;
+use crate::time::Instant;
+use crate::wire::{Envelope, Record};
+
+/// Names that fit one record.
+const NAMES_MAX: usize = 1_000;
+
+/// What an agent keeps of broadcasts.
+#[derive(Debug, Default)]
+pub(super) struct Broadcasts {
+    /// Those received lately, by name.
+    kept: BTreeMap<u64, Kept>,
+    /// Their names, the oldest first.
+    order: VecDeque<u64>,
+    kept_bytes: usize,
+    /// Those that the neighbours have not been told of.
+    untold: BTreeSet<u64>,
+    /// Those that were asked for, and when.
+    asked: BTreeMap<u64, Instant>,
+    /// By source, whom its broadcasts are passed on to, as long as the routes stand.
+    trees: BTreeMap<PeerId, Option<Vec<PeerId>>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    envelope: Envelope,
+    since: Instant,
+    /// Links whose other end has it, or is about to.
+    known_to: BTreeSet<LinkId>,
+}
+
+impl Broadcasts {
+    /// The trees are to be computed again.
+    pub(super) fn forget_trees(&mut self) {
+        self.trees.clear();
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(name) = self.order.pop_front() else {
+            return;
+        };
+        self.untold.remove(&name);
+        if let Some(kept) = self.kept.remove(&name) {
+            self.kept_bytes -= kept.envelope.signed.body_len();
+        }
+    }
+
+    fn oldest(&self) -> Option<&Kept> {
+        self.kept.get(self.order.front()?)
+    }
+}
+
+impl Mesh {
+    /// Passes a broadcast on, and remembers it for those that the tree misses.
+    pub(super) fn pass_on(&mut self, envelope: Envelope, via: Option<PeerId>, now: Instant) {
+        let source = envelope.signed.claimed_author();
+        let mut known_to = BTreeSet::new();
+        known_to.extend(via.and_then(|peer| self.by_peer.get(&peer)));
+        let children = self.children_of(source);
+        let open = self.links.values_mut().filter(|link| link.is_open());
+        for link in open.filter(|link| Some(link.peer) != via) {
+            // Without a tree it goes everywhere.
+            if children.as_ref().is_some_and(|to| !to.contains(&link.peer)) {
+                continue;
+            }
+            if link.queue.is_full(Channel::Data, &self.config) {
+                self.stats.lose(LossReason::QueueFull);
+                continue;
+            }
+            link.queue.envelope(Channel::Data, envelope.clone(), now);
+            self.busy.insert(link.id);
+            known_to.insert(link.id);
+            self.stats.broadcast_copies += 1;
+            self.stats.forwarded += u64::from(via.is_some());
+        }
+        self.keep(envelope, known_to, now);
+    }
+
+    fn children_of(&mut self, source: PeerId) -> Option<Vec<PeerId>> {
+        let (this, database) = (self.this, &self.database);
+        let tree = self.broadcasts.trees.entry(source);
+        tree.or_insert_with(|| children(source, this, database))
+            .clone()
+    }
+
+    fn keep(&mut self, envelope: Envelope, known_to: BTreeSet<LinkId>, now: Instant) {
+        let name = envelope.signed.fingerprint();
+        self.broadcasts.asked.remove(&name);
+        self.broadcasts.kept_bytes += envelope.signed.body_len();
+        self.broadcasts.untold.insert(name);
+        self.broadcasts.order.push_back(name);
+        let kept = Kept {
+            envelope,
+            since: now,
+            known_to,
+        };
+        self.broadcasts.kept.insert(name, kept);
+        while self.broadcasts.kept.len() > self.config.broadcasts_kept_max
+            || self.broadcasts.kept_bytes > self.config.broadcasts_bytes_max
+        {
+            self.broadcasts.drop_oldest();
+        }
+        self.timers.arm(Timer::Tell, now + self.config.tell_delay);
+    }
+
+    /// Forgets broadcasts that are so old that nobody asks for them any more.
+    pub(super) fn forget_broadcasts(&mut self, now: Instant) {
+        let keep_for = self.config.broadcasts_kept_for;
+        while let Some(kept) = self.broadcasts.oldest() {
+            if now.since(kept.since) < keep_for {
+                break;
+            }
+            self.broadcasts.drop_oldest();
+        }
+        self.broadcasts
+            .asked
+            .retain(|_, at| now.since(*at) < keep_for);
+    }
+
+    /// Tells the neighbours on the first rings what they may lack.
+    pub(super) fn tell_broadcasts(&mut self) {
+        let untold = std::mem::take(&mut self.broadcasts.untold);
+        for id in self.gossip_links() {
+            let lacks = |name: &&u64| {
+                let kept = self.broadcasts.kept.get(name);
+                kept.is_some_and(|kept| !kept.known_to.contains(&id))
+            };
+            let names: Vec<_> = untold.iter().filter(lacks).copied().collect();
+            for names in names.chunks(NAMES_MAX) {
+                let names = names.to_vec();
+                self.queue_control(id, &Record::Have { names });
+            }
+        }
+    }
+
+    /// A neighbour has these; what is missing here is asked for, of one at a time.
+    pub(super) fn have_received(&mut self, id: LinkId, names: &[u64], now: Instant) {
+        let mut missing = Vec::new();
+        for &name in names.iter().take(NAMES_MAX) {
+            if let Some(kept) = self.broadcasts.kept.get_mut(&name) {
+                kept.known_to.insert(id);
+                continue;
+            }
+            let asked = self.broadcasts.asked.get(&name);
+            let recently = asked.is_some_and(|at| now.since(*at) < self.config.want_patience);
+            let room = self.broadcasts.asked.len() < self.config.broadcasts_kept_max;
+            if !recently && (room || asked.is_some()) {
+                self.broadcasts.asked.insert(name, now);
+                missing.push(name);
+            }
+        }
+        if !missing.is_empty() {
+            self.queue_control(id, &Record::Want { names: missing });
+        }
+    }
+
+    /// A neighbour lacks these. Each link gets a broadcast once.
+    pub(super) fn want_received(&mut self, id: LinkId, names: &[u64], now: Instant) {
+        for &name in names.iter().take(NAMES_MAX) {
+            let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else {
+                return;
+            };
+            let full = link.queue.is_full(Channel::Data, &self.config);
+            let Some(kept) = self.broadcasts.kept.get_mut(&name).filter(|_| !full) else {
+                continue;
+            };
+            if kept.envelope.ttl > 0 && kept.known_to.insert(id) {
+                let envelope = kept.envelope.clone();
+                link.queue.envelope(Channel::Data, envelope, now);
+                self.busy.insert(id);
+                self.stats.broadcast_copies += 1;
+                self.stats.broadcasts_mended += 1;
+            }
+        }
+    }
+}
