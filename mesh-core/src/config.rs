@@ -26,6 +26,15 @@ pub struct Config {
     pub k: Option<usize>,
     /// What makes one path better than another; all agents of a room must agree on it.
     pub metric: Metric,
+    /// How k follows the state of the mesh; `None` leaves it as it is.
+    pub adaptive: Option<Adaptive>,
+    /// Time between two looks at the state of the mesh.
+    pub adapt_interval: Duration,
+    /// How long none of the wanted links may open until the agent turns to the star: the one member
+    /// that all can agree on.
+    pub mesh_patience: Duration,
+    /// Links that the middle of the star accepts.
+    pub star_links_max: usize,
     /// Links beyond `k` that others may open to us while views of the room differ.
     pub links_slack: usize,
     /// Members known at most. Bounds every map that has one entry a member.
@@ -137,6 +146,49 @@ pub struct Config {
     pub signaling_ping: Duration,
 }
 
+/// How k follows the state of the mesh. The defaults are the seed's rules, each with a patience and a
+/// pause, so that k never swings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adaptive {
+    /// Above this mean latency of a message, k rises.
+    pub latency_high: Duration,
+    /// Below this one it falls.
+    pub latency_low: Duration,
+    /// Above this share of attempts that fail it falls, whatever the latency.
+    pub failure_rate: f64,
+    /// Links more where the mesh is slow, and fewer where links do not open.
+    pub k_more: usize,
+    /// Links fewer where the mesh is quick.
+    pub k_fewer: usize,
+    /// The least that failures lead to.
+    pub k_min: usize,
+    /// The least that a quick mesh leads to.
+    pub k_quick: usize,
+    /// The most.
+    pub k_max: usize,
+    /// Looks in a row that must agree.
+    pub patience: u32,
+    /// How long nothing changes after a change: its effect must show first.
+    pub pause: Duration,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self {
+            latency_high: Duration::from_millis(200),
+            latency_low: Duration::from_millis(100),
+            failure_rate: 0.1,
+            k_more: 5,
+            k_fewer: 2,
+            k_min: 5,
+            k_quick: 10,
+            k_max: 30,
+            patience: 3,
+            pause: Duration::from_secs(60),
+        }
+    }
+}
+
 impl Config {
     /// The defaults for an agent called `name` in `room`.
     ///
@@ -151,6 +203,10 @@ impl Config {
             name: name.to_owned(),
             k: None,
             metric: Metric::default(),
+            adaptive: None,
+            adapt_interval: Duration::from_secs(5),
+            mesh_patience: Duration::from_secs(30),
+            star_links_max: 100,
             links_slack: 8,
             members_max: 2_000,
             negotiating_max: 64,

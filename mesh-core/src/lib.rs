@@ -64,7 +64,7 @@ mod view;
 pub mod wire;
 
 pub use config::{
-    Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
+    Adaptive, Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
 };
 pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
 pub use id::{ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, Target};

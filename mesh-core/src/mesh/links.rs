@@ -42,8 +42,9 @@ impl Mesh {
         }
         let mut members = self.members();
         members.insert(self.this);
-        let k = self.config.k_for(members.len());
-        if !self.topology.members().iter().eq(&members) {
+        let k = self.k_now(members.len());
+        let stale = std::mem::take(&mut self.topology_stale);
+        if stale || !self.topology.members().iter().eq(&members) {
             self.topology = Topology::partial_mesh(&members, k);
             let rings = self.config.gossip_rings;
             self.flood = self.topology.neighbours_in(self.this, rings);
@@ -72,6 +73,10 @@ impl Mesh {
             if let Some(substitute) = followers.into_iter().find(free) {
                 wanted.insert(substitute);
             }
+        }
+        if self.wants_star() {
+            let star = self.topology.star_hub();
+            wanted.extend(star.filter(|&hub| hub != self.this));
         }
         self.wanted = wanted;
     }
@@ -141,8 +146,18 @@ impl Mesh {
 
     /// Whether one link more may be opened by a peer.
     pub(super) fn has_room_for(&self, peer: PeerId) -> bool {
-        let k = self.config.k_for(self.announced.len() + 1);
-        self.wanted.contains(&peer) || self.links.len() < k + self.config.links_slack
+        self.wanted.contains(&peer) || self.links.len() < self.links_max()
+    }
+
+    /// Links that this agent has at most: others may want some that it does not.
+    fn links_max(&self) -> usize {
+        let k = self.k_now(self.announced.len() + 1);
+        let accepted = k + self.config.links_slack;
+        if self.topology.star_hub() == Some(self.this) {
+            accepted.max(self.config.star_links_max)
+        } else {
+            accepted
+        }
     }
 
     /// Drains links that the topology stopped wanting, once the wanted ones are open. A link that
@@ -150,8 +165,7 @@ impl Mesh {
     fn drain_surplus(&mut self, now: Instant) {
         let open = |peer: &PeerId| self.open_link_to(*peer).is_some();
         let complete = self.wanted.iter().all(open);
-        let k = self.config.k_for(self.announced.len() + 1);
-        let crowded = self.links.len() > k + self.config.links_slack;
+        let crowded = self.links.len() > self.links_max();
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_open()) {

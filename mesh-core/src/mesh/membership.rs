@@ -30,6 +30,8 @@ impl Mesh {
         self.outbox.push_back(order);
         self.timers
             .arm(Timer::Repair, now + self.config.repair_interval);
+        self.timers
+            .arm(Timer::Adapt, now + self.config.adapt_interval);
     }
 
     /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.

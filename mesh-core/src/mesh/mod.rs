@@ -3,6 +3,7 @@
 //! Each file here is one concern of [`Mesh`], in the order in which an agent lives through them:
 //! membership, signals, links, gossip, messages, views.
 
+mod adapt;
 mod broadcast;
 mod delivery;
 mod gossip;
@@ -34,6 +35,7 @@ use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
 use crate::wire::Envelope;
+use adapt::Adaptation;
 use broadcast::Broadcasts;
 use delivery::Pending;
 use throttle::Throttle;
@@ -71,6 +73,9 @@ pub struct Mesh {
     last_link: u64,
     dialer: Dialer,
     topology: Topology,
+    /// k has changed since the topology was computed.
+    topology_stale: bool,
+    adaptation: Adaptation,
     /// Peers that the topology links this agent to.
     wanted: BTreeSet<PeerId>,
     /// Those of them that link-state records are flooded to.
@@ -140,6 +145,8 @@ impl Mesh {
             last_link: 0,
             dialer: Dialer::default(),
             topology: Topology::partial_mesh(&BTreeSet::new(), 2),
+            topology_stale: false,
+            adaptation: Adaptation::default(),
             wanted: BTreeSet::new(),
             flood: BTreeSet::new(),
             busy: BTreeSet::new(),
@@ -215,6 +222,7 @@ impl Mesh {
                 Timer::Repair => self.repair(now),
                 Timer::Routes => self.update_routes(now),
                 Timer::Acks => self.send_acks(),
+                Timer::Adapt => self.adapt(now),
                 Timer::Tell => self.tell_broadcasts(),
                 Timer::Suspect => self.probe_stalled(now),
                 Timer::Retry => self.retry_pending(now),

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Routes,
     /// Received envelopes are acknowledged.
     Acks,
+    /// The state of the mesh is looked at.
+    Adapt,
     /// Neighbours are told which broadcasts are here.
     Tell,
     /// Neighbours that owe acknowledgements are asked whether they live.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
 
 use super::cost::Metric;
 use super::database::Database;
@@ -22,6 +23,8 @@ pub(crate) struct Routes {
 pub(crate) struct Route {
     pub(crate) hops: u8,
     pub(crate) cost: u32,
+    /// The round trip over the links of the first path, in microseconds, as far as it is known.
+    rtt_us: u32,
     /// Neighbours on shortest paths, in the order found; never empty.
     pub(crate) next_hops: Vec<PeerId>,
     /// The member before the destination on the first path found.
@@ -60,6 +63,7 @@ impl Routes {
                 via: this,
                 hops: 1,
                 cost: policy.metric.cost(&ours, &theirs),
+                rtt_us: ours.rtt_us.max(theirs.rtt_us),
                 next_hops: &[peer],
             });
         }
@@ -83,6 +87,16 @@ impl Routes {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Route)> {
         self.routes.iter().map(|(to, route)| (*to, route))
+    }
+
+    /// How long a message takes to another member on average, by the announced round trips; none
+    /// while nothing is measured.
+    pub(crate) fn mean_latency(&self) -> Option<Duration> {
+        let measured = self.routes.values().filter(|route| route.rtt_us > 0);
+        let (count, sum) = measured.fold((0, 0), |(count, sum), route| {
+            (count + 1, sum + u64::from(route.rtt_us))
+        });
+        (count > 0).then(|| Duration::from_micros(sum / count / 2))
     }
 
     /// The first path found, from `this` to the destination.
@@ -139,6 +153,7 @@ struct Step<'a> {
     via: PeerId,
     hops: u8,
     cost: u32,
+    rtt_us: u32,
     next_hops: &'a [PeerId],
 }
 
@@ -164,6 +179,7 @@ impl Search<'_> {
                     cost: route
                         .cost
                         .saturating_add(self.policy.metric.cost(ours, &theirs)),
+                    rtt_us: route.rtt_us.saturating_add(ours.rtt_us.max(theirs.rtt_us)),
                     next_hops: &route.next_hops,
                 });
             }
@@ -181,6 +197,7 @@ impl Search<'_> {
                 let route = Route {
                     hops: step.hops,
                     cost: step.cost,
+                    rtt_us: step.rtt_us,
                     next_hops: step.next_hops.to_vec(),
                     parent: step.via,
                 };

@@ -116,6 +116,12 @@ impl World {
         }
     }
 
+    /// From now on no connection opens but those with this agent, as where everybody is behind a NAT
+    /// but one; `None` lets all open again.
+    pub fn connect_only_through(&mut self, agent: Option<usize>) {
+        self.only_through = agent;
+    }
+
     /// Lets everything travel again; what was held up arrives, as it would by retransmission.
     pub fn unblock_all(&mut self) {
         for connection in 0..self.connections.len() {

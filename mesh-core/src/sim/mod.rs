@@ -29,7 +29,7 @@ use network::Connection;
 pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
 pub use scenario::{Operation, Scenario};
 
-use crate::config::Config;
+use crate::config::{Adaptive, Config};
 use crate::id::{ClientId, MessageId, Target};
 use crate::identity::Identity;
 use crate::io::{Channel, Input, Output};
@@ -47,6 +47,8 @@ pub struct WorldConfig {
     pub k: Option<usize>,
     /// What makes one path better than another.
     pub metric: Metric,
+    /// How k follows the state of the mesh.
+    pub adaptive: Option<Adaptive>,
     /// The shortest time that anything takes on its way.
     pub latency_min: Duration,
     /// The longest.
@@ -62,6 +64,7 @@ impl WorldConfig {
             seed,
             k: None,
             metric: Metric::default(),
+            adaptive: None,
             latency_min: Duration::from_millis(5),
             latency_max: Duration::from_millis(40),
             connect: Duration::from_millis(120),
@@ -81,6 +84,8 @@ pub struct World {
     hub_life: u64,
     hub_sockets: BTreeMap<ClientId, usize>,
     connections: Vec<Connection>,
+    /// No connection opens but those with this agent.
+    only_through: Option<usize>,
     queue: BTreeMap<(Instant, u64), Happening>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
@@ -135,6 +140,7 @@ impl World {
             hub_life: 0,
             hub_sockets: BTreeMap::new(),
             connections: Vec::new(),
+            only_through: None,
             queue: BTreeMap::new(),
             queued: 0,
             sent: BTreeMap::new(),
@@ -182,6 +188,7 @@ impl World {
             .and_then(|config| config.with_k(self.config.k))
             .unwrap_or_else(|error| panic!("{error}"));
         config.metric = self.config.metric;
+        config.adaptive.clone_from(&self.config.adaptive);
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);
         let unix = EPOCH + self.now.since(Instant::default());

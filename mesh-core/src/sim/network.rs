@@ -200,6 +200,12 @@ impl World {
 
     pub(super) fn established(&mut self, connection: usize) {
         if let [Some(a), Some(b)] = self.connections[connection].ends {
+            if self
+                .only_through
+                .is_some_and(|only| ![a.agent, b.agent].contains(&only))
+            {
+                return;
+            }
             self.connections[connection].up = true;
             self.connections[connection].arrival = [self.now; 2];
             for end in [a, b] {

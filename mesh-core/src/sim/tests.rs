@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::config::Adaptive;
 use crate::error::LossReason;
+use crate::id::PeerId;
 use crate::io::Event;
+use crate::topology::Topology;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -330,4 +333,79 @@ fn broadcasts_miss_nobody_while_agents_come_and_go() {
             }
         }
     }
+}
+
+/// The mean number of open links.
+fn mean_degree(world: &World) -> f64 {
+    2.0 * open_links(world) as f64 / world.living().len() as f64
+}
+
+#[test]
+fn k_rises_where_messages_are_slow_and_falls_where_they_are_quick_and_never_swings() {
+    for (latency_ms, expected) in [(150, 30.0), (20, 10.0)] {
+        let mut world = World::new(WorldConfig {
+            adaptive: Some(Adaptive::default()),
+            latency_min: Duration::from_millis(latency_ms),
+            latency_max: Duration::from_millis(latency_ms + 10),
+            k: Some(16),
+            ..WorldConfig::new(8)
+        });
+        world.start_agents(40);
+        assert!(world.run_until(SECOND * 60, World::is_converged));
+        world.run_for(SECOND * 420);
+        let degree = mean_degree(&world);
+        assert!(
+            (degree - expected).abs() < 1.5,
+            "{latency_ms} ms: {degree} links"
+        );
+        let changed = |world: &World| {
+            let events = world.agents().iter().map(|agent| agent.events());
+            let opened = |event: &&Event| matches!(event, Event::LinkOpened { .. });
+            events
+                .map(|events| events.iter().filter(opened).count())
+                .sum::<usize>()
+        };
+        let before = changed(&world);
+        world.run_for(SECOND * 300);
+        assert_eq!(changed(&world), before, "{latency_ms} ms: links at rest");
+    }
+}
+
+#[test]
+fn where_no_mesh_can_form_the_star_is_the_last_resort_and_the_mesh_comes_back() {
+    let mut world = World::new(WorldConfig {
+        k: Some(4),
+        ..WorldConfig::new(10)
+    });
+    let ids: BTreeSet<PeerId> = {
+        world.connect_only_through(Some(usize::MAX));
+        world.start_agents(12);
+        world.run_for(SECOND * 2);
+        world.agents().iter().map(SimAgent::id).collect()
+    };
+    assert_eq!(open_links(&world), 0);
+    let hub = Topology::partial_mesh(&ids, 4).star_hub();
+    let hub = world
+        .agents()
+        .iter()
+        .position(|agent| Some(agent.id()) == hub);
+    world.connect_only_through(hub);
+    let routed = |world: &World| {
+        let complete = |agent: &SimAgent| {
+            let peers = agent.mesh().peers();
+            peers.len() == 11 && peers.iter().all(|peer| peer.hops.is_some())
+        };
+        world.agents().iter().all(complete)
+    };
+    assert!(world.run_until(SECOND * 90, routed), "{}", world.troubles());
+    assert_eq!(open_links(&world), 11, "a star");
+    assert_eq!(all_pairs(&mut world), 0);
+    world.connect_only_through(None);
+    assert!(world.run_until(SECOND * 120, World::is_converged));
+    world.run_for(SECOND * 60);
+    assert!(
+        (24..=26).contains(&open_links(&world)),
+        "{} links",
+        open_links(&world)
+    );
 }

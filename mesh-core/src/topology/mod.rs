@@ -134,12 +134,19 @@ impl Topology {
     /// A star. Its hub is the first of the first ring: nobody can know who would serve best.
     fn hub_spoke(members: &BTreeSet<PeerId>) -> Self {
         let mut star = Self::unlinked(members);
+        // `star_hub` is the first of this order.
         if let Some((&hub, spokes)) = star.order(0).split_first() {
             for &spoke in spokes {
                 star.link(hub, spoke, 0);
             }
         }
         star
+    }
+
+    /// Whom a star of these members would have in its middle.
+    pub fn star_hub(&self) -> Option<PeerId> {
+        let first = self.order(0).first().copied()?;
+        Some(self.members[first])
     }
 
     /// The members, in order.
