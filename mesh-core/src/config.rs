@@ -146,7 +146,7 @@ pub struct Config {
     pub signaling_ping: Duration,
 }
 
-/// How k follows the state of the mesh. The defaults are the seed's rules, each with a patience and a
+/// How k follows the state of the mesh. The defaults are the seed's rules, with a patience and a
 /// pause, so that k never swings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adaptive {

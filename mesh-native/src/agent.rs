@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_core::{
-    Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Metric, Payload, PeerId, PeerView,
-    RouteView, SendError, Stats, TopologyView,
+    Adaptive, Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Metric, Payload, PeerId,
+    PeerView, RouteView, SendError, Stats, TopologyView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,6 +35,9 @@ pub struct JoinOptions {
     pub k: Option<usize>,
     /// What makes one path better than another; all agents of a room must agree on it.
     pub metric: Metric,
+    /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
+    /// they are quick or links do not open.
+    pub adaptive: bool,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,
     /// How long to try before giving up.
@@ -50,6 +53,7 @@ impl JoinOptions {
             name: name.to_owned(),
             k: None,
             metric: Metric::default(),
+            adaptive: false,
             identity: None,
             timeout: JOIN_TIMEOUT,
         }
@@ -107,6 +111,7 @@ impl Agent {
     pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
         let mut config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
         config.metric = options.metric;
+        config.adaptive = options.adaptive.then(Adaptive::default);
         let loopback = is_loopback(&options.signaling)?;
         let factory =
             LinkFactory::of_process(loopback).map_err(|error| JoinError::Unsupported {

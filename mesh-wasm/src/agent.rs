@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use mesh_core::{Config, Delivery, Event, Identity, Instant, MessageId, Metric, PeerId, SendError};
+use mesh_core::{
+    Adaptive, Config, Delivery, Event, Identity, Instant, MessageId, Metric, PeerId, SendError,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -40,6 +42,8 @@ struct JoinOptions {
     k: Option<usize>,
     #[serde(default)]
     metric: Metric,
+    #[serde(default)]
+    adaptive: bool,
     timeout_ms: Option<f64>,
 }
 
@@ -68,6 +72,7 @@ impl Mesh {
             .and_then(|config| config.with_k(options.k))
             .map_err(|cause| error::config_error(&cause))?;
         config.metric = options.metric;
+        config.adaptive = options.adaptive.then(Adaptive::default);
         let clock = Clock::start();
         let (id, seed) = (identity.peer(), random()?);
         let now = clock.now();

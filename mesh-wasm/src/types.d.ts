@@ -17,6 +17,8 @@ export interface JoinOptions {
     k?: number;
     /** What makes one path better than another, the same for all of a room; `hops` if not given. */
     metric?: "hops" | "latency" | "bandwidth";
+    /** Whether k follows the state of the mesh: more links where messages are slow, fewer where they are quick or fail. */
+    adaptive?: boolean;
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array;
     /** How long to try to reach the signaling server; 5,000 if not given. */

@@ -59,6 +59,8 @@ impl SimAgent {
         self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
         self.alive = true;
         self.wake_at = None;
+        // A new process does not know what the former has received.
+        self.seen.clear();
     }
 
     /// The agent's identity.

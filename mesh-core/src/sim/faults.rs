@@ -116,8 +116,8 @@ impl World {
         }
     }
 
-    /// From now on no connection opens but those with this agent, as where everybody is behind a NAT
-    /// but one; `None` lets all open again.
+    /// From now on no connection opens but those with this agent, as where everybody but one is
+    /// behind a NAT; `None` lets all open again.
     pub fn connect_only_through(&mut self, agent: Option<usize>) {
         self.only_through = agent;
     }

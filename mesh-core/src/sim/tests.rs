@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::Adaptive;
 use crate::error::LossReason;
@@ -408,4 +410,18 @@ fn where_no_mesh_can_form_the_star_is_the_last_resort_and_the_mesh_comes_back() 
         "{} links",
         open_links(&world)
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever happens, and however it shrinks.
+    #[test]
+    fn worlds_of_any_operations_hold_every_check(
+        seed in 0u64..1_000,
+        operations in prop::collection::vec(any::<[u8; 4]>(), 0..40),
+    ) {
+        let operations = operations.into_iter().map(Operation::from_bytes).collect();
+        Scenario { operations, ..Scenario::draw(seed) }.run();
+    }
 }

@@ -38,6 +38,9 @@ pub(crate) struct AgentCommand {
     /// bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
     metric: Metric,
+    /// Let the number of links follow the state of the mesh.
+    #[arg(long)]
+    adaptive: bool,
     /// A file with the agent's key; made if it does not exist. Without it the key is new each time.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl AgentCommand {
         let options = JoinOptions {
             k: self.k,
             metric: self.metric,
+            adaptive: self.adaptive,
             identity: Some(identity),
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };

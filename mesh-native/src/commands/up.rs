@@ -29,6 +29,9 @@ pub(crate) struct Up {
     /// What makes one path better than another: hops, latency or bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
     metric: Metric,
+    /// Let the number of links follow the state of the mesh.
+    #[arg(long)]
+    adaptive: bool,
     /// The room that they join.
     #[arg(long, default_value = "demo")]
     room: String,
@@ -74,6 +77,7 @@ impl Up {
             let options = JoinOptions {
                 k: self.k,
                 metric: self.metric,
+                adaptive: self.adaptive,
                 ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))
             };
             Agent::join_with_events(options)
