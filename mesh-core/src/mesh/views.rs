@@ -149,6 +149,12 @@ fn millis(duration: Duration) -> f64 {
 /// What the simulator looks at.
 #[cfg(any(test, feature = "sim"))]
 impl Mesh {
+    /// Computes all paths again, whether anything has happened or not.
+    pub fn recompute_routes(&mut self) {
+        self.routes_stale = true;
+        self.refresh_routes();
+    }
+
     pub(crate) fn link_count(&self) -> usize {
         self.links.len()
     }

@@ -9,6 +9,7 @@
 mod agent;
 mod checks;
 mod faults;
+pub mod fuzz;
 mod network;
 #[cfg(test)]
 mod regressions;
@@ -166,6 +167,11 @@ impl World {
     /// The agents, in the order of their start.
     pub fn agents(&self) -> &[SimAgent] {
         &self.agents
+    }
+
+    /// An agent's state machine, to be driven past the world.
+    pub fn mesh_mut(&mut self, agent: usize) -> &mut crate::Mesh {
+        &mut self.agents[agent].mesh
     }
 
     /// Indices of the agents that live.
