@@ -118,8 +118,7 @@ impl Mesh {
 
     /// Who cannot link with any of its partners links with the one that all can agree on.
     fn judge_isolation(&mut self, now: Instant) {
-        let star = self.topology.star_hub();
-        let not_star = |peer: &PeerId| Some(*peer) != star;
+        let not_star = |peer: &PeerId| Some(*peer) != self.star;
         let mut links = self.links.values().filter(|link| link.is_open());
         let alone = !links.any(|link| not_star(&link.peer));
         let anybody = self.announced.keys().any(not_star);

@@ -160,11 +160,15 @@ impl Mesh {
             }
             let asked = self.broadcasts.asked.get(&name);
             let recently = asked.is_some_and(|at| now.since(*at) < self.config.want_patience);
-            let room = self.broadcasts.asked.len() < self.config.broadcasts_kept_max;
-            if !recently && (room || asked.is_some()) {
-                self.broadcasts.asked.insert(name, now);
-                missing.push(name);
+            if recently {
+                continue;
             }
+            if self.broadcasts.asked.len() >= self.config.broadcasts_kept_max {
+                // Whoever made up so many names shall not keep others from being heard.
+                self.broadcasts.asked.clear();
+            }
+            self.broadcasts.asked.insert(name, now);
+            missing.push(name);
         }
         if !missing.is_empty() {
             self.queue_control(id, &Record::Want { names: missing });

@@ -46,6 +46,7 @@ impl Mesh {
         let stale = std::mem::take(&mut self.topology_stale);
         if stale || !self.topology.members().iter().eq(&members) {
             self.topology = Topology::partial_mesh(&members, k);
+            self.star = self.topology.star_hub();
             let rings = self.config.gossip_rings;
             self.flood = self.topology.neighbours_in(self.this, rings);
         }
@@ -75,8 +76,7 @@ impl Mesh {
             }
         }
         if self.wants_star() {
-            let star = self.topology.star_hub();
-            wanted.extend(star.filter(|&hub| hub != self.this));
+            wanted.extend(self.star.filter(|&hub| hub != self.this));
         }
         self.wanted = wanted;
     }
@@ -153,7 +153,7 @@ impl Mesh {
     fn links_max(&self) -> usize {
         let k = self.k_now(self.announced.len() + 1);
         let accepted = k + self.config.links_slack;
-        if self.topology.star_hub() == Some(self.this) {
+        if self.star == Some(self.this) {
             accepted.max(self.config.star_links_max)
         } else {
             accepted

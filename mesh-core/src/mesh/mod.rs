@@ -73,6 +73,8 @@ pub struct Mesh {
     last_link: u64,
     dialer: Dialer,
     topology: Topology,
+    /// Whom a star of the present members has in its middle.
+    star: Option<PeerId>,
     /// k has changed since the topology was computed.
     topology_stale: bool,
     adaptation: Adaptation,
@@ -145,6 +147,7 @@ impl Mesh {
             last_link: 0,
             dialer: Dialer::default(),
             topology: Topology::partial_mesh(&BTreeSet::new(), 2),
+            star: None,
             topology_stale: false,
             adaptation: Adaptation::default(),
             wanted: BTreeSet::new(),
