@@ -150,7 +150,7 @@ pub struct Config {
 /// pause, so that k never swings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adaptive {
-    /// Above this mean latency of a message, k rises.
+    /// Above this mean latency to the other members, k rises.
     pub latency_high: Duration,
     /// Below this one it falls.
     pub latency_low: Duration,

@@ -155,12 +155,15 @@ impl Signed {
         Self { author, ..self }
     }
 
-    /// The first eight bytes of the signature: names what was signed, among honest and hostile
-    /// authors alike.
+    /// Names what was signed: eight bytes of each half of the signature. Nobody can make two
+    /// authors' names meet; an author that uses a nonce twice repeats one half, and not the other.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.signature.0[..8]);
-        u64::from_be_bytes(bytes)
+        let half = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&self.signature.0[at..at + 8]);
+            u64::from_be_bytes(bytes)
+        };
+        half(0) ^ half(32)
     }
 
     /// Size of the body in bytes.

@@ -45,6 +45,8 @@ pub(crate) struct Link {
     /// This end wanted the link; the other may only have agreed to it.
     pub(crate) ours: bool,
     pub(crate) digest_sent_at: Option<Instant>,
+    /// Since when digests of the other end are counted, and how many were answered.
+    pub(crate) digests_answered: (Instant, u32),
     /// What the others were told of it last.
     announced: LinkEntry,
     /// Rejected input from this peer, of which only so much is worth an event each.
@@ -92,6 +94,7 @@ impl Link {
             queue: LinkQueue::default(),
             ours: false,
             digest_sent_at: None,
+            digests_answered: (now, 0),
             announced: LinkEntry::unmeasured(peer),
             misdeeds: 0,
         }
@@ -135,8 +138,9 @@ impl Link {
         }
         let (new, old) = (self.entry(), self.announced);
         let apart = |a: u32, b: u32| a.abs_diff(b) > a.min(b) / 2;
+        let first = old.rtt_us == 0 && new.rtt_us > 0;
         let rtt = apart(new.rtt_us, old.rtt_us) && new.rtt_us.abs_diff(old.rtt_us) > RTT_NOISE_US;
-        rtt || apart(new.kbps, old.kbps)
+        first || rtt || apart(new.kbps, old.kbps)
     }
 
     /// When this link next needs attention.

@@ -90,10 +90,12 @@ impl LinkQueue {
         self.congested = congested;
         match self.busy {
             None if congested => self.busy = Some((now, 0)),
-            Some((since, bytes)) if !congested && bytes >= MEASURED_BYTES => {
-                let ms = now.since(since).as_millis().max(1);
-                // Bits in a millisecond are kilobits in a second.
-                self.kbps = u32::try_from(bytes as u128 * 8 / ms).unwrap_or(u32::MAX);
+            Some((since, bytes)) if !congested => {
+                if bytes >= MEASURED_BYTES {
+                    let ms = now.since(since).as_millis().max(1);
+                    // Bits in a millisecond are kilobits in a second.
+                    self.kbps = u32::try_from(bytes as u128 * 8 / ms).unwrap_or(u32::MAX);
+                }
                 self.busy = None;
             }
             _ => {}

@@ -2,8 +2,8 @@
 //! the last resort.
 //!
 //! An agent judges by itself: links are wanted by rings, and whoever wants more of them has the
-//! same inner ones as the others, who accept what it opens beyond. Each rule must hold several
-//! times in a row, and after each change there is a pause, so that k never swings.
+//! same inner ones as the others, who accept what it opens beyond. Latency must call for a change
+//! several times in a row, and after each change there is a pause, so that k never swings.
 
 use std::time::Duration;
 
@@ -75,7 +75,12 @@ impl Mesh {
         self.adaptation.trend = change.map(|change| (change, repeated));
         let paused = self.adaptation.changed_at;
         let paused = paused.is_some_and(|at| now.since(at) < adaptive.pause);
-        let Some(change) = change.filter(|_| repeated >= adaptive.patience && !paused) else {
+        // Failures are judged over many attempts at once, which seldom come twice in a row.
+        let patience = match change {
+            Some(Change::FailingFewer) => 1,
+            _ => adaptive.patience,
+        };
+        let Some(change) = change.filter(|_| repeated >= patience && !paused) else {
             return;
         };
         let members = self.announced.len() + 1;

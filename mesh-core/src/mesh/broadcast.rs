@@ -19,6 +19,9 @@ use crate::routing::children;
 use crate::time::Instant;
 use crate::wire::{Envelope, Record};
 
+/// Neighbours remembered that offer a broadcast which another has been asked for.
+const OFFERS_MAX: usize = 4;
+
 /// Names that fit one record.
 const NAMES_MAX: usize = 1_000;
 
@@ -32,10 +35,17 @@ pub(super) struct Broadcasts {
     kept_bytes: usize,
     /// Those that the neighbours have not been told of.
     untold: BTreeSet<u64>,
-    /// Those that were asked for, and when.
-    asked: BTreeMap<u64, Instant>,
+    /// Those that were asked for.
+    asked: BTreeMap<u64, Asked>,
     /// By source, whom its broadcasts are passed on to, as long as the routes stand.
     trees: BTreeMap<PeerId, Option<Vec<PeerId>>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    /// Others that have it, to be asked if it does not come.
+    offers: Vec<LinkId>,
 }
 
 #[derive(Debug)]
@@ -50,6 +60,17 @@ impl Broadcasts {
     /// The trees are to be computed again.
     pub(super) fn forget_trees(&mut self) {
         self.trees.clear();
+    }
+
+    /// How many are kept, and the bytes that they count.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.order.len(), self.kept_bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.order.back().copied()
     }
 
     fn drop_oldest(&mut self) {
@@ -103,6 +124,9 @@ impl Mesh {
     fn keep(&mut self, envelope: Envelope, known_to: BTreeSet<LinkId>, now: Instant) {
         let name = envelope.signed.fingerprint();
         self.broadcasts.asked.remove(&name);
+        if self.broadcasts.kept.contains_key(&name) {
+            return; // Its author was forgotten, and it came again.
+        }
         self.broadcasts.kept_bytes += envelope.signed.body_len();
         self.broadcasts.untold.insert(name);
         self.broadcasts.order.push_back(name);
@@ -129,9 +153,6 @@ impl Mesh {
             }
             self.broadcasts.drop_oldest();
         }
-        self.broadcasts
-            .asked
-            .retain(|_, at| now.since(*at) < keep_for);
     }
 
     /// Tells the neighbours on the first rings what they may lack.
@@ -158,20 +179,48 @@ impl Mesh {
                 kept.known_to.insert(id);
                 continue;
             }
-            let asked = self.broadcasts.asked.get(&name);
-            let recently = asked.is_some_and(|at| now.since(*at) < self.config.want_patience);
-            if recently {
+            if let Some(asked) = self.broadcasts.asked.get_mut(&name) {
+                if asked.offers.len() < OFFERS_MAX && !asked.offers.contains(&id) {
+                    asked.offers.push(id);
+                }
                 continue;
             }
             if self.broadcasts.asked.len() >= self.config.broadcasts_kept_max {
                 // Whoever made up so many names shall not keep others from being heard.
                 self.broadcasts.asked.clear();
             }
-            self.broadcasts.asked.insert(name, now);
+            let offers = Vec::new();
+            self.broadcasts
+                .asked
+                .insert(name, Asked { at: now, offers });
             missing.push(name);
         }
         if !missing.is_empty() {
             self.queue_control(id, &Record::Want { names: missing });
+            self.timers.arm(Timer::Ask, now + self.config.want_patience);
+        }
+    }
+
+    /// Asks the next neighbour for what the last one has not sent.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let mut wants: BTreeMap<LinkId, Vec<u64>> = BTreeMap::new();
+        let patience = self.config.want_patience;
+        self.broadcasts.asked.retain(|&name, asked| {
+            if now.since(asked.at) < patience {
+                return true;
+            }
+            asked.at = now;
+            let next = asked.offers.pop();
+            if let Some(id) = next {
+                wants.entry(id).or_default().push(name);
+            }
+            next.is_some()
+        });
+        for (id, names) in wants {
+            self.queue_control(id, &Record::Want { names });
+        }
+        if let Some(earliest) = self.broadcasts.asked.values().map(|asked| asked.at).min() {
+            self.timers.arm(Timer::Ask, earliest + patience);
         }
     }
 
@@ -185,7 +234,7 @@ impl Mesh {
             let Some(kept) = self.broadcasts.kept.get_mut(&name).filter(|_| !full) else {
                 continue;
             };
-            if kept.envelope.ttl > 0 && kept.known_to.insert(id) {
+            if kept.known_to.insert(id) {
                 let envelope = kept.envelope.clone();
                 link.queue.envelope(Channel::Data, envelope, now);
                 self.busy.insert(id);

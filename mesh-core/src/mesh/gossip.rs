@@ -25,6 +25,10 @@ const LINKS_ANNOUNCED_MAX: usize = 256;
 /// The shortest time between two digests to the same neighbour.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Digests of one neighbour that are answered in that time: a large database takes a few, and an
+/// answer may be a whole database.
+const DIGESTS_ANSWERED_MAX: u32 = 6;
+
 /// Digest entries that fit one frame.
 const DIGEST_ENTRIES_MAX: usize = 700;
 
@@ -292,6 +296,17 @@ impl Mesh {
         reply: bool,
         now: Instant,
     ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let (since, answered) = &mut link.digests_answered;
+        if now.since(*since) >= DIGEST_INTERVAL {
+            (*since, *answered) = (now, 0);
+        }
+        *answered += 1;
+        if *answered > DIGESTS_ANSWERED_MAX {
+            return; // What it lacks the next comparison will find.
+        }
         if reply {
             self.send_digest(id, false, now);
         }

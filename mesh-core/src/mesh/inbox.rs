@@ -206,14 +206,21 @@ impl Mesh {
             return self.reject(Some(via), Some(author), RejectReason::Limit);
         }
         self.windows.entry(author).or_default().room.insert(&header);
+        let Content::Data(data) = message.content else {
+            return self.reject(Some(via), Some(author), RejectReason::Misrouted);
+        };
+        // That it was seen ends a broadcast, not the TTL, which is not signed: it only tells hops.
         let ttl = envelope.ttl;
-        if ttl > 0 {
-            self.pass_on(envelope, Some(via), now);
-        }
-        match message.content {
-            Content::Data(data) => self.deliver(author, &header, data, ttl, now),
-            _ => self.reject(Some(via), Some(author), RejectReason::Misrouted),
-        }
+        let ttl_left = ttl.max(1);
+        self.pass_on(
+            Envelope {
+                ttl: ttl_left,
+                ..envelope
+            },
+            Some(via),
+            now,
+        );
+        self.deliver(author, &header, data, ttl, now);
     }
 
     /// Verifies a message that claims to be for this target: the only way to its content.

@@ -227,6 +227,7 @@ impl Mesh {
                 Timer::Acks => self.send_acks(),
                 Timer::Adapt => self.adapt(now),
                 Timer::Tell => self.tell_broadcasts(),
+                Timer::Ask => self.ask_again(now),
                 Timer::Suspect => self.probe_stalled(now),
                 Timer::Retry => self.retry_pending(now),
             }

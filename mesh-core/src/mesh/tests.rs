@@ -11,6 +11,7 @@ use crate::id::Target;
 use crate::identity::{Identity, Signed};
 use crate::io::{Channel, Event, Input};
 use crate::payload::{Delivery, Payload};
+use crate::routing::children;
 use crate::sim::{World, WorldConfig};
 use crate::time::UnixTime;
 use crate::wire::{
@@ -300,6 +301,84 @@ fn a_hub_that_swaps_the_fingerprint_in_offers_is_found_out() {
     // The mesh goes on, and lets the newcomer in once the hub is honest.
     world.tamper_with_signals(None);
     assert!(world.run_until(SECOND * 60, World::is_converged));
+}
+
+#[test]
+fn the_same_broadcast_kept_twice_is_counted_once_and_forgotten_in_time() {
+    let mut world = world(4);
+    let author = world.agents()[2].identity().clone();
+    let envelope = Envelope {
+        ttl: 5,
+        target: Target::Room,
+        signed: message(&world, &author, 1, VICTIM),
+    };
+    let now = world.now();
+    let mesh = world.mesh_mut(VICTIM);
+    mesh.pass_on(envelope.clone(), None, now);
+    let once = mesh.broadcasts.size();
+    mesh.pass_on(envelope, None, now);
+    assert_eq!(mesh.broadcasts.size(), once);
+    mesh.forget_broadcasts(now + SECOND * 60);
+    assert_eq!(mesh.broadcasts.size(), (0, 0));
+}
+
+#[test]
+fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
+    let mut world = World::new(WorldConfig {
+        k: Some(4),
+        ..WorldConfig::new(13)
+    });
+    world.start_agents(8);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    world.run_for(SECOND * 5);
+    let source = 2;
+    let [source_id, victim] = [source, VICTIM].map(|i| world.agents()[i].id());
+    let parent = (1..8).find(|&i| {
+        let this = world.agents()[i].id();
+        let children = children(source_id, this, &world.mesh_mut(i).database);
+        children.is_some_and(|children| children.contains(&victim))
+    });
+    let parent = parent.expect("everybody has a parent");
+    let liar = (1..8).find(|&i| i != parent && world.agents()[i].link_to(victim).is_some());
+    world.block(parent, VICTIM);
+    let id = world
+        .send(source, Target::Room, "to all".into(), Delivery::Reliable)
+        .expect("sent");
+    let name = world.mesh_mut(source).broadcasts.newest().expect("kept");
+    let offer = frame(&Record::Have { names: vec![name] });
+    world.send_raw(liar.expect("four links"), VICTIM, Channel::Control, offer);
+    world.run_for(Duration::from_millis(1_500));
+    assert!(world.agents()[VICTIM].has_received(&id));
+}
+
+#[test]
+fn a_broadcast_whose_ttl_was_cut_down_on_the_way_still_goes_on() {
+    let mut world = world(4);
+    let author = world.agents()[2].identity().clone();
+    let header = MessageHeader {
+        incarnation: u64::MAX / 2,
+        sequence: 1,
+        target: Target::Room,
+        sent_at: unix(&world),
+        ttl: 16,
+    };
+    let content = Content::Data(Data {
+        topic: String::new(),
+        payload: Payload::Text("all".into()),
+        delivery: Delivery::Reliable,
+        wants_reply: false,
+    });
+    world.sent_elsewhere(header.id(author.peer()), "all");
+    let record = Record::Envelope(Envelope {
+        ttl: 1,
+        target: Target::Room,
+        signed: author.sign("sim", &Message { header, content }),
+    });
+    attack(&mut world, Channel::Data, frame(&record));
+    world.run_for(SECOND * 2);
+    for agent in [VICTIM, 3] {
+        assert!(world.agents()[agent].has_received(&header.id(author.peer())));
+    }
 }
 
 proptest! {

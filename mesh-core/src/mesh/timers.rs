@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Adapt,
     /// Neighbours are told which broadcasts are here.
     Tell,
+    /// Broadcasts that were asked for and have not come are asked of others.
+    Ask,
     /// Neighbours that owe acknowledgements are asked whether they live.
     Suspect,
     /// Unanswered messages are sent again or given up.

@@ -57,17 +57,18 @@ impl Metric {
                 HOP_US.saturating_add(rounded(rtt_us))
             }
             Self::Bandwidth => {
-                let known = [ours.kbps, theirs.kbps]
-                    .into_iter()
-                    .filter(|kbps| *kbps > 0);
-                let kbps = rounded(known.min().unwrap_or(UNMEASURED_KBPS));
-                (REFERENCE_KBPS / kbps).max(1)
+                // One end alone cannot make a link look wide.
+                let [ours, theirs] = [ours.kbps, theirs.kbps].map(|kbps| match kbps {
+                    0 => UNMEASURED_KBPS,
+                    kbps => kbps,
+                });
+                (REFERENCE_KBPS / rounded(ours.min(theirs))).max(1)
             }
         }
     }
 }
 
-/// The three leading binary digits: within an eighth of the number.
+/// The three leading binary digits: at most a fifth less than the number.
 fn rounded(number: u32) -> u32 {
     let dropped = (u32::BITS - number.leading_zeros()).saturating_sub(3);
     number >> dropped << dropped
@@ -115,7 +116,9 @@ mod tests {
         assert_eq!(slow, cost(Metric::Latency, entry(205_000, 0), entry(0, 0)));
         let unknown = cost(Metric::Latency, entry(0, 0), entry(0, 0));
         assert_eq!(unknown, HOP_US + rounded(UNMEASURED_US));
-        let wide = cost(Metric::Bandwidth, entry(0, 1_000_000), entry(0, 0));
+        let wide = cost(Metric::Bandwidth, entry(0, 1_000_000), entry(0, 1_000_000));
+        let boast = cost(Metric::Bandwidth, entry(0, u32::MAX), entry(0, 0));
+        assert_eq!(boast, cost(Metric::Bandwidth, entry(0, 0), entry(0, 0)));
         let narrow = cost(Metric::Bandwidth, entry(0, 1_000_000), entry(0, 8));
         assert!(wide < cost(Metric::Bandwidth, entry(0, 0), entry(0, 0)));
         assert!(narrow > 1_000 * wide, "{narrow} and {wide}");

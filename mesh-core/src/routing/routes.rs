@@ -12,6 +12,10 @@ use crate::wire::LinkEntry;
 /// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
 const NEXT_HOPS_MAX: usize = 4;
 
+/// What one path counts at most for the mean latency, in microseconds: a member that announces
+/// absurd round trips shall not decide for all.
+const RTT_US_MAX: u32 = 2_000_000;
+
 /// The routing table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes {
@@ -92,9 +96,10 @@ impl Routes {
     /// How long a message takes to another member on average, by the announced round trips; none
     /// while nothing is measured.
     pub(crate) fn mean_latency(&self) -> Option<Duration> {
-        let measured = self.routes.values().filter(|route| route.rtt_us > 0);
-        let (count, sum) = measured.fold((0, 0), |(count, sum), route| {
-            (count + 1, sum + u64::from(route.rtt_us))
+        let rtts = self.routes.values().map(|route| route.rtt_us);
+        let measured = rtts.filter(|rtt_us| *rtt_us > 0);
+        let (count, sum) = measured.fold((0, 0), |(count, sum), rtt_us| {
+            (count + 1, sum + u64::from(rtt_us.min(RTT_US_MAX)))
         });
         (count > 0).then(|| Duration::from_micros(sum / count / 2))
     }

@@ -14,6 +14,9 @@ use crate::id::PeerId;
 /// far as is known.
 pub(crate) fn children(source: PeerId, this: PeerId, database: &Database) -> Option<Vec<PeerId>> {
     let distances = distances(source, database);
+    if distances.len() == 1 {
+        return None; // Its first link is not announced yet.
+    }
     let here = *distances.get(&this)?;
     let at = |peer: &PeerId, distance: u32| distances.get(peer) == Some(&distance);
     let below = neighbours(this, database).filter(|peer| at(peer, here + 1));

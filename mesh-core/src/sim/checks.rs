@@ -30,7 +30,8 @@ impl World {
     pub(super) fn check(&self, agent: usize) {
         let mesh = &self.agents[agent].mesh;
         let config = mesh.config();
-        let links_max = config.k_for(self.agents.len()) + config.links_slack + 64;
+        let accepted = config.k_for(self.agents.len()) + config.links_slack;
+        let links_max = accepted.max(config.star_links_max) + config.negotiating_max;
         let links = mesh.link_count();
         assert!(links <= links_max, "{}: {links} links", self.whoami(agent));
         assert!(
@@ -152,7 +153,7 @@ impl World {
     }
 
     /// Every message to one member was delivered, or its author was told, or somebody counted it
-    /// as lost, or it died with a process.
+    /// as lost, or it died with a process. Counters do not name messages: this compares sums.
     fn check_accounts(&self) {
         let mut settled: BTreeSet<MessageId> = BTreeSet::new();
         let mut lost = self.died_with_forwarders;

@@ -87,6 +87,7 @@ impl World {
         self.died_with_forwarders += self.agents[agent].mesh.messages_held();
         self.command(agent, |mesh, now| mesh.leave(now));
         self.agents[agent].alive = false;
+        self.agents[agent].life += 1;
     }
 
     /// Whether the hub lives.
@@ -125,8 +126,8 @@ impl World {
     /// Lets everything travel again; what was held up arrives, as it would by retransmission.
     pub fn unblock_all(&mut self) {
         for connection in 0..self.connections.len() {
-            for held in self.connections[connection].unblock() {
-                self.queue_at(self.now, held);
+            for (at, held) in self.connections[connection].unblock() {
+                self.queue_at(at.max(self.now), held);
             }
         }
     }

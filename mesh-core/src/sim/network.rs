@@ -68,10 +68,13 @@ impl Connection {
         }
     }
 
-    /// Lets everything pass, and returns what was held up, in order.
-    pub(super) fn unblock(&mut self) -> Vec<Happening> {
-        let held = self.held.iter_mut().filter_map(Option::take);
-        held.flatten().collect()
+    /// Lets everything pass, and returns what was held up, in order, with the earliest time at
+    /// which it may arrive: not before what was sent before.
+    pub(super) fn unblock(&mut self) -> Vec<(Instant, Happening)> {
+        let sides = self.held.iter_mut().zip(self.arrival);
+        let held = sides.filter_map(|(held, at)| Some((held.take()?, at)));
+        let dated = |(held, at): (Vec<Happening>, Instant)| held.into_iter().map(move |h| (at, h));
+        held.flat_map(dated).collect()
     }
 }
 

@@ -7,9 +7,9 @@
 //! ring.
 //!
 //! Where two rings want the same link a–b, its ends are one short. The later ring then opens the
-//! next of its links c–d for which this works into a–c and b–d: it stays one ring, every degree
-//! comes out as k, and little changes elsewhere when the collision goes away. The full mesh is
-//! simply the k that reaches everybody.
+//! next of its links c–d for which this works into a–c and b–d: every degree comes out as k, and
+//! little changes elsewhere when the collision goes away. The first ring has no collisions and
+//! stays whole. The full mesh is simply the k that reaches everybody.
 
 use std::collections::BTreeSet;
 

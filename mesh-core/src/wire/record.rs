@@ -49,7 +49,7 @@ pub enum Record {
     Envelope(Envelope),
     /// Broadcasts that the sender has; the receiver asks for those that it lacks.
     Have {
-        /// The first eight bytes of each one's signature.
+        /// Of each one the first eight bytes of its signature, xor those from the 33rd on.
         names: Vec<u64>,
     },
     /// Broadcasts that the sender lacks, of those that the receiver has told of.
