@@ -52,10 +52,7 @@ impl Dialer {
     /// A link was closed because one end did not want it: should the other still want it, it is
     /// dialled again after a while. That says nothing about whether the peer can be reached.
     pub(crate) fn postpone(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
-        let failures = self.failures(peer);
-        let wait = config.linger.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
-        let retry_at = now + wait;
-        self.failed.insert(peer, Failed { failures, retry_at });
+        self.retry_after(peer, self.failures(peer), config.linger, jitter, now);
     }
 
     fn wait(&mut self, peer: PeerId, base: Duration, config: &Config, jitter: f64, now: Instant) {
@@ -66,6 +63,17 @@ impl Dialer {
             let doubled = base * 2u32.saturating_pow(failures - 1);
             doubled.min(config.redial_max)
         };
+        self.retry_after(peer, failures, wait, jitter, now);
+    }
+
+    fn retry_after(
+        &mut self,
+        peer: PeerId,
+        failures: u32,
+        wait: Duration,
+        jitter: f64,
+        now: Instant,
+    ) {
         let retry_at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
         self.failed.insert(peer, Failed { failures, retry_at });
     }

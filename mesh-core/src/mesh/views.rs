@@ -155,6 +155,10 @@ impl Mesh {
         self.refresh_routes();
     }
 
+    pub(crate) fn is_star(&self) -> bool {
+        self.star == Some(self.this)
+    }
+
     pub(crate) fn link_count(&self) -> usize {
         self.links.len()
     }

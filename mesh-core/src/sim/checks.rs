@@ -31,7 +31,12 @@ impl World {
         let mesh = &self.agents[agent].mesh;
         let config = mesh.config();
         let accepted = config.k_for(self.agents.len()) + config.links_slack;
-        let links_max = accepted.max(config.star_links_max) + config.negotiating_max;
+        let accepted = if mesh.is_star() {
+            accepted.max(config.star_links_max)
+        } else {
+            accepted
+        };
+        let links_max = accepted + config.negotiating_max;
         let links = mesh.link_count();
         assert!(links <= links_max, "{}: {links} links", self.whoami(agent));
         assert!(
@@ -100,15 +105,13 @@ impl World {
                 .map(|peer| peer.id)
                 .chain([mesh.id()])
                 .collect();
-            let (strangers, unknown) = (ids.symmetric_difference(&known), !mesh.is_idle());
-            let strangers = strangers.count();
-            if lacking + strangers > 0 || unknown || !mesh.is_settled() {
-                let name = &mesh.config().name;
-                let (links, idle) = (mesh.link_count(), mesh.is_idle());
+            let strangers = ids.symmetric_difference(&known).count();
+            let (settled, idle) = (mesh.is_settled(), mesh.is_idle());
+            if lacking + strangers > 0 || !settled || !idle {
+                let (name, links) = (&mesh.config().name, mesh.link_count());
                 troubles.push(format!(
                     "{name}: {links} links, {lacking} without a route, {strangers} wrongly known \
-                     or unknown, settled {}, idle {idle}",
-                    mesh.is_settled()
+                     or unknown, settled {settled}, idle {idle}"
                 ));
             }
         }

@@ -146,12 +146,7 @@ impl Simulation {
             world.crash(victim);
         }
         let died_at = world.now();
-        if !world.run_until(PATIENCE, World::is_converged) {
-            return Err(format!(
-                "not healed within {PATIENCE:?}: {}",
-                world.troubles()
-            ));
-        }
+        in_time(&mut world, "healed", World::is_converged)?;
         let healed_s = seconds(died_at, world.now());
         tell(&format!(
             "{} died at once; healed after {healed_s:.2} s",
@@ -179,20 +174,9 @@ impl Simulation {
     /// Returns when the last link was open, and how long after that all tables were complete.
     fn form(&self, world: &mut World) -> Result<(f64, f64), String> {
         world.start_agents(self.agents);
-        let linked = |world: &World| world.is_linked();
-        if !world.run_until(PATIENCE, linked) {
-            return Err(format!(
-                "not linked within {PATIENCE:?}: {}",
-                world.troubles()
-            ));
-        }
+        in_time(world, "linked", World::is_linked)?;
         let linked_at = world.now();
-        if !world.run_until(PATIENCE, World::is_converged) {
-            return Err(format!(
-                "not converged within {PATIENCE:?}: {}",
-                world.troubles()
-            ));
-        }
+        in_time(world, "converged", World::is_converged)?;
         let complete = seconds(linked_at, world.now());
         Ok((seconds(Instant::default(), linked_at), complete))
     }
@@ -270,6 +254,15 @@ impl Simulation {
             hops_max,
         }
     }
+}
+
+/// Lets time pass until something holds.
+fn in_time(world: &mut World, what: &str, holds: fn(&World) -> bool) -> Result<(), String> {
+    if world.run_until(PATIENCE, holds) {
+        return Ok(());
+    }
+    let troubles = world.troubles();
+    Err(format!("not {what} within {PATIENCE:?}: {troubles}"))
 }
 
 /// Bytes and frames that all living agents have sent.
