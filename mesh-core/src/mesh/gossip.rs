@@ -38,6 +38,17 @@ impl Mesh {
         self.timers.arm(Timer::Announce, self.announcing.due(now));
     }
 
+    /// A link has opened. The first one and the last that was awaited are news; what opens between
+    /// them waits, because everybody verifies every record, and in a mass join that is much work.
+    pub(super) fn announce_opened(&mut self, now: Instant) {
+        if self.is_linked() {
+            self.announce_soon(now);
+        } else {
+            self.timers
+                .arm(Timer::Announce, self.announcing.last_due(now));
+        }
+    }
+
     /// A link was measured. What others know of it may be wrong by now; there is no hurry.
     pub(super) fn measured(&mut self, id: LinkId, now: Instant) {
         let metric = self.config.metric;

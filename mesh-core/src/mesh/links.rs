@@ -216,7 +216,7 @@ impl Mesh {
         let setup_ms = now.since(link.started_at).as_secs_f64() * 1e3;
         self.stats.links.opened += 1;
         self.emit(Event::LinkOpened { peer, setup_ms });
-        self.announce_soon(now);
+        self.announce_opened(now);
         if self.this < peer {
             self.send_digest(id, true, now);
         }
