@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::routing::Metric;
+use crate::topology::SHARD_MEMBERS;
 use crate::wire::FRAME_BYTES_MAX;
 
 /// How long a room or agent name may be, in bytes: it rides in every link-state record.
@@ -39,6 +40,12 @@ pub struct Config {
     pub links_slack: usize,
     /// Members known at most. Bounds every map that has one entry a member.
     pub members_max: usize,
+    /// Members of a shard, about, where the room is divided: one of more than twice as many is. All
+    /// agents of a room must agree on it.
+    pub shard_members: usize,
+    /// How long members of other shards have, after the hub was gone, to come back to it until they
+    /// count as left: longer than [`Config::signaling_retry_max`].
+    pub return_patience: Duration,
     /// Links being negotiated at once: each holds sockets and timers before it is of use.
     pub negotiating_max: usize,
     /// How long a link may take to open before it is given up. ICE itself gives up after about
@@ -208,7 +215,9 @@ impl Config {
             mesh_patience: Duration::from_secs(30),
             star_links_max: 100,
             links_slack: 8,
-            members_max: 2_000,
+            members_max: 20_000,
+            shard_members: SHARD_MEMBERS,
+            return_patience: Duration::from_secs(15),
             negotiating_max: 64,
             open_timeout: Duration::from_secs(10),
             redial_min: Duration::from_millis(250),
@@ -301,8 +310,8 @@ pub struct HubConfig {
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            clients_max: 10_000,
-            room_members_max: 1_000,
+            clients_max: 20_000,
+            room_members_max: 20_000,
             text_bytes_max: 32 * 1024,
             admission_timeout: Duration::from_secs(10),
             silence_max: Duration::from_secs(45),

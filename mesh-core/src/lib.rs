@@ -76,6 +76,6 @@ pub use routing::{Metric, ParseMetricError};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{LinkCounts, Stats};
 pub use time::{Instant, UnixTime};
-pub use topology::{Analysis, Graph, ParseTopologyKindError, Topology, TopologyKind};
+pub use topology::{Analysis, Graph, ParseTopologyKindError, Shards, Topology, TopologyKind};
 pub use view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
 pub use wire::LinkSignal;

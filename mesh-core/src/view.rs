@@ -14,9 +14,10 @@ pub struct PeerView {
     pub name: String,
     /// Whether a link to it is open.
     pub direct: bool,
-    /// Hops to it; null while no route is known.
+    /// Hops to it; null while no route is known, and for members of another shard of a large room,
+    /// whose last hops that shard alone knows.
     pub hops: Option<u8>,
-    /// The neighbour through which messages to it leave.
+    /// The neighbour through which messages to it leave; null while no route is known.
     pub next_hop: Option<PeerId>,
     /// Smoothed round-trip time of the direct link.
     pub rtt_ms: Option<f64>,

@@ -115,9 +115,9 @@ impl Mesh {
     }
 
     fn children_of(&mut self, source: PeerId) -> Option<Vec<PeerId>> {
-        let (this, database) = (self.this, &self.database);
+        let (this, database, shards) = (self.this, &self.database, self.policy.shards);
         let tree = self.broadcasts.trees.entry(source);
-        tree.or_insert_with(|| children(source, this, database))
+        tree.or_insert_with(|| children(source, this, database, shards))
             .clone()
     }
 
@@ -155,10 +155,12 @@ impl Mesh {
         }
     }
 
-    /// Tells the neighbours on the first rings what they may lack.
+    /// Tells the neighbours on the first rings, and those in other shards, what they may lack.
     pub(super) fn tell_broadcasts(&mut self) {
         let untold = std::mem::take(&mut self.broadcasts.untold);
-        for id in self.gossip_links() {
+        let mut links = self.gossip_links();
+        links.extend(self.links_abroad().map(|link| link.id));
+        for id in links {
             let lacks = |name: &&u64| {
                 let kept = self.broadcasts.kept.get(name);
                 kept.is_some_and(|kept| !kept.known_to.contains(&id))

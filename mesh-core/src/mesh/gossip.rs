@@ -101,19 +101,22 @@ impl Mesh {
 
     /// Passes the record of an author on, to all that the flood leads to but the link it came over.
     fn spread(&mut self, author: PeerId, from: Option<LinkId>, now: Instant) {
-        for id in self.gossip_links() {
-            if Some(id) != from {
-                self.gossip.entry(id).or_default().insert(author);
-            }
+        let mut links = self.gossip_links();
+        if author == self.this {
+            links.extend(self.links_abroad().map(|link| link.id));
+        }
+        for id in links.into_iter().filter(|id| Some(*id) != from) {
+            self.gossip.entry(id).or_default().insert(author);
         }
         self.timers
             .arm(Timer::Gossip, now + self.config.gossip_delay);
     }
 
-    /// The links that news is spread over: those of the first rings, and for each of them that is
-    /// not open another one.
+    /// The links that news is spread over inside the shard: those of the first rings, and for each
+    /// of them that is not open another one.
     pub(super) fn gossip_links(&self) -> Vec<LinkId> {
         let usable = self.links.values().filter(|link| link.is_usable());
+        let usable = usable.filter(|link| !self.is_abroad(link.peer));
         let (mut on_rings, others): (Vec<_>, Vec<_>) =
             usable.partition(|link| self.flood.contains(&link.peer));
         let missing = self.flood.len().saturating_sub(on_rings.len());
@@ -166,6 +169,9 @@ impl Mesh {
         if author == self.this {
             self.outlived(version, now);
             return;
+        }
+        if !self.concerns_us(author, claim) {
+            return; // A neighbour divides the room otherwise, or the author has left our shard.
         }
         let known = self.database.version(author).is_some();
         let too_much = claim.links.len() > LINKS_ANNOUNCED_MAX
@@ -230,8 +236,8 @@ impl Mesh {
         let open: Vec<_> = self
             .links
             .values()
-            .filter(|l| l.is_open())
-            .map(|l| l.id)
+            .filter(|link| link.is_open() && !self.is_abroad(link.peer))
+            .map(|link| link.id)
             .collect();
         if !open.is_empty() {
             let id = open[index(&mut self.rng, open.len())];
@@ -249,7 +255,9 @@ impl Mesh {
     }
 
     pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64, now: Instant) {
-        if fingerprint != self.database.fingerprint() {
+        let link = self.links.get(&id);
+        let near = link.is_some_and(|link| !self.is_abroad(link.peer));
+        if near && fingerprint != self.database.fingerprint() {
             self.send_digest(id, true, now);
         }
     }

@@ -11,7 +11,6 @@ use crate::io::{Event, Output};
 use crate::link::{KeepaliveAction, Link, LinkState};
 use crate::rng::unit;
 use crate::time::Instant;
-use crate::topology::Topology;
 use crate::wire::{PeerSignal, Record};
 use rand_chacha::rand_core::Rng;
 
@@ -42,14 +41,7 @@ impl Mesh {
         }
         let mut members = self.members();
         members.insert(self.this);
-        let k = self.k_now(members.len());
-        let stale = std::mem::take(&mut self.topology_stale);
-        if stale || !self.topology.members().iter().eq(&members) {
-            self.topology = Topology::partial_mesh(&members, k);
-            self.star = self.topology.star_hub();
-            let rings = self.config.gossip_rings;
-            self.flood = self.topology.neighbours_in(self.this, rings);
-        }
+        self.plan_links(&members, now);
         self.choose_partners(now);
         self.dial_wanted(now);
         self.drain_surplus(now);
@@ -74,6 +66,9 @@ impl Mesh {
             if let Some(substitute) = followers.into_iter().find(free) {
                 wanted.insert(substitute);
             }
+        }
+        for crossing in &self.crossings {
+            wanted.extend(crossing.iter().copied().find(|peer| !out_of_reach(peer)));
         }
         if self.wants_star() {
             wanted.extend(self.star.filter(|&hub| hub != self.this));
@@ -152,7 +147,7 @@ impl Mesh {
     /// Links that this agent has at most: others may want some that it does not.
     fn links_max(&self) -> usize {
         let k = self.k_now(self.announced.len() + 1);
-        let accepted = k + self.config.links_slack;
+        let accepted = k + self.config.links_slack + self.crossings.len();
         if self.star == Some(self.this) {
             accepted.max(self.config.star_links_max)
         } else {
@@ -217,7 +212,8 @@ impl Mesh {
         self.stats.links.opened += 1;
         self.emit(Event::LinkOpened { peer, setup_ms });
         self.announce_opened(now);
-        if self.this < peer {
+        // The other shard holds other records.
+        if self.this < peer && !self.is_abroad(peer) {
             self.send_digest(id, true, now);
         }
         self.routes_changed(now);

@@ -2,7 +2,8 @@
 //!
 //! The hub alone knows newcomers without links; the mesh alone knows members while the hub is gone.
 //! So a member is who is in either. When the hub is lost its list is dropped at once: whom the mesh
-//! cannot reach could not be dialled without the hub anyway.
+//! cannot reach could not be dialled without the hub anyway. Only in a large room members of other
+//! shards are remembered (see [`territory`](super::territory)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl Mesh {
                     }
                 };
                 self.emit(event);
-                self.hub_members.clear();
+                self.remember_members();
+                self.await_return(now);
                 self.hub_joined(members, now);
                 self.members_changed(now);
             }
@@ -99,6 +101,7 @@ impl Mesh {
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
             Some(ClientFact::Refused { code, message }) => {
                 self.hub_members.clear();
+                self.remembered.clear();
                 self.emit(Event::Refused {
                     code: code.as_str().to_owned(),
                     message,
@@ -112,7 +115,7 @@ impl Mesh {
     pub(super) fn signaling_closed(&mut self, reason: String, now: Instant) {
         let lost = self.client.closed(reason, &self.config, &mut self.rng, now);
         if let Some((reason, retry_in)) = lost {
-            self.hub_members.clear();
+            self.remember_members();
             self.emit(Event::SignalingLost {
                 reason,
                 retry_in_ms: u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
@@ -132,6 +135,7 @@ impl Mesh {
             }
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
+            self.remembered.remove(&peer);
             self.hub_members.insert(peer, name);
             // A new connection is most likely a new process, which has not seen our offer.
             self.redial_if_stuck(peer, REJOIN_PATIENCE, now);
@@ -142,6 +146,7 @@ impl Mesh {
     fn hub_left(&mut self, left: &[PeerId], now: Instant) {
         for &peer in left {
             self.hub_members.remove(&peer);
+            self.remembered.remove(&peer);
             // It may only have lost the hub. Its links will tell.
             self.probe(peer, now);
         }
@@ -150,18 +155,23 @@ impl Mesh {
     /// The label of a member: its own signed word before the hub's.
     pub(super) fn name_of(&self, peer: PeerId) -> String {
         let signed = self.database.state(peer).map(|state| &state.name);
-        let name = signed.or_else(|| self.hub_members.get(&peer));
+        let listed = || self.hub_members.get(&peer);
+        let name = signed
+            .or_else(listed)
+            .or_else(|| self.remembered.get(&peer));
         name.cloned().unwrap_or_else(|| peer.short())
     }
 
     /// Everybody in the room but this agent.
     pub(super) fn members(&self) -> BTreeSet<PeerId> {
         let reachable = self.routes.iter().map(|(peer, _)| peer);
-        self.hub_members.keys().copied().chain(reachable).collect()
+        let listed = self.hub_members.keys().chain(self.remembered.keys());
+        listed.copied().chain(reachable).collect()
     }
 
     pub(super) fn is_member(&self, peer: PeerId) -> bool {
-        self.hub_members.contains_key(&peer) || self.routes.contains(peer)
+        let listed = self.hub_members.contains_key(&peer) || self.remembered.contains_key(&peer);
+        listed || self.routes.contains(peer)
     }
 
     /// Tells the application who came and went, and lets the links follow when it is quiet.

@@ -12,6 +12,7 @@ mod links;
 mod membership;
 mod messages;
 mod signals;
+mod territory;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -62,6 +63,8 @@ pub struct Mesh {
     ice_servers: Vec<IceServer>,
     /// Members that the hub lists, while it is there.
     hub_members: BTreeMap<PeerId, String>,
+    /// Members of other shards that the hub listed before it was lost.
+    remembered: BTreeMap<PeerId, String>,
     /// Members that the application was told of.
     announced: BTreeMap<PeerId, String>,
     /// The first of the membership changes that links do not follow yet.
@@ -72,7 +75,11 @@ pub struct Mesh {
     by_peer: BTreeMap<PeerId, LinkId>,
     last_link: u64,
     dialer: Dialer,
+    /// The links of this agent's shard.
     topology: Topology,
+    /// Those out of it that fall to this agent: for each whom it may lead to, the first choice
+    /// first.
+    crossings: Vec<Vec<PeerId>>,
     /// Whom a star of the present members has in its middle.
     star: Option<PeerId>,
     /// k has changed since the topology was computed.
@@ -140,6 +147,7 @@ impl Mesh {
             client: Client::default(),
             ice_servers: Vec::new(),
             hub_members: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             announced: BTreeMap::new(),
             unsettled_since: None,
             links: BTreeMap::new(),
@@ -147,6 +155,7 @@ impl Mesh {
             last_link: 0,
             dialer: Dialer::default(),
             topology: Topology::partial_mesh(&BTreeSet::new(), 2),
+            crossings: Vec::new(),
             star: None,
             topology_stale: false,
             adaptation: Adaptation::default(),
@@ -229,6 +238,7 @@ impl Mesh {
                 Timer::Tell => self.tell_broadcasts(),
                 Timer::Ask => self.ask_again(now),
                 Timer::Suspect => self.probe_stalled(now),
+                Timer::Return => self.give_up_absent(now),
                 Timer::Retry => self.retry_pending(now),
             }
         }

@@ -21,7 +21,7 @@ const CANDIDATES_MAX: u32 = 64;
 impl Mesh {
     /// Whether signals can reach a peer at all.
     pub(super) fn can_signal(&self, peer: PeerId) -> bool {
-        self.routes.contains(peer) || self.hub_reaches(peer)
+        self.routes.get(peer).is_some() || self.hub_reaches(peer)
     }
 
     fn hub_reaches(&self, peer: PeerId) -> bool {

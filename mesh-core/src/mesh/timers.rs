@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Ask,
     /// Neighbours that owe acknowledgements are asked whether they live.
     Suspect,
+    /// Members that have not come back to the hub have left.
+    Return,
     /// Unanswered messages are sent again or given up.
     Retry,
 }

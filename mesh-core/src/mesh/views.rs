@@ -30,13 +30,13 @@ impl Mesh {
             .keys()
             .map(|&id| {
                 let link = self.open_link_to(id);
-                let route = self.routes.get(id);
+                let next_hops = self.routes.get(id).map(|route| &route.next_hops);
                 PeerView {
                     id,
                     name: self.name_of(id),
                     direct: link.is_some(),
-                    hops: route.map(|route| route.hops),
-                    next_hop: route.and_then(|route| route.next_hops.first().copied()),
+                    hops: self.routes.whole(id).map(|route| route.hops),
+                    next_hop: next_hops.and_then(|peers| peers.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
                     in_hub: self.hub_members.contains_key(&id),
                 }
@@ -131,7 +131,7 @@ impl Mesh {
         let routed = self
             .announced
             .keys()
-            .all(|peer| self.routes.contains(*peer));
+            .all(|peer| self.routes.get(*peer).is_some());
         routed && self.is_linked()
     }
 

@@ -54,6 +54,16 @@ impl Database {
         self.records.insert(author, entry);
     }
 
+    /// Forgets the records that are not of use.
+    pub(crate) fn retain(&mut self, useful: impl Fn(PeerId, &LinkState) -> bool) {
+        let records = self.records.iter();
+        let useless = records.filter(|(author, entry)| !useful(**author, &entry.state));
+        let useless: Vec<_> = useless.map(|(author, _)| *author).collect();
+        for author in useless {
+            self.remove(author);
+        }
+    }
+
     fn remove(&mut self, author: PeerId) -> Option<Entry> {
         let entry = self.records.remove(&author)?;
         if !entry.dormant {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cost::Metric;
 use super::database::Database;
 use crate::id::PeerId;
+use crate::topology::Shards;
 use crate::wire::LinkEntry;
 
 /// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
@@ -19,7 +20,11 @@ const RTT_US_MAX: u32 = 2_000_000;
 /// The routing table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes {
+    /// To members of our shard, and to those of others that are linked with it.
     routes: BTreeMap<PeerId, Route>,
+    /// To the nearest member of each other shard: the way to all of them.
+    abroad: BTreeMap<usize, Route>,
+    shards: Shards,
 }
 
 /// The way to one destination.
@@ -41,6 +46,16 @@ pub(crate) struct RoutePolicy {
     pub(crate) metric: Metric,
     /// Members that no path should lead through; to them it may.
     pub(crate) avoid: BTreeSet<PeerId>,
+    /// How the room is divided. Paths stay inside our shard as long as they can, so that everybody
+    /// on them knows all of them.
+    pub(crate) shards: Shards,
+}
+
+impl RoutePolicy {
+    /// Whether a path of `this` may lead on from a member that it has reached.
+    fn passes(&self, this: PeerId, via: PeerId) -> bool {
+        self.shards.of(via) == self.shards.of(this) && !self.avoid.contains(&via)
+    }
 }
 
 impl Routes {
@@ -73,15 +88,45 @@ impl Routes {
         }
         let mut done = BTreeSet::from([this]);
         while let Some(Reverse((_, _, via))) = search.queue.pop() {
-            // Avoided members are reached and not passed.
-            if done.insert(via) && !policy.avoid.contains(&via) {
+            if done.insert(via) && policy.passes(this, via) {
                 search.pass(via, &done);
             }
         }
-        search.routes
+        let mut routes = search.routes;
+        routes.shards = policy.shards;
+        routes.reach_out(this, policy);
+        routes
     }
 
+    /// Of the members of other shards that paths lead to, the nearest are the ways there.
+    fn reach_out(&mut self, this: PeerId, policy: &RoutePolicy) {
+        if policy.shards == Shards::WHOLE {
+            return;
+        }
+        let here = policy.shards.of(this);
+        for (&peer, route) in &self.routes {
+            let there = policy.shards.of(peer);
+            if there == here || policy.avoid.contains(&peer) {
+                continue;
+            }
+            match self.abroad.get_mut(&there) {
+                Some(best) if best.cost < route.cost => {}
+                Some(best) if best.cost == route.cost => best.add(&route.next_hops),
+                _ => {
+                    self.abroad.insert(there, route.clone());
+                }
+            }
+        }
+    }
+
+    /// The way to a member, or else to its shard.
     pub(crate) fn get(&self, to: PeerId) -> Option<&Route> {
+        let route = self.routes.get(&to);
+        route.or_else(|| self.abroad.get(&self.shards.of(to)))
+    }
+
+    /// The way to a member, if we know all of it.
+    pub(crate) fn whole(&self, to: PeerId) -> Option<&Route> {
         self.routes.get(&to)
     }
 

@@ -3,36 +3,77 @@
 //! Everybody computes it from the same link-state records, so nobody has to build it. A member's
 //! parent is one of its neighbours that are one link closer to the source, chosen by a hash that
 //! differs from source to source, so that no member forwards for all.
+//!
+//! In a room of several [`Shards`] each has a tree of its own. It is rooted at the end of one of
+//! the links from the source's shard, which both shards know and choose by the same hash.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::database::Database;
 use super::routes::announced;
 use crate::id::PeerId;
+use crate::topology::Shards;
 
 /// Whom `this` passes a broadcast of `source` on to; `None` if no path leads from there to here as
 /// far as is known.
-pub(crate) fn children(source: PeerId, this: PeerId, database: &Database) -> Option<Vec<PeerId>> {
-    let distances = distances(source, database);
+pub(crate) fn children(
+    source: PeerId,
+    this: PeerId,
+    database: &Database,
+    shards: Shards,
+) -> Option<Vec<PeerId>> {
+    let (home, here) = (shards.of(source), shards.of(this));
+    let root = if home == here {
+        source
+    } else {
+        crossing(source, here, database, shards)?.1
+    };
+    let distances = distances(root, database, shards);
     if distances.len() == 1 {
         return None; // Its first link is not announced yet.
     }
-    let here = *distances.get(&this)?;
-    let at = |peer: &PeerId, distance: u32| distances.get(peer) == Some(&distance);
-    let below = neighbours(this, database).filter(|peer| at(peer, here + 1));
+    let depth = *distances.get(&this)?;
+    let at = |peer: &PeerId, depth: u32| distances.get(peer) == Some(&depth);
+    let below = neighbours(this, database).filter(|peer| at(peer, depth + 1));
     let parent = |child: PeerId| {
-        let above = neighbours(child, database).filter(|peer| at(peer, here));
+        let above = neighbours(child, database).filter(|peer| at(peer, depth));
         above.min_by_key(|peer| preference(source, *peer, child))
     };
-    Some(below.filter(|&child| parent(child) == Some(this)).collect())
+    let mut children: Vec<_> = below.filter(|&child| parent(child) == Some(this)).collect();
+    if home == here {
+        // Those out of the shard.
+        let abroad = neighbours(this, database).filter(|&peer| shards.of(peer) != here);
+        children.extend(abroad.filter(|&peer| {
+            crossing(source, shards.of(peer), database, shards) == Some((this, peer))
+        }));
+    }
+    Some(children)
 }
 
-/// How far everybody is from the source, in links.
-fn distances(source: PeerId, database: &Database) -> BTreeMap<PeerId, u32> {
-    let mut distances = BTreeMap::from([(source, 0)]);
-    let mut queue = VecDeque::from([(source, 0)]);
+/// The link over which broadcasts of a source come from its shard into another.
+fn crossing(
+    source: PeerId,
+    into: usize,
+    database: &Database,
+    shards: Shards,
+) -> Option<(PeerId, PeerId)> {
+    let home = shards.of(source);
+    let authors = database.states().map(|(author, _)| author);
+    let links = authors
+        .filter(|&author| shards.of(author) == home)
+        .flat_map(|author| neighbours(author, database).map(move |peer| (author, peer)));
+    links
+        .filter(|&(_, peer)| shards.of(peer) == into)
+        .min_by_key(|&(from, to)| (preference(source, from, to), from, to))
+}
+
+/// How far everybody in the root's shard is from it, in links.
+fn distances(root: PeerId, database: &Database, shards: Shards) -> BTreeMap<PeerId, u32> {
+    let here = shards.of(root);
+    let mut distances = BTreeMap::from([(root, 0)]);
+    let mut queue = VecDeque::from([(root, 0)]);
     while let Some((via, distance)) = queue.pop_front() {
-        for peer in neighbours(via, database) {
+        for peer in neighbours(via, database).filter(|&peer| shards.of(peer) == here) {
             distances.entry(peer).or_insert_with(|| {
                 queue.push_back((peer, distance + 1));
                 distance + 1
@@ -90,7 +131,7 @@ mod tests {
         for &source in members.iter().take(10) {
             let mut copies: BTreeMap<PeerId, usize> = BTreeMap::new();
             for &this in &members {
-                for child in children(source, this, &database).expect("connected") {
+                for child in children(source, this, &database, Shards::WHOLE).expect("connected") {
                     assert!(mesh.neighbours(this).contains(&child));
                     *copies.entry(child).or_default() += 1;
                 }
@@ -99,6 +140,7 @@ mod tests {
             assert!(copies.values().all(|&count| count == 1));
         }
         let stranger = Identity::from_secret([99; 32]).peer();
-        assert_eq!(children(stranger, identities[0].peer(), &database), None);
+        let none = children(stranger, identities[0].peer(), &database, Shards::WHOLE);
+        assert_eq!(none, None);
     }
 }

@@ -39,6 +39,7 @@ use crate::payload::{Delivery, Payload};
 use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
 use crate::time::{Instant, UnixTime};
+use crate::topology::{SHARD_MEMBERS, Shards};
 
 /// What the world is like.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct WorldConfig {
     pub metric: Metric,
     /// How k follows the state of the mesh.
     pub adaptive: Option<Adaptive>,
+    /// Members of a shard, about.
+    pub shard_members: usize,
     /// The shortest time that anything takes on its way.
     pub latency_min: Duration,
     /// The longest.
@@ -67,6 +70,7 @@ impl WorldConfig {
             k: None,
             metric: Metric::default(),
             adaptive: None,
+            shard_members: SHARD_MEMBERS,
             latency_min: Duration::from_millis(5),
             latency_max: Duration::from_millis(40),
             connect: Duration::from_millis(120),
@@ -182,6 +186,11 @@ impl World {
             .collect()
     }
 
+    /// How the room of those who live is divided.
+    pub fn shards(&self) -> Shards {
+        Shards::of_room(self.living().len(), self.config.shard_members)
+    }
+
     /// Starts agents that join at once; returns their indices.
     pub fn start_agents(&mut self, count: usize) -> Vec<usize> {
         (0..count).map(|_| self.start_agent()).collect()
@@ -195,6 +204,7 @@ impl World {
             .and_then(|config| config.with_k(self.config.k))
             .unwrap_or_else(|error| panic!("{error}"));
         config.metric = self.config.metric;
+        config.shard_members = self.config.shard_members;
         config.adaptive.clone_from(&self.config.adaptive);
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);

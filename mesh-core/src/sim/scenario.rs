@@ -124,6 +124,7 @@ impl Scenario {
         let config = WorldConfig {
             k: Some(2 + below(6) as usize),
             metric: [Metric::Hops, Metric::Hops, Metric::Latency][below(3) as usize],
+            shard_members: [250, 250, 3, 5, 8][below(5) as usize],
             latency_min,
             latency_max: latency_min + Duration::from_millis(u64::from(below(80))),
             connect: Duration::from_millis(u64::from(20 + below(400))),

@@ -1,7 +1,7 @@
 //! Which links ought to exist: pure functions of the member set, the same at every agent.
 //!
 //! Nobody has to be asked: agents that agree on the members agree on the links. The mesh lives on
-//! the [`rings`] of [`Topology::partial_mesh`]; the other [`TopologyKind`]s are there to compare
+//! the [`rings`] of [`Topology::partial_mesh`], in a large room on several of them ([`Shards`]); the other [`TopologyKind`]s are there to compare
 //! with, and for rooms where they suit better. [`Analysis`] measures any of them.
 
 mod analysis;
@@ -9,6 +9,7 @@ mod flow;
 mod graph;
 mod k_neighbours;
 mod rings;
+mod shards;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use crate::id::PeerId;
 
 pub use analysis::Analysis;
 pub use graph::Graph;
+pub(crate) use shards::SHARD_MEMBERS;
+pub use shards::Shards;
 
 /// The links that ought to exist among a set of members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,21 +58,27 @@ pub enum TopologyKind {
     /// k random neighbours each, repaired and balanced afterwards: an algorithm that sees all
     /// members at once, to compare with.
     KNeighbours,
+    /// What the mesh lives on in a room of more than 500: [`Shards`], each a partial mesh, linked
+    /// with each other.
+    Sharded,
 }
 
 /// Text that names no topology.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no topology; there are partial-mesh, full-mesh, hub-spoke, ring, k-neighbours")]
+#[error(
+    "{0:?} is no topology; there are partial-mesh, full-mesh, hub-spoke, ring, k-neighbours, sharded"
+)]
 pub struct ParseTopologyKindError(String);
 
 impl TopologyKind {
     /// All kinds, the mesh's own first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PartialMesh,
         Self::FullMesh,
         Self::HubSpoke,
         Self::Ring,
         Self::KNeighbours,
+        Self::Sharded,
     ];
 
     /// The name, as it is parsed.
@@ -80,6 +89,7 @@ impl TopologyKind {
             Self::HubSpoke => "hub-spoke",
             Self::Ring => "ring",
             Self::KNeighbours => "k-neighbours",
+            Self::Sharded => "sharded",
         }
     }
 }
@@ -100,8 +110,8 @@ impl FromStr for TopologyKind {
 }
 
 impl Topology {
-    /// The links of a kind. `k` matters to the partial mesh and to k neighbours, `seed` to the
-    /// latter alone, which is random.
+    /// The links of a kind. `k` matters to the partial mesh, sharded or not, and to k neighbours,
+    /// `seed` to the latter alone, which is random.
     pub fn build(kind: TopologyKind, members: &BTreeSet<PeerId>, k: usize, seed: u64) -> Self {
         match kind {
             TopologyKind::PartialMesh => Self::partial_mesh(members, k),
@@ -109,6 +119,7 @@ impl Topology {
             TopologyKind::HubSpoke => Self::hub_spoke(members),
             TopologyKind::Ring => Self::partial_mesh(members, 2),
             TopologyKind::KNeighbours => k_neighbours::build(members, k, seed),
+            TopologyKind::Sharded => Self::sharded(members, k),
         }
     }
 

@@ -112,7 +112,7 @@ impl Topology {
 /// A member's place on a ring: SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014) over its
 /// id and the ring's number. Keys are uniform already, so this need not resist an adversary: who
 /// grinds keys to choose its neighbours could as well choose whom to dial.
-fn mix(prefix: u64, ring: usize) -> u64 {
+pub(super) fn mix(prefix: u64, ring: usize) -> u64 {
     let ring = (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut z = prefix ^ ring;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

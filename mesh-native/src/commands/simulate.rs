@@ -23,7 +23,7 @@ use super::print;
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// How many agents join.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=20_000))]
     agents: u16,
     /// Links an agent [default: by the number of agents].
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=64))]

@@ -1,0 +1,110 @@
+//! A large room is divided into [`Shards`]: an agent knows the link state of its own, and how to
+//! get to the others.
+//!
+//! It holds the records of its shard's members, and of members of other shards that are linked with
+//! it. Of all others it knows that they are in the room, by the hub's list alone; so that list is
+//! remembered while the hub is away.
+
+use std::collections::BTreeSet;
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::id::{LinkId, PeerId};
+use crate::link::Link;
+use crate::time::Instant;
+use crate::topology::{Shards, Topology};
+use crate::wire::LinkState;
+
+impl Mesh {
+    fn shards(&self) -> Shards {
+        self.policy.shards
+    }
+
+    /// Whether a member is of another shard.
+    pub(super) fn is_abroad(&self, peer: PeerId) -> bool {
+        let shards = self.shards();
+        shards.of(peer) != shards.of(self.this)
+    }
+
+    /// Whether a record is of use to this shard.
+    pub(super) fn concerns_us(&self, author: PeerId, state: &LinkState) -> bool {
+        let mut peers = state.links.iter().map(|entry| entry.peer);
+        !self.is_abroad(author) || peers.any(|peer| !self.is_abroad(peer))
+    }
+
+    /// Usable links to other shards.
+    pub(super) fn links_abroad(&self) -> impl Iterator<Item = &Link> {
+        let usable = self.links.values().filter(|link| link.is_usable());
+        usable.filter(|link| self.is_abroad(link.peer))
+    }
+
+    /// Which links ought to exist, given who is in the room.
+    pub(super) fn plan_links(&mut self, members: &BTreeSet<PeerId>, now: Instant) {
+        let k = self.k_now(members.len());
+        // Without the hub's list nobody knows how large the room is.
+        let stale = self.client.is_admitted() && self.divide(members.len(), now);
+        let stale = stale | std::mem::take(&mut self.topology_stale);
+        let near = members
+            .iter()
+            .copied()
+            .filter(|&peer| !self.is_abroad(peer));
+        let near: BTreeSet<_> = near.collect();
+        if stale || !self.topology.members().iter().eq(&near) {
+            self.topology = Topology::partial_mesh(&near, k);
+            self.star = self.topology.star_hub();
+            let rings = self.config.gossip_rings;
+            self.flood = self.topology.neighbours_in(self.this, rings);
+        }
+        self.crossings = self.shards().crossings(self.this, members);
+    }
+
+    /// Divides the room as its size asks for; returns whether that is new.
+    fn divide(&mut self, members: usize, now: Instant) -> bool {
+        let shards = Shards::of_room(members, self.config.shard_members);
+        if shards == self.shards() {
+            return false;
+        }
+        self.policy.shards = shards;
+        let mut database = std::mem::take(&mut self.database);
+        database.retain(|author, state| self.concerns_us(author, state));
+        self.database = database;
+        self.routes_changed(now);
+        // Who was abroad may be a neighbour now, whose records are all news.
+        let mut near = self.gossip_links();
+        near.retain(|id| self.offers_on(*id));
+        for id in near {
+            self.send_digest(id, true, now);
+        }
+        true
+    }
+
+    /// Whether this end of a link begins what one end has to: the lower one.
+    fn offers_on(&self, id: LinkId) -> bool {
+        let link = self.links.get(&id);
+        link.is_some_and(|link| self.this < link.peer)
+    }
+
+    /// The hub is lost: of members of other shards nothing else tells.
+    pub(super) fn remember_members(&mut self) {
+        let listed = std::mem::take(&mut self.hub_members);
+        let abroad = listed.into_iter().filter(|(peer, _)| self.is_abroad(*peer));
+        let abroad: Vec<_> = abroad.collect();
+        self.remembered.extend(abroad);
+    }
+
+    /// The hub is back: who is still in the room comes back to it too, in some seconds.
+    pub(super) fn await_return(&mut self, now: Instant) {
+        if !self.remembered.is_empty() {
+            self.timers
+                .set(Timer::Return, now + self.config.return_patience);
+        }
+    }
+
+    /// Whoever has not come back by now has left.
+    pub(super) fn give_up_absent(&mut self, now: Instant) {
+        if self.client.is_admitted() {
+            self.remembered.clear();
+            self.members_changed(now);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! How a large room is divided: shards of some hundreds of members, each a partial mesh of its own,
+//! and a few links between any two of them.
+//!
+//! Members are told apart by a consistent hash (Lamping and Veach, *A Fast, Minimal Memory,
+//! Consistent Hash Algorithm*, 2014): with one shard more, only those move that the new shard gets.
+//! Each pair of shards is linked by [`GATEWAYS`] links of distinct members at both ends, chosen by
+//! a hash that differs from pair to pair. So no shard and no member is in the middle: every message
+//! crosses from one shard to another once, and the links between shards, which grow with their
+//! number, are spread over all members.
+
+use std::collections::BTreeSet;
+
+use super::Topology;
+use super::rings::mix;
+use crate::id::PeerId;
+
+/// Members of a shard, about, unless configured: few enough that everybody holds and verifies the
+/// link state of all.
+pub(crate) const SHARD_MEMBERS: usize = 250;
+
+/// Links between two shards, of distinct members at both ends: two may fail at once.
+pub(crate) const GATEWAYS: usize = 3;
+
+/// Members that stand by for a gateway that cannot be reached.
+const STANDBYS: usize = 5;
+
+/// Tells the hashes of gateways from those of rings.
+const GATEWAY: usize = 1 << 16;
+
+/// Into how many shards a room is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shards {
+    count: u32,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+impl Shards {
+    /// The room is one mesh.
+    pub const WHOLE: Self = Self { count: 1 };
+
+    /// The shards of a room of so many members, which has about `shard_members` in each; a room of
+    /// twice as many is still one mesh.
+    pub fn of_room(members: usize, shard_members: usize) -> Self {
+        if members <= 2 * shard_members {
+            return Self::WHOLE;
+        }
+        let count = (members + shard_members / 2) / shard_members.max(1);
+        Self {
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.count as usize
+    }
+
+    /// The shard of a member.
+    pub fn of(self, member: PeerId) -> usize {
+        if self.count == 1 {
+            return 0;
+        }
+        let mut key = mix(member.prefix(), GATEWAY);
+        let (mut shard, mut next) = (0, 0);
+        while next < i64::from(self.count) {
+            shard = next;
+            key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+            let share = (1u64 << 31) as f64 / ((key >> 33) + 1) as f64;
+            next = ((shard + 1) as f64 * share) as i64;
+        }
+        shard as usize
+    }
+
+    /// The members by shard.
+    pub fn divide(self, members: &BTreeSet<PeerId>) -> Vec<Vec<PeerId>> {
+        let mut shards = vec![Vec::new(); self.count()];
+        for &member in members {
+            shards[self.of(member)].push(member);
+        }
+        shards
+    }
+
+    /// The links out of its shard that fall to a member: for each the members of the other shard
+    /// that it may lead to, the first choice first.
+    pub(crate) fn crossings(self, this: PeerId, members: &BTreeSet<PeerId>) -> Vec<Vec<PeerId>> {
+        if self.count == 1 {
+            return Vec::new();
+        }
+        crossings(this, self.of(this), &self.divide(members))
+    }
+}
+
+fn crossings(this: PeerId, here: usize, shards: &[Vec<PeerId>]) -> Vec<Vec<PeerId>> {
+    let mut crossings = Vec::new();
+    for there in (0..shards.len()).filter(|&there| there != here) {
+        let ours = gateways(&shards[here], there, GATEWAYS);
+        let Some(rank) = ours.iter().position(|&gateway| gateway == this) else {
+            continue;
+        };
+        let mut theirs = gateways(&shards[there], here, GATEWAYS + STANDBYS);
+        if rank >= theirs.len().min(GATEWAYS) {
+            continue; // The other shard has too few members.
+        }
+        let partner = theirs.remove(rank);
+        let standbys = theirs.split_off(theirs.len().min(GATEWAYS - 1));
+        crossings.push(std::iter::once(partner).chain(standbys).collect());
+    }
+    crossings
+}
+
+/// The members of a shard that are linked with another first.
+fn gateways(shard: &[PeerId], other: usize, count: usize) -> Vec<PeerId> {
+    let rank = |member: &PeerId| (mix(member.prefix(), GATEWAY + 1 + other), *member);
+    let mut ranked: Vec<_> = shard.iter().map(rank).collect();
+    if count < ranked.len() {
+        ranked.select_nth_unstable(count);
+        ranked.truncate(count);
+    }
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, member)| member).collect()
+}
+
+impl Topology {
+    /// Shards as the room's size asks for: partial meshes, and the links between them.
+    pub fn sharded(members: &BTreeSet<PeerId>, k: usize) -> Self {
+        let mut whole = Self::unlinked(members);
+        let shards = Shards::of_room(members.len(), SHARD_MEMBERS).divide(members);
+        for (here, shard) in shards.iter().enumerate() {
+            let mesh = Self::partial_mesh(&shard.iter().copied().collect(), k);
+            for (a, b) in mesh.links() {
+                whole.link_members(a, b);
+            }
+            for &member in shard {
+                for crossing in crossings(member, here, &shards) {
+                    // The other end names the same link.
+                    if let Some(&partner) = crossing.first().filter(|&&peer| member < peer) {
+                        whole.link_members(member, partner);
+                    }
+                }
+            }
+        }
+        whole
+    }
+
+    fn link_members(&mut self, a: PeerId, b: PeerId) {
+        let index = |peer| self.members.binary_search(&peer);
+        if let (Ok(a), Ok(b)) = (index(a), index(b)) {
+            self.link(a, b, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Analysis;
+
+    #[test]
+    fn shards_hold_two_to_three_hundred() {
+        for members in [501, 700, 1_000, 2_000, 10_000] {
+            let room = Topology::sample_members(members, 7);
+            let shards = Shards::of_room(members, SHARD_MEMBERS).divide(&room);
+            let sizes: Vec<_> = shards.iter().map(Vec::len).collect();
+            // The hash is fair, not exact.
+            assert!(
+                sizes.iter().all(|size| (180..=330).contains(size)),
+                "{sizes:?}"
+            );
+        }
+        assert_eq!(Shards::of_room(500, SHARD_MEMBERS), Shards::WHOLE);
+    }
+
+    #[test]
+    fn a_new_shard_takes_its_members_from_all_others_and_nobody_else_moves() {
+        let room = Topology::sample_members(4_000, 3);
+        let (before, after) = (Shards { count: 15 }, Shards { count: 16 });
+        let moved: Vec<_> = room
+            .iter()
+            .filter(|member| before.of(**member) != after.of(**member))
+            .collect();
+        assert!((200..=300).contains(&moved.len()), "{} moved", moved.len());
+        assert!(moved.iter().all(|member| after.of(**member) == 15));
+    }
+
+    #[test]
+    fn any_two_shards_are_linked_thrice_by_distinct_members_who_agree() {
+        let room = Topology::sample_members(1_500, 5);
+        let shards = Shards::of_room(room.len(), SHARD_MEMBERS);
+        let mut links = BTreeSet::new();
+        for &member in &room {
+            for crossing in shards.crossings(member, &room) {
+                let theirs = shards.crossings(crossing[0], &room);
+                assert!(theirs.iter().any(|crossing| crossing[0] == member));
+                assert_eq!(crossing.len(), 1 + STANDBYS);
+                links.insert((shards.of(member), shards.of(crossing[0]), member));
+            }
+        }
+        let pairs = shards.count() * (shards.count() - 1);
+        assert_eq!(links.len(), pairs * GATEWAYS);
+    }
+
+    #[test]
+    fn a_sharded_room_is_one_mesh_that_survives_any_two_links() {
+        let room = Topology::sample_members(1_000, 2);
+        let analysis = Analysis::of(&Topology::sharded(&room, 30).graph());
+        assert_eq!(analysis.components, 1);
+        assert!(analysis.edge_connectivity >= GATEWAYS, "{analysis:?}");
+        assert!(analysis.articulation_points.is_empty());
+        assert!(analysis.diameter <= 6, "{analysis:?}");
+        let small = Topology::sample_members(100, 2);
+        assert_eq!(Topology::sharded(&small, 20).links().count(), 1_000);
+    }
+
+    #[test]
+    fn a_join_touches_few_links_of_a_sharded_room() {
+        let mut room = Topology::sample_members(1_001, 9);
+        let after: BTreeSet<_> = Topology::sharded(&room, 30).links().collect();
+        let newcomer = *room.iter().nth(500).expect("a member");
+        room.remove(&newcomer);
+        let before: BTreeSet<_> = Topology::sharded(&room, 30).links().collect();
+        let touched = before.symmetric_difference(&after).count();
+        assert!(touched <= 60 + 4 * GATEWAYS, "{touched}");
+    }
+}
