@@ -83,7 +83,7 @@ impl Mesh {
         let Some(change) = change.filter(|_| repeated >= patience && !paused) else {
             return;
         };
-        let members = self.announced.len() + 1;
+        let members = self.roster.len() + 1;
         let (base, k) = (self.config.k_for(members), self.k_now(members));
         let wanted = match change {
             Change::More => (k + adaptive.k_more).min(adaptive.k_max.max(k)),
@@ -111,7 +111,7 @@ impl Mesh {
                 return Some(Change::FailingFewer);
             }
         }
-        let members = self.announced.len() + 1;
+        let members = self.roster.len() + 1;
         match self.routes.mean_latency() {
             Some(latency) if latency > adaptive.latency_high => Some(Change::More),
             Some(latency) if latency < adaptive.latency_low => {
@@ -126,7 +126,7 @@ impl Mesh {
         let not_star = |peer: &PeerId| Some(*peer) != self.star;
         let mut links = self.links.values().filter(|link| link.is_open());
         let alone = !links.any(|link| not_star(&link.peer));
-        let anybody = self.announced.keys().any(not_star);
+        let anybody = self.roster.members().any(|peer| not_star(&peer));
         let since = &mut self.adaptation.alone_since;
         *since = (alone && anybody).then(|| since.unwrap_or(now));
         let alone_for = since.map_or(Duration::ZERO, |since| now.since(since));

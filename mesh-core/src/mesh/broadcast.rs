@@ -115,9 +115,9 @@ impl Mesh {
     }
 
     fn children_of(&mut self, source: PeerId) -> Option<Vec<PeerId>> {
-        let (this, database, shards) = (self.this, &self.database, self.policy.shards);
+        let (this, graph, shards) = (self.this, &self.graph, self.policy.shards);
         let tree = self.broadcasts.trees.entry(source);
-        tree.or_insert_with(|| children(source, this, database, shards))
+        tree.or_insert_with(|| children(source, this, graph, shards))
             .clone()
     }
 

@@ -15,7 +15,7 @@ use crate::identity::Signed;
 use crate::io::Event;
 use crate::link::Link;
 use crate::rng::{index, unit};
-use crate::routing::Routes;
+use crate::routing::{LinkGraph, Routes};
 use crate::time::Instant;
 use crate::wire::{DigestEntry, LinkEntry, LinkState, Record};
 
@@ -251,7 +251,7 @@ impl Mesh {
         self.timers.arm(Timer::Repair, now + wait);
         // What is old is forgotten on this occasion too.
         self.forget_broadcasts(now);
-        self.routes_changed(now);
+        self.forget_authors(now);
     }
 
     pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64, now: Instant) {
@@ -348,17 +348,21 @@ impl Mesh {
     pub(super) fn update_routes(&mut self, now: Instant) {
         self.routing.done(now);
         let changed = self.refresh_routes();
-        let routes = &self.routes;
-        let this = self.this;
-        let reachable = |peer| peer == this || routes.contains(peer);
-        self.database
-            .expire(reachable, self.config.forget_after, now);
+        self.forget_authors(now);
         self.members_changed(now);
         if changed {
             self.emit(Event::TopologyChanged);
         }
         // Callers that waited for room may find another path now.
         self.tell_writable();
+    }
+
+    /// Notes whose records are of somebody out of reach, and forgets them in time.
+    fn forget_authors(&mut self, now: Instant) {
+        let (this, routes) = (self.this, &self.routes);
+        let reachable = |peer| peer == this || routes.contains(peer);
+        self.database
+            .expire(reachable, self.config.forget_after, now);
     }
 
     /// Computes paths if anything has happened since the last time; returns whether they changed.
@@ -369,7 +373,9 @@ impl Mesh {
         self.broadcasts.forget_trees();
         let open = self.links.values().filter(|link| link.is_open());
         let open = open.map(|link| link.peer).collect();
-        let routes = Routes::compute(self.this, &open, &self.database, &self.policy);
+        let policy = &self.policy;
+        self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);
+        let routes = Routes::compute(self.this, &open, &self.graph, policy);
         std::mem::replace(&mut self.routes, routes) != self.routes
     }
 }

@@ -100,8 +100,7 @@ impl Mesh {
             }
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
             Some(ClientFact::Refused { code, message }) => {
-                self.hub_members.clear();
-                self.remembered.clear();
+                self.roster.unlist_all(|_| false);
                 self.emit(Event::Refused {
                     code: code.as_str().to_owned(),
                     message,
@@ -129,14 +128,12 @@ impl Mesh {
             if peer == self.this {
                 continue;
             }
-            if self.hub_members.len() >= self.config.members_max {
+            if !self.roster.list(peer, name, self.config.members_max) {
                 self.reject(None, Some(peer), RejectReason::Limit);
                 return;
             }
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
-            self.remembered.remove(&peer);
-            self.hub_members.insert(peer, name);
             // A new connection is most likely a new process, which has not seen our offer.
             self.redial_if_stuck(peer, REJOIN_PATIENCE, now);
             self.probe(peer, now);
@@ -145,8 +142,7 @@ impl Mesh {
 
     fn hub_left(&mut self, left: &[PeerId], now: Instant) {
         for &peer in left {
-            self.hub_members.remove(&peer);
-            self.remembered.remove(&peer);
+            self.roster.unlist(peer);
             // It may only have lost the hub. Its links will tell.
             self.probe(peer, now);
         }
@@ -154,40 +150,25 @@ impl Mesh {
 
     /// The label of a member: its own signed word before the hub's.
     pub(super) fn name_of(&self, peer: PeerId) -> String {
-        let signed = self.database.state(peer).map(|state| &state.name);
-        let listed = || self.hub_members.get(&peer);
-        let name = signed
-            .or_else(listed)
-            .or_else(|| self.remembered.get(&peer));
-        name.cloned().unwrap_or_else(|| peer.short())
-    }
-
-    /// Everybody in the room but this agent.
-    pub(super) fn members(&self) -> BTreeSet<PeerId> {
-        let reachable = self.routes.iter().map(|(peer, _)| peer);
-        let listed = self.hub_members.keys().chain(self.remembered.keys());
-        listed.copied().chain(reachable).collect()
-    }
-
-    pub(super) fn is_member(&self, peer: PeerId) -> bool {
-        let listed = self.hub_members.contains_key(&peer) || self.remembered.contains_key(&peer);
-        listed || self.routes.contains(peer)
+        let signed = self.database.state(peer).map(|state| &*state.name);
+        let name = signed.or_else(|| self.roster.name(peer));
+        name.map_or_else(|| peer.short(), str::to_owned)
     }
 
     /// Tells the application who came and went, and lets the links follow when it is quiet.
     pub(super) fn members_changed(&mut self, now: Instant) {
-        let members = self.members();
-        let known: BTreeSet<_> = self.announced.keys().copied().collect();
-        if members == known {
+        let (database, routes) = (&self.database, &self.routes);
+        let name = |peer| database.state(peer).map_or("", |state| &*state.name);
+        let reached = routes.iter().map(|(peer, _)| (peer, name(peer)));
+        let changes = self.roster.update(reached, |peer| routes.contains(peer));
+        if changes.joined.is_empty() && changes.left.is_empty() {
             return;
         }
-        for &peer in members.difference(&known) {
+        for peer in changes.joined {
             let name = self.name_of(peer);
-            self.announced.insert(peer, name.clone());
             self.emit(Event::PeerJoined { peer, name });
         }
-        for &peer in known.difference(&members) {
-            let name = self.announced.remove(&peer).unwrap_or_default();
+        for (peer, name) in changes.left {
             self.dialer.forget(peer);
             self.emit(Event::PeerLeft { peer, name });
         }
@@ -205,7 +186,7 @@ impl Mesh {
             let windows: BTreeMap<_, _> = std::mem::take(&mut self.windows);
             let kept = windows
                 .into_iter()
-                .filter(|(peer, _)| self.is_member(*peer));
+                .filter(|(peer, _)| self.roster.contains(*peer));
             self.windows = kept.collect();
         }
         if self.sequences.len() >= authors_max {
@@ -215,7 +196,7 @@ impl Mesh {
             let sequences: BTreeMap<_, _> = std::mem::take(&mut self.sequences);
             let kept = sequences.into_iter().filter(|(target, _)| match target {
                 Target::Room => true,
-                Target::Peer(peer) => self.is_member(*peer),
+                Target::Peer(peer) => self.roster.contains(*peer),
             });
             self.sequences = kept.collect();
         }

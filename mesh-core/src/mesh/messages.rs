@@ -99,7 +99,7 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         self.check(&payload, topic)?;
         let open = || self.links.values().filter(|link| link.is_open());
-        if open().next().is_none() && !self.announced.is_empty() {
+        if open().next().is_none() && !self.roster.len() == 0 {
             return Err(SendError::NoLink);
         }
         // One neighbour that takes nothing must not silence this agent: others pass it on.
@@ -151,7 +151,7 @@ impl Mesh {
         if to == self.this {
             return Err(SendError::ToSelf);
         }
-        if !self.is_member(to) {
+        if !self.roster.contains(to) {
             return Err(SendError::UnknownPeer(to));
         }
         let deadline = deadline.unwrap_or(self.config.deadline);

@@ -11,6 +11,7 @@ mod inbox;
 mod links;
 mod membership;
 mod messages;
+mod roster;
 mod signals;
 mod territory;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link};
-use crate::routing::{Database, ReplayWindow, RoutePolicy, Routes};
+use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
 use crate::signaling::{self, Client, ClientMessage, ClientTask};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
@@ -39,6 +40,7 @@ use crate::wire::Envelope;
 use adapt::Adaptation;
 use broadcast::Broadcasts;
 use delivery::Pending;
+use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
 
@@ -61,12 +63,7 @@ pub struct Mesh {
     // Membership.
     client: Client,
     ice_servers: Vec<IceServer>,
-    /// Members that the hub lists, while it is there.
-    hub_members: BTreeMap<PeerId, String>,
-    /// Members of other shards that the hub listed before it was lost.
-    remembered: BTreeMap<PeerId, String>,
-    /// Members that the application was told of.
-    announced: BTreeMap<PeerId, String>,
+    roster: Roster,
     /// The first of the membership changes that links do not follow yet.
     unsettled_since: Option<Instant>,
 
@@ -94,6 +91,8 @@ pub struct Mesh {
 
     // Routing.
     database: Database,
+    /// The links that the database tells of, since paths were last computed.
+    graph: LinkGraph,
     policy: RoutePolicy,
     routes: Routes,
     routes_stale: bool,
@@ -146,9 +145,7 @@ impl Mesh {
             stats: Stats::default(),
             client: Client::default(),
             ice_servers: Vec::new(),
-            hub_members: BTreeMap::new(),
-            remembered: BTreeMap::new(),
-            announced: BTreeMap::new(),
+            roster: Roster::default(),
             unsettled_since: None,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -163,6 +160,7 @@ impl Mesh {
             flood: BTreeSet::new(),
             busy: BTreeSet::new(),
             database: Database::default(),
+            graph: LinkGraph::default(),
             policy: RoutePolicy {
                 metric: config.metric,
                 ..RoutePolicy::default()

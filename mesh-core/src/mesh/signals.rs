@@ -25,7 +25,7 @@ impl Mesh {
     }
 
     fn hub_reaches(&self, peer: PeerId) -> bool {
-        self.client.is_admitted() && self.hub_members.contains_key(&peer)
+        self.client.is_admitted() && self.roster.lists(peer)
     }
 
     /// The mesh carries signals whenever it can, which spares the hub and does without it. After a

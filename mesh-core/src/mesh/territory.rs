@@ -39,23 +39,22 @@ impl Mesh {
     }
 
     /// Which links ought to exist, given who is in the room.
-    pub(super) fn plan_links(&mut self, members: &BTreeSet<PeerId>, now: Instant) {
-        let k = self.k_now(members.len());
+    pub(super) fn plan_links(&mut self, now: Instant) {
+        let members = self.roster.len() + 1;
+        let k = self.k_now(members);
         // Without the hub's list nobody knows how large the room is.
-        let stale = self.client.is_admitted() && self.divide(members.len(), now);
+        let stale = self.client.is_admitted() && self.divide(members, now);
         let stale = stale | std::mem::take(&mut self.topology_stale);
-        let near = members
-            .iter()
-            .copied()
-            .filter(|&peer| !self.is_abroad(peer));
-        let near: BTreeSet<_> = near.collect();
+        let (this, shards) = (self.this, self.shards());
+        let divided = shards.divide(self.roster.members().chain([this]));
+        let near: BTreeSet<_> = divided[shards.of(this)].iter().copied().collect();
         if stale || !self.topology.members().iter().eq(&near) {
             self.topology = Topology::partial_mesh(&near, k);
             self.star = self.topology.star_hub();
             let rings = self.config.gossip_rings;
             self.flood = self.topology.neighbours_in(self.this, rings);
         }
-        self.crossings = self.shards().crossings(self.this, members);
+        self.crossings = shards.crossings(this, &divided);
     }
 
     /// Divides the room as its size asks for; returns whether that is new.
@@ -86,15 +85,13 @@ impl Mesh {
 
     /// The hub is lost: of members of other shards nothing else tells.
     pub(super) fn remember_members(&mut self) {
-        let listed = std::mem::take(&mut self.hub_members);
-        let abroad = listed.into_iter().filter(|(peer, _)| self.is_abroad(*peer));
-        let abroad: Vec<_> = abroad.collect();
-        self.remembered.extend(abroad);
+        let (shards, here) = (self.shards(), self.shards().of(self.this));
+        self.roster.unlist_all(|peer| shards.of(peer) != here);
     }
 
     /// The hub is back: who is still in the room comes back to it too, in some seconds.
     pub(super) fn await_return(&mut self, now: Instant) {
-        if !self.remembered.is_empty() {
+        if self.roster.remembers_any() {
             self.timers
                 .set(Timer::Return, now + self.config.return_patience);
         }
@@ -103,7 +100,7 @@ impl Mesh {
     /// Whoever has not come back by now has left.
     pub(super) fn give_up_absent(&mut self, now: Instant) {
         if self.client.is_admitted() {
-            self.remembered.clear();
+            self.roster.forget_remembered();
             self.members_changed(now);
         }
     }

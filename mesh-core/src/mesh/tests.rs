@@ -336,7 +336,7 @@ fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
     let [source_id, victim] = [source, VICTIM].map(|i| world.agents()[i].id());
     let parent = (1..8).find(|&i| {
         let this = world.agents()[i].id();
-        let children = children(source_id, this, &world.mesh_mut(i).database, Shards::WHOLE);
+        let children = children(source_id, this, &world.mesh_mut(i).graph, Shards::WHOLE);
         children.is_some_and(|children| children.contains(&victim))
     });
     let parent = parent.expect("everybody has a parent");

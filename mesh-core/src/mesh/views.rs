@@ -1,5 +1,7 @@
 //! What the application can ask.
 
+#[cfg(any(test, feature = "sim"))]
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
@@ -26,9 +28,9 @@ impl Mesh {
 
     /// Every other member of the room.
     pub fn peers(&self) -> Vec<PeerView> {
-        self.announced
-            .keys()
-            .map(|&id| {
+        self.roster
+            .members()
+            .map(|id| {
                 let link = self.open_link_to(id);
                 let next_hops = self.routes.get(id).map(|route| &route.next_hops);
                 PeerView {
@@ -38,7 +40,7 @@ impl Mesh {
                     hops: self.routes.whole(id).map(|route| route.hops),
                     next_hop: next_hops.and_then(|peers| peers.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
-                    in_hub: self.hub_members.contains_key(&id),
+                    in_hub: self.roster.lists(id),
                 }
             })
             .collect()
@@ -63,7 +65,7 @@ impl Mesh {
 
     /// The mesh as this agent knows it: every link that both ends announce.
     pub fn topology(&self) -> TopologyView {
-        let ids = std::iter::once(self.this).chain(self.announced.keys().copied());
+        let ids = std::iter::once(self.this).chain(self.roster.members());
         let mut nodes: Vec<_> = ids
             .map(|id| NodeView {
                 id,
@@ -128,10 +130,8 @@ impl Mesh {
     /// Whether every wanted link is open and every member can be reached: the mesh has converged,
     /// as far as this agent can tell.
     pub fn is_settled(&self) -> bool {
-        let routed = self
-            .announced
-            .keys()
-            .all(|peer| self.routes.get(*peer).is_some());
+        let mut members = self.roster.members();
+        let routed = members.all(|peer| self.routes.get(peer).is_some());
         routed && self.is_linked()
     }
 
@@ -153,6 +153,17 @@ impl Mesh {
     pub fn recompute_routes(&mut self) {
         self.routes_stale = true;
         self.refresh_routes();
+    }
+
+    /// How many others are in the room.
+    pub(crate) fn members(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Whether the room, as this agent knows it, consists of these.
+    pub(crate) fn knows(&self, room: &BTreeSet<PeerId>) -> bool {
+        let others = room.iter().copied().filter(|&peer| peer != self.this);
+        room.len() == self.roster.len() + 1 && self.roster.members().eq(others)
     }
 
     pub(crate) fn is_star(&self) -> bool {

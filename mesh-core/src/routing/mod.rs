@@ -10,12 +10,15 @@
 
 mod cost;
 mod database;
+mod graph;
 mod replay;
 mod routes;
+mod search;
 mod tree;
 
 pub use cost::{Metric, ParseMetricError};
 pub(crate) use database::Database;
+pub(crate) use graph::LinkGraph;
 pub(crate) use replay::{ReplayWindow, Seen};
 pub(crate) use routes::{RoutePolicy, Routes};
 pub(crate) use tree::children;

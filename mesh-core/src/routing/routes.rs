@@ -1,14 +1,13 @@
-//! Shortest paths by the metric, with equal-cost alternatives (Dijkstra).
+//! The routing table: to each member the cheapest path by the metric, with equal-cost alternatives.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cost::Metric;
-use super::database::Database;
+use super::graph::LinkGraph;
+use super::search::search;
 use crate::id::PeerId;
 use crate::topology::Shards;
-use crate::wire::LinkEntry;
 
 /// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
 const NEXT_HOPS_MAX: usize = 4;
@@ -33,11 +32,11 @@ pub(crate) struct Route {
     pub(crate) hops: u8,
     pub(crate) cost: u32,
     /// The round trip over the links of the first path, in microseconds, as far as it is known.
-    rtt_us: u32,
+    pub(super) rtt_us: u32,
     /// Neighbours on shortest paths, in the order found; never empty.
     pub(crate) next_hops: Vec<PeerId>,
     /// The member before the destination on the first path found.
-    parent: PeerId,
+    pub(super) parent: PeerId,
 }
 
 /// How this agent chooses among paths.
@@ -53,7 +52,7 @@ pub(crate) struct RoutePolicy {
 
 impl RoutePolicy {
     /// Whether a path of `this` may lead on from a member that it has reached.
-    fn passes(&self, this: PeerId, via: PeerId) -> bool {
+    pub(super) fn passes(&self, this: PeerId, via: PeerId) -> bool {
         self.shards.of(via) == self.shards.of(this) && !self.avoid.contains(&via)
     }
 }
@@ -63,37 +62,14 @@ impl Routes {
     pub(crate) fn compute(
         this: PeerId,
         links: &BTreeSet<PeerId>,
-        database: &Database,
+        graph: &LinkGraph,
         policy: &RoutePolicy,
     ) -> Self {
-        let mut search = Search {
-            database,
-            policy,
-            routes: Self::default(),
-            queue: BinaryHeap::new(),
+        let mut routes = Self {
+            routes: search(this, links, graph, policy),
+            abroad: BTreeMap::new(),
+            shards: policy.shards,
         };
-        for &peer in links {
-            // A link that has just opened is not announced yet, and costs what is not measured.
-            let nothing = LinkEntry::unmeasured;
-            let ours = announced(database, this, peer).unwrap_or_else(|| nothing(peer));
-            let theirs = announced(database, peer, this).unwrap_or_else(|| nothing(this));
-            search.offer(Step {
-                to: peer,
-                via: this,
-                hops: 1,
-                cost: policy.metric.cost(&ours, &theirs),
-                rtt_us: ours.rtt_us.max(theirs.rtt_us),
-                next_hops: &[peer],
-            });
-        }
-        let mut done = BTreeSet::from([this]);
-        while let Some(Reverse((_, _, via))) = search.queue.pop() {
-            if done.insert(via) && policy.passes(this, via) {
-                search.pass(via, &done);
-            }
-        }
-        let mut routes = search.routes;
-        routes.shards = policy.shards;
         routes.reach_out(this, policy);
         routes
     }
@@ -179,7 +155,8 @@ impl Route {
             .find(|&peer| usable(peer))
     }
 
-    fn add(&mut self, next_hops: &[PeerId]) {
+    /// Takes over the next hops of a path as cheap, as far as there is room.
+    pub(super) fn add(&mut self, next_hops: &[PeerId]) {
         for &peer in next_hops {
             if self.next_hops.len() < NEXT_HOPS_MAX && !self.next_hops.contains(&peer) {
                 self.next_hops.push(peer);
@@ -188,87 +165,11 @@ impl Route {
     }
 }
 
-/// A search on its way outwards.
-struct Search<'a> {
-    database: &'a Database,
-    policy: &'a RoutePolicy,
-    routes: Routes,
-    /// Who has been reached, the cheapest first, then the nearest, then by id.
-    queue: BinaryHeap<Reverse<(u32, u8, PeerId)>>,
-}
-
-/// A path that leads to a member.
-struct Step<'a> {
-    to: PeerId,
-    via: PeerId,
-    hops: u8,
-    cost: u32,
-    rtt_us: u32,
-    next_hops: &'a [PeerId],
-}
-
-impl Search<'_> {
-    /// Follows the links of a member whose best path is known.
-    fn pass(&mut self, via: PeerId, done: &BTreeSet<PeerId>) {
-        let Some(state) = self.database.state(via).filter(|state| !state.departed) else {
-            return;
-        };
-        let Some(route) = self.routes.routes.get(&via).cloned() else {
-            return;
-        };
-        for ours in state
-            .links
-            .iter()
-            .filter(|entry| !done.contains(&entry.peer))
-        {
-            if let Some(theirs) = announced(self.database, ours.peer, via) {
-                self.offer(Step {
-                    to: ours.peer,
-                    via,
-                    hops: route.hops.saturating_add(1),
-                    cost: route
-                        .cost
-                        .saturating_add(self.policy.metric.cost(ours, &theirs)),
-                    rtt_us: route.rtt_us.saturating_add(ours.rtt_us.max(theirs.rtt_us)),
-                    next_hops: &route.next_hops,
-                });
-            }
-        }
-    }
-
-    /// Takes a path if it is better than the one known, or an alternative if it is as good.
-    fn offer(&mut self, step: Step<'_>) {
-        match self.routes.routes.get_mut(&step.to) {
-            Some(route) if route.cost < step.cost => {}
-            Some(route) if route.cost == step.cost => {
-                route.add(step.next_hops);
-            }
-            _ => {
-                let route = Route {
-                    hops: step.hops,
-                    cost: step.cost,
-                    rtt_us: step.rtt_us,
-                    next_hops: step.next_hops.to_vec(),
-                    parent: step.via,
-                };
-                self.routes.routes.insert(step.to, route);
-                self.queue.push(Reverse((step.cost, step.hops, step.to)));
-            }
-        }
-    }
-}
-
-/// What an author says of its link to a peer.
-pub(super) fn announced(database: &Database, author: PeerId, peer: PeerId) -> Option<LinkEntry> {
-    let state = database.state(author).filter(|state| !state.departed)?;
-    let place = state.links.binary_search_by_key(&peer, |e| e.peer).ok()?;
-    Some(state.links[place])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::Identity;
+    use crate::routing::Database;
     use crate::wire::{LinkEntry, LinkState};
 
     fn peer(secret: u8) -> PeerId {
@@ -293,12 +194,19 @@ mod tests {
         database
     }
 
+    /// The routes of member 1, which has these links.
+    fn compute(links: &[u8], database: &Database, policy: &RoutePolicy) -> Routes {
+        let links = links.iter().map(|&secret| peer(secret)).collect();
+        let graph = LinkGraph::of(database, &links, policy.metric, policy.shards);
+        Routes::compute(peer(1), &links, &graph, policy)
+    }
+
     #[test]
     fn takes_the_fewest_hops_and_keeps_equal_alternatives() {
         // 1–2–4, 1–3–4, 4–5.
         let database = database(&[(2, &[1, 4]), (3, &[1, 4]), (4, &[2, 3, 5]), (5, &[4])]);
         let links = [2, 3].map(peer).into();
-        let routes = Routes::compute(peer(1), &links, &database, &RoutePolicy::default());
+        let routes = compute(&[2, 3], &database, &RoutePolicy::default());
         let far = routes.get(peer(5)).expect("reachable");
         assert_eq!(far.hops, 3);
         assert_eq!(
@@ -317,12 +225,7 @@ mod tests {
     fn a_link_that_only_one_end_announces_is_none() {
         // 3 still announces 2, as a dead agent's last record does; 2 has withdrawn the link.
         let database = database(&[(2, &[1]), (3, &[2])]);
-        let routes = Routes::compute(
-            peer(1),
-            &[peer(2)].into(),
-            &database,
-            &RoutePolicy::default(),
-        );
+        let routes = compute(&[2], &database, &RoutePolicy::default());
         assert!(routes.contains(peer(2)));
         assert!(!routes.contains(peer(3)));
     }
@@ -356,13 +259,12 @@ mod tests {
     #[test]
     fn by_latency_a_slow_link_is_gone_around() {
         let database = timed(&[(1, 2, 200_000), (1, 3, 10_000), (3, 2, 10_000)]);
-        let links = [2, 3].map(peer).into();
         let by = |metric| {
             let policy = RoutePolicy {
                 metric,
                 ..RoutePolicy::default()
             };
-            Routes::compute(peer(1), &links, &database, &policy)
+            compute(&[2, 3], &database, &policy)
         };
         assert_eq!(by(Metric::Hops).get(peer(2)).expect("a route").hops, 1);
         let routes = by(Metric::Latency);
@@ -378,8 +280,46 @@ mod tests {
             avoid: [peer(2)].into(),
             ..RoutePolicy::default()
         };
-        let routes = Routes::compute(peer(1), &[2, 3].map(peer).into(), &database, &policy);
+        let routes = compute(&[2, 3], &database, &policy);
         assert!(routes.contains(peer(2)));
         assert_eq!(routes.path(peer(1), peer(4)), [1, 3, 5, 4].map(peer));
+    }
+
+    #[test]
+    fn other_shards_are_reached_over_the_nearest_link_and_never_passed() {
+        // As many shards as it takes to find some of ours and of two others.
+        let shards = Shards::of_room(9, 3);
+        let of = |shard| {
+            let all = (1..200u8).filter(move |&secret| shards.of(peer(secret)) == shard);
+            all.collect::<Vec<_>>()
+        };
+        let here = shards.of(peer(1));
+        let (ours, theirs) = (of(here), of((here + 1) % 3));
+        let [a, b] = [ours[1], ours[2]];
+        let [x, y, far] = [theirs[0], theirs[1], theirs[2]];
+        // 1–a–b, both linked with the other shard; the way to b over it would be as short.
+        let links = [
+            (1, a, 1),
+            (a, b, 1),
+            (1, x, 1),
+            (x, b, 1),
+            (b, y, 1),
+            (y, far, 1),
+        ];
+        let policy = RoutePolicy {
+            shards,
+            ..RoutePolicy::default()
+        };
+        let routes = compute(&[a, x], &timed(&links), &policy);
+        let to = |secret| routes.get(peer(secret)).expect("a route");
+        assert_eq!(to(b).next_hops, [peer(a)]);
+        assert_eq!(to(y).hops, 3);
+        assert!(
+            routes.whole(peer(far)).is_none(),
+            "its links are not ours to know"
+        );
+        assert_eq!((to(far).hops, &to(far).next_hops[..]), (1, &[peer(x)][..]));
+        let none = of((here + 2) % 3)[0];
+        assert!(routes.get(peer(none)).is_none());
     }
 }

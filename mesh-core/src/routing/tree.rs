@@ -7,10 +7,9 @@
 //! In a room of several [`Shards`] each has a tree of its own. It is rooted at the end of one of
 //! the links from the source's shard, which both shards know and choose by the same hash.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::database::Database;
-use super::routes::announced;
+use super::graph::LinkGraph;
 use crate::id::PeerId;
 use crate::topology::Shards;
 
@@ -19,76 +18,66 @@ use crate::topology::Shards;
 pub(crate) fn children(
     source: PeerId,
     this: PeerId,
-    database: &Database,
+    graph: &LinkGraph,
     shards: Shards,
 ) -> Option<Vec<PeerId>> {
-    let (home, here) = (shards.of(source), shards.of(this));
+    let (home, this) = (shards.of(source), graph.index(this)?);
+    let here = graph.shard(this);
     let root = if home == here {
-        source
+        graph.index(source)?
     } else {
-        crossing(source, here, database, shards)?.1
+        crossing(source, home, here, graph)?.1
     };
-    let distances = distances(root, database, shards);
-    if distances.len() == 1 {
+    if graph.edges(root).is_empty() {
         return None; // Its first link is not announced yet.
     }
-    let depth = *distances.get(&this)?;
-    let at = |peer: &PeerId, depth: u32| distances.get(peer) == Some(&depth);
-    let below = neighbours(this, database).filter(|peer| at(peer, depth + 1));
-    let parent = |child: PeerId| {
-        let above = neighbours(child, database).filter(|peer| at(peer, depth));
-        above.min_by_key(|peer| preference(source, *peer, child))
+    let depths = depths(root, graph);
+    let depth = depths[this]?;
+    let ends = |of: usize| graph.edges(of).iter().map(|edge| edge.to);
+    let parent = |child: usize| {
+        let above = ends(child).filter(|&peer| depths[peer] == Some(depth));
+        above.min_by_key(|&peer| preference(source, graph.peer(peer), graph.peer(child)))
     };
+    let below = ends(this).filter(|&peer| depths[peer] == Some(depth + 1));
     let mut children: Vec<_> = below.filter(|&child| parent(child) == Some(this)).collect();
     if home == here {
         // Those out of the shard.
-        let abroad = neighbours(this, database).filter(|&peer| shards.of(peer) != here);
+        let abroad = ends(this).filter(|&peer| graph.shard(peer) != here);
         children.extend(abroad.filter(|&peer| {
-            crossing(source, shards.of(peer), database, shards) == Some((this, peer))
+            crossing(source, home, graph.shard(peer), graph) == Some((this, peer))
         }));
     }
-    Some(children)
+    Some(
+        children
+            .into_iter()
+            .map(|child| graph.peer(child))
+            .collect(),
+    )
 }
 
 /// The link over which broadcasts of a source come from its shard into another.
-fn crossing(
-    source: PeerId,
-    into: usize,
-    database: &Database,
-    shards: Shards,
-) -> Option<(PeerId, PeerId)> {
-    let home = shards.of(source);
-    let authors = database.states().map(|(author, _)| author);
-    let links = authors
-        .filter(|&author| shards.of(author) == home)
-        .flat_map(|author| neighbours(author, database).map(move |peer| (author, peer)));
+fn crossing(source: PeerId, home: usize, into: usize, graph: &LinkGraph) -> Option<(usize, usize)> {
+    let at_home = (0..graph.len()).filter(|&from| graph.shard(from) == home);
+    let links = at_home.flat_map(|from| graph.edges(from).iter().map(move |edge| (from, edge.to)));
     links
-        .filter(|&(_, peer)| shards.of(peer) == into)
-        .min_by_key(|&(from, to)| (preference(source, from, to), from, to))
+        .filter(|&(_, to)| graph.shard(to) == into)
+        .min_by_key(|&(from, to)| preference(source, graph.peer(from), graph.peer(to)))
 }
 
 /// How far everybody in the root's shard is from it, in links.
-fn distances(root: PeerId, database: &Database, shards: Shards) -> BTreeMap<PeerId, u32> {
-    let here = shards.of(root);
-    let mut distances = BTreeMap::from([(root, 0)]);
+fn depths(root: usize, graph: &LinkGraph) -> Vec<Option<u32>> {
+    let mut depths = vec![None; graph.len()];
+    depths[root] = Some(0);
     let mut queue = VecDeque::from([(root, 0)]);
-    while let Some((via, distance)) = queue.pop_front() {
-        for peer in neighbours(via, database).filter(|&peer| shards.of(peer) == here) {
-            distances.entry(peer).or_insert_with(|| {
-                queue.push_back((peer, distance + 1));
-                distance + 1
-            });
+    while let Some((via, depth)) = queue.pop_front() {
+        for edge in graph.edges(via) {
+            if depths[edge.to].is_none() && graph.shard(edge.to) == graph.shard(root) {
+                depths[edge.to] = Some(depth + 1);
+                queue.push_back((edge.to, depth + 1));
+            }
         }
     }
-    distances
-}
-
-/// Peers that a member announces a link to, and that announce it too.
-fn neighbours(of: PeerId, database: &Database) -> impl Iterator<Item = PeerId> {
-    let state = database.state(of).filter(|state| !state.departed);
-    let peers = state.into_iter().flat_map(|state| &state.links);
-    let peers = peers.map(|entry| entry.peer);
-    peers.filter(move |&peer| announced(database, peer, of).is_some())
+    depths
 }
 
 /// Spreads the load: for each source and child other parents come first (SplitMix64's finalizer,
@@ -102,10 +91,11 @@ fn preference(source: PeerId, parent: PeerId, child: PeerId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::identity::Identity;
+    use crate::routing::{Database, Metric};
     use crate::topology::Topology;
     use crate::wire::{LinkEntry, LinkState};
 
@@ -128,10 +118,11 @@ mod tests {
             let verified = signed.verify("room").expect("verifies");
             database.insert(signed, verified);
         }
+        let graph = LinkGraph::of(&database, &members, Metric::Hops, Shards::WHOLE);
         for &source in members.iter().take(10) {
             let mut copies: BTreeMap<PeerId, usize> = BTreeMap::new();
             for &this in &members {
-                for child in children(source, this, &database, Shards::WHOLE).expect("connected") {
+                for child in children(source, this, &graph, Shards::WHOLE).expect("connected") {
                     assert!(mesh.neighbours(this).contains(&child));
                     *copies.entry(child).or_default() += 1;
                 }
@@ -140,7 +131,7 @@ mod tests {
             assert!(copies.values().all(|&count| count == 1));
         }
         let stranger = Identity::from_secret([99; 32]).peer();
-        let none = children(stranger, identities[0].peer(), &database, Shards::WHOLE);
+        let none = children(stranger, identities[0].peer(), &graph, Shards::WHOLE);
         assert_eq!(none, None);
     }
 }

@@ -6,6 +6,7 @@ use super::World;
 use crate::error::RejectReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Event;
+use crate::mesh::Mesh;
 use crate::payload::Delivery;
 use crate::routing::Metric;
 use crate::topology::{Graph, Shards};
@@ -16,14 +17,20 @@ impl World {
     pub fn is_converged(&self) -> bool {
         let living = self.living();
         let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
-        living.iter().all(|&i| {
-            let mesh = &self.agents[i].mesh;
-            let peers = mesh.peers();
-            let known = peers.iter().map(|peer| peer.id).chain([mesh.id()]);
-            mesh.is_settled()
-                && known.collect::<BTreeSet<_>>() == ids
-                && peers.iter().all(|peer| peer.next_hop.is_some())
-        })
+        self.all(&living, |mesh| mesh.is_settled() && mesh.knows(&ids))
+    }
+
+    /// Whether something holds for each agent. Worlds wait for such things, mostly in vain, so
+    /// whoever failed the last time is asked first.
+    fn all(&self, agents: &[usize], holds: impl Fn(&Mesh) -> bool) -> bool {
+        let suspect = self.suspect.get();
+        let fails = |agent: &usize| !holds(&self.agents[*agent].mesh);
+        if self.agents.get(suspect).is_some_and(|a| a.alive) && fails(&suspect) {
+            return false;
+        }
+        let failed = agents.iter().copied().find(fails);
+        self.suspect.set(failed.unwrap_or(suspect));
+        failed.is_none()
     }
 
     /// What must hold at every moment, whatever goes wrong.
@@ -79,16 +86,14 @@ impl World {
     /// Whether every living agent has the links it wants, and they want the same room.
     pub fn is_linked(&self) -> bool {
         let living = self.living();
-        living.iter().all(|&i| {
-            let mesh = &self.agents[i].mesh;
-            mesh.is_linked() && mesh.peers().len() + 1 == living.len()
+        self.all(&living, |mesh| {
+            mesh.is_linked() && mesh.members() + 1 == living.len()
         })
     }
 
     /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
     pub fn is_idle(&self) -> bool {
-        let mut living = self.living().into_iter();
-        living.all(|agent| self.agents[agent].mesh.is_idle())
+        self.all(&self.living(), Mesh::is_idle)
     }
 
     /// What keeps the world from having converged, for people.

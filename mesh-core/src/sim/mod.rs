@@ -11,6 +11,7 @@ mod agent;
 mod checks;
 mod faults;
 pub mod fuzz;
+pub(crate) mod memo;
 mod network;
 #[cfg(test)]
 mod regressions;
@@ -19,6 +20,7 @@ mod scenario;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ pub use scenario::{Operation, Scenario};
 use crate::config::{Adaptive, Config};
 use crate::id::{ClientId, MessageId, Target};
 use crate::identity::Identity;
-use crate::io::{Channel, Input, Output};
+use crate::io::{Channel, Event, Input, Output};
 use crate::payload::{Delivery, Payload};
 use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
@@ -101,6 +103,8 @@ pub struct World {
     /// Frames that travelled lately, for hostile neighbours to send again.
     recordings: VecDeque<(Channel, Bytes)>,
     trace: u64,
+    /// The agent that last failed a check which the world waits for.
+    suspect: Cell<usize>,
     /// Changes what the hub passes on, as a hostile one might.
     tamper: Option<fn(&mut String)>,
 }
@@ -134,6 +138,12 @@ enum Happening {
 /// The civil time at the start of the world: some day in 2026.
 const EPOCH: UnixTime = UnixTime::from_micros(1_800_000_000_000_000);
 
+impl Drop for World {
+    fn drop(&mut self) {
+        memo::end();
+    }
+}
+
 impl World {
     /// A world with a hub and no agents.
     pub fn new(config: WorldConfig) -> Self {
@@ -153,8 +163,10 @@ impl World {
             died_with_forwarders: 0,
             recordings: VecDeque::new(),
             trace: 0xcbf2_9ce4_8422_2325,
+            suspect: Cell::new(0),
             tamper: None,
         };
+        memo::begin();
         world.start_hub();
         world
     }
@@ -164,7 +176,7 @@ impl World {
         self.now
     }
 
-    /// Everything that has happened, folded into one number (FNV-1a).
+    /// Everything that has happened, folded into one number (as FNV-1a, eight bytes at a time).
     pub fn trace(&self) -> u64 {
         self.trace
     }
@@ -312,12 +324,17 @@ impl World {
     }
 
     fn handle(&mut self, agent: usize, input: Input) {
-        // Printing frames would take most of the time.
-        if let Input::FrameReceived { frame, .. } = &input {
-            self.record("frame", agent);
-            self.fold(frame);
-        } else {
-            self.record(&format!("{input:?}"), agent);
+        // Printing what is large or many would take most of the time.
+        match &input {
+            Input::FrameReceived { frame, .. } => {
+                self.record("frame", agent);
+                self.fold(frame);
+            }
+            Input::SignalingReceived(text) => {
+                self.record("text", agent);
+                self.fold(text.as_bytes());
+            }
+            input => self.record(&format!("{input:?}"), agent),
         }
         let now = self.now;
         self.agents[agent].mesh.handle_input(input, now);
@@ -350,8 +367,10 @@ impl World {
             outputs.push_back(output);
         }
         for output in outputs {
-            if !matches!(output, Output::Transmit { .. }) {
-                self.record(&format!("{output:?}"), agent);
+            match &output {
+                Output::Transmit { .. } => {} // As it is received.
+                Output::Emit(Event::PeerJoined { peer, .. }) => self.fold(peer.as_bytes()),
+                output => self.record(&format!("{output:?}"), agent),
             }
             self.carry_out(agent, output);
         }
@@ -383,8 +402,14 @@ impl World {
     }
 
     fn fold(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        for chunk in bytes.chunks(8) {
+            let word = chunk
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte));
+            self.trace = (self.trace ^ word)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(23);
         }
     }
 

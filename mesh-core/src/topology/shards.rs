@@ -77,40 +77,34 @@ impl Shards {
     }
 
     /// The members by shard.
-    pub fn divide(self, members: &BTreeSet<PeerId>) -> Vec<Vec<PeerId>> {
+    pub fn divide(self, members: impl IntoIterator<Item = PeerId>) -> Vec<Vec<PeerId>> {
         let mut shards = vec![Vec::new(); self.count()];
-        for &member in members {
+        for member in members {
             shards[self.of(member)].push(member);
         }
         shards
     }
 
-    /// The links out of its shard that fall to a member: for each the members of the other shard
-    /// that it may lead to, the first choice first.
-    pub(crate) fn crossings(self, this: PeerId, members: &BTreeSet<PeerId>) -> Vec<Vec<PeerId>> {
-        if self.count == 1 {
-            return Vec::new();
+    /// The links out of its shard that fall to a member of a divided room: for each the members of
+    /// the other shard that it may lead to, the first choice first.
+    pub(crate) fn crossings(self, this: PeerId, divided: &[Vec<PeerId>]) -> Vec<Vec<PeerId>> {
+        let here = self.of(this);
+        let mut crossings = Vec::new();
+        for there in (0..divided.len()).filter(|&there| there != here) {
+            let ours = gateways(&divided[here], there, GATEWAYS);
+            let Some(rank) = ours.iter().position(|&gateway| gateway == this) else {
+                continue;
+            };
+            let mut theirs = gateways(&divided[there], here, GATEWAYS + STANDBYS);
+            if rank >= theirs.len().min(GATEWAYS) {
+                continue; // The other shard has too few members.
+            }
+            let partner = theirs.remove(rank);
+            let standbys = theirs.split_off(theirs.len().min(GATEWAYS - 1));
+            crossings.push(std::iter::once(partner).chain(standbys).collect());
         }
-        crossings(this, self.of(this), &self.divide(members))
+        crossings
     }
-}
-
-fn crossings(this: PeerId, here: usize, shards: &[Vec<PeerId>]) -> Vec<Vec<PeerId>> {
-    let mut crossings = Vec::new();
-    for there in (0..shards.len()).filter(|&there| there != here) {
-        let ours = gateways(&shards[here], there, GATEWAYS);
-        let Some(rank) = ours.iter().position(|&gateway| gateway == this) else {
-            continue;
-        };
-        let mut theirs = gateways(&shards[there], here, GATEWAYS + STANDBYS);
-        if rank >= theirs.len().min(GATEWAYS) {
-            continue; // The other shard has too few members.
-        }
-        let partner = theirs.remove(rank);
-        let standbys = theirs.split_off(theirs.len().min(GATEWAYS - 1));
-        crossings.push(std::iter::once(partner).chain(standbys).collect());
-    }
-    crossings
 }
 
 /// The members of a shard that are linked with another first.
@@ -129,18 +123,19 @@ impl Topology {
     /// Shards as the room's size asks for: partial meshes, and the links between them.
     pub fn sharded(members: &BTreeSet<PeerId>, k: usize) -> Self {
         let mut whole = Self::unlinked(members);
-        let shards = Shards::of_room(members.len(), SHARD_MEMBERS).divide(members);
-        for (here, shard) in shards.iter().enumerate() {
+        let shards = Shards::of_room(members.len(), SHARD_MEMBERS);
+        let divided = shards.divide(members.iter().copied());
+        for shard in &divided {
             let mesh = Self::partial_mesh(&shard.iter().copied().collect(), k);
             for (a, b) in mesh.links() {
                 whole.link_members(a, b);
             }
-            for &member in shard {
-                for crossing in crossings(member, here, &shards) {
-                    // The other end names the same link.
-                    if let Some(&partner) = crossing.first().filter(|&&peer| member < peer) {
-                        whole.link_members(member, partner);
-                    }
+        }
+        for (there, theirs) in divided.iter().enumerate() {
+            for (here, ours) in divided[..there].iter().enumerate() {
+                let ours = gateways(ours, there, GATEWAYS);
+                for (a, b) in ours.into_iter().zip(gateways(theirs, here, GATEWAYS)) {
+                    whole.link_members(a, b);
                 }
             }
         }
@@ -164,7 +159,7 @@ mod tests {
     fn shards_hold_two_to_three_hundred() {
         for members in [501, 700, 1_000, 2_000, 10_000] {
             let room = Topology::sample_members(members, 7);
-            let shards = Shards::of_room(members, SHARD_MEMBERS).divide(&room);
+            let shards = Shards::of_room(members, SHARD_MEMBERS).divide(room);
             let sizes: Vec<_> = shards.iter().map(Vec::len).collect();
             // The hash is fair, not exact.
             assert!(
@@ -191,10 +186,11 @@ mod tests {
     fn any_two_shards_are_linked_thrice_by_distinct_members_who_agree() {
         let room = Topology::sample_members(1_500, 5);
         let shards = Shards::of_room(room.len(), SHARD_MEMBERS);
+        let divided = shards.divide(room.iter().copied());
         let mut links = BTreeSet::new();
         for &member in &room {
-            for crossing in shards.crossings(member, &room) {
-                let theirs = shards.crossings(crossing[0], &room);
+            for crossing in shards.crossings(member, &divided) {
+                let theirs = shards.crossings(crossing[0], &divided);
                 assert!(theirs.iter().any(|crossing| crossing[0] == member));
                 assert_eq!(crossing.len(), 1 + STANDBYS);
                 links.insert((shards.of(member), shards.of(crossing[0]), member));
