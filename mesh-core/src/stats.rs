@@ -20,6 +20,8 @@ pub struct Stats {
     pub broadcasts_mended: u64,
     /// Messages and broadcasts handed to the application.
     pub delivered: u64,
+    /// Broadcasts not handed to the application, because it has not subscribed to their topics.
+    pub unsubscribed: u64,
     /// Envelopes passed on for others, broadcast copies included.
     pub forwarded: u64,
     /// Copies of a broadcast or of an acknowledged message that had been delivered already.

@@ -241,6 +241,15 @@ impl Agent {
             .await
     }
 
+    /// Receives broadcasts of these topics alone from now on; `None` for all, as at first. Others
+    /// are passed on as before: everybody carries every broadcast of a room.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`] if the agent is.
+    pub async fn subscribe(&self, topics: Option<BTreeSet<String>>) -> Result<(), MeshError> {
+        self.call(|mesh, _| mesh.subscribe(topics)).await
+    }
+
     /// Sends a request and waits for its reply.
     ///
     /// # Errors

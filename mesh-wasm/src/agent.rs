@@ -172,6 +172,13 @@ impl Mesh {
         })
     }
 
+    /// Receives broadcasts of these topics alone from now on; all of them if none are given, as at
+    /// first. Others are passed on as before: everybody carries every broadcast of a room.
+    pub fn subscribe(&self, topics: Option<Vec<String>>) {
+        let topics = topics.map(|topics| topics.into_iter().collect());
+        self.driver.call(|mesh, _| mesh.subscribe(topics));
+    }
+
     /// Sends a request; resolves with its reply.
     #[wasm_bindgen(unchecked_return_type = "Promise<Payload>")]
     pub fn request(

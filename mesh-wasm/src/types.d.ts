@@ -118,6 +118,7 @@ export interface Stats {
     sent: number;
     broadcasts: number;
     broadcastCopies: number;
+    unsubscribed: number;
     broadcastsMended: number;
     delivered: number;
     forwarded: number;

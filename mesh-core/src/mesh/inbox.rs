@@ -220,6 +220,11 @@ impl Mesh {
             Some(via),
             now,
         );
+        let topics = self.topics.as_ref();
+        if topics.is_some_and(|topics| !topics.contains(&data.topic)) {
+            self.stats.unsubscribed += 1;
+            return;
+        }
         self.deliver(author, &header, data, ttl, now);
     }
 

@@ -1,5 +1,6 @@
 //! The application's commands: what is sent, checked and signed here, travels in `delivery`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
@@ -119,6 +120,12 @@ impl Mesh {
         self.stats.broadcasts += 1;
         self.pass_on(envelope, None, now);
         Ok(id)
+    }
+
+    /// Hands the application broadcasts of these topics alone from now on; `None` for all, as at
+    /// first. Others are passed on as before: everybody carries every broadcast of a room.
+    pub fn subscribe(&mut self, topics: Option<BTreeSet<String>>) {
+        self.topics = topics;
     }
 
     fn check(&self, payload: &Payload, topic: &str) -> Result<(), SendError> {

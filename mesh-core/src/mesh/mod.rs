@@ -110,6 +110,8 @@ pub struct Mesh {
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
     broadcasts: Broadcasts,
+    /// The topics that the application wants to hear of; `None` for all.
+    topics: Option<BTreeSet<String>>,
     /// Requests received, with the reply once there is one; oldest first.
     requests: VecDeque<(MessageId, Option<Envelope>)>,
     /// Somebody was told to wait until the mesh is writable.
@@ -175,6 +177,7 @@ impl Mesh {
             windows: BTreeMap::new(),
             pending: BTreeMap::new(),
             broadcasts: Broadcasts::default(),
+            topics: None,
             requests: VecDeque::new(),
             starved: false,
             config,

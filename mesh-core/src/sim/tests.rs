@@ -425,3 +425,32 @@ proptest! {
         Scenario { operations, ..Scenario::draw(seed) }.run();
     }
 }
+
+#[test]
+fn who_subscribes_hears_those_topics_alone_and_carries_all() {
+    let mut world = World::new(WorldConfig {
+        k: Some(4),
+        ..WorldConfig::new(8)
+    });
+    world.start_agents(12);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let only = |topic: &str| Some([topic.to_owned()].into());
+    for agent in 1..11 {
+        world.command(agent, |mesh, _| mesh.subscribe(only("weather")));
+    }
+    // The world's broadcasts have the topic "topic".
+    world.command(11, |mesh, _| mesh.subscribe(only("topic")));
+    let sent = world.send(0, Target::Room, "hello".into(), Delivery::Reliable);
+    let id = sent.expect("sent");
+    world.run_for(SECOND * 3);
+    let heard: Vec<_> = (0..12)
+        .filter(|&i| world.agents()[i].has_received(&id))
+        .collect();
+    assert_eq!(heard, [11]);
+    assert_eq!(world.agents()[1].mesh().stats().unsubscribed, 1);
+    world.command(1, |mesh, _| mesh.subscribe(None));
+    let sent = world.send(0, Target::Room, "again".into(), Delivery::Reliable);
+    let id = sent.expect("sent");
+    world.run_for(SECOND * 3);
+    assert!(world.agents()[1].has_received(&id));
+}

@@ -17,9 +17,9 @@ use super::{interrupted, lines};
 ///
 /// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
-/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"avoid","members":[…]},
-/// {"type":"peers"}, {"type":"routes"}, {"type":"topology"}, {"type":"stats"}, {"type":"close"}.
-/// A "ref" of any command comes back in its result.
+/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"subscribe","topics":[…] or
+/// null for all}, {"type":"avoid","members":[…]}, {"type":"peers"}, {"type":"routes"},
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in its result.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.

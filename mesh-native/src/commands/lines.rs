@@ -51,6 +51,9 @@ enum Command {
         topic: String,
         payload: Payload,
     },
+    Subscribe {
+        topics: Option<BTreeSet<String>>,
+    },
     Avoid {
         members: Vec<String>,
     },
@@ -204,6 +207,10 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
         Command::Broadcast { topic, payload } => {
             let id = agent.broadcast(&topic, payload).await.map_err(failure)?;
             Ok(json!({ "id": id }))
+        }
+        Command::Subscribe { topics } => {
+            agent.subscribe(topics).await.map_err(failure)?;
+            Ok(json!({}))
         }
         Command::Avoid { members } => {
             let mut avoided = BTreeSet::new();
