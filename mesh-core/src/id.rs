@@ -39,8 +39,9 @@ impl PeerId {
         HEXLOWER.encode(&self.0[..4])
     }
 
-    /// The first eight bytes as a number, the input of the topology's ring hashes.
-    pub(crate) fn prefix(&self) -> u64 {
+    /// The first eight bytes as a number: enough to tell the members of a room apart, and the input
+    /// of the topology's hashes.
+    pub fn prefix(&self) -> u64 {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&self.0[..8]);
         u64::from_be_bytes(bytes)

@@ -118,7 +118,7 @@ impl Link {
     fn entry(&self) -> LinkEntry {
         let rtt = self.keepalive.srtt().unwrap_or_default();
         LinkEntry {
-            peer: self.peer,
+            peer_prefix: self.peer.prefix(),
             rtt_us: u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX),
             kbps: self.queue.kbps(),
         }

@@ -67,7 +67,7 @@ impl Mesh {
         self.announcing.done(now);
         let open = self.links.values_mut().filter(|link| link.is_open());
         let mut links: Vec<_> = open.map(Link::announce).collect();
-        links.sort_unstable_by_key(|entry| entry.peer);
+        links.sort_unstable_by_key(|entry| entry.peer_prefix);
         self.publish(links, false, now);
         self.routes_changed(now); // What our links cost counts for our own paths too.
     }
@@ -216,13 +216,14 @@ impl Mesh {
         let Some(old) = self.database.state(author) else {
             return;
         };
-        let kept = |peer: &PeerId| new.links.iter().any(|entry| entry.peer == *peer);
-        let lost = old
-            .links
-            .iter()
-            .map(|entry| entry.peer)
-            .filter(|peer| !kept(peer));
-        let mut suspects: Vec<_> = lost.filter(|p| self.by_peer.contains_key(p)).collect();
+        let names = |state: &LinkState, peer: PeerId| {
+            let mut links = state.links.iter();
+            links.any(|entry| entry.peer_prefix == peer.prefix())
+        };
+        let ours = self.by_peer.keys().copied();
+        let mut suspects: Vec<_> = ours
+            .filter(|&peer| names(old, peer) && !names(new, peer))
+            .collect();
         if new.departed {
             suspects.push(author);
         }

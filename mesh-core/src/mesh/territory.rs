@@ -28,8 +28,9 @@ impl Mesh {
 
     /// Whether a record is of use to this shard.
     pub(super) fn concerns_us(&self, author: PeerId, state: &LinkState) -> bool {
-        let mut peers = state.links.iter().map(|entry| entry.peer);
-        !self.is_abroad(author) || peers.any(|peer| !self.is_abroad(peer))
+        let (shards, here) = (self.shards(), self.shards().of(self.this));
+        let mut links = state.links.iter();
+        !self.is_abroad(author) || links.any(|link| shards.of_prefix(link.peer_prefix) == here)
     }
 
     /// Usable links to other shards.

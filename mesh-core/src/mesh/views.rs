@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::id::{LinkId, PeerId};
 use crate::stats::{LinkCounts, Stats};
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+use crate::wire::LinkEntry;
 
 impl Mesh {
     /// This agent's identity.
@@ -73,22 +74,28 @@ impl Mesh {
             })
             .collect();
         nodes.sort_unstable_by_key(|node| node.id);
-        let announced = |author: PeerId, peer: PeerId| {
-            let links = &self.database.state(author)?.links;
-            let place = links.binary_search_by_key(&peer, |entry| entry.peer).ok()?;
-            Some(links[place].rtt_us)
-        };
+        TopologyView {
+            this: self.this,
+            nodes,
+            links: self.link_views(),
+        }
+    }
+
+    fn link_views(&self) -> Vec<LinkView> {
         let mut links = Vec::new();
         for (source, state) in self.database.states() {
-            for entry in state.links.iter().filter(|entry| source < entry.peer) {
-                let target = entry.peer;
-                let Some(theirs) = announced(target, source) else {
+            for ours in &state.links {
+                let other = self.database.by_prefix(ours.peer_prefix);
+                let Some((target, state)) = other.filter(|(target, _)| source < *target) else {
                     continue;
                 };
-                let measured = [entry.rtt_us, theirs]
-                    .into_iter()
-                    .filter(|rtt| *rtt > 0)
-                    .min();
+                let place = |entry: &LinkEntry| entry.peer_prefix;
+                let theirs = state.links.binary_search_by_key(&source.prefix(), place);
+                let Ok(theirs) = theirs.map(|place| state.links[place]) else {
+                    continue;
+                };
+                let measured = [ours.rtt_us, theirs.rtt_us].into_iter();
+                let measured = measured.filter(|rtt_us| *rtt_us > 0).min();
                 links.push(LinkView {
                     source,
                     target,
@@ -96,11 +103,7 @@ impl Mesh {
                 });
             }
         }
-        TopologyView {
-            this: self.this,
-            nodes,
-            links,
-        }
+        links
     }
 
     fn label_of(&self, id: PeerId) -> String {

@@ -97,11 +97,10 @@ impl FromStr for Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::PeerId;
 
     fn entry(rtt_us: u32, kbps: u32) -> LinkEntry {
         LinkEntry {
-            peer: PeerId::from_bytes([1; 32]),
+            peer_prefix: 1,
             rtt_us,
             kbps,
         }

@@ -41,8 +41,8 @@ impl Database {
         {
             return;
         }
-        state.links.sort_unstable_by_key(|entry| entry.peer);
-        state.links.dedup_by_key(|entry| entry.peer);
+        state.links.sort_unstable_by_key(|entry| entry.peer_prefix);
+        state.links.dedup_by_key(|entry| entry.peer_prefix);
         self.remove(author);
         self.fingerprint ^= fingerprint(author, state.version);
         let entry = Entry {
@@ -82,6 +82,15 @@ impl Database {
 
     pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {
         Some(&self.records.get(&author)?.signed)
+    }
+
+    /// The author with this prefix, and its record.
+    pub(crate) fn by_prefix(&self, prefix: u64) -> Option<(PeerId, &LinkState)> {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&prefix.to_be_bytes());
+        let mut from = self.records.range(PeerId::from_bytes(bytes)..);
+        let (author, entry) = from.next()?;
+        (author.prefix() == prefix).then_some((*author, &entry.state))
     }
 
     /// All records, by author.

@@ -47,7 +47,7 @@ impl LinkGraph {
         for (a, state) in states.iter().enumerate() {
             for ours in state.iter().flat_map(|state| &state.links) {
                 // Each link once, from its lower end.
-                let Some(b) = graph.index(ours.peer).filter(|&b| a < b) else {
+                let Some(b) = graph.by_prefix(ours.peer_prefix).filter(|&b| a < b) else {
                     continue;
                 };
                 if let Some(theirs) = announced(states[b], graph.peers[a]) {
@@ -77,6 +77,11 @@ impl LinkGraph {
         self.peers.binary_search(&peer).ok()
     }
 
+    fn by_prefix(&self, prefix: u64) -> Option<usize> {
+        let found = self.peers.binary_search_by_key(&prefix, PeerId::prefix);
+        found.ok()
+    }
+
     pub(super) fn peer(&self, index: usize) -> PeerId {
         self.peers[index]
     }
@@ -94,6 +99,6 @@ impl LinkGraph {
 /// What an author says of its link to a peer.
 fn announced(author: Option<&LinkState>, peer: PeerId) -> Option<LinkEntry> {
     let links = &author?.links;
-    let place = links.binary_search_by_key(&peer, |entry| entry.peer).ok()?;
-    Some(links[place])
+    let place = links.binary_search_by_key(&peer.prefix(), |entry| entry.peer_prefix);
+    Some(links[place.ok()?])
 }

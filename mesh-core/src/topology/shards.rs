@@ -62,10 +62,15 @@ impl Shards {
 
     /// The shard of a member.
     pub fn of(self, member: PeerId) -> usize {
+        self.of_prefix(member.prefix())
+    }
+
+    /// The shard of a member with this [prefix](PeerId::prefix).
+    pub(crate) fn of_prefix(self, prefix: u64) -> usize {
         if self.count == 1 {
             return 0;
         }
-        let mut key = mix(member.prefix(), GATEWAY);
+        let mut key = mix(prefix, GATEWAY);
         let (mut shard, mut next) = (0, 0);
         while next < i64::from(self.count) {
             shard = next;

@@ -34,8 +34,9 @@ pub struct LinkState {
 /// One open link in a [`LinkState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkEntry {
-    /// The other end.
-    pub peer: PeerId,
+    /// The other end, by the first eight bytes of its id ([`PeerId::prefix`]): two keys that agree
+    /// in them are as hard to find as 2⁶⁴ keys are to make, and records are much of what is sent.
+    pub peer_prefix: u64,
     /// The smoothed round-trip time in microseconds; 0 if not measured yet.
     pub rtt_us: u32,
     /// What the link was measured to carry when it was busy, in kbit/s; 0 if it never was.
@@ -46,7 +47,7 @@ impl LinkEntry {
     /// A link of which nothing is known yet but its other end.
     pub fn unmeasured(peer: PeerId) -> Self {
         Self {
-            peer,
+            peer_prefix: peer.prefix(),
             rtt_us: 0,
             kbps: 0,
         }

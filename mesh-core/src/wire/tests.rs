@@ -43,7 +43,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
         name: "agent-001".into(),
         departed: false,
         links: vec![LinkEntry {
-            peer: PeerId::from_bytes([2; 32]),
+            peer_prefix: PeerId::from_bytes([2; 32]).prefix(),
             rtt_us: 850,
             kbps: 0,
         }],
