@@ -23,8 +23,10 @@ pub struct Config {
     pub room: String,
     /// The label that people see; the identity is the key.
     pub name: String,
-    /// Links that the agent keeps; `None` takes [`default_k`] of the room's size.
+    /// Links that the agent keeps; `None` takes [`default_k`] of the room's size, or [`sparse_k`].
     pub k: Option<usize>,
+    /// Whether [`sparse_k`] is taken where no k is given: fewer links, longer paths.
+    pub sparse: bool,
     /// What makes one path better than another; all agents of a room must agree on it.
     pub metric: Metric,
     /// How k follows the state of the mesh; `None` leaves it as it is.
@@ -209,6 +211,7 @@ impl Config {
             room: room.to_owned(),
             name: name.to_owned(),
             k: None,
+            sparse: false,
             metric: Metric::default(),
             adaptive: None,
             adapt_interval: Duration::from_secs(5),
@@ -280,7 +283,8 @@ impl Config {
 
     /// The links to keep in a room of `members`.
     pub fn k_for(&self, members: usize) -> usize {
-        self.k.unwrap_or_else(|| default_k(members))
+        let by_size = if self.sparse { sparse_k } else { default_k };
+        self.k.unwrap_or_else(|| by_size(members))
     }
 }
 
@@ -335,6 +339,14 @@ pub const fn default_k(members: usize) -> usize {
     }
 }
 
+/// As few links as keep a random mesh of so many in one piece, and as many again: about twice the
+/// natural logarithm (Erdős and Rényi, *On the evolution of random graphs*, 1960: a random graph is
+/// connected once its mean degree passes ln n).
+pub fn sparse_k(members: usize) -> usize {
+    let links = 2.0 * (members.max(1) as f64).ln();
+    (links.round() as usize).clamp(2, 64)
+}
+
 /// Checks a room or agent name.
 pub(crate) fn check_name(what: &'static str, value: &str) -> Result<(), ConfigError> {
     let fits = (1..=NAME_BYTES_MAX).contains(&value.len());
@@ -359,6 +371,20 @@ mod tests {
             assert!(Config::new(bad, "n").is_err(), "{bad:?}");
             assert!(Config::new("r", bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn k_follows_the_size_of_the_room() {
+        let config = Config::new("r", "n").expect("valid");
+        let sparse = Config {
+            sparse: true,
+            ..config.clone()
+        };
+        for (members, by_table, few) in [(1, 19, 2), (50, 15, 8), (100, 20, 9), (1_000, 30, 14)] {
+            assert_eq!(config.k_for(members), by_table, "{members}");
+            assert_eq!(sparse.k_for(members), few, "{members}");
+        }
+        assert_eq!(sparse.with_k(Some(7)).expect("valid").k_for(1_000), 7);
     }
 
     #[test]

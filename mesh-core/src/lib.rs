@@ -65,6 +65,7 @@ pub mod wire;
 
 pub use config::{
     Adaptive, Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
+    sparse_k,
 };
 pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
 pub use id::{ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, Target};

@@ -33,6 +33,8 @@ pub struct JoinOptions {
     pub name: String,
     /// Links to keep; `None` for the default of the room's size.
     pub k: Option<usize>,
+    /// Whether that default is about twice the logarithm of the size, rather than the table's.
+    pub sparse: bool,
     /// What makes one path better than another; all agents of a room must agree on it.
     pub metric: Metric,
     /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
@@ -52,6 +54,7 @@ impl JoinOptions {
             room: room.to_owned(),
             name: name.to_owned(),
             k: None,
+            sparse: false,
             metric: Metric::default(),
             adaptive: false,
             identity: None,
@@ -111,6 +114,7 @@ impl Agent {
     pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
         let mut config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
         config.metric = options.metric;
+        config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
         let loopback = is_loopback(&options.signaling)?;
         let factory =

@@ -41,6 +41,8 @@ struct JoinOptions {
     name: String,
     k: Option<usize>,
     #[serde(default)]
+    sparse: bool,
+    #[serde(default)]
     metric: Metric,
     #[serde(default)]
     adaptive: bool,
@@ -72,6 +74,7 @@ impl Mesh {
             .and_then(|config| config.with_k(options.k))
             .map_err(|cause| error::config_error(&cause))?;
         config.metric = options.metric;
+        config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
         let clock = Clock::start();
         let (id, seed) = (identity.peer(), random()?);

@@ -15,6 +15,8 @@ export interface JoinOptions {
     name: string;
     /** Links to keep; by the size of the room if not given. */
     k?: number;
+    /** Whether, where `k` is not given, about twice the logarithm of the size is kept: fewer links, longer paths. */
+    sparse?: boolean;
     /** What makes one path better than another, the same for all of a room; `hops` if not given. */
     metric?: "hops" | "latency" | "bandwidth";
     /** Whether k follows the state of the mesh: more links where messages are slow, fewer where they are quick or fail. */

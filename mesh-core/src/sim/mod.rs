@@ -31,7 +31,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub use agent::SimAgent;
 use network::Connection;
 pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
-pub use scenario::{Operation, Scenario};
+pub use scenario::{Operation, Outcome, Scenario};
 
 use crate::config::{Adaptive, Config};
 use crate::id::{ClientId, MessageId, Target};
@@ -50,6 +50,8 @@ pub struct WorldConfig {
     pub seed: u64,
     /// Links that each agent keeps; `None` for the default of the room's size.
     pub k: Option<usize>,
+    /// Whether that default is the sparse one.
+    pub sparse: bool,
     /// What makes one path better than another.
     pub metric: Metric,
     /// How k follows the state of the mesh.
@@ -70,6 +72,7 @@ impl WorldConfig {
         Self {
             seed,
             k: None,
+            sparse: false,
             metric: Metric::default(),
             adaptive: None,
             shard_members: SHARD_MEMBERS,
@@ -215,6 +218,7 @@ impl World {
         let mut config = Config::new("sim", &format!("agent-{index:03}"))
             .and_then(|config| config.with_k(self.config.k))
             .unwrap_or_else(|error| panic!("{error}"));
+        config.sparse = self.config.sparse;
         config.metric = self.config.metric;
         config.shard_members = self.config.shard_members;
         config.adaptive.clone_from(&self.config.adaptive);

@@ -10,11 +10,13 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{World, WorldConfig};
+use super::{SimAgent, World, WorldConfig};
 use crate::id::Target;
 use crate::io::Channel;
 use crate::payload::Delivery;
 use crate::routing::Metric;
+use crate::time::Instant;
+use crate::topology::Analysis;
 
 /// Agents started in all, at most.
 const AGENTS_MAX: usize = 32;
@@ -146,7 +148,7 @@ impl Scenario {
     ///
     /// # Panics
     /// If something does not hold that must; the message names the seed.
-    pub fn run(&self) -> World {
+    pub fn run(&self) -> Outcome {
         let seed = self.config.seed;
         let mut world = World::new(self.config.clone());
         world.start_agents(self.agents);
@@ -157,12 +159,14 @@ impl Scenario {
         if !world.has_hub() {
             world.start_hub();
         }
+        let healing_since = world.now();
         let healed = |world: &World| world.is_converged() && world.is_idle();
         assert!(
             world.run_until(HEALING, healed),
             "seed {seed}: not healed within {HEALING:?}: {}",
             world.troubles()
         );
+        let healed_s = world.now().since(healing_since).as_secs_f64();
         // What has just opened is announced, and what is no longer wanted is drained.
         world.run_for(SETTLING);
         if !world.is_idle() {
@@ -171,7 +175,41 @@ impl Scenario {
         }
         world.check_settled();
         check_all_pairs(&mut world);
-        world
+        Outcome::of(&world, healed_s)
+    }
+}
+
+/// What a scenario came to, once all was well again.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Seconds from the last thing that went wrong until the mesh had converged and was idle.
+    pub healed_s: f64,
+    /// The mesh in the end.
+    pub analysis: Analysis,
+    /// Copies of broadcasts sent for each that was delivered; `None` if none was.
+    pub redundancy: Option<f64>,
+    /// Bytes that an agent sent in a second, from the beginning on.
+    pub bytes_per_second: f64,
+}
+
+impl Outcome {
+    fn of(world: &World, healed_s: f64) -> Self {
+        let agents = world.agents();
+        let to_all = |agent: &SimAgent| {
+            let received = agent.received().iter();
+            received.filter(|m| m.id.target == Target::Room).count() as u64
+        };
+        let delivered: u64 = agents.iter().map(to_all).sum();
+        let stats: Vec<_> = agents.iter().map(|agent| agent.mesh().stats()).collect();
+        let copies: u64 = stats.iter().map(|stats| stats.broadcast_copies).sum();
+        let bytes: u64 = stats.iter().map(|stats| stats.bytes_out).sum();
+        let seconds = world.now().since(Instant::default()).as_secs_f64();
+        Self {
+            healed_s,
+            analysis: Analysis::of(&world.true_graph().1),
+            redundancy: (delivered > 0).then(|| copies as f64 / delivered as f64),
+            bytes_per_second: bytes as f64 / seconds / world.living().len() as f64,
+        }
     }
 }
 

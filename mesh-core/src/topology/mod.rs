@@ -1,8 +1,9 @@
 //! Which links ought to exist: pure functions of the member set, the same at every agent.
 //!
 //! Nobody has to be asked: agents that agree on the members agree on the links. The mesh lives on
-//! the [`rings`] of [`Topology::partial_mesh`], in a large room on several of them ([`Shards`]); the other [`TopologyKind`]s are there to compare
-//! with, and for rooms where they suit better. [`Analysis`] measures any of them.
+//! the [`rings`] of [`Topology::partial_mesh`], in a large room on several of those ([`Shards`]).
+//! The other [`TopologyKind`]s are there to compare with, and for rooms where they suit better.
+//! [`Analysis`] measures any of them.
 
 mod analysis;
 mod flow;
@@ -66,7 +67,8 @@ pub enum TopologyKind {
 /// Text that names no topology.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no topology; there are partial-mesh, full-mesh, hub-spoke, ring, k-neighbours, sharded"
+    "{0:?} is no topology; there are partial-mesh, full-mesh, hub-spoke, ring, k-neighbours and \
+     sharded"
 )]
 pub struct ParseTopologyKindError(String);
 

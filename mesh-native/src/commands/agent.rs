@@ -19,7 +19,8 @@ use super::{interrupted, lines};
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
 /// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"subscribe","topics":[…] or
 /// null for all}, {"type":"avoid","members":[…]}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in its result.
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in
+/// its result.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.
@@ -34,6 +35,9 @@ pub(crate) struct AgentCommand {
     /// Links to keep [default: by the size of the room].
     #[arg(long)]
     k: Option<usize>,
+    /// Keep about twice the logarithm of the room's size: fewer links, longer paths.
+    #[arg(long, conflicts_with = "k")]
+    sparse: bool,
     /// What makes one path better than another, the same for all of a room: hops, latency or
     /// bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
@@ -59,6 +63,7 @@ impl AgentCommand {
         let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
         let options = JoinOptions {
             k: self.k,
+            sparse: self.sparse,
             metric: self.metric,
             adaptive: self.adaptive,
             identity: Some(identity),

@@ -26,6 +26,9 @@ pub(crate) struct Up {
     /// Links that each keeps [default: by the size of the room].
     #[arg(long)]
     k: Option<usize>,
+    /// Keep about twice the logarithm of the room's size: fewer links, longer paths.
+    #[arg(long, conflicts_with = "k")]
+    sparse: bool,
     /// What makes one path better than another: hops, latency or bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
     metric: Metric,
@@ -76,6 +79,7 @@ impl Up {
         let joining = (1..=self.agents).map(|n| {
             let options = JoinOptions {
                 k: self.k,
+                sparse: self.sparse,
                 metric: self.metric,
                 adaptive: self.adaptive,
                 ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))

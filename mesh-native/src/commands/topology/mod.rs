@@ -4,7 +4,7 @@ mod drawing;
 mod report;
 
 use clap::{Args, ValueEnum};
-use mesh_native::core::{Analysis, Topology, TopologyKind, default_k};
+use mesh_native::core::{Analysis, Topology, TopologyKind, default_k, sparse_k};
 use serde_json::json;
 
 use super::print;
@@ -18,7 +18,7 @@ const COMPARED_MAX: u16 = 500;
 /// Example: mesh topology --agents 20 --k 4 --format dot | neato -Tsvg > mesh.svg
 #[derive(Debug, Args)]
 pub(crate) struct TopologyCommand {
-    /// partial-mesh, full-mesh, hub-spoke, ring or k-neighbours.
+    /// partial-mesh, full-mesh, hub-spoke, ring, k-neighbours or sharded.
     #[arg(long, default_value_t = TopologyKind::PartialMesh)]
     kind: TopologyKind,
     /// How many agents.
@@ -27,6 +27,9 @@ pub(crate) struct TopologyCommand {
     /// Links an agent [default: by the number of agents].
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=64))]
     k: Option<u16>,
+    /// Take about twice the logarithm of the number of agents: fewer links, longer paths.
+    #[arg(long, conflicts_with = "k")]
+    sparse: bool,
     /// Where the agents' keys, and the links of k-neighbours, are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -79,7 +82,8 @@ fn name(index: usize) -> String {
 impl TopologyCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let agents = usize::from(self.agents);
-        let k = self.k.map_or_else(|| default_k(agents), usize::from);
+        let by_size = if self.sparse { sparse_k } else { default_k };
+        let k = self.k.map_or_else(|| by_size(agents), usize::from);
         let members = Topology::sample_members(agents, self.seed);
         let build = |kind| Topology::build(kind, &members, k, self.seed);
         let drawn = Drawn {

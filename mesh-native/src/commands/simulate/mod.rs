@@ -1,6 +1,8 @@
 //! `mesh simulate`: the real core in virtual time, one large world measured or many small ones
 //! checked.
 
+mod outcomes;
+
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -11,6 +13,17 @@ use mesh_native::core::Metric;
 use mesh_native::core::sim::{Messages, Report, Scenario, Simulation, WorldConfig};
 
 use super::print;
+
+/// What says how one large world is.
+const WORLD: [&str; 7] = [
+    "agents",
+    "k",
+    "sparse",
+    "metric",
+    "messages",
+    "broadcasts",
+    "kill",
+];
 
 /// Runs agents and a signaling server in virtual time, over a network that only seems to be one.
 ///
@@ -28,6 +41,9 @@ pub(crate) struct Simulate {
     /// Links an agent [default: by the number of agents].
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=64))]
     k: Option<u16>,
+    /// Keep about twice the logarithm of the room's size: fewer links, longer paths.
+    #[arg(long, conflicts_with = "k")]
+    sparse: bool,
     /// What makes one path better than another: hops, latency or bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
     metric: Metric,
@@ -44,7 +60,7 @@ pub(crate) struct Simulate {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Check so many small worlds instead.
-    #[arg(long, conflicts_with_all = ["agents", "k", "metric", "messages", "broadcasts", "kill"])]
+    #[arg(long, conflicts_with_all = WORLD)]
     seeds: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
@@ -72,6 +88,7 @@ impl Simulate {
         let simulation = Simulation {
             config: WorldConfig {
                 k: self.k.map(usize::from),
+                sparse: self.sparse,
                 metric: self.metric,
                 ..WorldConfig::new(self.seed)
             },
@@ -96,12 +113,15 @@ impl Simulate {
 /// Runs the scenarios of many seeds, and names those that failed.
 fn check(first: u64, seeds: u64, json: bool) -> anyhow::Result<()> {
     let started = Instant::now();
-    let mut failed = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for (done, seed) in (first..first.saturating_add(seeds)).enumerate() {
         // What a world checks, it asserts; the panic's message has been printed by then.
-        if catch_unwind(AssertUnwindSafe(|| Scenario::draw(seed).run())).is_err() {
-            failed.push(seed);
-            tracing::error!("to repeat: mesh simulate --seeds 1 --seed {seed}");
+        match catch_unwind(AssertUnwindSafe(|| Scenario::draw(seed).run())) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(_) => {
+                failed.push(seed);
+                tracing::error!("to repeat: mesh simulate --seeds 1 --seed {seed}");
+            }
         }
         if done % 100 == 99 && std::io::stderr().is_terminal() {
             tracing::info!("{} of {seeds} seeds, {} failed", done + 1, failed.len());
@@ -109,11 +129,9 @@ fn check(first: u64, seeds: u64, json: bool) -> anyhow::Result<()> {
     }
     let took = started.elapsed().as_secs_f64();
     print(&if json {
-        let report = serde_json::json!({ "seeds": seeds, "failed": failed, "seconds": took });
-        format!("{report}\n")
+        outcomes::json(&outcomes, seeds, &failed, took)
     } else {
-        let passed = seeds - failed.len() as u64;
-        format!("{passed} of {seeds} seeds passed every check, in {took:.0} s\n")
+        outcomes::text(&outcomes, seeds, took)
     })?;
     if failed.is_empty() {
         return Ok(());
