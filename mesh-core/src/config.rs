@@ -53,6 +53,9 @@ pub struct Config {
     /// How long a link may take to open before it is given up. ICE itself gives up after about
     /// 10 s, but on a working path a link opens in well under a second.
     pub open_timeout: Duration,
+    /// How long an offer that travels over the mesh may go unanswered: it may have been lost with a
+    /// forwarder, and is repeated through the hub. Answered, the link has the whole time again.
+    pub answer_timeout: Duration,
     /// The wait before the first redial of a failed link; doubles with each failure, with jitter.
     pub redial_min: Duration,
     /// The longest wait between redials.
@@ -223,6 +226,7 @@ impl Config {
             return_patience: Duration::from_secs(15),
             negotiating_max: 64,
             open_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(3),
             redial_min: Duration::from_millis(250),
             redial_max: Duration::from_secs(15),
             offer_patience: Duration::from_secs(4),

@@ -213,6 +213,10 @@ pub enum Event {
         peer: PeerId,
         /// Time from the decision to link, in milliseconds.
         setup_ms: f64,
+        /// The part of it until our offer or answer was ready to be sent.
+        described_ms: f64,
+        /// The part until the answer to our offer was there; null at the end that answered.
+        answered_ms: Option<f64>,
     },
     /// A link that was open is closed.
     LinkClosed {

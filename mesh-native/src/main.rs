@@ -25,6 +25,7 @@ enum Command {
     Up(commands::up::Up),
     Signal(commands::signal::Signal),
     Agent(commands::agent::AgentCommand),
+    LoadTest(commands::load_test::LoadTest),
     Simulate(commands::simulate::Simulate),
     Topology(commands::topology::TopologyCommand),
 }
@@ -41,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Up(up) => up.run().await,
         Command::Signal(signal) => signal.run().await,
         Command::Agent(agent) => agent.run().await,
+        Command::LoadTest(test) => test.run().await,
         Command::Simulate(simulate) => simulate.run(),
         Command::Topology(topology) => topology.run(),
     };

@@ -38,6 +38,10 @@ pub(crate) struct Link {
     pub(crate) peer_incarnation: Option<u64>,
     pub(crate) state: LinkState,
     pub(crate) started_at: Instant,
+    /// When our offer or answer was ready.
+    pub(crate) described_at: Instant,
+    /// When the answer to our offer was there.
+    pub(crate) answered_at: Option<Instant>,
     /// Since when the topology has not wanted this link.
     pub(crate) unwanted_since: Option<Instant>,
     pub(crate) keepalive: Keepalive,
@@ -89,6 +93,8 @@ impl Link {
                 until: now + config.open_timeout,
             },
             started_at: now,
+            described_at: now,
+            answered_at: None,
             unwanted_since: None,
             keepalive: Keepalive::new(now),
             queue: LinkQueue::default(),

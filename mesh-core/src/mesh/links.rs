@@ -122,6 +122,10 @@ impl Mesh {
         let id = LinkId(self.last_link);
         let mut link = Link::new(id, peer, attempt, &self.config, now);
         link.via_hub = self.prefers_hub(peer);
+        if !link.via_hub && self.this < peer {
+            let until = now + self.config.answer_timeout;
+            link.state = LinkState::Negotiating { until };
+        }
         self.links.insert(id, link);
         self.by_peer.insert(peer, id);
         id
@@ -206,9 +210,15 @@ impl Mesh {
         link.state = LinkState::Open;
         link.keepalive.heard(now);
         let peer = link.peer;
-        let setup_ms = now.since(link.started_at).as_secs_f64() * 1e3;
+        let after_ms = |at: Instant| at.since(link.started_at).as_secs_f64() * 1e3;
+        let opened = Event::LinkOpened {
+            peer,
+            setup_ms: after_ms(now),
+            described_ms: after_ms(link.described_at),
+            answered_ms: link.answered_at.map(after_ms),
+        };
         self.stats.links.opened += 1;
-        self.emit(Event::LinkOpened { peer, setup_ms });
+        self.emit(opened);
         self.announce_opened(now);
         // The other shard holds other records.
         if self.this < peer && !self.is_abroad(peer) {

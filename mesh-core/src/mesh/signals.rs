@@ -7,6 +7,7 @@ use super::Mesh;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId, Target};
 use crate::io::{Channel, Output};
+use crate::link::LinkState;
 use crate::rng::unit;
 use crate::signaling::{self, ClientMessage};
 use crate::time::Instant;
@@ -37,7 +38,10 @@ impl Mesh {
 
     /// The peer connection of a link has something for its other end.
     pub(super) fn link_signaled(&mut self, id: LinkId, signal: LinkSignal, now: Instant) {
-        if let Some(link) = self.links.get(&id) {
+        if let Some(link) = self.links.get_mut(&id) {
+            if !matches!(signal, LinkSignal::Candidate { .. }) {
+                link.described_at = now;
+            }
             let (peer, attempt) = (link.peer, link.attempt);
             self.send_signal(peer, attempt, PeerSignal::Link(signal), now);
         }
@@ -88,7 +92,9 @@ impl Mesh {
             PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
                 self.reject(via, Some(from), RejectReason::UnexpectedSignal);
             }
-            PeerSignal::Link(signal) => self.apply_signal(from, incarnation, attempt, signal),
+            PeerSignal::Link(signal) => {
+                self.apply_signal(from, incarnation, (attempt, signal), now);
+            }
             PeerSignal::Decline => self.declined(from, attempt, now),
         }
     }
@@ -161,7 +167,13 @@ impl Mesh {
         }
     }
 
-    fn apply_signal(&mut self, from: PeerId, incarnation: u64, attempt: u64, signal: LinkSignal) {
+    fn apply_signal(
+        &mut self,
+        from: PeerId,
+        incarnation: u64,
+        (attempt, signal): (u64, LinkSignal),
+        now: Instant,
+    ) {
         let link = self
             .by_peer
             .get(&from)
@@ -180,6 +192,9 @@ impl Mesh {
             return;
         } else {
             link.peer_incarnation = Some(incarnation);
+            link.answered_at = Some(now);
+            let until = now + self.config.open_timeout;
+            link.state = LinkState::Negotiating { until };
         }
         let link = link.id;
         self.outbox.push_back(Output::ApplySignal { link, signal });

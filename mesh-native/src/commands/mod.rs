@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 mod lines;
+pub(crate) mod load_test;
 pub(crate) mod signal;
 pub(crate) mod simulate;
 pub(crate) mod topology;

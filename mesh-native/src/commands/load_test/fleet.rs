@@ -1,0 +1,143 @@
+//! The agents under test, and the signaling server beside them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use futures::future::join_all;
+use indicatif::ProgressBar;
+use mesh_native::core::{HubConfig, Stats};
+use mesh_native::hub::HubServer;
+use mesh_native::{Agent, JoinOptions};
+
+use super::LoadTest;
+use super::recorder::Recorder;
+use super::traffic::listen;
+
+/// How long the mesh may take to form.
+const FORMING: Duration = Duration::from_secs(180);
+
+/// How often it is asked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(super) struct Fleet {
+    pub(super) agents: Vec<Agent>,
+    /// How long each took from its start until the hub admitted it, in seconds.
+    pub(super) admitted_s: Vec<f64>,
+    started: Instant,
+    recorder: Arc<Recorder>,
+    /// Ends with the test.
+    _hub: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+/// How long the mesh took, in seconds from the first agent's start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Formed {
+    pub(super) admitted_s: f64,
+    pub(super) links_s: f64,
+    pub(super) tables_s: f64,
+}
+
+impl Fleet {
+    /// Starts all agents at once.
+    pub(super) async fn start(test: &LoadTest, recorder: &Arc<Recorder>) -> anyhow::Result<Self> {
+        let (url, hub) = match &test.signaling {
+            Some(url) => (url.clone(), None),
+            None => {
+                let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                let hub = HubServer::bind(any, HubConfig::default()).await?;
+                let address = hub.local_addr().context("the server has no address")?;
+                let serving = tokio::spawn(hub.serve(std::future::pending()));
+                (format!("ws://{address}/signal"), Some(serving))
+            }
+        };
+        // A room of its own, should the server have others.
+        let room = format!("load-test-{}", std::process::id());
+        let started = Instant::now();
+        let joining = (0..test.agents).map(|number| {
+            let options = JoinOptions {
+                k: Some(test.links_each().max(2)),
+                metric: test.metric,
+                timeout: FORMING,
+                ..JoinOptions::new(&url, &room, &format!("agent-{number:03}"))
+            };
+            async move {
+                let joined = Agent::join_with_events(options).await;
+                (joined, started.elapsed().as_secs_f64())
+            }
+        });
+        let (mut agents, mut admitted_s) = (Vec::new(), Vec::new());
+        for (joined, after_s) in join_all(joining).await {
+            let (agent, events) = joined?;
+            tokio::spawn(listen(agent.id(), events, Arc::clone(recorder)));
+            agents.push(agent);
+            admitted_s.push(after_s);
+        }
+        Ok(Self {
+            agents,
+            admitted_s,
+            started,
+            recorder: Arc::clone(recorder),
+            _hub: hub,
+        })
+    }
+
+    /// Waits until every agent has its links and routes.
+    pub(super) async fn settle(&self, bar: &ProgressBar) -> anyhow::Result<Formed> {
+        let admitted_s = self.admitted_s.iter().copied().fold(0.0, f64::max);
+        bar.set_message("linking");
+        bar.set_length(self.agents.len() as u64);
+        while self.started.elapsed() < FORMING {
+            let settled = self.settled().await;
+            bar.set_position(settled as u64);
+            if settled == self.agents.len() {
+                let tables_s = self.started.elapsed().as_secs_f64();
+                let last = self.recorder.seen().links.last_opened;
+                let begun = self.recorder.since_start(self.started);
+                let links_s = last.map_or(0.0, |at| at.saturating_sub(begun).as_secs_f64());
+                return Ok(Formed {
+                    admitted_s,
+                    links_s,
+                    tables_s,
+                });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let settled = self.settled().await;
+        bail!(
+            "after {} s only {settled} of {} agents have their links and routes: try fewer agents, \
+             or a smaller k",
+            FORMING.as_secs(),
+            self.agents.len()
+        )
+    }
+
+    /// How many agents have their links and know the way to all others; asks the rest no more
+    /// after the first that has not, which would only keep them from their work.
+    async fn settled(&self) -> usize {
+        for (index, agent) in self.agents.iter().enumerate() {
+            let settled = agent.is_settled().await.unwrap_or(false);
+            let known = agent.peers().await.map_or(0, |peers| peers.len());
+            if !settled || known + 1 < self.agents.len() {
+                return index;
+            }
+        }
+        self.agents.len()
+    }
+
+    pub(super) async fn stats(&self) -> Vec<Stats> {
+        let asking = self.agents.iter().map(Agent::stats);
+        let stats = join_all(asking).await.into_iter();
+        stats.map(Result::unwrap_or_default).collect()
+    }
+
+    /// Bytes that all have sent in frames so far.
+    pub(super) async fn bytes(&self) -> u64 {
+        self.stats().await.iter().map(|stats| stats.bytes_out).sum()
+    }
+
+    pub(super) async fn close(self) {
+        join_all(self.agents.iter().map(Agent::close)).await;
+    }
+}

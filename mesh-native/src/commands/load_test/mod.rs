@@ -1,0 +1,255 @@
+//! `mesh load-test`: a real mesh under load, measured, and a report of it.
+
+mod fleet;
+mod html;
+mod markdown;
+mod plots;
+mod recorder;
+mod report;
+mod targets;
+mod traffic;
+mod usage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use mesh_native::core::{Delivery, Metric, default_k};
+
+use super::{interrupted, print};
+use fleet::Fleet;
+use recorder::Recorder;
+use report::{Phases, Report};
+use traffic::Load;
+use usage::Usage;
+
+/// How long the mesh is watched at rest.
+const REST: Duration = Duration::from_secs(5);
+
+/// How long messages are sent before any of them counts.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// How long the last messages may be on their way.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Starts agents that form a mesh over real WebRTC, has them send messages to random others, and
+/// reports what came of it: Markdown, JSON and a page with plots in the folder --out, a summary on
+/// stdout. Ends with code 1 if a target is missed; Ctrl-C ends it early with what was measured.
+///
+/// Example: mesh load-test --agents 100 --k 20 --duration 60s --rate 16.56
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadTest {
+    /// Agents, all in this process.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    agents: u16,
+    /// Links that each keeps [default: by the number of agents].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=64))]
+    k: Option<u16>,
+    /// How long messages are sent and counted: 90s, 5m.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// Messages a second that each agent sends.
+    #[arg(long, default_value_t = 100.0, value_parser = rate)]
+    rate: f64,
+    /// Bytes of a message.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(16..=15_000))]
+    payload: u16,
+    /// How hard the mesh tries to deliver: datagram, reliable or acknowledged.
+    #[arg(long, default_value = "reliable", value_parser = delivery)]
+    delivery: Delivery,
+    /// What makes one path better than another: hops, latency or bandwidth.
+    #[arg(long, default_value_t = Metric::Hops)]
+    metric: Metric,
+    /// A signaling server elsewhere; without it one runs in this process.
+    #[arg(long)]
+    signaling: Option<String>,
+    /// Where destinations are drawn from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The folder that report.md, report.json and report.html are written to.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the report as one JSON object instead of the summary.
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    let seconds = match (number.parse::<f64>(), unit) {
+        (Ok(number), "s" | "") => number,
+        (Ok(number), "m") => 60.0 * number,
+        _ => -1.0,
+    };
+    if (1.0..=86_400.0).contains(&seconds) {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    Err("a duration reads 60s or 5m, from 1s to a day".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok();
+    let rate = rate.filter(|rate| (0.01..=10_000.0).contains(rate));
+    rate.ok_or_else(|| "a rate reads as a number of messages a second, 0.01 to 10000".to_owned())
+}
+
+fn delivery(text: &str) -> Result<Delivery, String> {
+    match text {
+        "datagram" => Ok(Delivery::Datagram),
+        "reliable" => Ok(Delivery::Reliable),
+        "acknowledged" => Ok(Delivery::Acknowledged),
+        _ => Err("there are datagram, reliable and acknowledged".to_owned()),
+    }
+}
+
+impl LoadTest {
+    fn links_each(&self) -> usize {
+        let by_size = || default_k(usize::from(self.agents));
+        let k = self.k.map_or_else(by_size, usize::from);
+        k.min(usize::from(self.agents) - 1)
+    }
+
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if !cfg!(target_os = "linux") {
+            tracing::warn!("memory and CPU are read from /proc, which only Linux has");
+        }
+        let report = self.measure().await?;
+        if let Some(folder) = &self.out {
+            report
+                .write(folder)
+                .context("the report cannot be written")?;
+            tracing::info!("the report is in {}", folder.display());
+        }
+        print(&if self.json {
+            format!("{}\n", serde_json::to_string(&report)?)
+        } else {
+            markdown::summary(&report)
+        })?;
+        let missed: Vec<_> = report
+            .targets
+            .iter()
+            .filter(|target| !target.pass)
+            .collect();
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = missed.iter().map(|target| target.name).collect();
+        bail!("missed: {}", names.join(", "))
+    }
+
+    async fn measure(&self) -> anyhow::Result<Report> {
+        let recorder = Arc::new(Recorder::new());
+        let bar = progress();
+        let stop = tokio::spawn(interrupted());
+        let before = Usage::now();
+        bar.set_message("joining");
+        let fleet = Fleet::start(self, &recorder).await?;
+        let formed = fleet.settle(&bar).await;
+        let forming = Usage::now().since(&before);
+        bar.set_message("at rest");
+        // What forming stirred up settles first: surplus links are drained.
+        wait(REST, &stop, &bar).await;
+        let (usage, traffic) = (Usage::now(), fleet.bytes().await);
+        wait(REST, &stop, &bar).await;
+        let idle = Usage::now()
+            .since(&usage)
+            .carrying(fleet.bytes().await - traffic);
+        let loaded = self.load(&fleet, &recorder, &stop, &bar).await;
+        bar.finish_and_clear();
+        let report = Report::new(
+            self,
+            &fleet,
+            &recorder,
+            formed?,
+            Phases {
+                forming,
+                idle,
+                loaded,
+                interrupted: stop.is_finished(),
+            },
+        )
+        .await;
+        stop.abort();
+        fleet.close().await;
+        Ok(report)
+    }
+
+    /// Has every agent send at its rate: first to warm up, then counted.
+    async fn load(
+        &self,
+        fleet: &Fleet,
+        recorder: &Arc<Recorder>,
+        stop: &tokio::task::JoinHandle<()>,
+        bar: &ProgressBar,
+    ) -> usage::Spent {
+        let load = Load {
+            rate: self.rate,
+            payload: usize::from(self.payload),
+            delivery: self.delivery,
+            seed: self.seed,
+            counted_from: recorder.since_start(Instant::now()) + WARM_UP,
+            until: recorder.since_start(Instant::now()) + WARM_UP + self.duration,
+        };
+        recorder.count_from(load.counted_from);
+        bar.set_message("warming up");
+        let senders = traffic::start(fleet, recorder, &load);
+        wait(WARM_UP, stop, bar).await;
+        bar.set_message("sending");
+        bar.set_length(self.duration.as_secs());
+        bar.set_position(0);
+        let (usage, bytes) = (Usage::now(), fleet.bytes().await);
+        wait(self.duration, stop, bar).await;
+        let spent = Usage::now()
+            .since(&usage)
+            .carrying(fleet.bytes().await - bytes);
+        if stop.is_finished() {
+            senders.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+        bar.set_message("waiting for the last");
+        let deadline = Instant::now() + DRAIN;
+        while recorder.in_flight() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        senders.iter().for_each(tokio::task::JoinHandle::abort);
+        spent
+    }
+}
+
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style =
+        ProgressStyle::with_template("{spinner} {msg:<22} {wide_bar} {pos}/{len} {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Waits, second by second for the bar to move, unless somebody stops the test.
+async fn wait(time: Duration, stop: &tokio::task::JoinHandle<()>, bar: &ProgressBar) {
+    let until = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < until && !stop.is_finished() {
+        let second = tokio::time::Instant::now() + Duration::from_secs(1);
+        tokio::time::sleep_until(second.min(until)).await;
+        bar.inc(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_rates_are_parsed_or_explained() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(rate("16.56"), Ok(16.56));
+        for bad in ["", "s", "0s", "5h", "-1s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

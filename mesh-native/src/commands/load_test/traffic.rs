@@ -1,0 +1,124 @@
+//! The load: every agent sends at its own steady rate to others drawn at random.
+//!
+//! The clock says when a message is to be sent, and latency counts from then on, however long the
+//! mesh lets the sender wait: else a mesh that stalls would hide it (Tene, *How NOT to Measure
+//! Latency*, 2013: coordinated omission).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_native::core::{Delivery, Event, Payload, PeerId, Received};
+use mesh_native::{Agent, Events, SendOptions};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use tokio::task::JoinHandle;
+
+use super::fleet::Fleet;
+use super::recorder::Recorder;
+
+/// How late timers may be for it to count as theirs: they tell milliseconds apart. Whoever is later
+/// was kept waiting by the mesh.
+const TIMER: Duration = Duration::from_millis(3);
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) rate: f64,
+    pub(super) payload: usize,
+    pub(super) delivery: Delivery,
+    pub(super) seed: u64,
+    pub(super) counted_from: Duration,
+    pub(super) until: Duration,
+}
+
+/// Starts the senders.
+pub(super) fn start(fleet: &Fleet, recorder: &Arc<Recorder>, load: &Load) -> Vec<JoinHandle<()>> {
+    let ids: Arc<[PeerId]> = fleet.agents.iter().map(Agent::id).collect();
+    let from = recorder.since_start(Instant::now());
+    let starting = fleet.agents.iter().enumerate().map(|(index, agent)| {
+        // Evenly spread, so that the mesh sees a steady load.
+        let offset = index as f64 / ids.len() as f64 / load.rate;
+        let sender = Sender {
+            agent: agent.clone(),
+            index,
+            ids: Arc::clone(&ids),
+            recorder: Arc::clone(recorder),
+            load: load.clone(),
+            rng: ChaCha8Rng::seed_from_u64(load.seed.wrapping_add(index as u64)),
+        };
+        tokio::spawn(sender.run(from + Duration::from_secs_f64(offset)))
+    });
+    starting.collect()
+}
+
+struct Sender {
+    agent: Agent,
+    index: usize,
+    ids: Arc<[PeerId]>,
+    recorder: Arc<Recorder>,
+    load: Load,
+    rng: ChaCha8Rng,
+}
+
+impl Sender {
+    async fn run(mut self, from: Duration) {
+        let interval = 1.0 / self.load.rate;
+        let times = (0u64..).map(|n| from + Duration::from_secs_f64(n as f64 * interval));
+        let until = self.load.until;
+        for planned in times.take_while(|at| *at < until) {
+            tokio::time::sleep_until(self.recorder.at(planned).into()).await;
+            let now = self.recorder.since_start(Instant::now());
+            let late = now.saturating_sub(planned);
+            let intended = if late < TIMER { now } else { planned };
+            let to = self.destination();
+            let payload = payload(intended, self.load.payload);
+            let options = SendOptions {
+                delivery: self.load.delivery,
+                deadline: None,
+            };
+            let sent = self.agent.send(to, payload, options).await;
+            let refused = sent.err().map(|error| error.code());
+            self.recorder.sent(self.agent.id(), intended, refused);
+        }
+    }
+
+    fn destination(&mut self) -> PeerId {
+        let others = self.ids.len() - 1;
+        let drawn = (self.rng.next_u64() % others as u64) as usize;
+        let index = if drawn < self.index { drawn } else { drawn + 1 };
+        self.ids[index]
+    }
+}
+
+/// When it was to be sent, and noise up to its size.
+fn payload(intended: Duration, bytes: usize) -> Payload {
+    let mut payload = vec![0xa5; bytes];
+    let micros = intended.as_micros() as u64;
+    payload[..8].copy_from_slice(&micros.to_le_bytes());
+    Payload::Bytes(payload)
+}
+
+fn intended(message: &Received) -> Option<Duration> {
+    let Payload::Bytes(bytes) = &message.payload else {
+        return None;
+    };
+    let micros = bytes
+        .first_chunk()
+        .map(|bytes| u64::from_le_bytes(*bytes))?;
+    Some(Duration::from_micros(micros))
+}
+
+/// Notes what an agent is told, until it leaves.
+pub(super) async fn listen(agent: PeerId, mut events: Events, recorder: Arc<Recorder>) {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Message(message) => {
+                if let Some(intended) = intended(&message) {
+                    recorder.received([message.from, agent], intended, message.hops);
+                }
+            }
+            Event::PeerJoined { .. } | Event::TopologyChanged => {}
+            event => recorder.note(agent, event),
+        }
+    }
+}
