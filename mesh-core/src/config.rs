@@ -80,6 +80,8 @@ pub struct Config {
     /// Time between pings on a quiet link. Each costs four datagrams, so a mesh at rest should not
     /// ping often; suspicion (a neighbour lost its link to the peer) probes at once instead.
     pub ping_interval: Duration,
+    /// The same at most, for an agent with so many links that others notice its death soon anyway.
+    pub ping_interval_max: Duration,
     /// How long a pong may take before the next try, at least; eight times the link's round trip
     /// if that is more.
     pub pong_timeout_min: Duration,
@@ -237,6 +239,7 @@ impl Config {
             linger: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(5),
+            ping_interval_max: Duration::from_secs(15),
             pong_timeout_min: Duration::from_millis(500),
             pong_timeout_max: Duration::from_secs(3),
             pings_max: 3,
@@ -253,8 +256,8 @@ impl Config {
             repair_interval: Duration::from_secs(10),
             routes_delay: Duration::from_millis(20),
             routes_delay_max: Duration::from_millis(320),
-            ack_delay: Duration::from_millis(50),
-            suspect_after: Duration::from_millis(500),
+            ack_delay: Duration::from_millis(600),
+            suspect_after: Duration::from_secs(1),
             ack_timeout: Duration::from_secs(15),
             forget_after: Duration::from_secs(60),
             ttl: 16,

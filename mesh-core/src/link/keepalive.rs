@@ -14,11 +14,21 @@ use crate::time::Instant;
 /// How late a look must be for silence to prove nothing.
 const LATE: Duration = Duration::from_secs(2);
 
+/// Pings are at least so much of the interval apart, and at most as much more as this is less.
+const REST_MIN: f64 = 0.75;
+
+/// Intervals after which the round trip of a link that is never quiet is measured again.
+const MEASURE_EVERY: f64 = 4.0;
+
 #[derive(Debug)]
 pub(crate) struct Keepalive {
+    interval: Duration,
     next_ping_at: Instant,
     outstanding: Option<Outstanding>,
     last_heard: Instant,
+    last_ping: Instant,
+    /// The other end was suspected to be dead since the last ping.
+    suspected: bool,
     srtt: Option<Duration>,
     /// Round trips measured so far.
     samples: u32,
@@ -45,11 +55,14 @@ pub(crate) enum KeepaliveAction {
 
 impl Keepalive {
     /// The first ping is due at once: it measures the new link.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
+            interval: config.ping_interval,
             next_ping_at: now,
             outstanding: None,
             last_heard: now,
+            last_ping: now,
+            suspected: false,
             srtt: None,
             samples: 0,
         }
@@ -78,19 +91,32 @@ impl Keepalive {
     pub(crate) fn probe(&mut self, now: Instant) {
         if self.outstanding.is_none() {
             self.next_ping_at = now;
+            self.suspected = true;
         }
     }
 
-    /// `jitter` is between 0 and 1 and spreads the pings of many links over the interval.
-    pub(crate) fn poll(&mut self, config: &Config, jitter: f64, now: Instant) -> KeepaliveAction {
+    /// `interval` lies between pings of a quiet link; `jitter` is between 0 and 1 and spreads the
+    /// pings of many links over it.
+    pub(crate) fn poll(
+        &mut self,
+        config: &Config,
+        interval: Duration,
+        jitter: f64,
+        now: Instant,
+    ) -> KeepaliveAction {
+        self.interval = interval;
         if now < self.next_ping_at {
+            return KeepaliveAction::Wait;
+        }
+        if self.is_fresh(now) {
+            self.rest(jitter, self.last_heard);
             return KeepaliveAction::Wait;
         }
         let tries = match self.outstanding {
             // It spoke since: a lost or late pong does not matter.
             Some(ping) if self.last_heard > ping.sent_at => {
                 self.outstanding = None;
-                self.rest(config, jitter, now);
+                self.rest(jitter, now);
                 return KeepaliveAction::Wait;
             }
             // We slept, or were too busy to look: so the answer may still wait to be read.
@@ -105,12 +131,14 @@ impl Keepalive {
             sent_at: now,
             tries,
         });
+        self.last_ping = now;
+        self.suspected = false;
         self.next_ping_at = now + self.pong_timeout(config);
         KeepaliveAction::Ping(nonce)
     }
 
     /// Returns whether the pong answers our last ping.
-    pub(crate) fn pong(&mut self, nonce: u32, config: &Config, jitter: f64, now: Instant) -> bool {
+    pub(crate) fn pong(&mut self, nonce: u32, jitter: f64, now: Instant) -> bool {
         let Some(ping) = self.outstanding.filter(|ping| ping.nonce == nonce) else {
             return false;
         };
@@ -124,8 +152,19 @@ impl Keepalive {
             None => sample,
         });
         self.outstanding = None;
-        self.rest(config, jitter, now);
+        self.rest(jitter, now);
         true
+    }
+
+    /// Whether the other end has spoken lately, so that it need not be asked: by its own ping, say.
+    /// The round trip is still measured now and then.
+    fn is_fresh(&self, now: Instant) -> bool {
+        let lately = |at: Instant, intervals: f64| now.since(at) < self.interval.mul_f64(intervals);
+        self.outstanding.is_none()
+            && !self.suspected
+            && self.samples >= 2
+            && lately(self.last_heard, REST_MIN)
+            && lately(self.last_ping, MEASURE_EVERY)
     }
 
     fn pong_timeout(&self, config: &Config) -> Duration {
@@ -133,12 +172,12 @@ impl Keepalive {
         self.srtt.map_or(max, |srtt| (srtt * 8).clamp(min, max))
     }
 
-    fn rest(&mut self, config: &Config, jitter: f64, now: Instant) {
+    fn rest(&mut self, jitter: f64, since: Instant) {
         let interval = match self.samples {
-            0 | 1 => config.ping_interval / 5, // The second sample soon, to replace the first.
-            _ => config.ping_interval,
+            0 | 1 => self.interval / 5, // The second sample soon, to replace the first.
+            _ => self.interval,
         };
-        self.next_ping_at = now + interval.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        self.next_ping_at = since + interval.mul_f64(REST_MIN + jitter.clamp(0.0, 1.0) / 2.0);
     }
 }
 
@@ -150,87 +189,119 @@ mod tests {
         Instant::from_micros(ms * 1_000)
     }
 
+    const INTERVAL: Duration = Duration::from_secs(5);
+
     fn config() -> Config {
         Config::new("room", "name").expect("valid")
     }
 
     #[test]
     fn measures_and_smooths_the_round_trip() {
-        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, at(0)) else {
+        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
-        assert!(!keepalive.pong(nonce + 1, &config, 0.5, at(8)), "not ours");
-        assert!(keepalive.pong(nonce, &config, 0.5, at(8)));
+        assert!(!keepalive.pong(nonce + 1, 0.5, at(8)), "not ours");
+        assert!(keepalive.pong(nonce, 0.5, at(8)));
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
         // The first sample is replaced by the second, later ones are smoothed.
         for (sample_ms, srtt_ms) in [(16, 16), (8, 12)] {
             let next = keepalive.deadline();
-            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, next) else {
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, next) else {
                 panic!("due");
             };
-            keepalive.pong(nonce, &config, 0.5, next + Duration::from_millis(sample_ms));
+            keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
             assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
         }
     }
 
     #[test]
     fn silence_is_death_and_any_frame_is_life() {
-        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
         let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
-        assert!(is_ping(keepalive.poll(&config, 0.5, at(0))));
+        assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, at(0))));
         assert_eq!(
-            keepalive.poll(&config, 0.5, at(2_999)),
+            keepalive.poll(&config, INTERVAL, 0.5, at(2_999)),
             KeepaliveAction::Wait
         );
-        assert!(is_ping(keepalive.poll(&config, 0.5, at(3_000))));
+        assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, at(3_000))));
         keepalive.heard(at(3_500));
         assert_eq!(
-            keepalive.poll(&config, 0.5, at(6_000)),
+            keepalive.poll(&config, INTERVAL, 0.5, at(6_000)),
             KeepaliveAction::Wait
         );
         for _ in 0..config.pings_max {
             let due = keepalive.deadline();
-            assert!(is_ping(keepalive.poll(&config, 0.5, due)));
+            assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, due)));
         }
         let due = keepalive.deadline();
-        assert_eq!(keepalive.poll(&config, 0.5, due), KeepaliveAction::Dead);
+        assert_eq!(
+            keepalive.poll(&config, INTERVAL, 0.5, due),
+            KeepaliveAction::Dead
+        );
     }
 
     #[test]
     fn a_short_round_trip_makes_for_a_quick_verdict() {
-        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, 0.5, at(0)) else {
+        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
-        keepalive.pong(nonce, &config, 0.5, at(2));
+        keepalive.pong(nonce, 0.5, at(2));
         keepalive.probe(at(100));
         for n in 0..u64::from(config.pings_max) {
-            let action = keepalive.poll(&config, 0.5, at(100 + 500 * n));
+            let action = keepalive.poll(&config, INTERVAL, 0.5, at(100 + 500 * n));
             assert!(
                 matches!(action, KeepaliveAction::Ping(_)),
                 "{n}: {action:?}"
             );
         }
         assert_eq!(
-            keepalive.poll(&config, 0.5, at(1_600)),
+            keepalive.poll(&config, INTERVAL, 0.5, at(1_600)),
             KeepaliveAction::Dead
         );
     }
 
     #[test]
     fn who_looks_too_late_asks_once_more() {
-        let (config, mut keepalive) = (config(), Keepalive::new(at(0)));
+        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
         for ms in [0, 3_000, 6_000] {
-            let action = keepalive.poll(&config, 0.5, at(ms));
+            let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));
             assert!(matches!(action, KeepaliveAction::Ping(_)));
         }
         // The machine slept: nobody could have answered.
-        let action = keepalive.poll(&config, 0.5, at(60_000));
+        let action = keepalive.poll(&config, INTERVAL, 0.5, at(60_000));
         assert!(matches!(action, KeepaliveAction::Ping(_)));
         assert_eq!(
-            keepalive.poll(&config, 0.5, at(63_000)),
+            keepalive.poll(&config, INTERVAL, 0.5, at(63_000)),
             KeepaliveAction::Dead
+        );
+    }
+
+    #[test]
+    fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
+        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let mut pings = Vec::new();
+        let mut ask = |keepalive: &mut Keepalive, ms: u64| {
+            let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));
+            if let KeepaliveAction::Ping(nonce) = action {
+                pings.push(ms);
+                keepalive.pong(nonce, 0.5, at(ms + 1));
+            }
+            matches!(action, KeepaliveAction::Ping(_))
+        };
+        for second in 0..60 {
+            keepalive.heard(at(1_000 * second));
+            ask(&mut keepalive, 1_000 * second);
+        }
+        keepalive.probe(at(60_000));
+        keepalive.heard(at(60_000));
+        assert!(ask(&mut keepalive, 60_000), "suspected");
+        let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(quiet[0], 2_000, "the second sample soon");
+        assert!(
+            quiet[1..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
+            "{pings:?}"
         );
     }
 }

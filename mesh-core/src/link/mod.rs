@@ -96,7 +96,7 @@ impl Link {
             described_at: now,
             answered_at: None,
             unwanted_since: None,
-            keepalive: Keepalive::new(now),
+            keepalive: Keepalive::new(config, now),
             queue: LinkQueue::default(),
             ours: false,
             digest_sent_at: None,

@@ -48,7 +48,7 @@ impl Mesh {
             Record::Ping { nonce } => self.queue_control(id, &Record::Pong { nonce }),
             Record::Pong { nonce } => {
                 let jitter = unit(&mut self.rng);
-                link.keepalive.pong(nonce, &self.config, jitter, now);
+                link.keepalive.pong(nonce, jitter, now);
                 self.measured(id, now);
             }
             Record::Ack { received } => self.acknowledged(id, received, now),

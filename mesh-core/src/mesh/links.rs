@@ -20,6 +20,9 @@ const MISDEEDS_REPORTED: u32 = 100;
 /// How long a link must live for its peer to count as reachable again.
 const PROVEN: Duration = Duration::from_secs(10);
 
+/// Where there are many links, the time until one of them pings, on average.
+const PING_SHARE: Duration = Duration::from_millis(500);
+
 /// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
 /// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
 const BAD_FRAMES_MAX: u32 = 32;
@@ -312,6 +315,7 @@ impl Mesh {
 
     fn keep_alive(&mut self, id: LinkId, now: Instant) {
         let jitter = unit(&mut self.rng);
+        let interval = self.ping_interval();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
@@ -322,11 +326,19 @@ impl Mesh {
             self.close_link(id, "it acknowledges nothing", now);
             return;
         }
-        match link.keepalive.poll(&self.config, jitter, now) {
+        match link.keepalive.poll(&self.config, interval, jitter, now) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
             KeepaliveAction::Dead => self.close_link(id, "no sign of life", now),
         }
+    }
+
+    /// Time between pings of a quiet link. Who has many links is asked by as many neighbours, and
+    /// the first that gets no answer makes the others ask: so each may ask less often.
+    fn ping_interval(&self) -> Duration {
+        let by_links = PING_SHARE.mul_f64(self.links.len() as f64);
+        let config = &self.config;
+        by_links.clamp(config.ping_interval, config.ping_interval_max)
     }
 
     /// Asks a neighbour for a sign of life now.

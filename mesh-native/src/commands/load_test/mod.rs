@@ -26,6 +26,9 @@ use report::{Phases, Report};
 use traffic::Load;
 use usage::Usage;
 
+/// How long what forming stirred up has to settle: surplus links are drained, round trips announced.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// How long the mesh is watched at rest.
 const REST: Duration = Duration::from_secs(5);
 
@@ -151,8 +154,7 @@ impl LoadTest {
         let formed = fleet.settle(&bar).await;
         let forming = Usage::now().since(&before);
         bar.set_message("at rest");
-        // What forming stirred up settles first: surplus links are drained.
-        wait(REST, &stop, &bar).await;
+        wait(SETTLE, &stop, &bar).await;
         let (usage, traffic) = (Usage::now(), fleet.bytes().await);
         wait(REST, &stop, &bar).await;
         let idle = Usage::now()

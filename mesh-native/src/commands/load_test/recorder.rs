@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mesh_native::core::{Event, PeerId};
 
+use super::traffic::Times;
+
 /// The longest latency that is told apart, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
@@ -140,28 +142,36 @@ impl Recorder {
         seen.sent.saturating_sub(seen.delivered + lost)
     }
 
-    /// A message that was to be sent at `intended` was, or the mesh did not take it.
-    pub(super) fn sent(&self, from: PeerId, intended: Duration, refused: Option<&'static str>) {
+    /// So many messages are to be sent, whether there will be time for them or not.
+    pub(super) fn plan(&self, messages: u64) {
+        self.seen().offered = messages;
+    }
+
+    /// A message is handed to the mesh.
+    pub(super) fn sending(&self, from: PeerId, planned: Duration) {
         let mut seen = self.seen();
-        if intended < seen.counted_from {
-            return;
-        }
-        seen.offered += 1;
-        match refused {
-            None => {
-                seen.sent += 1;
-                seen.agents.entry(from).or_default().sent += 1;
-            }
-            Some(code) => *seen.refused.entry(code).or_default() += 1,
+        if planned >= seen.counted_from {
+            seen.sent += 1;
+            seen.agents.entry(from).or_default().sent += 1;
         }
     }
 
-    /// A message that was to be sent at `intended` has arrived.
-    pub(super) fn received(&self, [from, to]: [PeerId; 2], intended: Duration, hops: u8) {
-        let now = self.since_start(Instant::now());
-        let latency = micros(now.saturating_sub(intended)).clamp(1, LATENCY_MAX_US);
+    /// The mesh did not take it.
+    pub(super) fn refused(&self, from: PeerId, planned: Duration, code: &'static str) {
         let mut seen = self.seen();
-        if intended < seen.counted_from {
+        if planned >= seen.counted_from {
+            seen.sent -= 1;
+            seen.agents.entry(from).or_default().sent -= 1;
+            *seen.refused.entry(code).or_default() += 1;
+        }
+    }
+
+    /// A message has arrived.
+    pub(super) fn received(&self, [from, to]: [PeerId; 2], times: Times, hops: u8) {
+        let now = self.since_start(Instant::now());
+        let latency = micros(now.saturating_sub(times.intended)).clamp(1, LATENCY_MAX_US);
+        let mut seen = self.seen();
+        if times.planned < seen.counted_from {
             return;
         }
         seen.delivered += 1;

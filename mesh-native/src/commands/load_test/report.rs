@@ -394,6 +394,11 @@ fn losses(seen: &Seen) -> BTreeMap<String, u64> {
     if silent > 0 {
         lost.insert("not there when the test ended".to_owned(), silent);
     }
+    let taken: u64 = seen.sent + seen.refused.values().sum::<u64>();
+    let unsent = seen.offered.saturating_sub(taken);
+    if unsent > 0 {
+        lost.insert("not sent in time: the mesh was too slow".to_owned(), unsent);
+    }
     lost
 }
 

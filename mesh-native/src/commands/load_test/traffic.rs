@@ -35,6 +35,8 @@ pub(super) struct Load {
 pub(super) fn start(fleet: &Fleet, recorder: &Arc<Recorder>, load: &Load) -> Vec<JoinHandle<()>> {
     let ids: Arc<[PeerId]> = fleet.agents.iter().map(Agent::id).collect();
     let from = recorder.since_start(Instant::now());
+    let counted = (load.until - load.counted_from).as_secs_f64();
+    recorder.plan((counted * load.rate * ids.len() as f64).round() as u64);
     let starting = fleet.agents.iter().enumerate().map(|(index, agent)| {
         // Evenly spread, so that the mesh sees a steady load.
         let offset = index as f64 / ids.len() as f64 / load.rate;
@@ -71,14 +73,17 @@ impl Sender {
             let late = now.saturating_sub(planned);
             let intended = if late < TIMER { now } else { planned };
             let to = self.destination();
-            let payload = payload(intended, self.load.payload);
+            let times = Times { planned, intended };
+            let payload = times.payload(self.load.payload);
             let options = SendOptions {
                 delivery: self.load.delivery,
                 deadline: None,
             };
-            let sent = self.agent.send(to, payload, options).await;
-            let refused = sent.err().map(|error| error.code());
-            self.recorder.sent(self.agent.id(), intended, refused);
+            let this = self.agent.id();
+            self.recorder.sending(this, planned);
+            if let Err(error) = self.agent.send(to, payload, options).await {
+                self.recorder.refused(this, planned, error.code());
+            }
         }
     }
 
@@ -90,22 +95,36 @@ impl Sender {
     }
 }
 
-/// When it was to be sent, and noise up to its size.
-fn payload(intended: Duration, bytes: usize) -> Payload {
-    let mut payload = vec![0xa5; bytes];
-    let micros = intended.as_micros() as u64;
-    payload[..8].copy_from_slice(&micros.to_le_bytes());
-    Payload::Bytes(payload)
+/// What a message says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    /// The moment in the plan, which decides whether the message counts.
+    pub(super) planned: Duration,
+    /// The moment that latency counts from.
+    pub(super) intended: Duration,
 }
 
-fn intended(message: &Received) -> Option<Duration> {
-    let Payload::Bytes(bytes) = &message.payload else {
-        return None;
-    };
-    let micros = bytes
-        .first_chunk()
-        .map(|bytes| u64::from_le_bytes(*bytes))?;
-    Some(Duration::from_micros(micros))
+impl Times {
+    /// A payload that begins with them.
+    fn payload(self, bytes: usize) -> Payload {
+        let mut payload = vec![0xa5; bytes];
+        let times = [self.planned, self.intended];
+        for (place, time) in payload.chunks_exact_mut(8).zip(times) {
+            place.copy_from_slice(&(time.as_micros() as u64).to_le_bytes());
+        }
+        Payload::Bytes(payload)
+    }
+
+    fn of(message: &Received) -> Option<Self> {
+        let Payload::Bytes(bytes) = &message.payload else {
+            return None;
+        };
+        let micros = |at| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
+            planned: Duration::from_micros(micros(0)?),
+            intended: Duration::from_micros(micros(8)?),
+        })
+    }
 }
 
 /// Notes what an agent is told, until it leaves.
@@ -113,12 +132,30 @@ pub(super) async fn listen(agent: PeerId, mut events: Events, recorder: Arc<Reco
     while let Some(event) = events.next().await {
         match event {
             Event::Message(message) => {
-                if let Some(intended) = intended(&message) {
-                    recorder.received([message.from, agent], intended, message.hops);
+                if let Some(times) = Times::of(&message) {
+                    recorder.received([message.from, agent], times, message.hops);
                 }
             }
             Event::PeerJoined { .. } | Event::TopologyChanged => {}
             event => recorder.note(agent, event),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_tells_its_times() {
+        let times = Times {
+            planned: Duration::from_micros(1),
+            intended: Duration::from_micros(2_000_003),
+        };
+        let Payload::Bytes(bytes) = times.payload(16) else {
+            panic!("bytes");
+        };
+        assert_eq!(bytes[..8], 1u64.to_le_bytes());
+        assert_eq!(bytes[8..], 2_000_003u64.to_le_bytes());
     }
 }
