@@ -233,6 +233,90 @@ async fn the_hub_tells_how_it_is() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_test_reports_what_it_measured() -> Result<()> {
+    let out = std::env::temp_dir().join(format!("mesh-load-test-{}", std::process::id()));
+    let folder = out.to_str().context("the path is text")?;
+    let arguments = [
+        "load-test",
+        "--agents",
+        "8",
+        "--k",
+        "3",
+        "--duration",
+        "2s",
+        "--rate",
+        "10",
+        "--json",
+        "--out",
+        folder,
+    ];
+    let ended = run_mesh(&arguments, Duration::from_secs(90)).await?;
+    let report: Value = serde_json::from_str(&ended.stdout)
+        .with_context(|| format!("no JSON but {:?}, {:?}", ended.stdout, ended.stderr))?;
+    // 160 messages of 8 agents in 2 s.
+    for (pointer, expected) in [
+        ("/agents", json!(8)),
+        ("/k", json!(3)),
+        ("/rate_per_agent", json!(10.0)),
+        ("/links/planned", json!(12)),
+        ("/links/open", json!(12)),
+        ("/links/failed", json!(0)),
+        ("/sent", json!(160)),
+        ("/delivered", json!(160)),
+        ("/lost", json!({})),
+        ("/topology/edges", json!(12)),
+        ("/rejected", json!({})),
+    ] {
+        let found = report.pointer(pointer);
+        ensure!(found == Some(&expected), "{pointer} is {found:?}");
+    }
+    let number = |pointer: &str| {
+        let found = report.pointer(pointer).and_then(Value::as_f64);
+        found.with_context(|| format!("{pointer} is no number"))
+    };
+    for pointer in [
+        "/duration_s",
+        "/links/setup_s",
+        "/latency_ms/p50",
+        "/latency_ms/p99",
+        "/latency_ms/mean",
+        "/latency_ms/min",
+        "/latency_by_hops/1/p50",
+        "/throughput_msg_s/mean",
+        "/throughput_msg_s/peak",
+        "/memory_mb_per_agent",
+        "/cpu_percent_per_agent",
+        "/sign_us",
+        "/verify_us",
+        "/topology/diameter",
+        "/topology/average_path_length",
+    ] {
+        ensure!(
+            number(pointer)? > 0.0,
+            "{pointer} is {:?}",
+            report.pointer(pointer)
+        );
+    }
+    ensure!(number("/latency_ms/min")? <= number("/latency_ms/p50")?);
+    ensure!(number("/latency_ms/p95")? <= number("/latency_ms/max")?);
+    let targets = report["targets"].as_array().context("there are targets")?;
+    ensure!(targets.len() == 5 && targets.iter().all(|target| target["pass"] == true));
+    ensure!(ended.code == Some(0), "it ended with {:?}", ended.code);
+    let page = std::fs::read_to_string(out.join("report.html"))?;
+    ensure!(
+        page.matches("<svg").count() == 3,
+        "the page has not its plots"
+    );
+    let text = std::fs::read_to_string(out.join("report.md"))?;
+    ensure!(
+        text.contains("| delivered | 99 % | 100.00 % | PASS |"),
+        "{text}"
+    );
+    std::fs::remove_dir_all(out)?;
+    Ok(())
+}
+
 async fn join_two(hub: &HubProcess) -> Result<(AgentProcess, AgentProcess)> {
     let url = hub.url();
     let (anna, ben) = tokio::try_join!(

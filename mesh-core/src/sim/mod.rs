@@ -206,6 +206,12 @@ impl World {
         Shards::of_room(self.living().len(), self.config.shard_members)
     }
 
+    /// How many have received a message.
+    fn receivers(&self, id: &MessageId) -> u64 {
+        let received = self.agents.iter().filter(|agent| agent.has_received(id));
+        received.count() as u64
+    }
+
     /// Starts agents that join at once; returns their indices.
     pub fn start_agents(&mut self, count: usize) -> Vec<usize> {
         (0..count).map(|_| self.start_agent()).collect()

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 
 use super::{World, WorldConfig};
-use crate::id::{MessageId, Target};
+use crate::id::Target;
 use crate::payload::{Delivery, Payload};
 use crate::rng::{index, shuffle};
 use crate::time::Instant;
@@ -34,6 +34,8 @@ pub struct Simulation {
     pub messages: usize,
     /// Broadcasts of random agents.
     pub broadcasts: usize,
+    /// The share of agents that dies each second while they broadcast, and is replaced by others.
+    pub churn: f64,
     /// The share of agents that dies at once.
     pub killed: f64,
 }
@@ -219,29 +221,44 @@ impl Simulation {
         }
     }
 
+    /// Broadcasts ten times a second, while agents come and go. Only those count that are there from
+    /// before the first until after the last: a newcomer can lack what was sent as it came.
     fn broadcast(&self, world: &mut World, rng: &mut ChaCha8Rng) -> Broadcasts {
-        let living = world.living();
         let copies = |world: &World| -> u64 {
             let stats = world.agents().iter().map(|agent| agent.mesh().stats());
             stats.map(|stats| stats.broadcast_copies).sum()
         };
         let before = copies(world);
-        let mut sent: Vec<(usize, Option<MessageId>)> = Vec::new();
+        let mut staying = world.living();
+        shuffle(&mut staying, rng);
+        let going = (self.churn * self.broadcasts as f64 / 10.0 * self.agents as f64) as usize;
+        let mut going = staying.split_off(staying.len().saturating_sub(going).max(2));
+        let (mut sent, mut due) = (Vec::new(), 0.0);
         for _ in 0..self.broadcasts {
-            let from = living[index(rng, living.len())];
+            due += self.churn * self.agents as f64 / 10.0;
+            while due >= 1.0 {
+                due -= 1.0;
+                if let Some(leaver) = going.pop() {
+                    world.crash(leaver);
+                    world.start_agents(1);
+                }
+            }
+            let from = staying[index(rng, staying.len())];
             let id = world.send(from, Target::Room, "to all".into(), Delivery::Reliable);
             sent.push((from, id.ok()));
             world.run_for(Duration::from_millis(100));
         }
         world.run_for(FLIGHT);
-        let (mut missed, mut delivered, mut hops_max) = (0, 0, 0);
+        let received: u64 = sent
+            .iter()
+            .filter_map(|(_, id)| *id)
+            .map(|id| world.receivers(&id))
+            .sum();
+        let (mut missed, mut hops_max) = (0, 0);
         for &(from, id) in &sent {
-            for &to in living.iter().filter(|&&to| to != from) {
+            for &to in staying.iter().filter(|&&to| to != from) {
                 match id.and_then(|id| world.agents()[to].received_as(&id)) {
-                    Some(received) => {
-                        delivered += 1;
-                        hops_max = hops_max.max(received.hops);
-                    }
+                    Some(received) => hops_max = hops_max.max(received.hops),
                     None => missed += 1,
                 }
             }
@@ -249,8 +266,7 @@ impl Simulation {
         Broadcasts {
             sent: sent.len(),
             missed,
-            transmissions_per_delivery: (copies(world) - before) as f64
-                / f64::from(delivered.max(1)),
+            transmissions_per_delivery: (copies(world) - before) as f64 / received.max(1) as f64,
             hops_max,
         }
     }

@@ -298,6 +298,7 @@ fn a_simulation_is_measured_and_accounts_for_everything() {
         agents: 30,
         messages: 100,
         broadcasts: 4,
+        churn: 0.0,
         killed: 0.3,
     };
     let report = simulation.run(|_| {}).expect("it forms and heals");

@@ -15,13 +15,14 @@ use mesh_native::core::sim::{Messages, Report, Scenario, Simulation, WorldConfig
 use super::print;
 
 /// What says how one large world is.
-const WORLD: [&str; 7] = [
+const WORLD: [&str; 8] = [
     "agents",
     "k",
     "sparse",
     "metric",
     "messages",
     "broadcasts",
+    "churn",
     "kill",
 ];
 
@@ -53,6 +54,9 @@ pub(crate) struct Simulate {
     /// Broadcasts of random agents.
     #[arg(long, default_value_t = 20)]
     broadcasts: u32,
+    /// The share of agents that dies each second while they broadcast, each replaced by a newcomer.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    churn: f64,
     /// The share of agents that dies at once, from 0 to 0.9.
     #[arg(long, default_value_t = 0.3, value_parser = share)]
     kill: f64,
@@ -95,6 +99,7 @@ impl Simulate {
             agents: usize::from(self.agents),
             messages: self.messages as usize,
             broadcasts: self.broadcasts as usize,
+            churn: self.churn,
             killed: self.kill,
         };
         let started = Instant::now();
