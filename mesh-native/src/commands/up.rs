@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use mesh_native::core::{Event, HubConfig, Metric};
+use mesh_native::core::{Event, HubConfig, Metric, default_k};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, Events, JoinOptions};
 
 use super::signal::announce_page;
-use super::{DEFAULT_LISTEN, interrupted, reachable};
+use super::{DEFAULT_LISTEN, interrupted, raise_file_limit, reachable};
 
 /// How long the mesh may take to form before we say that it has not.
 const FORMING: Duration = Duration::from_secs(60);
@@ -45,6 +45,9 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let agents = usize::from(self.agents);
+        let k = self.k.unwrap_or_else(|| default_k(agents));
+        raise_file_limit(agents * k.min(agents) / 2);
         let server = HubServer::bind(self.listen, HubConfig::default()).await?;
         let address = server.local_addr().context("the server has no address")?;
         let serving = tokio::spawn(server.serve(interrupted()));

@@ -19,7 +19,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mesh_native::core::{Delivery, Metric, default_k};
 
-use super::{interrupted, print};
+use super::{interrupted, print, raise_file_limit};
 use fleet::Fleet;
 use recorder::Recorder;
 use report::{Phases, Report};
@@ -120,6 +120,7 @@ impl LoadTest {
         if !cfg!(target_os = "linux") {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
         }
+        raise_file_limit(usize::from(self.agents) * self.links_each() / 2);
         let report = self.measure().await?;
         if let Some(folder) = &self.out {
             report
