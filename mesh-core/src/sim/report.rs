@@ -221,8 +221,8 @@ impl Simulation {
         }
     }
 
-    /// Broadcasts ten times a second, while agents come and go. Only those count that are there from
-    /// before the first until after the last: a newcomer can lack what was sent as it came.
+    /// Broadcasts ten times a second, while agents come and go. Only those count that are there
+    /// from before the first until after the last: a newcomer can lack what was sent as it came.
     fn broadcast(&self, world: &mut World, rng: &mut ChaCha8Rng) -> Broadcasts {
         let copies = |world: &World| -> u64 {
             let stats = world.agents().iter().map(|agent| agent.mesh().stats());

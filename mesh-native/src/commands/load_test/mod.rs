@@ -3,9 +3,12 @@
 mod fleet;
 mod html;
 mod markdown;
+mod network;
 mod plots;
 mod recorder;
 mod report;
+mod sections;
+mod signatures;
 mod targets;
 mod traffic;
 mod usage;
@@ -26,7 +29,8 @@ use report::{Phases, Report};
 use traffic::Load;
 use usage::Usage;
 
-/// How long what forming stirred up has to settle: surplus links are drained, round trips announced.
+/// How long what forming stirred up has to settle: surplus links are drained, round trips
+/// announced.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long the mesh is watched at rest.

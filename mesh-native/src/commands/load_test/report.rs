@@ -1,30 +1,21 @@
 //! The report: everything that was measured, and nothing that was not.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::path::Path;
-use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use mesh_native::Agent;
-use mesh_native::core::wire::{Content, Data, Message, MessageHeader};
 use mesh_native::core::{
-    Analysis, Delivery, Graph, Identity, Metric, Payload, PeerId, RejectReason, Target as To,
-    Topology, TopologyKind, UnixTime, default_k,
+    Analysis, Delivery, Graph, Metric, RejectReason, Stats, Topology, TopologyKind, default_k,
 };
 use serde::Serialize;
 
 use super::fleet::{Fleet, Formed};
+use super::network::Network;
 use super::recorder::{LinksSeen, Recorder, Seen};
+use super::signatures::signature_times;
 use super::targets::{Grade, Target};
 use super::usage::Spent;
 use super::{LoadTest, html, markdown};
-
-/// Agents whose routing tables are compared with the true graph: in a large mesh a sample.
-const ROUTERS: usize = 50;
-
-/// Rows of the example routing table.
-const ROUTES: usize = 10;
 
 /// The largest mesh for which other topologies are built to be compared.
 const COMPARED_MAX: usize = 500;
@@ -223,10 +214,6 @@ impl Report {
         let loaded = phases.loaded;
         let per_agent = |value: Option<f64>| Some(value? / agents as f64);
         let kb_s = |spent: Spent| spent.bytes_sent as f64 / 1e3 / spent.seconds / agents as f64;
-        let mut rejected = BTreeMap::new();
-        for (reason, count) in stats.iter().flat_map(|stats| &stats.rejected) {
-            *rejected.entry(*reason).or_default() += count;
-        }
         let (sign_us, verify_us) = signature_times();
         let analysis = Analysis::of(&network.graph);
         let mut report = Self {
@@ -257,25 +244,16 @@ impl Report {
             throughput_msg_s: Throughput::of(&seen, loaded.seconds),
             memory_mb_per_agent: per_agent(phases.forming.memory_mb),
             cpu_percent_per_agent: per_agent(loaded.cpu_percent()),
-            cpu_percent: Cpu {
-                forming: phases.forming.cpu_percent(),
-                idle: phases.idle.cpu_percent(),
-                loaded: loaded.cpu_percent(),
-            },
+            cpu_percent: Cpu::of(&phases),
             bandwidth_kb_s_per_agent: Bandwidth {
                 idle: kb_s(phases.idle),
                 loaded: kb_s(loaded),
             },
             sign_us,
             verify_us,
-            rejected,
+            rejected: rejections(&stats),
             missed_events: seen.missed_events,
-            topology: Shape {
-                edges: analysis.edges,
-                diameter: analysis.diameter,
-                average_path_length: analysis.average_path_length,
-                clustering: analysis.clustering_coefficient,
-            },
+            topology: Shape::of(&analysis),
             comparison: comparison(agents, k),
             scaling: [10, 50, 100, 500, 1_000].map(Scaling::of).to_vec(),
             members: members(fleet, &seen, &network.graph),
@@ -314,6 +292,35 @@ impl Report {
         std::fs::write(folder.join("report.html"), html::page(self)?)?;
         Ok(())
     }
+}
+
+impl Cpu {
+    fn of(phases: &Phases) -> Self {
+        Self {
+            forming: phases.forming.cpu_percent(),
+            idle: phases.idle.cpu_percent(),
+            loaded: phases.loaded.cpu_percent(),
+        }
+    }
+}
+
+impl Shape {
+    fn of(analysis: &Analysis) -> Self {
+        Self {
+            edges: analysis.edges,
+            diameter: analysis.diameter,
+            average_path_length: analysis.average_path_length,
+            clustering: analysis.clustering_coefficient,
+        }
+    }
+}
+
+fn rejections(stats: &[Stats]) -> BTreeMap<RejectReason, u64> {
+    let mut rejected = BTreeMap::new();
+    for (reason, count) in stats.iter().flat_map(|stats| &stats.rejected) {
+        *rejected.entry(*reason).or_default() += count;
+    }
+    rejected
 }
 
 impl Machine {
@@ -452,107 +459,4 @@ fn members(fleet: &Fleet, seen: &Seen, graph: &Graph) -> Vec<Member> {
         success.then(a.latency_ms.total_cmp(&b.latency_ms))
     });
     members
-}
-
-/// The mesh as it is, and how good the routes in it are.
-struct Network {
-    graph: Graph,
-    routing: Routing,
-}
-
-impl Network {
-    async fn of(fleet: &Fleet) -> Self {
-        let ids = fleet.agents.iter().enumerate();
-        let index: BTreeMap<PeerId, usize> = ids.map(|(i, agent)| (agent.id(), i)).collect();
-        let mut links = Vec::new();
-        for (from, agent) in fleet.agents.iter().enumerate() {
-            let peers = agent.peers().await.unwrap_or_default();
-            let direct = peers.iter().filter(|peer| peer.direct);
-            let others = direct.filter_map(|peer| index.get(&peer.id));
-            links.extend(others.filter(|&&to| from < to).map(|&to| (from, to)));
-        }
-        let graph = Graph::from_links(fleet.agents.len(), links);
-        let mut routing = Routing {
-            optimal: 0,
-            one_hop_more: 0,
-            longer: 0,
-            example: Vec::new(),
-        };
-        for (from, agent) in fleet.agents.iter().enumerate().take(ROUTERS) {
-            let distances = graph.distances(from);
-            let routes = agent.routes().await.unwrap_or_default();
-            for route in &routes {
-                let to = index.get(&route.destination);
-                let shortest = to.and_then(|&to| distances[to]).unwrap_or_default();
-                match usize::from(route.hops).saturating_sub(shortest) {
-                    0 => routing.optimal += 1,
-                    1 => routing.one_hop_more += 1,
-                    _ => routing.longer += 1,
-                }
-            }
-            if from == 0 {
-                routing.example = example(&fleet.agents, &index, routes);
-            }
-        }
-        Self { graph, routing }
-    }
-}
-
-fn example(
-    agents: &[Agent],
-    index: &BTreeMap<PeerId, usize>,
-    mut routes: Vec<mesh_native::core::RouteView>,
-) -> Vec<ExampleRoute> {
-    routes.sort_by(|a, b| a.name.cmp(&b.name));
-    let step = (routes.len() / ROUTES).max(1);
-    let name = |peer: &PeerId| {
-        let agent = index.get(peer).map(|&at| agents[at].name());
-        agent.map_or_else(|| peer.short(), str::to_owned)
-    };
-    let rows = routes.iter().step_by(step).take(ROUTES);
-    rows.map(|route| ExampleRoute {
-        destination: route.name.clone(),
-        next_hop: name(&route.next_hop),
-        hops: route.hops,
-        path: route.path.iter().map(name).collect(),
-    })
-    .collect()
-}
-
-/// What signing and verifying a message of 256 bytes takes, in microseconds: the medians of some
-/// batches, on this machine, while the mesh is at rest.
-fn signature_times() -> (f64, f64) {
-    const BATCHES: usize = 21;
-    const BATCH: u32 = 20;
-    let identity = Identity::from_secret([7; 32]);
-    let message = Message {
-        header: MessageHeader {
-            incarnation: 1,
-            sequence: 1,
-            target: To::Room,
-            sent_at: UnixTime::from_micros(1),
-            ttl: 16,
-        },
-        content: Content::Data(Data {
-            topic: String::new(),
-            payload: Payload::Bytes(vec![0xa5; 256]),
-            delivery: Delivery::Reliable,
-            wants_reply: false,
-        }),
-    };
-    let signed = identity.sign("room", &message);
-    let median = |work: &dyn Fn()| {
-        let mut times: Vec<_> = (0..BATCHES)
-            .map(|_| {
-                let started = Instant::now();
-                (0..BATCH).for_each(|_| work());
-                started.elapsed().as_secs_f64() * 1e6 / f64::from(BATCH)
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        times[BATCHES / 2]
-    };
-    let sign_us = median(&|| drop(black_box(identity.sign("room", black_box(&message)))));
-    let verify_us = median(&|| drop(black_box(black_box(&signed).verify::<Message>("room"))));
-    (sign_us, verify_us)
 }

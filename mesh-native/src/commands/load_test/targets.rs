@@ -22,9 +22,9 @@ pub(super) struct Grade {
 }
 
 /// The formula of [`Grade::of`], for the report.
-pub(super) const FORMULA: &str = "100 · (1 − actual / (4 · target)), where less is better; for the \
-     share delivered 100 · (1 − lost / (4 · allowed loss)). So whoever just meets a target gets 75, \
-     and ten times better gets 97.5. 90 and more is an A, 97 an A+, 80 a B, 70 a C";
+pub(super) const FORMULA: &str = "100 · (1 − actual / (4 · target)), where less is better; for \
+     the share delivered 100 · (1 − lost / (4 · allowed loss)). So whoever just meets a target \
+     gets 75, and ten times better gets 97.5. 90 and more is an A, 97 an A+, 80 a B, 70 a C";
 
 impl Target {
     /// A figure that should stay below the target.
