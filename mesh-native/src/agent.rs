@@ -1,6 +1,7 @@
 //! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mesh_core::{
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::driver::{COMMANDS, Command, Driver};
 use crate::error::{JoinError, MeshError};
-use crate::link::LinkFactory;
+use crate::link::{LinkFactory, LinkSettings};
 use crate::random_seed;
 use crate::signaling::is_loopback;
 
@@ -40,6 +41,8 @@ pub struct JoinOptions {
     /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
     /// they are quick or links do not open.
     pub adaptive: bool,
+    /// Addresses of this machine to link from; all of them if empty.
+    pub addresses: Vec<IpAddr>,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,
     /// How long to try before giving up.
@@ -57,6 +60,7 @@ impl JoinOptions {
             sparse: false,
             metric: Metric::default(),
             adaptive: false,
+            addresses: Vec::new(),
             identity: None,
             timeout: JOIN_TIMEOUT,
         }
@@ -116,9 +120,12 @@ impl Agent {
         config.metric = options.metric;
         config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
-        let loopback = is_loopback(&options.signaling)?;
+        let settings = LinkSettings {
+            loopback: is_loopback(&options.signaling)?,
+            addresses: options.addresses,
+        };
         let factory =
-            LinkFactory::of_process(loopback).map_err(|error| JoinError::Unsupported {
+            LinkFactory::of_process(settings).map_err(|error| JoinError::Unsupported {
                 reason: error.to_string(),
             })?;
         let identity = options

@@ -176,7 +176,7 @@ impl Mesh {
         let known = self.database.version(author).is_some();
         let too_much = claim.links.len() > LINKS_ANNOUNCED_MAX
             || check_name("name", &claim.name).is_err()
-            || !(known || self.database.make_room(self.config.members_max));
+            || !(known || self.database.make_room(self.authors_max()));
         if too_much {
             self.reject(Some(peer), Some(author), RejectReason::Limit);
             return;

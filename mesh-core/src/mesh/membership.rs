@@ -20,6 +20,9 @@ use crate::time::Instant;
 /// are listed twice within some milliseconds, in the welcome and as joined.
 const REJOIN_PATIENCE: Duration = Duration::from_millis(100);
 
+/// Authors that are remembered even in a small room.
+const AUTHORS_MIN: usize = 2_000;
+
 impl Mesh {
     /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
     pub fn join(&mut self, now: Instant) {
@@ -179,9 +182,17 @@ impl Mesh {
         self.timers.set(Timer::Settle, settled);
     }
 
+    /// Of how many authors something is remembered at most: of those whom the hub lists, and of as
+    /// many that were or are about to be here. Anybody can make up authors, so this does not grow
+    /// with those that the mesh reaches.
+    pub(super) fn authors_max(&self) -> usize {
+        let listed = 2 * self.roster.listed();
+        listed.clamp(AUTHORS_MIN, AUTHORS_MIN.max(self.config.members_max))
+    }
+
     /// Bounds what is remembered of authors that are no longer here.
     fn forget_strangers(&mut self) {
-        let authors_max = 2 * self.config.members_max;
+        let authors_max = self.authors_max();
         if self.windows.len() >= authors_max {
             let windows: BTreeMap<_, _> = std::mem::take(&mut self.windows);
             let kept = windows
@@ -204,7 +215,7 @@ impl Mesh {
 
     /// Whether what was seen of an author is remembered, or can be from now on.
     pub(super) fn remembers(&mut self, author: PeerId) -> bool {
-        let authors_max = 2 * self.config.members_max;
+        let authors_max = self.authors_max();
         if !self.windows.contains_key(&author) && self.windows.len() >= authors_max {
             self.forget_strangers();
         }

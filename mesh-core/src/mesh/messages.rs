@@ -100,7 +100,7 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         self.check(&payload, topic)?;
         let open = || self.links.values().filter(|link| link.is_open());
-        if open().next().is_none() && !self.roster.len() == 0 {
+        if open().next().is_none() && self.roster.len() != 0 {
             return Err(SendError::NoLink);
         }
         // One neighbour that takes nothing must not silence this agent: others pass it on.

@@ -50,6 +50,14 @@ impl Roster {
         self.announced
     }
 
+    /// How many the hub lists, or did before it was lost.
+    pub(super) fn listed(&self) -> usize {
+        let entries = self.entries.values();
+        entries
+            .filter(|entry| entry.listed != Listed::Never)
+            .count()
+    }
+
     pub(super) fn contains(&self, peer: PeerId) -> bool {
         self.entries.get(&peer).is_some_and(|entry| entry.announced)
     }

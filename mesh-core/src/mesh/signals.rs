@@ -187,7 +187,7 @@ impl Mesh {
                 self.reject(None, Some(from), RejectReason::Limit);
                 return;
             }
-        } else if from < self.this || !link.is_negotiating() {
+        } else if from < self.this || !link.is_negotiating() || link.answered_at.is_some() {
             self.reject(None, Some(from), RejectReason::UnexpectedSignal);
             return;
         } else {

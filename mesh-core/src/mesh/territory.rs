@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::Mesh;
 use super::timers::Timer;
-use crate::id::{LinkId, PeerId};
+use crate::id::PeerId;
 use crate::link::Link;
 use crate::time::Instant;
 use crate::topology::{Shards, Topology};
@@ -43,8 +43,10 @@ impl Mesh {
     pub(super) fn plan_links(&mut self, now: Instant) {
         let members = self.roster.len() + 1;
         let k = self.k_now(members);
-        // Without the hub's list nobody knows how large the room is.
-        let stale = self.client.is_admitted() && self.divide(members, now);
+        // Without the hub's list nobody knows how large the room is; and whom only the mesh reaches
+        // other shards do not know, who must come to the same number.
+        let listed = self.roster.listed() + 1;
+        let stale = self.client.is_admitted() && self.divide(listed, now);
         let stale = stale | std::mem::take(&mut self.topology_stale);
         let (this, shards) = (self.this, self.shards());
         let divided = shards.divide(self.roster.members().chain([this]));
@@ -69,19 +71,12 @@ impl Mesh {
         database.retain(|author, state| self.concerns_us(author, state));
         self.database = database;
         self.routes_changed(now);
-        // Who was abroad may be a neighbour now, whose records are all news.
-        let mut near = self.gossip_links();
-        near.retain(|id| self.offers_on(*id));
-        for id in near {
+        // Who was abroad may be a neighbour now, whose records are all news. Both ends ask, for the
+        // other may not have followed yet.
+        for id in self.gossip_links() {
             self.send_digest(id, true, now);
         }
         true
-    }
-
-    /// Whether this end of a link begins what one end has to: the lower one.
-    fn offers_on(&self, id: LinkId) -> bool {
-        let link = self.links.get(&id);
-        link.is_some_and(|link| self.this < link.peer)
     }
 
     /// The hub is lost: of members of other shards nothing else tells.

@@ -267,3 +267,13 @@ fn who_is_refused_by_the_hub_has_no_ghost_members() {
             .all(|peer| peer.id != dead)
     );
 }
+
+#[test]
+fn a_broadcast_without_any_link_is_refused_while_there_are_members() {
+    let mut world = World::new(WorldConfig::new(5));
+    world.start_agents(3);
+    let listed = |world: &World| !world.agents()[0].mesh().peers().is_empty();
+    assert!(world.run_until(SECOND, listed));
+    let sent = world.send(0, Target::Room, "to all".into(), Delivery::Reliable);
+    assert_eq!(sent, Err(crate::SendError::NoLink));
+}

@@ -46,7 +46,7 @@ impl Shards {
     /// The shards of a room of so many members, which has about `shard_members` in each; a room of
     /// twice as many is still one mesh.
     pub fn of_room(members: usize, shard_members: usize) -> Self {
-        if members <= 2 * shard_members {
+        if members <= shard_members.saturating_mul(2) {
             return Self::WHOLE;
         }
         let count = (members + shard_members / 2) / shard_members.max(1);

@@ -59,9 +59,9 @@ pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
 
 /// Lets this process open as many files as it may. Each end of a link has a socket for each of the
 /// machine's addresses, and what a shell allows by default is soon used up.
-pub(crate) fn raise_file_limit(links: usize) {
-    // A link within this process has two ends; most machines have two to four addresses.
-    let wanted = (links * 2 * 3) as u64;
+pub(crate) fn raise_file_limit(links: usize, addresses: usize) {
+    // Each link has both its ends here, and more are tried than stay.
+    let wanted = (links * 2 * addresses * 3 / 2) as u64;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < wanted => tracing::warn!(
             "this process may open {limit} files, and {links} links take about {wanted}: raise the \

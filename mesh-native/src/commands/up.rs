@@ -47,7 +47,7 @@ impl Up {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let agents = usize::from(self.agents);
         let k = self.k.unwrap_or_else(|| default_k(agents));
-        raise_file_limit(agents * k.min(agents) / 2);
+        raise_file_limit(agents * k.min(agents) / 2, 3);
         let server = HubServer::bind(self.listen, HubConfig::default()).await?;
         let address = server.local_addr().context("the server has no address")?;
         let serving = tokio::spawn(server.serve(interrupted()));

@@ -16,6 +16,7 @@ use mesh_core::{
 
 use super::*;
 use crate::hub::HubServer;
+use crate::link::LinkSettings;
 use crate::{Agent, Events, JoinOptions, SendOptions, random_seed};
 
 const ROOM: &str = "hostile";
@@ -60,7 +61,11 @@ impl Arena {
             clock.now(),
             Clock::unix_now(),
         );
-        let factory = LinkFactory::of_process(true).expect("a factory");
+        let factory = LinkFactory::of_process(LinkSettings {
+            loopback: true,
+            ..LinkSettings::default()
+        })
+        .expect("a factory");
         let hostile = Driver::new(mesh, clock, url, factory, writable, queue);
         let mut arena = Self {
             victim,

@@ -26,7 +26,7 @@ mod tests;
 mod traffic;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use mesh_core::{Channel, IceServer, LinkSignal};
@@ -108,21 +108,19 @@ impl LinkFactory {
         })
     }
 
-    /// The factory that all agents of this process share, made on first use.
+    /// The factory that all agents of this process with the same settings share, made on first use.
     ///
     /// # Errors
     /// As [`LinkFactory::new`].
-    pub(crate) fn of_process(loopback: bool) -> Result<Self, LinkError> {
-        static FACTORIES: [OnceLock<LinkFactory>; 2] = [const { OnceLock::new() }; 2];
-        let factory = &FACTORIES[usize::from(loopback)];
-        if let Some(factory) = factory.get() {
+    pub(crate) fn of_process(settings: LinkSettings) -> Result<Self, LinkError> {
+        static FACTORIES: Mutex<Vec<(LinkSettings, LinkFactory)>> = Mutex::new(Vec::new());
+        let mut factories = FACTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, factory)) = factories.iter().find(|(made_for, _)| *made_for == settings) {
             return Ok(factory.clone());
         }
-        let made = Self::new(LinkSettings {
-            loopback,
-            ..LinkSettings::default()
-        })?;
-        Ok(factory.get_or_init(|| made).clone())
+        let factory = Self::new(settings.clone())?;
+        factories.push((settings, factory.clone()));
+        Ok(factory)
     }
 }
 

@@ -59,7 +59,7 @@ const INTERFACES_TTL: Duration = Duration::from_secs(5);
 const VIRTUAL_INTERFACES: [&str; 5] = ["docker", "br-", "veth", "virbr", "vmnet"];
 
 /// What differs between the links of one process and those of another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinkSettings {
     /// Gather loopback candidates too: for tests, and for agents and tabs on one machine.
     pub(crate) loopback: bool,

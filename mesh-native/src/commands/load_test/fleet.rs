@@ -1,6 +1,6 @@
 //! The agents under test, and the signaling server beside them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,11 @@ impl Fleet {
                 (format!("ws://{address}/signal"), Some(serving))
             }
         };
+        // One socket an end is enough for agents that are all here.
+        let addresses = match hub {
+            Some(_) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            None => Vec::new(),
+        };
         // A room of its own, should the server have others.
         let room = format!("load-test-{}", std::process::id());
         let started = Instant::now();
@@ -60,6 +65,7 @@ impl Fleet {
                 k: Some(test.links_each().max(2)),
                 metric: test.metric,
                 timeout: FORMING,
+                addresses: addresses.clone(),
                 ..JoinOptions::new(&url, &room, &format!("agent-{number:03}"))
             };
             async move {
@@ -84,7 +90,11 @@ impl Fleet {
     }
 
     /// Waits until every agent has its links and routes.
-    pub(super) async fn settle(&self, bar: &ProgressBar) -> anyhow::Result<Formed> {
+    pub(super) async fn settle(
+        &self,
+        stop: &tokio::task::JoinHandle<()>,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Formed> {
         let admitted_s = self.admitted_s.iter().copied().fold(0.0, f64::max);
         bar.set_message("linking");
         bar.set_length(self.agents.len() as u64);
@@ -101,6 +111,9 @@ impl Fleet {
                     links_s,
                     tables_s,
                 });
+            }
+            if stop.is_finished() {
+                bail!("interrupted before the mesh had formed: {settled} agents had");
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -124,7 +124,8 @@ impl LoadTest {
         if !cfg!(target_os = "linux") {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
         }
-        raise_file_limit(usize::from(self.agents) * self.links_each() / 2);
+        let addresses = if self.signaling.is_none() { 1 } else { 3 };
+        raise_file_limit(usize::from(self.agents) * self.links_each() / 2, addresses);
         let report = self.measure().await?;
         if let Some(folder) = &self.out {
             report
@@ -156,7 +157,7 @@ impl LoadTest {
         let before = Usage::now();
         bar.set_message("joining");
         let fleet = Fleet::start(self, &recorder).await?;
-        let formed = fleet.settle(&bar).await;
+        let formed = fleet.settle(&stop, &bar).await?;
         let forming = Usage::now().since(&before);
         bar.set_message("at rest");
         wait(SETTLE, &stop, &bar).await;
@@ -171,7 +172,7 @@ impl LoadTest {
             self,
             &fleet,
             &recorder,
-            formed?,
+            formed,
             Phases {
                 forming,
                 idle,
@@ -214,6 +215,8 @@ impl LoadTest {
             .since(&usage)
             .carrying(fleet.bytes().await - bytes);
         if stop.is_finished() {
+            let now = recorder.since_start(Instant::now());
+            recorder.plan(load.messages(fleet.agents.len(), now));
             senders.iter().for_each(tokio::task::JoinHandle::abort);
         }
         bar.set_message("waiting for the last");

@@ -1,11 +1,11 @@
 //! What the agents of a load test sent, received and saw, in one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mesh_native::core::{Event, PeerId};
+use mesh_native::core::{Event, MessageId, PeerId};
 
 use super::traffic::Times;
 
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) offered: u64,
     pub(super) sent: u64,
     pub(super) delivered: u64,
+    /// Messages of the warm-up, which may yet be reported lost.
+    uncounted: BTreeSet<MessageId>,
     /// Messages that were not taken, by the error's code.
     pub(super) refused: BTreeMap<&'static str, u64>,
     /// Messages that the mesh reported lost.
@@ -101,6 +103,7 @@ impl Recorder {
             offered: 0,
             sent: 0,
             delivered: 0,
+            uncounted: BTreeSet::new(),
             refused: BTreeMap::new(),
             lost: BTreeMap::new(),
             latency: histogram(),
@@ -153,6 +156,14 @@ impl Recorder {
         if planned >= seen.counted_from {
             seen.sent += 1;
             seen.agents.entry(from).or_default().sent += 1;
+        }
+    }
+
+    /// The mesh has taken it.
+    pub(super) fn taken(&self, id: MessageId, planned: Duration) {
+        let mut seen = self.seen();
+        if planned < seen.counted_from {
+            seen.uncounted.insert(id);
         }
     }
 
@@ -216,7 +227,9 @@ impl Recorder {
                     }
                 }
                 if let Some(since) = links.broken.remove(&pair(peer)) {
-                    links.reopened.saturating_record(micros(now - since).max(1));
+                    links
+                        .reopened
+                        .saturating_record(micros(now.saturating_sub(since)).max(1));
                 }
             }
             Event::LinkClosed { peer, reason } if counting => {
@@ -226,7 +239,9 @@ impl Recorder {
             Event::LinkFailed { reason, .. } => {
                 *seen.links.failed.entry(reason).or_default() += 1;
             }
-            Event::DeliveryFailed { reason, .. } if counting => {
+            Event::DeliveryFailed { id, reason, .. }
+                if counting && !seen.uncounted.contains(&id) =>
+            {
                 *seen.lost.entry(reason.to_string()).or_default() += 1;
             }
             Event::Lagged { missed } => seen.missed_events += missed,

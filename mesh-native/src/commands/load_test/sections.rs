@@ -60,10 +60,7 @@ pub(super) fn configuration(text: &mut Text, report: &Report) {
                 machine.cores, machine.os, machine.architecture
             ),
         ),
-        (
-            "agents run",
-            "in one process, over real WebRTC on this machine".to_owned(),
-        ),
+        ("agents run", "in one process, over real WebRTC".to_owned()),
     ];
     text.table(["", ""], rows.map(|(what, value)| [what.to_owned(), value]));
 }

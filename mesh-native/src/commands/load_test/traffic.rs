@@ -31,12 +31,19 @@ pub(super) struct Load {
     pub(super) until: Duration,
 }
 
+impl Load {
+    /// How many messages count that so many agents are to send until some moment.
+    pub(super) fn messages(&self, agents: usize, until: Duration) -> u64 {
+        let counted = until.min(self.until).saturating_sub(self.counted_from);
+        (counted.as_secs_f64() * self.rate * agents as f64).round() as u64
+    }
+}
+
 /// Starts the senders.
 pub(super) fn start(fleet: &Fleet, recorder: &Arc<Recorder>, load: &Load) -> Vec<JoinHandle<()>> {
     let ids: Arc<[PeerId]> = fleet.agents.iter().map(Agent::id).collect();
     let from = recorder.since_start(Instant::now());
-    let counted = (load.until - load.counted_from).as_secs_f64();
-    recorder.plan((counted * load.rate * ids.len() as f64).round() as u64);
+    recorder.plan(load.messages(ids.len(), load.until));
     let starting = fleet.agents.iter().enumerate().map(|(index, agent)| {
         // Evenly spread, so that the mesh sees a steady load.
         let offset = index as f64 / ids.len() as f64 / load.rate;
@@ -81,8 +88,9 @@ impl Sender {
             };
             let this = self.agent.id();
             self.recorder.sending(this, planned);
-            if let Err(error) = self.agent.send(to, payload, options).await {
-                self.recorder.refused(this, planned, error.code());
+            match self.agent.send(to, payload, options).await {
+                Ok(id) => self.recorder.taken(id, planned),
+                Err(error) => self.recorder.refused(this, planned, error.code()),
             }
         }
     }
