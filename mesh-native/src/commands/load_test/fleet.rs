@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use indicatif::ProgressBar;
-use mesh_native::core::{HubConfig, Stats};
+use mesh_native::core::{HubConfig, Stats, Topology};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, JoinOptions};
 
@@ -137,6 +137,12 @@ impl Fleet {
             }
         }
         self.agents.len()
+    }
+
+    /// The links that these members want: with few of them, or an odd k, some want fewer than k.
+    pub(super) fn planned_links(&self, k: usize) -> usize {
+        let members = self.agents.iter().map(Agent::id).collect();
+        Topology::sharded(&members, k).links().count()
     }
 
     pub(super) async fn stats(&self) -> Vec<Stats> {

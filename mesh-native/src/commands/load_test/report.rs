@@ -227,12 +227,7 @@ impl Report {
             seed: test.seed,
             interrupted: phases.interrupted,
             machine: Machine::this(),
-            links: Links::of(
-                &seen.links,
-                formed,
-                planned_links(agents, k),
-                analysis.edges,
-            ),
+            links: Links::of(&seen.links, formed, fleet.planned_links(k), analysis.edges),
             offered: seen.offered,
             sent: seen.sent,
             delivered: seen.delivered,
