@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
+use mesh_native::Agent;
 use mesh_native::core::IceServer;
 
 /// The port of the seed, and of every example.
@@ -70,6 +71,19 @@ pub(crate) fn raise_file_limit(links: usize, addresses: usize) {
         Ok(_) => {}
         Err(error) => tracing::warn!("the limit of open files cannot be raised: {error}"),
     }
+}
+
+/// How many agents, one after the other, have their links and know the way to all others. Asks no
+/// more after the first that has not, which would only keep the rest from their work.
+pub(crate) async fn count_settled(agents: &[Agent]) -> usize {
+    for (index, agent) in agents.iter().enumerate() {
+        let settled = agent.is_settled().await.unwrap_or(false);
+        let known = agent.peers().await.map_or(0, |peers| peers.len());
+        if !settled || known + 1 < agents.len() {
+            return index;
+        }
+    }
+    agents.len()
 }
 
 /// Completes on Ctrl-C or SIGTERM.

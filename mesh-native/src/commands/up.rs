@@ -10,7 +10,7 @@ use mesh_native::hub::HubServer;
 use mesh_native::{Agent, Events, JoinOptions};
 
 use super::signal::announce_page;
-use super::{DEFAULT_LISTEN, interrupted, raise_file_limit, reachable};
+use super::{DEFAULT_LISTEN, count_settled, interrupted, raise_file_limit, reachable};
 
 /// How long the mesh may take to form before we say that it has not.
 const FORMING: Duration = Duration::from_secs(60);
@@ -119,26 +119,12 @@ async fn answer_requests(agent: Agent, mut events: Events) {
 async fn settle(agents: &[Agent]) -> bool {
     let deadline = Instant::now() + FORMING;
     while Instant::now() < deadline {
-        if is_settled(agents).await {
+        if count_settled(agents).await == agents.len() {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     false
-}
-
-async fn is_settled(agents: &[Agent]) -> bool {
-    for agent in agents {
-        let settled = agent.is_settled().await.unwrap_or(false);
-        let complete = agent
-            .peers()
-            .await
-            .is_ok_and(|peers| peers.len() + 1 >= agents.len());
-        if !(settled && complete) {
-            return false;
-        }
-    }
-    true
 }
 
 async fn count_links(agents: &[Agent]) -> usize {

@@ -11,6 +11,7 @@ use mesh_native::core::{HubConfig, Stats, Topology};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, JoinOptions};
 
+use super::super::count_settled;
 use super::LoadTest;
 use super::recorder::Recorder;
 use super::traffic::listen;
@@ -23,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) struct Fleet {
     pub(super) agents: Vec<Agent>,
-    /// How long each took from its start until the hub admitted it, in seconds.
-    pub(super) admitted_s: Vec<f64>,
+    /// Until the hub had admitted all, in seconds.
+    admitted_s: f64,
     started: Instant,
     recorder: Arc<Recorder>,
     /// Ends with the test.
@@ -73,12 +74,12 @@ impl Fleet {
                 (joined, started.elapsed().as_secs_f64())
             }
         });
-        let (mut agents, mut admitted_s) = (Vec::new(), Vec::new());
+        let (mut agents, mut admitted_s) = (Vec::new(), 0.0f64);
         for (joined, after_s) in join_all(joining).await {
             let (agent, events) = joined?;
             tokio::spawn(listen(agent.id(), events, Arc::clone(recorder)));
             agents.push(agent);
-            admitted_s.push(after_s);
+            admitted_s = admitted_s.max(after_s);
         }
         Ok(Self {
             agents,
@@ -95,11 +96,10 @@ impl Fleet {
         stop: &tokio::task::JoinHandle<()>,
         bar: &ProgressBar,
     ) -> anyhow::Result<Formed> {
-        let admitted_s = self.admitted_s.iter().copied().fold(0.0, f64::max);
         bar.set_message("linking");
         bar.set_length(self.agents.len() as u64);
         while self.started.elapsed() < FORMING {
-            let settled = self.settled().await;
+            let settled = count_settled(&self.agents).await;
             bar.set_position(settled as u64);
             if settled == self.agents.len() {
                 let tables_s = self.started.elapsed().as_secs_f64();
@@ -107,7 +107,7 @@ impl Fleet {
                 let begun = self.recorder.since_start(self.started);
                 let links_s = last.map_or(0.0, |at| at.saturating_sub(begun).as_secs_f64());
                 return Ok(Formed {
-                    admitted_s,
+                    admitted_s: self.admitted_s,
                     links_s,
                     tables_s,
                 });
@@ -117,26 +117,13 @@ impl Fleet {
             }
             tokio::time::sleep(LOOK).await;
         }
-        let settled = self.settled().await;
+        let settled = count_settled(&self.agents).await;
         bail!(
             "after {} s only {settled} of {} agents have their links and routes: try fewer agents, \
              or a smaller k",
             FORMING.as_secs(),
             self.agents.len()
         )
-    }
-
-    /// How many agents have their links and know the way to all others; asks the rest no more
-    /// after the first that has not, which would only keep them from their work.
-    async fn settled(&self) -> usize {
-        for (index, agent) in self.agents.iter().enumerate() {
-            let settled = agent.is_settled().await.unwrap_or(false);
-            let known = agent.peers().await.map_or(0, |peers| peers.len());
-            if !settled || known + 1 < self.agents.len() {
-                return index;
-            }
-        }
-        self.agents.len()
     }
 
     /// The links that these members want: with few of them, or an odd k, some want fewer than k.
