@@ -42,9 +42,6 @@ pub struct Config {
     pub links_slack: usize,
     /// Members known at most. Bounds every map that has one entry a member.
     pub members_max: usize,
-    /// Members of a shard, about, where the room is divided: one of more than twice as many is. All
-    /// agents of a room must agree on it.
-    pub shard_members: usize,
     /// How long members of other shards have, after the hub was gone, to come back to it until they
     /// count as left: longer than [`Config::signaling_retry_max`].
     pub return_patience: Duration,
@@ -224,7 +221,6 @@ impl Config {
             star_links_max: 100,
             links_slack: 8,
             members_max: 20_000,
-            shard_members: SHARD_MEMBERS,
             return_patience: Duration::from_secs(15),
             negotiating_max: 64,
             open_timeout: Duration::from_secs(10),
@@ -312,6 +308,8 @@ pub struct HubConfig {
     pub rate: u32,
     /// Texts that it may send at once: joining at k = 64 takes some hundreds.
     pub burst: u32,
+    /// Members of a shard, about; rooms of more than twice as many are divided.
+    pub shard_members: usize,
     /// How long membership changes gather before members are told.
     pub members_delay: Duration,
     /// STUN and TURN servers handed to members.
@@ -328,6 +326,7 @@ impl Default for HubConfig {
             silence_max: Duration::from_secs(45),
             rate: 200,
             burst: 1_000,
+            shard_members: SHARD_MEMBERS,
             members_delay: Duration::from_millis(10),
             ice_servers: Vec::new(),
         }

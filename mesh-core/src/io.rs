@@ -200,7 +200,7 @@ pub enum Event {
         /// Its label.
         name: String,
     },
-    /// A member has left, or can no longer be reached by anyone.
+    /// A member has left, or can no longer be reached by anyone, or is of another shard now.
     PeerLeft {
         /// Who.
         peer: PeerId,

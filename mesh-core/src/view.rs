@@ -48,6 +48,10 @@ pub struct TopologyView {
     /// This agent.
     #[serde(rename = "self")]
     pub this: PeerId,
+    /// How many are in the room.
+    pub room_members: usize,
+    /// Into how many shards it is divided. Nodes and links are those of this agent's.
+    pub shards: usize,
     /// Every member.
     pub nodes: Vec<NodeView>,
     /// Every link that both its ends announce.

@@ -310,7 +310,7 @@ impl Agent {
             .await??)
     }
 
-    /// Every other member of the room.
+    /// Every other member of the room; of a divided one, of this agent's shard.
     ///
     /// # Errors
     /// [`MeshError::Closed`].

@@ -221,7 +221,7 @@ impl Mesh {
             .map_err(error::send_error)
     }
 
-    /// Every other member of the room.
+    /// Every other member of the room; of a divided one, of this agent's shard.
     #[wasm_bindgen(unchecked_return_type = "Peer[]")]
     pub fn peers(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.call(|mesh, _| mesh.peers()))

@@ -112,6 +112,9 @@ export interface Route {
 
 export interface Topology {
     self: PeerId;
+    roomMembers: number;
+    /** Nodes and links are those of one's own. */
+    shards: number;
     nodes: { id: PeerId; name: string }[];
     links: { source: PeerId; target: PeerId; rttMs: number | null }[];
 }

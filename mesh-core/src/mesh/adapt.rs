@@ -40,9 +40,9 @@ enum Change {
 }
 
 impl Mesh {
-    /// The links that this agent keeps in a room of so many.
-    pub(super) fn k_now(&self, members: usize) -> usize {
-        let k = self.config.k_for(members);
+    /// The links that this agent keeps.
+    pub(super) fn k_now(&self) -> usize {
+        let k = self.config.k_for(self.room_members());
         let Some(adaptive) = &self.config.adaptive else {
             return k;
         };
@@ -83,8 +83,7 @@ impl Mesh {
         let Some(change) = change.filter(|_| repeated >= patience && !paused) else {
             return;
         };
-        let members = self.roster.len() + 1;
-        let (base, k) = (self.config.k_for(members), self.k_now(members));
+        let (base, k) = (self.config.k_for(self.room_members()), self.k_now());
         let wanted = match change {
             Change::More => (k + adaptive.k_more).min(adaptive.k_max.max(k)),
             Change::Fewer => k
@@ -111,11 +110,10 @@ impl Mesh {
                 return Some(Change::FailingFewer);
             }
         }
-        let members = self.roster.len() + 1;
         match self.routes.mean_latency() {
             Some(latency) if latency > adaptive.latency_high => Some(Change::More),
             Some(latency) if latency < adaptive.latency_low => {
-                (self.k_now(members) > adaptive.k_quick).then_some(Change::Fewer)
+                (self.k_now() > adaptive.k_quick).then_some(Change::Fewer)
             }
             _ => None,
         }

@@ -138,7 +138,7 @@ impl Mesh {
             self.stats.lose(reason);
         }
         // Nobody has verified the author: a notice goes to members only, not to whoever is named.
-        if data.delivery != Delivery::Datagram && self.roster.contains(author) {
+        if data.delivery != Delivery::Datagram && self.may_be_here(author) {
             let message = (header.incarnation, header.target, header.sequence);
             let content = Content::Undelivered { message, reason };
             let notice = self.sign(Target::Peer(author), content, now);

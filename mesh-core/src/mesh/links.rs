@@ -42,7 +42,7 @@ impl Mesh {
         if !self.joined {
             return;
         }
-        self.plan_links(now);
+        self.plan_links();
         self.choose_partners(now);
         self.dial_wanted(now);
         self.drain_surplus(now);
@@ -151,8 +151,7 @@ impl Mesh {
 
     /// Links that this agent has at most: others may want some that it does not.
     fn links_max(&self) -> usize {
-        let k = self.k_now(self.roster.len() + 1);
-        let accepted = k + self.config.links_slack + self.crossings.len();
+        let accepted = self.k_now() + self.config.links_slack + self.crossings.len();
         if self.star == Some(self.this) {
             accepted.max(self.config.star_links_max)
         } else {

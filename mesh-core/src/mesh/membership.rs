@@ -2,8 +2,8 @@
 //!
 //! The hub alone knows newcomers without links; the mesh alone knows members while the hub is gone.
 //! So a member is who is in either. When the hub is lost its list is dropped at once: whom the mesh
-//! cannot reach could not be dialled without the hub anyway. Only in a large room members of other
-//! shards are remembered (see [`territory`](super::territory)).
+//! cannot reach could not be dialled without the hub anyway. Only in a large room those listed of
+//! other shards are remembered (see [`territory`](super::territory)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Mesh {
         match fact {
             None => {}
             Some(ClientFact::Admitted {
-                members,
+                listing,
                 ice_servers,
                 again,
             }) => {
@@ -87,16 +87,32 @@ impl Mesh {
                 } else {
                     Event::Joined {
                         room: self.config.room.clone(),
-                        members: members.len(),
+                        members: listing.room_members.saturating_sub(1),
                     }
                 };
                 self.emit(event);
+                self.divide(listing.shards, now);
                 self.remember_members();
                 self.await_return(now);
-                self.hub_joined(members, now);
+                self.room_members = listing.room_members;
+                self.hub_joined(listing.members, now);
                 self.members_changed(now);
             }
-            Some(ClientFact::Members { joined, left }) => {
+            Some(ClientFact::Divided(listing)) => {
+                self.divide(listing.shards, now);
+                self.roster.clear_list();
+                self.room_members = listing.room_members;
+                for member in listing.members {
+                    self.hub_lists(member);
+                }
+                self.members_changed(now);
+            }
+            Some(ClientFact::Members {
+                joined,
+                left,
+                room_members,
+            }) => {
+                self.room_members = room_members;
                 self.hub_left(&left, now);
                 self.hub_joined(joined, now);
                 self.members_changed(now);
@@ -127,13 +143,10 @@ impl Mesh {
     }
 
     fn hub_joined(&mut self, joined: Vec<Member>, now: Instant) {
-        for Member { peer, name } in joined {
-            if peer == self.this {
+        for member in joined {
+            let peer = member.peer;
+            if !self.hub_lists(member) {
                 continue;
-            }
-            if !self.roster.list(peer, name, self.config.members_max) {
-                self.reject(None, Some(peer), RejectReason::Limit);
-                return;
             }
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
@@ -141,6 +154,18 @@ impl Mesh {
             self.redial_if_stuck(peer, REJOIN_PATIENCE, now);
             self.probe(peer, now);
         }
+    }
+
+    /// The hub lists somebody. Returns whether that is of use.
+    fn hub_lists(&mut self, Member { peer, name }: Member) -> bool {
+        if peer == self.this {
+            return false;
+        }
+        let listed = self.roster.list(peer, name, self.config.members_max);
+        if !listed {
+            self.reject(None, Some(peer), RejectReason::Limit);
+        }
+        listed
     }
 
     fn hub_left(&mut self, left: &[PeerId], now: Instant) {
@@ -163,8 +188,14 @@ impl Mesh {
         let (database, routes) = (&self.database, &self.routes);
         let name = |peer| database.state(peer).map_or("", |state| &*state.name);
         let reached = routes.iter().map(|(peer, _)| (peer, name(peer)));
-        let changes = self.roster.update(reached, |peer| routes.contains(peer));
-        if changes.joined.is_empty() && changes.left.is_empty() {
+        let (shards, here) = (self.policy.shards, self.policy.shards.of(self.this));
+        let changes = self.roster.update(
+            reached,
+            |peer| routes.contains(peer),
+            |peer| shards.of(peer) != here,
+        );
+        let told = !changes.joined.is_empty() || !changes.left.is_empty();
+        if !told && !changes.abroad {
             return;
         }
         for peer in changes.joined {
@@ -175,19 +206,21 @@ impl Mesh {
             self.dialer.forget(peer);
             self.emit(Event::PeerLeft { peer, name });
         }
-        self.forget_strangers();
-        self.emit(Event::TopologyChanged);
+        if told {
+            self.forget_strangers();
+            self.emit(Event::TopologyChanged);
+        }
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + self.config.settle).min(since + self.config.settle_max);
         self.timers.set(Timer::Settle, settled);
     }
 
-    /// Of how many authors something is remembered at most: of those whom the hub lists, and of as
-    /// many that were or are about to be here. Anybody can make up authors, so this does not grow
-    /// with those that the mesh reaches.
+    /// Of how many authors something is remembered at most: of as many as the hub says are in the
+    /// room, and as many that were or are about to be here. Anybody can make up authors, so this
+    /// does not grow with those that the mesh reaches.
     pub(super) fn authors_max(&self) -> usize {
-        let listed = 2 * self.roster.listed();
-        listed.clamp(AUTHORS_MIN, AUTHORS_MIN.max(self.config.members_max))
+        let authors = self.room_members.saturating_mul(2);
+        authors.clamp(AUTHORS_MIN, AUTHORS_MIN.max(self.config.members_max))
     }
 
     /// Bounds what is remembered of authors that are no longer here.

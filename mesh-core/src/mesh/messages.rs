@@ -158,7 +158,7 @@ impl Mesh {
         if to == self.this {
             return Err(SendError::ToSelf);
         }
-        if !self.roster.contains(to) {
+        if !self.may_be_here(to) {
             return Err(SendError::UnknownPeer(to));
         }
         let deadline = deadline.unwrap_or(self.config.deadline);

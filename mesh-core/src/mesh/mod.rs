@@ -64,6 +64,8 @@ pub struct Mesh {
     client: Client,
     ice_servers: Vec<IceServer>,
     roster: Roster,
+    /// How many are in the room, as the hub last said.
+    room_members: usize,
     /// The first of the membership changes that links do not follow yet.
     unsettled_since: Option<Instant>,
 
@@ -148,6 +150,7 @@ impl Mesh {
             client: Client::default(),
             ice_servers: Vec::new(),
             roster: Roster::default(),
+            room_members: 0,
             unsettled_since: None,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -194,7 +197,10 @@ impl Mesh {
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         match input {
             Input::SignalingOpened => {
-                let hello = self.client.opened(&self.config, &self.identity, now);
+                let shards = self.shards();
+                let hello = self
+                    .client
+                    .opened(&self.config, &self.identity, shards, now);
                 self.outbox.extend(hello);
             }
             Input::SignalingReceived(text) => self.signaling_received(&text, now),

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::id::PeerId;
 
-/// Everybody in the room but this agent: whom the hub lists, whom it listed before it was lost, and
-/// whom the mesh can reach.
+/// The others of this agent's shard, and those of other shards that it has to know: whom the hub
+/// lists, whom it listed before it was lost, and whom the mesh can reach.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     entries: BTreeMap<PeerId, Entry>,
-    /// How many the application was told of.
-    announced: usize,
+    /// How many are members to the application.
+    members: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     name: Box<str>,
     listed: Listed,
-    /// The application was told of it.
-    announced: bool,
+    place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,35 +30,50 @@ enum Listed {
     Never,
 }
 
+/// What a peer was when changes were last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Not there yet.
+    New,
+    /// In our shard, and so a member to the application.
+    Home,
+    /// In another shard.
+    Abroad,
+}
+
 /// Who came and who went, with their names.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) joined: Vec<PeerId>,
     pub(super) left: Vec<(PeerId, String)>,
+    /// Whom we know of other shards has changed.
+    pub(super) abroad: bool,
 }
 
 impl Roster {
-    /// The members that the application knows.
+    /// The members that the application knows: those of our shard.
     pub(super) fn members(&self) -> impl Iterator<Item = PeerId> {
-        let announced = self.entries.iter().filter(|(_, entry)| entry.announced);
-        announced.map(|(peer, _)| *peer)
+        self.at(Place::Home)
     }
 
-    /// How many they are.
+    /// Those of other shards that may be linked with ours.
+    pub(super) fn abroad(&self) -> impl Iterator<Item = PeerId> {
+        self.at(Place::Abroad)
+    }
+
+    fn at(&self, place: Place) -> impl Iterator<Item = PeerId> {
+        let there = self.entries.iter().filter(move |(_, e)| e.place == place);
+        there.map(|(peer, _)| *peer)
+    }
+
+    /// How many members the application knows.
     pub(super) fn len(&self) -> usize {
-        self.announced
-    }
-
-    /// How many the hub lists, or did before it was lost.
-    pub(super) fn listed(&self) -> usize {
-        let entries = self.entries.values();
-        entries
-            .filter(|entry| entry.listed != Listed::Never)
-            .count()
+        self.members
     }
 
     pub(super) fn contains(&self, peer: PeerId) -> bool {
-        self.entries.get(&peer).is_some_and(|entry| entry.announced)
+        let entry = self.entries.get(&peer);
+        entry.is_some_and(|entry| entry.place == Place::Home)
     }
 
     /// Whether the hub lists a peer now.
@@ -90,7 +104,7 @@ impl Roster {
         let entry = Entry {
             name: name.into(),
             listed,
-            announced: false,
+            place: Place::New,
         };
         self.entries.insert(peer, entry);
     }
@@ -98,6 +112,14 @@ impl Roster {
     /// The hub does not list a peer any more.
     pub(super) fn unlist(&mut self, peer: PeerId) {
         if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.listed = Listed::Never;
+        }
+    }
+
+    /// The hub's list is void, but not what is remembered of an earlier one.
+    pub(super) fn clear_list(&mut self) {
+        let entries = self.entries.values_mut();
+        for entry in entries.filter(|entry| entry.listed == Listed::Now) {
             entry.listed = Listed::Never;
         }
     }
@@ -133,6 +155,7 @@ impl Roster {
         &mut self,
         reached: impl Iterator<Item = (PeerId, &'a str)>,
         reaches: impl Fn(PeerId) -> bool,
+        is_abroad: impl Fn(PeerId) -> bool,
     ) -> Changes {
         for (peer, name) in reached {
             if !self.entries.contains_key(&peer) {
@@ -142,15 +165,23 @@ impl Roster {
         let mut changes = Changes::default();
         self.entries.retain(|&peer, entry| {
             let here = entry.listed != Listed::Never || reaches(peer);
-            if here && !entry.announced {
-                changes.joined.push(peer);
-            } else if !here && entry.announced {
-                changes.left.push((peer, entry.name.to_string()));
+            let place = match (here, is_abroad(peer)) {
+                (false, _) => Place::New,
+                (true, false) => Place::Home,
+                (true, true) => Place::Abroad,
+            };
+            if place != entry.place {
+                changes.abroad |= [place, entry.place].contains(&Place::Abroad);
+                if place == Place::Home {
+                    changes.joined.push(peer);
+                } else if entry.place == Place::Home {
+                    changes.left.push((peer, entry.name.to_string()));
+                }
             }
-            entry.announced = here;
+            entry.place = place;
             here
         });
-        self.announced = self.entries.len();
+        self.members = self.members().count();
         changes
     }
 }
@@ -171,17 +202,36 @@ mod tests {
         assert!(roster.list(peer(2), "b".into(), 2));
         assert!(!roster.list(peer(3), "c".into(), 2), "full");
         assert_eq!(roster.len(), 0, "nobody was told yet");
-        let changes = roster.update(nobody(), |_| false);
+        let changes = roster.update(nobody(), |_| false, |_| false);
         assert_eq!(changes.joined, [peer(1), peer(2)]);
         // The hub is lost: 1 is remembered, 2 reached by the mesh.
         roster.unlist_all(|member| member == peer(1));
         assert!(roster.remembers_any() && !roster.lists(peer(1)));
         let reached = || std::iter::once((peer(2), "b"));
-        let changes = roster.update(reached(), |member| member == peer(2));
+        let changes = roster.update(reached(), |member| member == peer(2), |_| false);
         assert!(changes.joined.is_empty() && changes.left.is_empty());
         roster.forget_remembered();
-        let changes = roster.update(reached(), |member| member == peer(2));
+        let changes = roster.update(reached(), |member| member == peer(2), |_| false);
         assert_eq!(changes.left, [(peer(1), "a".to_owned())]);
         assert_eq!(roster.members().collect::<Vec<_>>(), [peer(2)]);
+    }
+
+    #[test]
+    fn whoever_is_of_another_shard_is_no_member_to_the_application() {
+        let mut roster = Roster::default();
+        for n in 1..=2 {
+            roster.list(peer(n), "a".into(), 9);
+        }
+        let nobody = || std::iter::empty();
+        let changes = roster.update(nobody(), |_| false, |member| member == peer(2));
+        assert_eq!((changes.joined, changes.abroad), (vec![peer(1)], true));
+        assert!(roster.lists(peer(2)) && !roster.contains(peer(2)));
+        assert_eq!(roster.abroad().collect::<Vec<_>>(), [peer(2)]);
+        // The room is divided anew, the other way round.
+        roster.clear_list();
+        roster.list(peer(2), "a".into(), 9);
+        let changes = roster.update(nobody(), |_| false, |_| false);
+        assert_eq!(changes.joined, [peer(2)]);
+        assert_eq!(changes.left, [(peer(1), "a".to_owned())]);
     }
 }

@@ -25,8 +25,9 @@ impl Mesh {
         self.routes.get(peer).is_some() || self.hub_reaches(peer)
     }
 
+    /// Of other shards the hub lists only those that we may want to dial, but others may dial us.
     fn hub_reaches(&self, peer: PeerId) -> bool {
-        self.client.is_admitted() && self.roster.lists(peer)
+        self.client.is_admitted() && (self.roster.lists(peer) || self.is_abroad(peer))
     }
 
     /// The mesh carries signals whenever it can, which spares the hub and does without it. After a

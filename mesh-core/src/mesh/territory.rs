@@ -1,9 +1,10 @@
-//! A large room is divided into [`Shards`]: an agent knows the link state of its own, and how to
-//! get to the others.
+//! A large room is divided into [`Shards`]: an agent knows the members of its own, and their link
+//! state, and how to get to the others.
 //!
-//! It holds the records of its shard's members, and of members of other shards that are linked with
-//! it. Of all others it knows that they are in the room, by the hub's list alone; so that list is
-//! remembered while the hub is away.
+//! The hub says into how many, and lists of every other shard those few members that may be linked
+//! with ours; of them the agent holds the records of those that are. While the hub is away that
+//! list is remembered, for nothing else tells of them. That somebody else is in the room it does
+//! not know: it takes a peer of another shard at its word, and hears if the message gets stuck.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +17,30 @@ use crate::topology::{Shards, Topology};
 use crate::wire::LinkState;
 
 impl Mesh {
-    fn shards(&self) -> Shards {
+    /// How the room is divided.
+    pub fn shards(&self) -> Shards {
         self.policy.shards
+    }
+
+    /// How many are in the room, this agent among them.
+    pub fn room_members(&self) -> usize {
+        let here = self.roster.len() + 1;
+        if self.shards() == Shards::WHOLE {
+            here
+        } else {
+            here.max(self.room_members)
+        }
     }
 
     /// Whether a member is of another shard.
     pub(super) fn is_abroad(&self, peer: PeerId) -> bool {
         let shards = self.shards();
         shards.of(peer) != shards.of(self.this)
+    }
+
+    /// Whether a peer may be in the room, as far as this agent can tell.
+    pub(super) fn may_be_here(&self, peer: PeerId) -> bool {
+        self.roster.contains(peer) || self.is_abroad(peer)
     }
 
     /// Whether a record is of use to this shard.
@@ -40,16 +57,12 @@ impl Mesh {
     }
 
     /// Which links ought to exist, given who is in the room.
-    pub(super) fn plan_links(&mut self, now: Instant) {
-        let members = self.roster.len() + 1;
-        let k = self.k_now(members);
-        // Without the hub's list nobody knows how large the room is; and whom only the mesh reaches
-        // other shards do not know, who must come to the same number.
-        let listed = self.roster.listed() + 1;
-        let stale = self.client.is_admitted() && self.divide(listed, now);
-        let stale = stale | std::mem::take(&mut self.topology_stale);
+    pub(super) fn plan_links(&mut self) {
+        let k = self.k_now();
+        let stale = std::mem::take(&mut self.topology_stale);
         let (this, shards) = (self.this, self.shards());
-        let divided = shards.divide(self.roster.members().chain([this]));
+        let known = self.roster.members().chain(self.roster.abroad());
+        let divided = shards.divide(known.chain([this]));
         let near: BTreeSet<_> = divided[shards.of(this)].iter().copied().collect();
         if stale || !self.topology.members().iter().eq(&near) {
             self.topology = Topology::partial_mesh(&near, k);
@@ -60,13 +73,13 @@ impl Mesh {
         self.crossings = shards.crossings(this, &divided);
     }
 
-    /// Divides the room as its size asks for; returns whether that is new.
-    fn divide(&mut self, members: usize, now: Instant) -> bool {
-        let shards = Shards::of_room(members, self.config.shard_members);
+    /// The hub has divided the room.
+    pub(super) fn divide(&mut self, shards: Shards, now: Instant) {
         if shards == self.shards() {
-            return false;
+            return;
         }
         self.policy.shards = shards;
+        self.topology_stale = true;
         let mut database = std::mem::take(&mut self.database);
         database.retain(|author, state| self.concerns_us(author, state));
         self.database = database;
@@ -76,7 +89,6 @@ impl Mesh {
         for id in self.gossip_links() {
             self.send_digest(id, true, now);
         }
-        true
     }
 
     /// The hub is lost: of members of other shards nothing else tells.

@@ -1,13 +1,13 @@
 //! What the application can ask.
 
-#[cfg(any(test, feature = "sim"))]
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
 use crate::stats::{LinkCounts, Stats};
+#[cfg(any(test, feature = "sim"))]
+use crate::topology::Shards;
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
 use crate::wire::LinkEntry;
 
@@ -27,7 +27,8 @@ impl Mesh {
         &self.config
     }
 
-    /// Every other member of the room.
+    /// Every other member of the room; of one that is divided, of this agent's shard. Messages can
+    /// be sent to members of other shards too, by their ids.
     pub fn peers(&self) -> Vec<PeerView> {
         self.roster
             .members()
@@ -76,6 +77,8 @@ impl Mesh {
         nodes.sort_unstable_by_key(|node| node.id);
         TopologyView {
             this: self.this,
+            room_members: self.room_members(),
+            shards: self.shards().count(),
             nodes,
             links: self.link_views(),
         }
@@ -158,15 +161,12 @@ impl Mesh {
         self.refresh_routes();
     }
 
-    /// How many others are in the room.
-    pub(crate) fn members(&self) -> usize {
-        self.roster.len()
-    }
-
-    /// Whether the room, as this agent knows it, consists of these.
-    pub(crate) fn knows(&self, room: &BTreeSet<PeerId>) -> bool {
-        let others = room.iter().copied().filter(|&peer| peer != self.this);
-        room.len() == self.roster.len() + 1 && self.roster.members().eq(others)
+    /// Whether the room is divided so, and its shard consists of whom this agent knows.
+    pub(crate) fn knows(&self, shards: Shards, divided: &[Vec<PeerId>]) -> bool {
+        let shard = &divided[shards.of(self.this)];
+        let others = shard.iter().copied().filter(|&peer| peer != self.this);
+        let as_many = shard.len() == self.roster.len() + 1;
+        shards == self.shards() && as_many && self.roster.members().eq(others)
     }
 
     pub(crate) fn is_star(&self) -> bool {

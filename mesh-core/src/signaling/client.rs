@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
+use super::protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 use crate::config::Config;
 use crate::id::PeerId;
 use crate::identity::{Identity, Signed};
 use crate::io::{IceServer, Output};
 use crate::rng::unit;
 use crate::time::Instant;
+use crate::topology::Shards;
 use crate::wire::Admit;
 
 /// The connection to the signaling server.
@@ -63,13 +64,15 @@ pub(crate) enum ClientTask {
 pub(crate) enum ClientFact {
     /// Admitted, for the first time or again.
     Admitted {
-        members: Vec<Member>,
+        listing: Listing,
         ice_servers: Vec<IceServer>,
         again: bool,
     },
+    Divided(Listing),
     Members {
         joined: Vec<Member>,
         left: Vec<PeerId>,
+        room_members: usize,
     },
     Signal(Signed),
     /// The hub will never admit this agent.
@@ -111,6 +114,7 @@ impl Client {
         &mut self,
         config: &Config,
         identity: &Identity,
+        shards: Shards,
         now: Instant,
     ) -> Option<Output> {
         let State::Dialing { .. } = self.state else {
@@ -125,6 +129,7 @@ impl Client {
             room: config.room.clone(),
             peer: identity.peer(),
             name: config.name.clone(),
+            shards,
         }))
     }
 
@@ -153,7 +158,7 @@ impl Client {
             }
             (
                 HubMessage::Welcome {
-                    members,
+                    listing,
                     ice_servers,
                 },
                 State::Proving { .. },
@@ -164,14 +169,29 @@ impl Client {
                 self.failures = 0;
                 let again = std::mem::replace(&mut self.ever_admitted, true);
                 let fact = ClientFact::Admitted {
-                    members,
+                    listing,
                     ice_servers,
                     again,
                 };
                 (Some(fact), None)
             }
-            (HubMessage::Members { joined, left }, State::Admitted { .. }) => {
-                (Some(ClientFact::Members { joined, left }), None)
+            (HubMessage::Divided { listing }, State::Admitted { .. }) => {
+                (Some(ClientFact::Divided(listing)), None)
+            }
+            (
+                HubMessage::Members {
+                    joined,
+                    left,
+                    room_members,
+                },
+                State::Admitted { .. },
+            ) => {
+                let fact = ClientFact::Members {
+                    joined,
+                    left,
+                    room_members,
+                };
+                (Some(fact), None)
             }
             (HubMessage::Signal { message, .. }, State::Admitted { .. }) => {
                 (Some(ClientFact::Signal(message)), None)

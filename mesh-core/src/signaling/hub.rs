@@ -1,6 +1,6 @@
 //! The signaling server as a pure state machine; mesh-native wraps it in a WebSocket server.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -9,10 +9,12 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
+use super::room::Room;
 use crate::config::{HubConfig, check_name};
 use crate::id::{ClientId, PeerId};
 use crate::identity::Signed;
 use crate::time::Instant;
+use crate::topology::Shards;
 use crate::wire::Admit;
 
 /// A fact about a client's WebSocket.
@@ -84,8 +86,7 @@ enum ClientState {
     Challenged {
         until: Instant,
         nonce: String,
-        room: String,
-        member: Member,
+        newcomer: Newcomer,
     },
     Admitted {
         room: String,
@@ -93,13 +94,13 @@ enum ClientState {
     },
 }
 
-#[derive(Debug, Default)]
-struct Room {
-    members: BTreeMap<PeerId, (ClientId, String)>,
-    /// Changes that members were not told of yet.
-    joined: BTreeSet<PeerId>,
-    left: BTreeSet<PeerId>,
-    tell_at: Option<Instant>,
+/// What a client said in its hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Newcomer {
+    room: String,
+    member: Member,
+    /// How the room was divided when it was last there.
+    remembered: Shards,
 }
 
 /// Why a client is turned away: the code, and the cause with the remedy.
@@ -121,13 +122,18 @@ impl Hub {
 
     /// What the hub has done.
     pub fn stats(&self) -> HubStats {
-        let members = self.rooms.values().map(|room| room.members.len()).sum();
+        let members = self.rooms.values().map(Room::len).sum();
         HubStats {
             clients: self.clients.len(),
             members,
             rooms: self.rooms.len(),
             ..self.stats
         }
+    }
+
+    /// How a room is divided, if there is such a room.
+    pub fn division(&self, room: &str) -> Option<Shards> {
+        self.rooms.get(room).map(Room::division)
     }
 
     /// Takes note of a fact.
@@ -150,7 +156,7 @@ impl Hub {
 
     /// When [`Hub::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let tell = self.rooms.values().filter_map(|room| room.tell_at).min();
+        let tell = self.rooms.values().filter_map(Room::tell_at).min();
         let sweep = (!self.clients.is_empty()).then_some(self.sweep_at);
         [tell, sweep].into_iter().flatten().min()
     }
@@ -240,18 +246,23 @@ impl Hub {
                     room,
                     peer,
                     name,
+                    shards: remembered,
                 },
                 ClientState::Connected { until },
-            ) => self.challenge(id, version, room, Member { peer, name }, until),
+            ) => {
+                let newcomer = Newcomer {
+                    room,
+                    member: Member { peer, name },
+                    remembered,
+                };
+                self.challenge(id, version, newcomer, until)
+            }
             (
                 ClientMessage::Prove { proof },
                 ClientState::Challenged {
-                    nonce,
-                    room,
-                    member,
-                    ..
+                    nonce, newcomer, ..
                 },
-            ) => self.admit(id, &proof, nonce, room, member, now),
+            ) => self.admit(id, &proof, nonce, newcomer, now),
             (ClientMessage::Signal { to, message }, ClientState::Admitted { room, peer }) => {
                 self.relay(id, &room, peer, to, message);
                 Ok(())
@@ -275,16 +286,16 @@ impl Hub {
         &mut self,
         id: ClientId,
         version: u32,
-        room: String,
-        member: Member,
+        newcomer: Newcomer,
         until: Instant,
     ) -> Result<(), Refusal> {
         if version != PROTOCOL_VERSION {
             let message = format!("version {version} is not spoken here, {PROTOCOL_VERSION} is");
             return Err((ErrorCode::Version, message));
         }
-        check_name("room", &room).map_err(|error| bad_request(error.to_string()))?;
-        check_name("name", &member.name).map_err(|error| bad_request(error.to_string()))?;
+        let (room, name) = (&newcomer.room, &newcomer.member.name);
+        check_name("room", room).map_err(|error| bad_request(error.to_string()))?;
+        check_name("name", name).map_err(|error| bad_request(error.to_string()))?;
         let mut bytes = [0; 32];
         self.rng.fill_bytes(&mut bytes);
         let nonce = HEXLOWER.encode(&bytes);
@@ -298,8 +309,7 @@ impl Hub {
             client.state = ClientState::Challenged {
                 until,
                 nonce,
-                room,
-                member,
+                newcomer,
             };
         }
         Ok(())
@@ -310,14 +320,18 @@ impl Hub {
         id: ClientId,
         proof: &Signed,
         nonce: String,
-        room_name: String,
-        member: Member,
+        newcomer: Newcomer,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let Member { peer, name } = member;
+        let Newcomer {
+            room: room_name,
+            member,
+            remembered,
+        } = newcomer;
+        let peer = member.peer;
         let expected = Admit {
             nonce,
-            name: name.clone(),
+            name: member.name.clone(),
         };
         let proven = proof.verify::<Admit>(&room_name);
         if !proven.is_ok_and(|proven| proven.author() == peer && *proven.get() == expected) {
@@ -325,25 +339,14 @@ impl Hub {
                 "the proof must be this nonce and name, signed by this peer for this room";
             return Err((ErrorCode::BadProof, message.into()));
         }
-        let room = self.rooms.entry(room_name.clone()).or_default();
-        let replaced = room.members.get(&peer).map(|(client, _)| *client);
-        if replaced.is_none() && room.members.len() >= self.config.room_members_max {
-            let message = format!("the room has {} members already", room.members.len());
+        let room = self.rooms.entry(room_name.clone());
+        let room = room.or_insert_with(|| Room::new(now));
+        let replaced = room.client_of(peer);
+        if replaced.is_none() && room.len() >= self.config.room_members_max {
+            let message = format!("the room has {} members already", room.len());
             return Err((ErrorCode::RoomFull, message));
         }
-        let others: Vec<_> = room
-            .members
-            .iter()
-            .filter(|(other, _)| **other != peer)
-            .map(|(other, (_, name))| Member {
-                peer: *other,
-                name: name.clone(),
-            })
-            .collect();
-        room.members.insert(peer, (id, name));
-        room.joined.insert(peer);
-        room.left.remove(&peer);
-        room.tell_at.get_or_insert(now + self.config.members_delay);
+        let listing = room.admit(member, id, remembered, &self.config, now);
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Admitted {
                 room: room_name,
@@ -352,13 +355,11 @@ impl Hub {
         }
         self.stats.admitted += 1;
         let ice_servers = self.config.ice_servers.clone();
-        self.send(
-            id,
-            &HubMessage::Welcome {
-                members: others,
-                ice_servers,
-            },
-        );
+        let welcome = HubMessage::Welcome {
+            listing,
+            ice_servers,
+        };
+        self.send(id, &welcome);
         if let Some(old) = replaced {
             let message = "another connection proved this identity: use one key an agent";
             self.turn_away(old, ErrorCode::Replaced, message.into(), now);
@@ -367,9 +368,8 @@ impl Hub {
     }
 
     fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
-        let target = self.rooms.get(room).and_then(|room| room.members.get(&to));
-        if let Some((client, _)) = target {
-            let client = *client;
+        let target = self.rooms.get(room).and_then(|room| room.client_of(to));
+        if let Some(client) = target {
             self.stats.signals += 1;
             self.send(client, &HubMessage::Signal { from, message });
         } else {
@@ -386,36 +386,18 @@ impl Hub {
 
     /// Tells every room what changed in it since the last time.
     fn tell_members(&mut self, now: Instant) {
-        let mut texts = Vec::new();
         for room in self.rooms.values_mut() {
-            if room.tell_at.is_none_or(|at| at > now) {
+            if room.tell_at().is_none_or(|at| at > now) {
                 continue;
             }
-            room.tell_at = None;
-            let left: Vec<_> = std::mem::take(&mut room.left).into_iter().collect();
-            let joined: Vec<_> = std::mem::take(&mut room.joined)
-                .into_iter()
-                .filter_map(|peer| {
-                    let (_, name) = room.members.get(&peer)?;
-                    Some(Member {
-                        peer,
-                        name: name.clone(),
-                    })
-                })
-                .collect();
-            let text = encode(&HubMessage::Members { joined, left });
-            texts.extend(
-                room.members
-                    .values()
-                    .map(|(client, _)| (*client, text.clone())),
-            );
+            for (message, clients) in room.tell(&self.config, now) {
+                let text = encode(&message);
+                let sends = clients.into_iter();
+                let sends = sends.map(|client| HubOutput::Send(client, text.clone()));
+                self.outbox.extend(sends);
+            }
         }
-        let sends = texts
-            .into_iter()
-            .map(|(client, text)| HubOutput::Send(client, text));
-        self.outbox.extend(sends);
-        self.rooms
-            .retain(|_, room| !room.members.is_empty() || room.tell_at.is_some());
+        self.rooms.retain(|_, room| !room.is_over());
     }
 
     fn turn_away(&mut self, client: ClientId, code: ErrorCode, message: String, now: Instant) {
@@ -436,15 +418,8 @@ impl Hub {
             return;
         };
         // A replaced connection must not take its successor with it.
-        if room
-            .members
-            .get(&peer)
-            .is_some_and(|(client, _)| *client == id)
-        {
-            room.members.remove(&peer);
-            room.joined.remove(&peer);
-            room.left.insert(peer);
-            room.tell_at.get_or_insert(now + self.config.members_delay);
+        if room.client_of(peer) == Some(id) {
+            room.remove(peer, &self.config, now);
         }
     }
 

@@ -8,9 +8,10 @@
 mod client;
 mod hub;
 mod protocol;
+mod room;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::{Client, ClientFact, ClientTask, send};
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
-pub use protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
+pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::PeerId;
 use crate::identity::Signed;
 use crate::io::IceServer;
+use crate::topology::Shards;
 
 /// The signaling protocol that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -27,6 +28,9 @@ pub enum ClientMessage {
         peer: PeerId,
         /// The agent's label.
         name: String,
+        /// How the room was divided when the agent was last in it, for a hub that has restarted.
+        #[serde(default)]
+        shards: Shards,
     },
     /// Answers [`HubMessage::Challenge`].
     Prove {
@@ -61,19 +65,29 @@ pub enum HubMessage {
     },
     /// The agent is admitted.
     Welcome {
-        /// The other members of the room.
-        members: Vec<Member>,
+        /// Whom it has to know.
+        #[serde(flatten)]
+        listing: Listing,
         /// STUN and TURN servers to use.
         ice_servers: Vec<IceServer>,
     },
-    /// The room changed.
+    /// The room is divided anew: this replaces what was listed before.
+    Divided {
+        /// Whom the agent has to know now.
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// The list changed.
     Members {
-        /// New members.
+        /// New on it.
         #[serde(default)]
         joined: Vec<Member>,
-        /// Members gone.
+        /// No longer on it.
         #[serde(default)]
         left: Vec<PeerId>,
+        /// How many are in the room.
+        #[serde(default)]
+        room_members: usize,
     },
     /// Passed on from another member.
     Signal {
@@ -91,6 +105,21 @@ pub enum HubMessage {
         /// For people: the cause and the remedy.
         message: String,
     },
+}
+
+/// Whom an agent has to know: the other members of its shard, and the few of each other shard that
+/// may be linked with its own. In a room that is not divided, everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// Who they are.
+    pub members: Vec<Member>,
+    /// How many are in the room, the agent among them.
+    #[serde(default)]
+    pub room_members: usize,
+    /// How the room is divided.
+    #[serde(default)]
+    pub shards: Shards,
 }
 
 /// A member of a room, as the hub knows it.

@@ -1,5 +1,6 @@
 //! The hub against clients of all kinds, and its texts against PROTOCOL.md.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -8,6 +9,7 @@ use crate::id::{ClientId, PeerId};
 use crate::identity::{Identity, Signed};
 use crate::io::IceServer;
 use crate::time::Instant;
+use crate::topology::Shards;
 use crate::wire::Admit;
 
 fn identity(n: u8) -> Identity {
@@ -19,6 +21,11 @@ fn golden() -> Vec<(&'static str, String)> {
     let member = Member {
         peer: identity(2).peer(),
         name: "agent-002".into(),
+    };
+    let listing = Listing {
+        members: vec![member.clone()],
+        room_members: 2,
+        shards: Shards::WHOLE,
     };
     let proof = identity(1).sign(
         "demo",
@@ -37,6 +44,7 @@ fn golden() -> Vec<(&'static str, String)> {
                 room: "demo".into(),
                 peer: identity(1).peer(),
                 name: "agent-001".into(),
+                shards: Shards::WHOLE,
             }),
         ),
         (
@@ -49,7 +57,7 @@ fn golden() -> Vec<(&'static str, String)> {
         (
             "welcome",
             hub(&HubMessage::Welcome {
-                members: vec![member.clone()],
+                listing: listing.clone(),
                 ice_servers: vec![IceServer {
                     urls: vec!["stun:stun.example.org:3478".into()],
                     ..IceServer::default()
@@ -61,8 +69,10 @@ fn golden() -> Vec<(&'static str, String)> {
             hub(&HubMessage::Members {
                 joined: vec![member],
                 left: vec![identity(3).peer()],
+                room_members: 2,
             }),
         ),
+        ("divided", hub(&HubMessage::Divided { listing })),
         ("ping", client(&ClientMessage::Ping)),
         ("pong", hub(&HubMessage::Pong)),
         ("leave", client(&ClientMessage::Leave)),
@@ -161,6 +171,7 @@ fn hello(peer: PeerId, room: &str) -> ClientMessage {
         room: room.into(),
         peer,
         name: "agent".into(),
+        shards: Shards::WHOLE,
     }
 }
 
@@ -182,14 +193,14 @@ fn members_of_a_room_hear_of_each_other_and_of_no_one_else() {
     clients.admit(1, &identity(1), "a");
     clients.wait(Duration::from_secs(1));
     let welcome = clients.admit(2, &identity(2), "a");
-    let [(2, HubMessage::Welcome { members, .. })] = &welcome[..] else {
+    let [(2, HubMessage::Welcome { listing, .. })] = &welcome[..] else {
         panic!("{welcome:?}");
     };
-    assert_eq!(members.len(), 1);
+    assert_eq!((listing.members.len(), listing.room_members), (1, 2));
     clients.admit(3, &identity(3), "b");
     let told = clients.wait(Duration::from_secs(1));
     let told_one: Vec<_> = told.iter().filter(|(client, _)| *client == 1).collect();
-    let [(_, HubMessage::Members { joined, left })] = &told_one[..] else {
+    let [(_, HubMessage::Members { joined, left, .. })] = &told_one[..] else {
         panic!("{told_one:?}");
     };
     assert_eq!(
@@ -297,4 +308,108 @@ fn a_second_connection_with_the_same_key_takes_the_place_of_the_first() {
     }));
     let stats = clients.hub.stats();
     assert_eq!((stats.members, stats.clients), (1, 1));
+}
+
+/// What each client of a room was told, put together.
+#[derive(Default)]
+struct Told {
+    lists: BTreeMap<u64, BTreeSet<PeerId>>,
+    shards: Shards,
+}
+
+impl Told {
+    fn hear(&mut self, sent: Vec<(u64, HubMessage)>) {
+        for (client, message) in sent {
+            let list = self.lists.entry(client).or_default();
+            match message {
+                HubMessage::Welcome { listing, .. } | HubMessage::Divided { listing } => {
+                    *list = listing.members.iter().map(|member| member.peer).collect();
+                    self.shards = listing.shards;
+                }
+                HubMessage::Members { joined, left, .. } => {
+                    left.iter().for_each(|peer| _ = list.remove(peer));
+                    list.extend(joined.iter().map(|member| member.peer));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Every member was told of its shard, and of whom it may have to be linked with.
+    fn check(&self, room: &BTreeMap<u64, PeerId>) {
+        let sorted: BTreeSet<_> = room.values().copied().collect();
+        let divided = self.shards.divide(sorted);
+        for (client, &peer) in room {
+            let mut list = self.lists[client].clone();
+            list.insert(peer);
+            let known = self.shards.divide(list);
+            let here = self.shards.of(peer);
+            assert_eq!(known[here], divided[here], "client {client}");
+            let ours = self.shards.crossings(peer, &known);
+            assert_eq!(ours, self.shards.crossings(peer, &divided), "{client}");
+            let most = known[here].len() + 8 * (known.len() - 1);
+            assert!(self.lists[client].len() <= most, "client {client}");
+        }
+    }
+}
+
+#[test]
+fn members_of_a_divided_room_hear_of_their_shard_and_of_whom_it_may_be_linked_with() {
+    let config = HubConfig {
+        shard_members: 12,
+        ..HubConfig::default()
+    };
+    let mut clients = Clients::new(config);
+    let (mut told, mut room) = (Told::default(), BTreeMap::new());
+    for n in 1..=60u8 {
+        let client = u64::from(n);
+        told.hear(clients.admit(client, &identity(n), "a"));
+        room.insert(client, identity(n).peer());
+        if n % 7 == 0 {
+            told.hear(clients.wait(Duration::from_secs(1)));
+            told.check(&room);
+        }
+    }
+    told.hear(clients.wait(Duration::from_secs(1)));
+    assert_eq!(told.shards.count(), 5);
+    for client in (1..=60).filter(|client| client % 4 != 0) {
+        let closed = HubInput::ClientClosed(ClientId(client));
+        clients.hub.handle_input(closed, clients.now);
+        room.remove(&client);
+        told.hear(clients.wait(Duration::from_millis(300)));
+        told.check(&room);
+    }
+    assert_eq!((room.len(), told.shards), (15, Shards::WHOLE));
+}
+
+#[test]
+fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
+    let config = HubConfig {
+        shard_members: 4,
+        ..HubConfig::default()
+    };
+    let mut clients = Clients::new(config);
+    let returning = |clients: &mut Clients, n: u8| {
+        clients.connect(u64::from(n));
+        let mut hello = hello(identity(n).peer(), "a");
+        if let ClientMessage::Hello { shards, .. } = &mut hello {
+            *shards = Shards::try_from(3).expect("valid");
+        }
+        let challenge = clients.say(u64::from(n), &hello);
+        let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
+            panic!("{challenge:?}");
+        };
+        let proof = prove(&identity(n), "a", nonce);
+        clients.say(u64::from(n), &ClientMessage::Prove { proof })
+    };
+    let mut told = Told::default();
+    told.hear(returning(&mut clients, 1));
+    assert_eq!(told.shards.count(), 3);
+    told.hear(returning(&mut clients, 2));
+    told.hear(clients.wait(Duration::from_secs(14)));
+    assert_eq!(told.shards.count(), 3);
+    told.hear(clients.wait(Duration::from_secs(2)));
+    assert_eq!(told.shards, Shards::WHOLE, "nobody else came back");
+    let room = BTreeMap::from([(1, identity(1).peer()), (2, identity(2).peer())]);
+    told.check(&room);
 }

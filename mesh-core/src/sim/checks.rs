@@ -15,9 +15,17 @@ impl World {
     /// Whether every living agent has the links it wants and a route to every other living agent,
     /// and to nobody else.
     pub fn is_converged(&self) -> bool {
-        let living = self.living();
-        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
-        self.all(&living, |mesh| mesh.is_settled() && mesh.knows(&ids))
+        let (shards, divided) = self.divided();
+        self.all(&self.living(), |mesh| {
+            mesh.is_settled() && mesh.knows(shards, &divided)
+        })
+    }
+
+    /// How the room is divided, and the living of each shard.
+    fn divided(&self) -> (Shards, Vec<Vec<PeerId>>) {
+        let ids: BTreeSet<_> = self.living().iter().map(|&i| self.agents[i].id()).collect();
+        let shards = self.shards();
+        (shards, shards.divide(ids))
     }
 
     /// Whether something holds for each agent. Worlds wait for such things, mostly in vain, so
@@ -85,9 +93,9 @@ impl World {
 
     /// Whether every living agent has the links it wants, and they want the same room.
     pub fn is_linked(&self) -> bool {
-        let living = self.living();
-        self.all(&living, |mesh| {
-            mesh.is_linked() && mesh.members() + 1 == living.len()
+        let (shards, divided) = self.divided();
+        self.all(&self.living(), |mesh| {
+            mesh.is_linked() && mesh.knows(shards, &divided)
         })
     }
 
@@ -98,25 +106,24 @@ impl World {
 
     /// What keeps the world from having converged, for people.
     pub fn troubles(&self) -> String {
-        let living = self.living();
-        let ids: BTreeSet<PeerId> = living.iter().map(|&i| self.agents[i].id()).collect();
+        let (shards, divided) = self.divided();
         let mut troubles = Vec::new();
-        for &agent in &living {
+        for &agent in &self.living() {
             let mesh = &self.agents[agent].mesh;
             let peers = mesh.peers();
             let lacking = peers.iter().filter(|peer| peer.next_hop.is_none()).count();
-            let known = peers
-                .iter()
-                .map(|peer| peer.id)
-                .chain([mesh.id()])
-                .collect();
-            let strangers = ids.symmetric_difference(&known).count();
+            let known: BTreeSet<_> = peers.iter().map(|peer| peer.id).collect();
+            let there = divided[shards.of(mesh.id())].iter().copied();
+            let there = there.filter(|&peer| peer != mesh.id()).collect();
+            let strangers = known.symmetric_difference(&there).count();
             let (settled, idle) = (mesh.is_settled(), mesh.is_idle());
             if lacking + strangers > 0 || !settled || !idle {
                 let (name, links) = (&mesh.config().name, mesh.link_count());
                 troubles.push(format!(
-                    "{name}: {links} links, {lacking} without a route, {strangers} wrongly known \
-                     or unknown, settled {settled}, idle {idle}"
+                    "{name}: {} of {} shards, {links} links, {lacking} without a route, \
+                     {strangers} wrongly known or unknown, settled {settled}, idle {idle}",
+                    mesh.shards().count(),
+                    shards.count()
                 ));
             }
         }

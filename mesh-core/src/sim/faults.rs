@@ -58,7 +58,11 @@ impl World {
     /// Starts the hub, as a new process without memory.
     pub fn start_hub(&mut self) {
         let seed = self.draw_seed();
-        self.hub = Some(Hub::new(HubConfig::default(), seed));
+        let config = HubConfig {
+            shard_members: self.config.shard_members,
+            ..HubConfig::default()
+        };
+        self.hub = Some(Hub::new(config, seed));
     }
 
     /// Ends the hub's process: every WebSocket closes.

@@ -138,6 +138,9 @@ enum Happening {
     Established { connection: usize },
 }
 
+/// The room that all agents join.
+const ROOM: &str = "sim";
+
 /// The civil time at the start of the world: some day in 2026.
 const EPOCH: UnixTime = UnixTime::from_micros(1_800_000_000_000_000);
 
@@ -201,9 +204,11 @@ impl World {
             .collect()
     }
 
-    /// How the room of those who live is divided.
+    /// How the room is divided: as the hub says, or whoever remembers what it said.
     pub fn shards(&self) -> Shards {
-        Shards::of_room(self.living().len(), self.config.shard_members)
+        let division = self.hub.as_ref().and_then(|hub| hub.division(ROOM));
+        let anybody = || self.agents.iter().find(|agent| agent.alive);
+        division.unwrap_or_else(|| anybody().map_or(Shards::WHOLE, |a| a.mesh.shards()))
     }
 
     /// How many have received a message.
@@ -221,12 +226,11 @@ impl World {
         let index = self.agents.len();
         let mut secret = [0; 32];
         self.rng.fill_bytes(&mut secret);
-        let mut config = Config::new("sim", &format!("agent-{index:03}"))
+        let mut config = Config::new(ROOM, &format!("agent-{index:03}"))
             .and_then(|config| config.with_k(self.config.k))
             .unwrap_or_else(|error| panic!("{error}"));
         config.sparse = self.config.sparse;
         config.metric = self.config.metric;
-        config.shard_members = self.config.shard_members;
         config.adaptive.clone_from(&self.config.adaptive);
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);

@@ -27,8 +27,8 @@ use crate::id::PeerId;
 
 pub use analysis::Analysis;
 pub use graph::Graph;
-pub(crate) use shards::SHARD_MEMBERS;
 pub use shards::Shards;
+pub(crate) use shards::{SHARD_MEMBERS, candidates};
 
 /// The links that ought to exist among a set of members.
 #[derive(Clone, Debug, PartialEq, Eq)]

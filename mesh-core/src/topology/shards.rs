@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::Topology;
 use super::rings::mix;
 use crate::id::PeerId;
@@ -27,10 +29,31 @@ const STANDBYS: usize = 5;
 /// Tells the hashes of gateways from those of rings.
 const GATEWAY: usize = 1 << 16;
 
+/// Shards of a room at most, whoever claims more.
+const SHARDS_MAX: u32 = 1_000;
+
 /// Into how many shards a room is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Shards {
     count: u32,
+}
+
+impl From<Shards> for u32 {
+    fn from(shards: Shards) -> Self {
+        shards.count
+    }
+}
+
+impl TryFrom<u32> for Shards {
+    type Error = String;
+
+    fn try_from(count: u32) -> Result<Self, String> {
+        if (1..=SHARDS_MAX).contains(&count) {
+            return Ok(Self { count });
+        }
+        Err(format!("{count} shards: a room has 1 to {SHARDS_MAX}"))
+    }
 }
 
 impl Default for Shards {
@@ -51,7 +74,24 @@ impl Shards {
         }
         let count = (members + shard_members / 2) / shard_members.max(1);
         Self {
-            count: u32::try_from(count).unwrap_or(u32::MAX),
+            count: u32::try_from(count).map_or(SHARDS_MAX, |count| count.min(SHARDS_MAX)),
+        }
+    }
+
+    /// The shards of a room that had these and now has so many members. They stay while they hold
+    /// 0.8 to 1.2 times `shard_members` on average: a room whose size wavers is not divided to and
+    /// fro.
+    pub(crate) fn resized(self, members: usize, shard_members: usize) -> Self {
+        let tenths = self.count().saturating_mul(shard_members);
+        let fits = if self == Self::WHOLE {
+            members <= shard_members.saturating_mul(2)
+        } else {
+            (tenths * 8..=tenths * 12).contains(&(members * 10))
+        };
+        if fits {
+            self
+        } else {
+            Self::of_room(members, shard_members)
         }
     }
 
@@ -91,7 +131,8 @@ impl Shards {
     }
 
     /// The links out of its shard that fall to a member of a divided room: for each the members of
-    /// the other shard that it may lead to, the first choice first.
+    /// the other shard that it may lead to, the first choice first. Of other shards the
+    /// [`candidates`] are enough.
     pub(crate) fn crossings(self, this: PeerId, divided: &[Vec<PeerId>]) -> Vec<Vec<PeerId>> {
         let here = self.of(this);
         let mut crossings = Vec::new();
@@ -100,7 +141,7 @@ impl Shards {
             let Some(rank) = ours.iter().position(|&gateway| gateway == this) else {
                 continue;
             };
-            let mut theirs = gateways(&divided[there], here, GATEWAYS + STANDBYS);
+            let mut theirs = candidates(&divided[there], here);
             if rank >= theirs.len().min(GATEWAYS) {
                 continue; // The other shard has too few members.
             }
@@ -110,6 +151,11 @@ impl Shards {
         }
         crossings
     }
+}
+
+/// The members of a shard that another may be linked with, the first choice first.
+pub(crate) fn candidates(shard: &[PeerId], other: usize) -> Vec<PeerId> {
+    gateways(shard, other, GATEWAYS + STANDBYS)
 }
 
 /// The members of a shard that are linked with another first.
@@ -173,6 +219,33 @@ mod tests {
             );
         }
         assert_eq!(Shards::of_room(500, SHARD_MEMBERS), Shards::WHOLE);
+    }
+
+    #[test]
+    fn a_room_whose_size_wavers_keeps_its_shards() {
+        let resized = |count: u32, members| Shards { count }.resized(members, 250).count;
+        let cases = [
+            (1, 500, 1),
+            (1, 501, 2),
+            (2, 400, 2),
+            (2, 600, 2),
+            (2, 399, 1),
+            (2, 601, 2),
+            (2, 626, 3),
+            (4, 1_200, 4),
+            (4, 1_201, 5),
+            (4, 700, 3),
+            (40, 300, 1),
+        ];
+        for (count, members, after) in cases {
+            assert_eq!(
+                resized(count, members),
+                after,
+                "{count} shards, {members} members"
+            );
+        }
+        assert!(serde_json::from_str::<Shards>("0").is_err());
+        assert!(serde_json::from_str::<Shards>("1001").is_err());
     }
 
     #[test]

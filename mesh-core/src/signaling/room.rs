@@ -1,0 +1,242 @@
+//! One room of the hub: who is in it, how it is divided into [`Shards`], and whom it tells whom of.
+//!
+//! A member is told of the others of its shard, and of the few in every other shard that may be
+//! linked with its own; so what it costs to come or go grows with a shard, not with the room. The
+//! texts are the same for all members of a shard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::protocol::{HubMessage, Listing, Member};
+use crate::config::HubConfig;
+use crate::id::{ClientId, PeerId};
+use crate::time::Instant;
+use crate::topology::{Shards, candidates};
+
+/// How long a room that has opened heeds how agents say that it was divided: after a restart of the
+/// hub its members come back one by one, and the first of them are no small room.
+const RETURN_PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(super) struct Room {
+    members: BTreeMap<PeerId, Seat>,
+    division: Shards,
+    shards: Vec<Shard>,
+    opened_at: Instant,
+    /// What agents said of the division when they came back.
+    remembered: Shards,
+    /// When members are told what has changed.
+    tell_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    client: ClientId,
+    name: String,
+}
+
+/// A shard, and what its members were told.
+#[derive(Debug, Default)]
+struct Shard {
+    members: BTreeSet<PeerId>,
+    /// Of each other shard those that may be linked with this one, as its members were told.
+    abroad: Vec<Vec<PeerId>>,
+    /// Changes that its members were not told of yet.
+    joined: BTreeSet<PeerId>,
+    left: BTreeSet<PeerId>,
+}
+
+/// A message, and who gets it.
+pub(super) type Notice = (HubMessage, Vec<ClientId>);
+
+impl Room {
+    pub(super) fn new(now: Instant) -> Self {
+        let mut room = Self {
+            members: BTreeMap::new(),
+            division: Shards::WHOLE,
+            shards: Vec::new(),
+            opened_at: now,
+            remembered: Shards::WHOLE,
+            tell_at: None,
+        };
+        room.divide();
+        room
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn division(&self) -> Shards {
+        self.division
+    }
+
+    pub(super) fn client_of(&self, peer: PeerId) -> Option<ClientId> {
+        self.members.get(&peer).map(|seat| seat.client)
+    }
+
+    /// When [`Room::tell`] is due.
+    pub(super) fn tell_at(&self) -> Option<Instant> {
+        self.tell_at
+    }
+
+    /// Whether nobody is here, nor has anybody to be told so.
+    pub(super) fn is_over(&self) -> bool {
+        self.members.is_empty() && self.tell_at.is_none()
+    }
+
+    /// Takes a member in; returns whom it has to know.
+    pub(super) fn admit(
+        &mut self,
+        Member { peer, name }: Member,
+        client: ClientId,
+        remembered: Shards,
+        config: &HubConfig,
+        now: Instant,
+    ) -> Listing {
+        let most = Shards::of_room(config.room_members_max, config.shard_members);
+        self.remembered = self.remembered.max(remembered.min(most));
+        if self.members.is_empty() {
+            self.division = self.remembered;
+            self.divide(); // Nobody is here to be told.
+        }
+        self.members.insert(peer, Seat { client, name });
+        let shard = &mut self.shards[self.division.of(peer)];
+        shard.members.insert(peer);
+        shard.joined.insert(peer);
+        shard.left.remove(&peer);
+        self.tell_soon(config, now);
+        let mut listing = self.listing(self.division.of(peer));
+        listing.members.retain(|member| member.peer != peer);
+        listing
+    }
+
+    pub(super) fn remove(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
+        self.members.remove(&peer);
+        let shard = &mut self.shards[self.division.of(peer)];
+        shard.members.remove(&peer);
+        shard.joined.remove(&peer);
+        shard.left.insert(peer);
+        self.tell_soon(config, now);
+    }
+
+    fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
+        let soon = now + config.members_delay;
+        self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// What members are to be told, since the last time.
+    pub(super) fn tell(&mut self, config: &HubConfig, now: Instant) -> Vec<Notice> {
+        self.tell_at = None;
+        let mut division = self.division.resized(self.len(), config.shard_members);
+        let heed_until = self.opened_at + RETURN_PATIENCE;
+        if now < heed_until && division < self.remembered {
+            division = self.remembered;
+            self.tell_at = Some(heed_until);
+        }
+        if division != self.division {
+            self.division = division;
+            return self.divide();
+        }
+        let changed: Vec<_> = (0..self.shards.len())
+            .filter(|&shard| self.shards[shard].has_changed())
+            .collect();
+        for there in changed {
+            self.choose_gateways(there);
+        }
+        let told: Vec<_> = (0..self.shards.len())
+            .filter(|&shard| self.shards[shard].has_changed())
+            .map(|shard| self.changes(shard))
+            .collect();
+        for shard in &mut self.shards {
+            shard.joined.clear();
+            shard.left.clear();
+        }
+        told
+    }
+
+    /// Divides the members anew, and lists for every shard whom its members have to know now.
+    fn divide(&mut self) -> Vec<Notice> {
+        let divided = self.division.divide(self.members.keys().copied());
+        self.shards = divided
+            .iter()
+            .enumerate()
+            .map(|(here, members)| Shard {
+                members: members.iter().copied().collect(),
+                abroad: (0..divided.len())
+                    .map(|there| match there == here {
+                        true => Vec::new(),
+                        false => candidates(&divided[there], here),
+                    })
+                    .collect(),
+                ..Shard::default()
+            })
+            .collect();
+        let everywhere = 0..self.shards.len();
+        everywhere
+            .map(|shard| {
+                let listing = self.listing(shard);
+                (HubMessage::Divided { listing }, self.clients_in(shard))
+            })
+            .collect()
+    }
+
+    /// Looks again which members of a shard the others may be linked with.
+    fn choose_gateways(&mut self, there: usize) {
+        let members: Vec<_> = self.shards[there].members.iter().copied().collect();
+        for (here, shard) in self.shards.iter_mut().enumerate() {
+            if here == there {
+                continue;
+            }
+            let now = candidates(&members, here);
+            let before = std::mem::replace(&mut shard.abroad[there], now);
+            let now = &shard.abroad[there];
+            let new = now.iter().filter(|peer| !before.contains(peer));
+            shard.joined.extend(new.copied());
+            let old = before.iter().filter(|peer| !now.contains(peer));
+            shard.left.extend(old.copied());
+        }
+    }
+
+    fn changes(&self, shard: usize) -> Notice {
+        let Shard { joined, left, .. } = &self.shards[shard];
+        let message = HubMessage::Members {
+            joined: self.named(joined.iter().copied()),
+            left: left.iter().copied().collect(),
+            room_members: self.len(),
+        };
+        (message, self.clients_in(shard))
+    }
+
+    /// Whom the members of a shard have to know.
+    fn listing(&self, shard: usize) -> Listing {
+        let Shard {
+            members, abroad, ..
+        } = &self.shards[shard];
+        Listing {
+            members: self.named(members.iter().chain(abroad.iter().flatten()).copied()),
+            room_members: self.len(),
+            shards: self.division,
+        }
+    }
+
+    /// These, as far as they are still here.
+    fn named(&self, peers: impl Iterator<Item = PeerId>) -> Vec<Member> {
+        let named = peers.filter_map(|peer| {
+            let name = self.members.get(&peer)?.name.clone();
+            Some(Member { peer, name })
+        });
+        named.collect()
+    }
+
+    fn clients_in(&self, shard: usize) -> Vec<ClientId> {
+        let members = self.shards[shard].members.iter();
+        members.filter_map(|peer| self.client_of(*peer)).collect()
+    }
+}
+
+impl Shard {
+    fn has_changed(&self) -> bool {
+        !self.joined.is_empty() || !self.left.is_empty()
+    }
+}
