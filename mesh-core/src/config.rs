@@ -92,6 +92,9 @@ pub struct Config {
     /// The same while they keep changing: everybody verifies every record, and in a mass join that
     /// would be most of the work.
     pub announce_delay_max: Duration,
+    /// How long a link that has opened waits to be announced while others are still awaited: less
+    /// than [`Config::linger`], or the link that it replaces would be gone before it is known.
+    pub opening_delay: Duration,
     /// How long a link's changed round trip or bandwidth waits to be announced: it may change back,
     /// and others may change too.
     pub quality_delay: Duration,
@@ -241,6 +244,7 @@ impl Config {
             pings_max: 3,
             announce_delay: Duration::from_millis(50),
             announce_delay_max: Duration::from_millis(800),
+            opening_delay: Duration::from_secs(1),
             quality_delay: Duration::from_secs(2),
             tell_delay: Duration::from_millis(250),
             want_patience: Duration::from_millis(500),

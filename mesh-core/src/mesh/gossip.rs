@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::Mesh;
 use super::timers::Timer;
+use super::{LATENESS_WEIGHT, Mesh};
 use crate::config::check_name;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
@@ -15,12 +15,19 @@ use crate::identity::Signed;
 use crate::io::Event;
 use crate::link::Link;
 use crate::rng::{index, unit};
-use crate::routing::{LinkGraph, Routes};
+use crate::routing::{LinkGraph, Metric, Routes};
 use crate::time::Instant;
 use crate::wire::{DigestEntry, LinkEntry, LinkState, Record};
 
 /// Links that one record may announce: the largest k, the slack, and room for a larger future.
 const LINKS_ANNOUNCED_MAX: usize = 256;
+
+/// How long a link's first measured round trip waits to be announced where no path depends on it:
+/// as long as the slowest of an agent's links may take to be measured.
+const QUALITY_DELAY_HOPS: Duration = Duration::from_secs(15);
+
+/// How long it waits for each member that will verify it.
+const QUALITY_DELAY_SHARE: Duration = Duration::from_millis(200);
 
 /// The shortest time between two digests to the same neighbour.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,17 +42,18 @@ const DIGEST_ENTRIES_MAX: usize = 700;
 impl Mesh {
     /// Our links have changed: the others should know.
     pub(super) fn announce_soon(&mut self, now: Instant) {
-        self.timers.arm(Timer::Announce, self.announcing.due(now));
+        let due = self.announcing.due(now) + self.lateness * LATENESS_WEIGHT;
+        self.timers.arm(Timer::Announce, due);
     }
 
-    /// A link has opened. The first one and the last that was awaited are news; what opens between
-    /// them waits, because everybody verifies every record, and in a mass join that is much work.
+    /// A link has opened. The last that was awaited is news; what opens before it waits, because
+    /// everybody verifies every record, and in a mass join that is much work.
     pub(super) fn announce_opened(&mut self, now: Instant) {
         if self.is_linked() {
             self.announce_soon(now);
         } else {
-            self.timers
-                .arm(Timer::Announce, self.announcing.last_due(now));
+            let wait = self.config.opening_delay + self.lateness * LATENESS_WEIGHT;
+            self.timers.arm(Timer::Announce, now + wait);
         }
     }
 
@@ -57,8 +65,14 @@ impl Mesh {
             .get(&id)
             .is_some_and(|link| link.has_changed(metric))
         {
-            let at = now + self.config.quality_delay;
-            self.timers.arm(Timer::Announce, at);
+            // Where paths are chosen by hops it is for people, and can wait for all first samples:
+            // the longer, the more members have to verify it.
+            let others = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
+            let wait = match metric {
+                Metric::Hops => QUALITY_DELAY_HOPS.max(QUALITY_DELAY_SHARE * others),
+                Metric::Latency | Metric::Bandwidth => self.config.quality_delay,
+            };
+            self.timers.arm(Timer::Announce, now + wait);
         }
     }
 
@@ -140,30 +154,18 @@ impl Mesh {
         }
     }
 
-    /// A record came over a link.
-    pub(super) fn link_state_received(&mut self, id: LinkId, signed: Signed, now: Instant) {
-        let Some(peer) = self.links.get(&id).map(|link| link.peer) else {
-            return;
-        };
+    /// Takes a record over, if it is what it claims to be.
+    pub(super) fn verify_link_state(&mut self, id: LinkId, signed: Signed, now: Instant) {
         let author = signed.claimed_author();
-        // Most that comes is known already: a look at the version is enough to tell.
-        let Some(version) = signed.peek::<u64>() else {
-            self.reject(Some(peer), Some(author), RejectReason::Malformed);
-            return;
-        };
-        let held = self.database.version(author).unwrap_or_default();
-        if version <= held {
-            if version == held {
-                // The neighbour has it already: one copy less to send.
-                if let Some(authors) = self.gossip.get_mut(&id) {
-                    authors.remove(&author);
-                }
-            }
-            return;
+        let version = signed.peek::<u64>().unwrap_or_default();
+        if version <= self.database.version(author).unwrap_or_default() {
+            return; // It came over another link meanwhile.
         }
+        // A link may be closed right after the last record came over it.
+        let peer = self.links.get(&id).map(|link| link.peer);
         let verified = match signed.verify::<LinkState>(&self.config.room) {
             Ok(verified) => verified,
-            Err(error) => return self.reject(Some(peer), Some(author), error.into()),
+            Err(error) => return self.reject(peer, Some(author), error.into()),
         };
         let claim = verified.get();
         if author == self.this {
@@ -178,7 +180,7 @@ impl Mesh {
             || check_name("name", &claim.name).is_err()
             || !(known || self.database.make_room(self.authors_max()));
         if too_much {
-            self.reject(Some(peer), Some(author), RejectReason::Limit);
+            self.reject(peer, Some(author), RejectReason::Limit);
             return;
         }
         self.suspect(author, claim, now);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Mesh;
 use super::timers::Timer;
+use super::{LATENESS_WEIGHT, Mesh};
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
@@ -22,6 +22,9 @@ const PROVEN: Duration = Duration::from_secs(10);
 
 /// Where there are many links, the time until one of them pings, on average.
 const PING_SHARE: Duration = Duration::from_millis(500);
+
+/// How often the time for an attempt doubles.
+const SLACK_MAX: u32 = 2;
 
 /// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
 /// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
@@ -125,10 +128,15 @@ impl Mesh {
         let id = LinkId(self.last_link);
         let mut link = Link::new(id, peer, attempt, &self.config, now);
         link.via_hub = self.prefers_hub(peer);
-        if !link.via_hub && self.this < peer {
-            let until = now + self.config.answer_timeout;
-            link.state = LinkState::Negotiating { until };
-        }
+        // What failed for want of time gets more of it: hurry makes a busy machine busier.
+        let slack = 2u32.saturating_pow(self.dialer.failures(peer).min(SLACK_MAX));
+        let patience = if !link.via_hub && self.this < peer {
+            self.config.answer_timeout
+        } else {
+            self.config.open_timeout
+        };
+        let until = now + (patience + self.lateness * LATENESS_WEIGHT) * slack;
+        link.state = LinkState::Negotiating { until };
         self.links.insert(id, link);
         self.by_peer.insert(peer, id);
         id
@@ -173,7 +181,8 @@ impl Mesh {
                 continue;
             }
             let since = *link.unwanted_since.get_or_insert(now);
-            let until = since + self.config.linger;
+            // Others know of its replacement by then, however busy this machine is.
+            let until = since + self.config.linger + self.lateness * 2 * LATENESS_WEIGHT;
             if until > now && (link.ours || crowded) {
                 again = Some(again.map_or(until, |at| at.min(until)));
             } else if complete && (link.ours || crowded) {
@@ -261,7 +270,10 @@ impl Mesh {
                     peer,
                     reason: reason.to_owned(),
                 });
-                self.announce_soon(now);
+                // A link that drained was withdrawn before.
+                if was == LinkState::Open {
+                    self.announce_soon(now);
+                }
                 self.routes_changed(now);
                 self.reroute(queue, now);
                 self.tell_writable();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Mesh;
+use super::backlog::Backlog;
 use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
@@ -19,6 +20,15 @@ use crate::time::Instant;
 /// How old an unanswered offer must be when its target joins (again) to count as lost: newcomers
 /// are listed twice within some milliseconds, in the welcome and as joined.
 const REJOIN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A crowd joins a room of at least so many; in a smaller one everybody is linked with everybody.
+const CROWD_MIN: usize = 20;
+
+/// It comes in batches of at least this part of the room.
+const CROWD_SHARE: usize = 32;
+
+/// How many times as long links wait for the next of it, and the square of that in all.
+const CROWD_PATIENCE: u32 = 4;
 
 /// Authors that are remembered even in a small room.
 const AUTHORS_MIN: usize = 2_000;
@@ -56,6 +66,7 @@ impl Mesh {
         self.links.clear();
         self.by_peer.clear();
         self.busy.clear();
+        self.backlog = Backlog::default();
         self.timers.clear();
         let orders = self.client.leave();
         self.outbox.extend(orders);
@@ -97,6 +108,8 @@ impl Mesh {
                 self.room_members = listing.room_members;
                 self.hub_joined(listing.members, now);
                 self.members_changed(now);
+                // Who could not be reached without the hub can be now, though nobody is new.
+                self.timers.arm(Timer::Settle, now + self.config.settle);
             }
             Some(ClientFact::Divided(listing)) => {
                 self.divide(listing.shards, now);
@@ -198,6 +211,7 @@ impl Mesh {
         if !told && !changes.abroad {
             return;
         }
+        let newcomers = changes.joined.len();
         for peer in changes.joined {
             let name = self.name_of(peer);
             self.emit(Event::PeerJoined { peer, name });
@@ -210,8 +224,15 @@ impl Mesh {
             self.forget_strangers();
             self.emit(Event::TopologyChanged);
         }
+        // More newcomers, while the last are not linked yet: a crowd, whose links would be planned
+        // many times, and opened for nothing.
+        let members = self.roster.len();
+        let unsettled = self.unsettled_since.is_some();
+        let is_crowd = unsettled && members >= CROWD_MIN && newcomers * CROWD_SHARE >= members;
+        let patience = if is_crowd { CROWD_PATIENCE } else { 1 };
         let since = *self.unsettled_since.get_or_insert(now);
-        let settled = (now + self.config.settle).min(since + self.config.settle_max);
+        let settle = now + (self.config.settle + self.lateness) * patience;
+        let settled = settle.min(since + self.config.settle_max * patience.pow(2));
         self.timers.set(Timer::Settle, settled);
     }
 

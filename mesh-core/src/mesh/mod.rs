@@ -4,6 +4,7 @@
 //! membership, signals, links, gossip, messages, views.
 
 mod adapt;
+mod backlog;
 mod broadcast;
 mod delivery;
 mod gossip;
@@ -21,6 +22,7 @@ mod timers;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -38,11 +40,15 @@ use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
 use crate::wire::Envelope;
 use adapt::Adaptation;
+use backlog::Backlog;
 use broadcast::Broadcasts;
 use delivery::Pending;
 use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
+
+/// How much longer what can wait does so for each second that the driver is late.
+const LATENESS_WEIGHT: u32 = 4;
 
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.
 #[derive(Debug)]
@@ -57,6 +63,9 @@ pub struct Mesh {
     incarnation: u64,
     joined: bool,
     timers: Timers,
+    /// How late the driver has been of late; half as much after a second on time.
+    lateness: Duration,
+    lateness_noted: Instant,
     outbox: VecDeque<Output>,
     stats: Stats,
 
@@ -101,6 +110,8 @@ pub struct Mesh {
     /// How soon our links are announced, and paths computed.
     announcing: Throttle,
     routing: Throttle,
+    /// Records that wait to be verified.
+    backlog: Backlog,
     /// Authors whose records a link's other end should get.
     gossip: BTreeMap<LinkId, BTreeSet<PeerId>>,
 
@@ -145,6 +156,8 @@ impl Mesh {
             incarnation: unix_now.as_micros(),
             joined: false,
             timers: Timers::default(),
+            lateness: Duration::ZERO,
+            lateness_noted: now,
             outbox: VecDeque::new(),
             stats: Stats::default(),
             client: Client::default(),
@@ -174,6 +187,7 @@ impl Mesh {
             routes_stale: false,
             announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
             routing: Throttle::new(config.routes_delay, config.routes_delay_max),
+            backlog: Backlog::default(),
             gossip: BTreeMap::new(),
             sequences: BTreeMap::new(),
             sequence_floor: 0,
@@ -220,6 +234,7 @@ impl Mesh {
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.note_lateness(now);
         match self.client.poll(&self.config, now) {
             Some(ClientTask::Dial) => {
                 let order = self.client.connect(&self.config, now);
@@ -232,6 +247,8 @@ impl Mesh {
             }
             None => {}
         }
+        // Before the links: what records tell may have some of them asked whether they live.
+        self.verify_some(now);
         self.poll_links(now);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
@@ -255,7 +272,7 @@ impl Mesh {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let links = self.links.values().map(Link::deadline).min();
         let timers = self.timers.deadline();
-        [links, timers, self.client.deadline()]
+        [links, timers, self.client.deadline(), self.backlog.due]
             .into_iter()
             .flatten()
             .min()
@@ -275,6 +292,17 @@ impl Mesh {
             };
             return Some(output);
         }
+    }
+
+    /// How late the driver is: on a busy machine it comes around seldom. What costs others work is
+    /// done more seldom then too, and what others have to do gets more time.
+    fn note_lateness(&mut self, now: Instant) {
+        let late = self
+            .poll_timeout()
+            .map_or(Duration::ZERO, |due| now.since(due));
+        let passed = now.since(self.lateness_noted).as_secs_f64();
+        self.lateness = late.max(self.lateness.mul_f64(0.5f64.powf(passed)));
+        self.lateness_noted = now;
     }
 
     /// The civil time at `now`.

@@ -53,6 +53,7 @@ fn attack(world: &mut World, channel: Channel, frame: Bytes) {
 
 /// Asserts one rejection for this reason, counted and reported, and that the mesh still works.
 fn assert_rejected(world: &mut World, reason: RejectReason, author: Option<usize>) {
+    world.run_for(Duration::from_millis(10)); // Link-state records wait a moment.
     let hostile = world.agents()[HOSTILE].id();
     let author = author.map(|i| world.agents()[i].id());
     let victim = &world.agents()[VICTIM];

@@ -35,12 +35,6 @@ impl Throttle {
         self.last.map_or(soon, |last| soon.max(last + self.wait))
     }
 
-    /// When to do it at the latest, given a change now.
-    pub(super) fn last_due(&self, now: Instant) -> Instant {
-        let soon = now + self.min;
-        self.last.map_or(soon, |last| soon.max(last + self.max))
-    }
-
     /// It was done.
     pub(super) fn done(&mut self, now: Instant) {
         let busy = self

@@ -133,6 +133,11 @@ impl Mesh {
         }
     }
 
+    /// How many others this agent knows: in a divided room, of its shard.
+    pub fn members(&self) -> usize {
+        self.roster.len()
+    }
+
     /// Whether every wanted link is open and every member can be reached: the mesh has converged,
     /// as far as this agent can tell.
     pub fn is_settled(&self) -> bool {
@@ -194,6 +199,7 @@ impl Mesh {
         let mut links = self.links.values();
         links.all(|link| link.queue.is_settled())
             && self.pending.is_empty()
+            && self.backlog.is_empty()
             && self.gossip.is_empty()
     }
 

@@ -17,6 +17,10 @@ use crate::topology::{Shards, candidates};
 /// hub its members come back one by one, and the first of them are no small room.
 const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long changes gather for each member that is told of them: in a crowd everybody hears of
+/// everybody, in as few texts as can be.
+const DELAY_SHARE: Duration = Duration::from_micros(100);
+
 #[derive(Debug)]
 pub(super) struct Room {
     members: BTreeMap<PeerId, Seat>,
@@ -121,7 +125,8 @@ impl Room {
     }
 
     fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
-        let soon = now + config.members_delay;
+        let members = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let soon = now + config.members_delay.max(DELAY_SHARE * members);
         self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
     }
 
