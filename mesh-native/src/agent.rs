@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mesh_core::{
     Adaptive, Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Metric, Payload, PeerId,
-    PeerView, RouteView, SendError, Stats, TopologyView,
+    PeerView, RouteView, SendError, Shards, Stats, TopologyView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -308,6 +308,22 @@ impl Agent {
         Ok(self
             .call(move |mesh, now| mesh.reply(request, payload, now))
             .await??)
+    }
+
+    /// How many others this agent knows: in a divided room, of its shard.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn members(&self) -> Result<usize, MeshError> {
+        self.call(|mesh, _| mesh.members()).await
+    }
+
+    /// How the room is divided.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn shards(&self) -> Result<Shards, MeshError> {
+        self.call(|mesh, _| mesh.shards()).await
     }
 
     /// Every other member of the room; of a divided one, of this agent's shard.

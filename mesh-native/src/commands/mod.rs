@@ -76,10 +76,17 @@ pub(crate) fn raise_file_limit(links: usize, addresses: usize) {
 /// How many agents, one after the other, have their links and know the way to all others. Asks no
 /// more after the first that has not, which would only keep the rest from their work.
 pub(crate) async fn count_settled(agents: &[Agent]) -> usize {
+    let Some(first) = agents.first() else {
+        return 0;
+    };
+    let shards = first.shards().await.unwrap_or_default();
+    let divided = shards.divide(agents.iter().map(Agent::id));
     for (index, agent) in agents.iter().enumerate() {
         let settled = agent.is_settled().await.unwrap_or(false);
-        let known = agent.peers().await.map_or(0, |peers| peers.len());
-        if !settled || known + 1 < agents.len() {
+        let alike = agent.shards().await.is_ok_and(|theirs| theirs == shards);
+        // Others than these agents may be in the room too.
+        let known = agent.members().await.unwrap_or(0);
+        if !settled || !alike || known + 1 < divided[shards.of(agent.id())].len() {
             return index;
         }
     }

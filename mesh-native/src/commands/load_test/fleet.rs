@@ -16,17 +16,21 @@ use super::LoadTest;
 use super::recorder::Recorder;
 use super::traffic::listen;
 
-/// How long the mesh may take to form.
-const FORMING: Duration = Duration::from_secs(180);
+/// How long the mesh may take to form, and how much longer for each agent: in one process all of
+/// them share its cores, and everybody verifies the link state of its shard.
+const FORMING: Duration = Duration::from_secs(120);
+const FORMING_EACH: Duration = Duration::from_millis(500);
 
-/// How often it is asked whether it has.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long nobody is asked whether it has, for each agent: asking is work too.
+const LOOK_EACH: Duration = Duration::from_micros(500);
 
 pub(super) struct Fleet {
     pub(super) agents: Vec<Agent>,
     /// Until the hub had admitted all, in seconds.
     admitted_s: f64,
     started: Instant,
+    /// How long it may take to form.
+    forming: Duration,
     recorder: Arc<Recorder>,
     /// Ends with the test.
     _hub: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
@@ -61,11 +65,12 @@ impl Fleet {
         // A room of its own, should the server have others.
         let room = format!("load-test-{}", std::process::id());
         let started = Instant::now();
+        let forming = FORMING + FORMING_EACH * u32::from(test.agents);
         let joining = (0..test.agents).map(|number| {
             let options = JoinOptions {
                 k: Some(test.links_each().max(2)),
                 metric: test.metric,
-                timeout: FORMING,
+                timeout: forming,
                 addresses: addresses.clone(),
                 ..JoinOptions::new(&url, &room, &format!("agent-{number:03}"))
             };
@@ -85,6 +90,7 @@ impl Fleet {
             agents,
             admitted_s,
             started,
+            forming,
             recorder: Arc::clone(recorder),
             _hub: hub,
         })
@@ -98,7 +104,8 @@ impl Fleet {
     ) -> anyhow::Result<Formed> {
         bar.set_message("linking");
         bar.set_length(self.agents.len() as u64);
-        while self.started.elapsed() < FORMING {
+        let agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
+        while self.started.elapsed() < self.forming {
             let settled = count_settled(&self.agents).await;
             bar.set_position(settled as u64);
             if settled == self.agents.len() {
@@ -115,13 +122,13 @@ impl Fleet {
             if stop.is_finished() {
                 bail!("interrupted before the mesh had formed: {settled} agents had");
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_EACH * agents).await;
         }
         let settled = count_settled(&self.agents).await;
         bail!(
             "after {} s only {settled} of {} agents have their links and routes: try fewer agents, \
              or a smaller k",
-            FORMING.as_secs(),
+            self.forming.as_secs(),
             self.agents.len()
         )
     }
