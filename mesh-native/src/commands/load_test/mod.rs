@@ -1,5 +1,6 @@
 //! `mesh load-test`: a real mesh under load, measured, and a report of it.
 
+mod compare;
 mod fleet;
 mod html;
 mod markdown;
@@ -82,6 +83,9 @@ pub(crate) struct LoadTest {
     /// Print the report as one JSON object instead of the summary.
     #[arg(long)]
     json: bool,
+    /// Measure nothing: compare two report.json, the earlier first.
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], exclusive = true)]
+    compare: Option<Vec<PathBuf>>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -121,6 +125,9 @@ impl LoadTest {
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if let Some([before, after]) = self.compare.as_deref() {
+            return print(&compare::compare(before, after)?);
+        }
         if !cfg!(target_os = "linux") {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
         }
