@@ -27,6 +27,9 @@ mod driver;
 mod error;
 pub mod hub;
 mod link;
+#[cfg(feature = "pairs")]
+#[doc(hidden)]
+pub mod pairs;
 mod signaling;
 
 pub use agent::{Agent, Events, JoinOptions, SendOptions};

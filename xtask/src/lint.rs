@@ -36,11 +36,11 @@ pub(crate) fn fmt(workspace: &Workspace) -> Step<'_> {
             .cmd("cargo")
             .args(["fmt", "--all", "--check"])
             .run()?;
-        let fuzz = workspace.root.join("fuzz/Cargo.toml");
-        if fuzz.is_file() {
-            // A workspace of its own, so `--all` leaves it out.
+        // Workspaces of their own, so `--all` leaves them out.
+        for alone in ["fuzz", "versus"] {
+            let manifest = workspace.root.join(alone).join("Cargo.toml");
             let fmt = workspace.cmd("cargo").args(["fmt", "--manifest-path"]);
-            fmt.arg(&fuzz).arg("--check").run()?;
+            fmt.arg(&manifest).arg("--check").run()?;
         }
         Ok(())
     })

@@ -7,6 +7,7 @@
     reason = "a command line tool: printing what it does is its job"
 )]
 
+mod bench;
 mod demo;
 mod lint;
 mod process;
@@ -55,6 +56,14 @@ enum Command {
     ///
     /// Example: cargo xtask test unit e2e
     Test(test::TestArgs),
+    /// Measure: the core's benchmarks and a short load test of a real mesh.
+    Bench,
+    /// Measure ours beside matchbox_socket and bare webrtc; writes docs/versus.md.
+    Versus {
+        /// Rounds: of each figure the median is told.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// Run the cheap checks: format, clippy, documentation, tidy.
     Lint,
 }
@@ -77,6 +86,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Wasm => wasm::build(&workspace, &setup::for_wasm(&workspace)?),
         Command::Demo { args } => demo::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
+        Command::Bench => bench::run(&workspace),
+        Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Lint => lint::run(&workspace),
     }
 }

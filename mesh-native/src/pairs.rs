@@ -1,0 +1,139 @@
+//! Links without a mesh: pairs of ends in one process, for measuring what the mesh adds to them.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mesh_core::{Channel, LinkSignal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::link::{Link, LinkFact, LinkFactory, LinkSettings};
+
+/// Facts that may wait.
+const FACTS_MAX: usize = 4_096;
+
+/// How often a sender looks whether a congested link has drained.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Open links, each with both its ends here: end `2n` has offered to end `2n + 1`.
+#[derive(Debug)]
+pub struct Pairs {
+    ends: Arc<Vec<End>>,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    link: Mutex<Option<Link>>,
+    is_congested: AtomicBool,
+}
+
+impl Pairs {
+    /// Opens so many links at once, over loopback; returns when all are open. `received` is given
+    /// what arrives.
+    ///
+    /// # Errors
+    /// Why a link did not open.
+    pub async fn open(
+        pairs: usize,
+        received: impl Fn(Bytes) + Send + 'static,
+    ) -> Result<Self, String> {
+        let settings = LinkSettings {
+            loopback: true,
+            addresses: vec![Ipv4Addr::LOCALHOST.into()],
+        };
+        let factory = LinkFactory::of_process(settings).map_err(|error| error.to_string())?;
+        let (sender, facts) = mpsc::channel(FACTS_MAX);
+        let ends: Arc<Vec<End>> = Arc::new((0..2 * pairs).map(|_| End::default()).collect());
+        for (id, end) in ends.iter().enumerate().step_by(2) {
+            end.set(Link::offer(&factory, id as u64, &[], sender.clone()));
+        }
+        let (opened, all_open) = oneshot::channel();
+        let relay = Relay {
+            factory,
+            ends: Arc::clone(&ends),
+            sender,
+            open: 0,
+            opened: Some(opened),
+        };
+        tokio::spawn(relay.run(facts, received));
+        all_open
+            .await
+            .unwrap_or_else(|_| Err("the relay has ended".to_owned()))?;
+        Ok(Self { ends })
+    }
+
+    /// Sends from an end to its other end, once there is room.
+    pub async fn send(&self, from: usize, frame: Bytes) {
+        let end = &self.ends[from];
+        while end.is_congested.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
+        }
+        end.with(|link| link.transmit(Channel::Data, frame));
+    }
+}
+
+impl End {
+    fn set(&self, link: Link) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+    }
+
+    fn with(&self, order: impl FnOnce(&Link)) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = &*link {
+            order(link);
+        }
+    }
+}
+
+/// Stands between the two ends while they negotiate, as signaling does.
+struct Relay {
+    factory: LinkFactory,
+    ends: Arc<Vec<End>>,
+    sender: mpsc::Sender<(u64, LinkFact)>,
+    open: usize,
+    /// Told once, when all are open or one is not.
+    opened: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Relay {
+    async fn run(
+        mut self,
+        mut facts: mpsc::Receiver<(u64, LinkFact)>,
+        received: impl Fn(Bytes) + Send,
+    ) {
+        while let Some((id, fact)) = facts.recv().await {
+            let end = &self.ends[id as usize];
+            match fact {
+                LinkFact::Signal(signal) => self.deliver(id ^ 1, signal),
+                LinkFact::Opened => {
+                    self.open += 1;
+                    if self.open == self.ends.len() {
+                        self.tell(Ok(()));
+                    }
+                }
+                LinkFact::FrameReceived { frame, .. } => received(frame),
+                LinkFact::Congested => end.is_congested.store(true, Ordering::Relaxed),
+                LinkFact::Drained => end.is_congested.store(false, Ordering::Relaxed),
+                LinkFact::Closed { reason } => self.tell(Err(reason)),
+            }
+        }
+    }
+
+    fn deliver(&self, to: u64, signal: LinkSignal) {
+        let end = &self.ends[to as usize];
+        if let LinkSignal::Offer { sdp } = signal {
+            let facts = self.sender.clone();
+            end.set(Link::answer(&self.factory, to, &[], sdp, facts));
+        } else {
+            end.with(|link| link.apply(signal));
+        }
+    }
+
+    fn tell(&mut self, result: Result<(), String>) {
+        if let Some(opened) = self.opened.take() {
+            let _ = opened.send(result); // Nobody waits any more if the opening was given up.
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `mesh-native`: agents that join a room over the signaling server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use futures::future::{join_all, try_join_all};
+use mesh_native::core::{Event, HubConfig, Payload};
+use mesh_native::hub::HubServer;
+use mesh_native::{Agent, JoinOptions, SendOptions};
+
+use crate::trial::{Figures, Mesh, PEERS, Sink};
+
+/// How long the mesh may take to form.
+const FORMING: Duration = Duration::from_secs(60);
+
+pub struct Ours {
+    agents: Vec<Agent>,
+}
+
+#[async_trait::async_trait]
+impl Mesh for Ours {
+    async fn open(sink: &'static Sink) -> anyhow::Result<Self> {
+        let agents = join(PEERS, PEERS - 1, Some(sink)).await?;
+        until_linked(&agents, PEERS * (PEERS - 1) / 2).await?;
+        Ok(Self { agents })
+    }
+
+    async fn send(&self, from: usize, to: usize, payload: Vec<u8>) -> anyhow::Result<()> {
+        let to = self.agents[to].id();
+        let payload = Payload::Bytes(payload);
+        let sent = self.agents[from].send(to, payload, SendOptions::default());
+        sent.await?;
+        Ok(())
+    }
+}
+
+/// Forms a mesh, and measures no more than that.
+pub async fn form(agents: usize, k: usize) -> anyhow::Result<Figures> {
+    let started = Instant::now();
+    let agents = join(agents, k, None).await?;
+    until_linked(&agents, agents.len() * k / 2).await?;
+    Ok(Figures {
+        open_s: started.elapsed().as_secs_f64(),
+        ..Figures::default()
+    })
+}
+
+async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Result<Vec<Agent>> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let hub = HubServer::bind(any, HubConfig::default()).await?;
+    let url = format!("ws://{}/signal", hub.local_addr()?);
+    tokio::spawn(hub.serve(std::future::pending()));
+    let joining = (0..count).map(|number| {
+        let options = JoinOptions {
+            k: Some(k),
+            addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            ..JoinOptions::new(&url, "versus", &format!("agent-{number:03}"))
+        };
+        Agent::join_with_events(options)
+    });
+    let mut agents = Vec::new();
+    for (agent, mut events) in try_join_all(joining).await? {
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                if let (Event::Message(message), Some(sink)) = (event, sink)
+                    && let Payload::Bytes(bytes) = message.payload
+                {
+                    sink.received(&bytes);
+                }
+            }
+        });
+        agents.push(agent);
+    }
+    Ok(agents)
+}
+
+/// Waits until so many links are open at both ends.
+async fn until_linked(agents: &[Agent], links: usize) -> anyhow::Result<()> {
+    let until = Instant::now() + FORMING;
+    loop {
+        let stats = join_all(agents.iter().map(Agent::stats)).await;
+        let open: usize = stats.iter().flatten().map(|stats| stats.links.open).sum();
+        if open >= 2 * links {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < until,
+            "{open} of {} ends are open",
+            2 * links
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

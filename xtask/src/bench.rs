@@ -1,0 +1,36 @@
+//! `cargo xtask bench` and `cargo xtask versus`: what things cost, measured.
+
+use anyhow::Result;
+
+use crate::demo::{build_mesh, mesh_binary};
+use crate::workspace::Workspace;
+
+/// Where the short load test leaves its report, under `target`.
+const REPORT: &str = "bench-load-test";
+
+/// Runs the core's benchmarks, then a short load test of a real mesh.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    workspace
+        .cmd("cargo")
+        .args(["bench", "--package", "mesh-core", "--features", "sim"])
+        .run()?;
+    build_mesh(workspace)?;
+    workspace
+        .cmd(mesh_binary(workspace))
+        .args(["load-test", "--agents", "50", "--k", "8"])
+        .args(["--duration", "15s", "--rate", "20", "--out"])
+        .arg(workspace.target.join(REPORT))
+        .run()
+}
+
+/// Runs ours beside others; writes docs/versus.md and docs/versus.svg.
+pub(crate) fn versus(workspace: &Workspace, rounds: usize) -> Result<()> {
+    workspace
+        .cmd("cargo")
+        .args(["run", "--release", "--manifest-path", "versus/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(workspace.target.join("versus"))
+        .args(["--", "--rounds"])
+        .arg(rounds.to_string())
+        .run()
+}
