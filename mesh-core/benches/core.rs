@@ -8,27 +8,32 @@ use mesh_core::sim::{World, WorldConfig};
 use mesh_core::wire::{
     Content, Data, Envelope, Frame, FrameWriter, Message, MessageHeader, Record,
 };
-use mesh_core::{Analysis, Delivery, Identity, Payload, Signed, Target, Topology, UnixTime};
+use mesh_core::{
+    Analysis, Channel, Delivery, Identity, Input, Output, Payload, Signed, Target, Topology,
+    UnixTime,
+};
 
 const ROOM: &str = "bench";
 
-fn topology(c: &mut Criterion) {
-    let mut group = c.benchmark_group("topology");
-    for (agents, k) in [(100, 20), (1_000, 30), (10_000, 30)] {
+/// By the number of links, agents times k / 2, which the cost should grow with.
+fn build(c: &mut Criterion) {
+    let mut group = c.benchmark_group("build a topology, by links");
+    for (agents, k) in [(100, 20), (1_000, 30), (2_500, 30), (5_000, 30), (10_000, 30)] {
         let members = Topology::sample_members(agents, 1);
-        // Cost should grow as the number of links does.
-        group.throughput(Throughput::Elements((agents * k / 2) as u64));
-        group.bench_function(BenchmarkId::new("build", agents), |b| {
+        let links = (agents * k / 2) as u64;
+        group.throughput(Throughput::Elements(links));
+        group.bench_function(BenchmarkId::from_parameter(links), |b| {
             b.iter(|| Topology::partial_mesh(black_box(&members), k));
         });
-        let graph = Topology::partial_mesh(&members, k).graph();
-        if agents <= 1_000 {
-            group.bench_function(BenchmarkId::new("analyse", agents), |b| {
-                b.iter(|| Analysis::of(black_box(&graph)));
-            });
-        }
     }
     group.finish();
+}
+
+fn analyse(c: &mut Criterion) {
+    let graph = Topology::partial_mesh(&Topology::sample_members(1_000, 1), 30).graph();
+    c.bench_function("analyse a mesh of 1,000", |b| {
+        b.iter(|| Analysis::of(black_box(&graph)));
+    });
 }
 
 /// A mesh of many, as its first agent knows it.
@@ -49,6 +54,39 @@ fn routing(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// All that an agent does with a message of others: take it in, find the next hop, pass it on.
+fn forwarding(c: &mut Criterion) {
+    let mut world = formed(20);
+    let [from, to] = [1, 2].map(|agent| world.agents()[agent].id());
+    let link = world.agents()[0].link_to(from).expect("20 are all linked");
+    let target = Target::Peer(to);
+    let author = Identity::from_secret([1; 32]);
+    let envelope = Envelope {
+        ttl: 16,
+        target,
+        signed: author.sign(ROOM, &message(target, 256)),
+    };
+    let mut writer = FrameWriter::default();
+    writer.push(&FrameWriter::encode(&Record::Envelope(envelope)));
+    let (frame, now) = (writer.finish(), world.now());
+    let mesh = world.mesh_mut(0);
+    c.bench_function("forward a message of 256 bytes", |b| {
+        b.iter(|| {
+            let received = Input::FrameReceived {
+                link,
+                channel: Channel::Stream,
+                frame: frame.clone(),
+            };
+            mesh.handle_input(received, now);
+            let mut orders = 0;
+            while let Some(output) = mesh.poll_output() {
+                orders += usize::from(matches!(black_box(output), Output::Transmit { .. }));
+            }
+            assert_eq!(orders, 1, "it is passed on");
+        });
+    });
 }
 
 fn signed(payload: usize) -> (Identity, Signed) {
@@ -107,5 +145,7 @@ fn wire(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, topology, routing, signatures, wire);
+criterion_group!(
+    benches, build, analyse, routing, forwarding, signatures, wire
+);
 criterion_main!(benches);
