@@ -18,7 +18,13 @@ const ROOM: &str = "bench";
 /// By the number of links, agents times k / 2, which the cost should grow with.
 fn build(c: &mut Criterion) {
     let mut group = c.benchmark_group("build a topology, by links");
-    for (agents, k) in [(100, 20), (1_000, 30), (2_500, 30), (5_000, 30), (10_000, 30)] {
+    for (agents, k) in [
+        (100, 20),
+        (1_000, 30),
+        (2_500, 30),
+        (5_000, 30),
+        (10_000, 30),
+    ] {
         let members = Topology::sample_members(agents, 1);
         let links = (agents * k / 2) as u64;
         group.throughput(Throughput::Elements(links));

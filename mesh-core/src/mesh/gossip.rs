@@ -26,7 +26,7 @@ const LINKS_ANNOUNCED_MAX: usize = 256;
 /// as long as the slowest of an agent's links may take to be measured.
 const QUALITY_DELAY_HOPS: Duration = Duration::from_secs(15);
 
-/// How long it waits for each member that will verify it.
+/// How much longer it waits at most, for each member that will verify it.
 const QUALITY_DELAY_SHARE: Duration = Duration::from_millis(200);
 
 /// The shortest time between two digests to the same neighbour.
@@ -66,10 +66,11 @@ impl Mesh {
             .is_some_and(|link| link.has_changed(metric))
         {
             // Where paths are chosen by hops it is for people, and can wait for all first samples:
-            // the longer, the more members have to verify it.
+            // the longer, the more members have to verify it, and not all at the same time.
             let others = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
+            let spread = (QUALITY_DELAY_SHARE * others).mul_f64(unit(&mut self.rng));
             let wait = match metric {
-                Metric::Hops => QUALITY_DELAY_HOPS.max(QUALITY_DELAY_SHARE * others),
+                Metric::Hops => QUALITY_DELAY_HOPS + spread,
                 Metric::Latency | Metric::Bandwidth => self.config.quality_delay,
             };
             self.timers.arm(Timer::Announce, now + wait);
@@ -184,10 +185,25 @@ impl Mesh {
             return;
         }
         self.suspect(author, claim, now);
+        let known = self.database.state(author);
+        let is_news = known.is_none_or(|known| self.concerns_paths(known, verified.get()));
         self.database.insert(signed, verified);
         self.stats.link_states += 1;
         self.spread(author, Some(id), now);
-        self.routes_changed(now);
+        if is_news {
+            self.routes_changed(now);
+        }
+    }
+
+    /// Whether a new record can change paths, or what is derived from them: by hops it does not
+    /// matter what links are like.
+    fn concerns_paths(&self, old: &LinkState, new: &LinkState) -> bool {
+        let ends = |state: &LinkState| -> Vec<u64> {
+            let links = state.links.iter();
+            links.map(|link| link.peer_prefix).collect()
+        };
+        let by_hops = self.config.metric == Metric::Hops && self.config.adaptive.is_none();
+        !by_hops || old.departed != new.departed || ends(old) != ends(new)
     }
 
     /// A record of an earlier life of this agent is about, newer than what it says now (its clock

@@ -21,7 +21,7 @@ const MISDEEDS_REPORTED: u32 = 100;
 const PROVEN: Duration = Duration::from_secs(10);
 
 /// Where there are many links, the time until one of them pings, on average.
-const PING_SHARE: Duration = Duration::from_millis(500);
+const PING_SHARE: Duration = Duration::from_millis(750);
 
 /// How often the time for an attempt doubles.
 const SLACK_MAX: u32 = 2;
