@@ -47,6 +47,9 @@ use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
 
+/// Orders that an empty outbox has room for.
+const OUTBOX_KEPT: usize = 64;
+
 /// How much longer what can wait does so for each second that the driver is late.
 const LATENESS_WEIGHT: u32 = 4;
 
@@ -285,7 +288,11 @@ impl Mesh {
             if let Some(output) = self.outbox.pop_front() {
                 return Some(output);
             }
-            let id = *self.busy.first()?;
+            let Some(&id) = self.busy.first() else {
+                // A crowd's events are soon over, and their room is as large as a mesh.
+                self.outbox.shrink_to(OUTBOX_KEPT);
+                return None;
+            };
             let Some(output) = self.next_transmit(id) else {
                 self.busy.remove(&id);
                 continue;

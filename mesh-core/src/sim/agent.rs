@@ -113,7 +113,7 @@ impl SimAgent {
                 before.is_none()
             }
             // In a large room these alone would fill the memory.
-            Event::PeerJoined { .. } | Event::TopologyChanged => true,
+            Event::PeerJoined { .. } | Event::PeerLeft { .. } | Event::TopologyChanged => true,
             other => {
                 self.events.push(other);
                 true
