@@ -282,5 +282,5 @@ fn a_broadcast_without_any_link_is_refused_while_there_are_members() {
 /// while the hub was away, nobody dialled it again when the hub was back with the same members.
 #[test]
 fn a_link_that_was_lost_without_the_hub_is_dialled_when_the_hub_is_back() {
-    super::Scenario::draw(110_199).run();
+    Scenario::draw(110_199).run();
 }
