@@ -1,19 +1,28 @@
 //! `cargo xtask bench` and `cargo xtask versus`: what things cost, measured.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context as _, Result};
 
 use crate::demo::{build_mesh, mesh_binary};
 use crate::workspace::Workspace;
 
+/// The plot of what a topology costs to build, as criterion leaves it under `target`, and where
+/// the README shows it.
+const PLOT: &str = "criterion/build a topology, by links/report/lines.svg";
+const SHOWN: &str = "docs/topology-cost.svg";
+
 /// Where the short load test leaves its report, under `target`.
 const REPORT: &str = "bench-load-test";
 
-/// Runs the core's benchmarks, then a short load test of a real mesh.
+/// Runs the core's benchmarks and takes over their plot, then a short load test of a real mesh.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     workspace
         .cmd("cargo")
         .args(["bench", "--package", "mesh-core", "--features", "sim"])
         .run()?;
+    let (plot, shown) = (workspace.target.join(PLOT), workspace.root.join(SHOWN));
+    fs::copy(&plot, &shown).with_context(|| format!("criterion left no {}", plot.display()))?;
     build_mesh(workspace)?;
     workspace
         .cmd(mesh_binary(workspace))
