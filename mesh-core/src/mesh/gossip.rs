@@ -49,6 +49,7 @@ impl Mesh {
     /// A link has opened. The last that was awaited is news; what opens before it waits, because
     /// everybody verifies every record, and in a mass join that is much work.
     pub(super) fn announce_opened(&mut self, now: Instant) {
+        self.unannounced = true;
         if self.is_linked() {
             self.announce_soon(now);
         } else {
@@ -80,6 +81,7 @@ impl Mesh {
     /// Signs and spreads a record of our open links.
     pub(super) fn announce(&mut self, now: Instant) {
         self.announcing.done(now);
+        self.unannounced = false;
         let open = self.links.values_mut().filter(|link| link.is_open());
         let mut links: Vec<_> = open.map(Link::announce).collect();
         links.sort_unstable_by_key(|entry| entry.peer_prefix);

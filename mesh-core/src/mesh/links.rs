@@ -49,6 +49,9 @@ impl Mesh {
         self.choose_partners(now);
         self.dial_wanted(now);
         self.drain_surplus(now);
+        if self.unannounced && self.is_linked() {
+            self.announce_soon(now); // Nothing more is awaited.
+        }
         if let Some(at) = self.dialer.deadline(now) {
             self.timers.arm(Timer::Settle, at);
         }

@@ -112,6 +112,8 @@ pub struct Mesh {
     routes_stale: bool,
     /// How soon our links are announced, and paths computed.
     announcing: Throttle,
+    /// Links have opened that were not announced yet.
+    unannounced: bool,
     routing: Throttle,
     /// Records that wait to be verified.
     backlog: Backlog,
@@ -189,6 +191,7 @@ impl Mesh {
             routes: Routes::default(),
             routes_stale: false,
             announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
+            unannounced: false,
             routing: Throttle::new(config.routes_delay, config.routes_delay_max),
             backlog: Backlog::default(),
             gossip: BTreeMap::new(),

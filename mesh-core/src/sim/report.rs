@@ -17,6 +17,12 @@ use crate::topology::Analysis;
 /// How long a mesh may take to form or to heal.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long what forming stirred up has to settle, and how much longer for each member that
+/// verifies what others announce: of a shard, at most so many.
+const SETTLING: Duration = Duration::from_secs(20);
+const SETTLING_EACH: Duration = Duration::from_millis(200);
+const VERIFIERS: u32 = 500;
+
 /// How long a mesh at rest is watched.
 const REST: Duration = Duration::from_secs(60);
 
@@ -120,9 +126,12 @@ impl Simulation {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed ^ 0x5eed);
         let (links_open_s, tables_complete_s) = self.form(&mut world)?;
         tell(&format!("formed after {links_open_s:.2} s"));
+        // Surplus links of the mass join are drained first, and round trips announced.
+        let verifiers = u32::try_from(self.agents)
+            .unwrap_or(u32::MAX)
+            .min(VERIFIERS);
+        world.run_for(SETTLING + SETTLING_EACH * verifiers);
         let joining = traffic(&world, Duration::ZERO, |_| 0.0);
-        // Surplus links of the mass join are drained first.
-        world.run_for(Duration::from_secs(10));
         let analysis = Analysis::of(&world.true_graph().1);
         let before = totals(&world);
         world.run_for(REST);
