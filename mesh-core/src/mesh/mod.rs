@@ -50,6 +50,9 @@ use timers::{Timer, Timers};
 /// Orders that an empty outbox has room for.
 const OUTBOX_KEPT: usize = 64;
 
+/// Lateness that counts at most: whoever has slept is not busy.
+const LATENESS_MAX: Duration = Duration::from_secs(5);
+
 /// How much longer what can wait does so for each second that the driver is late.
 const LATENESS_WEIGHT: u32 = 4;
 
@@ -311,6 +314,7 @@ impl Mesh {
             .poll_timeout()
             .map_or(Duration::ZERO, |due| now.since(due));
         let passed = now.since(self.lateness_noted).as_secs_f64();
+        let late = late.min(LATENESS_MAX);
         self.lateness = late.max(self.lateness.mul_f64(0.5f64.powf(passed)));
         self.lateness_noted = now;
     }
