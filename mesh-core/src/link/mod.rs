@@ -75,10 +75,12 @@ pub(crate) enum LinkState {
 }
 
 impl Link {
+    /// A link that is to be open `until` then.
     pub(crate) fn new(
         id: LinkId,
         peer: PeerId,
         attempt: u64,
+        until: Instant,
         config: &Config,
         now: Instant,
     ) -> Self {
@@ -89,9 +91,7 @@ impl Link {
             via_hub: false,
             candidates: 0,
             peer_incarnation: None,
-            state: LinkState::Negotiating {
-                until: now + config.open_timeout,
-            },
+            state: LinkState::Negotiating { until },
             started_at: now,
             described_at: now,
             answered_at: None,

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::Mesh;
 use super::timers::Timer;
-use super::{LATENESS_WEIGHT, Mesh};
 use crate::config::check_name;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
@@ -42,7 +42,7 @@ const DIGEST_ENTRIES_MAX: usize = 700;
 impl Mesh {
     /// Our links have changed: the others should know.
     pub(super) fn announce_soon(&mut self, now: Instant) {
-        let due = self.announcing.due(now) + self.lateness * LATENESS_WEIGHT;
+        let due = self.announcing.due(now) + self.grace();
         self.timers.arm(Timer::Announce, due);
     }
 
@@ -53,7 +53,7 @@ impl Mesh {
         if self.is_linked() {
             self.announce_soon(now);
         } else {
-            let wait = self.config.opening_delay + self.lateness * LATENESS_WEIGHT;
+            let wait = self.config.opening_delay + self.grace();
             self.timers.arm(Timer::Announce, now + wait);
         }
     }
@@ -200,12 +200,10 @@ impl Mesh {
     /// Whether a new record can change paths, or what is derived from them: by hops it does not
     /// matter what links are like.
     fn concerns_paths(&self, old: &LinkState, new: &LinkState) -> bool {
-        let ends = |state: &LinkState| -> Vec<u64> {
-            let links = state.links.iter();
-            links.map(|link| link.peer_prefix).collect()
-        };
+        let end = |link: &LinkEntry| link.peer_prefix;
+        let same_ends = old.links.iter().map(end).eq(new.links.iter().map(end));
         let by_hops = self.config.metric == Metric::Hops && self.config.adaptive.is_none();
-        !by_hops || old.departed != new.departed || ends(old) != ends(new)
+        !by_hops || old.departed != new.departed || !same_ends
     }
 
     /// A record of an earlier life of this agent is about, newer than what it says now (its clock

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Mesh;
 use super::timers::Timer;
-use super::{LATENESS_WEIGHT, Mesh};
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
@@ -129,17 +129,17 @@ impl Mesh {
     pub(super) fn add_link(&mut self, peer: PeerId, attempt: u64, now: Instant) -> LinkId {
         self.last_link += 1;
         let id = LinkId(self.last_link);
-        let mut link = Link::new(id, peer, attempt, &self.config, now);
-        link.via_hub = self.prefers_hub(peer);
+        let via_hub = self.prefers_hub(peer);
         // What failed for want of time gets more of it: hurry makes a busy machine busier.
         let slack = 2u32.saturating_pow(self.dialer.failures(peer).min(SLACK_MAX));
-        let patience = if !link.via_hub && self.this < peer {
+        let patience = if !via_hub && self.this < peer {
             self.config.answer_timeout
         } else {
             self.config.open_timeout
         };
-        let until = now + (patience + self.lateness * LATENESS_WEIGHT) * slack;
-        link.state = LinkState::Negotiating { until };
+        let until = now + (patience + self.grace()) * slack;
+        let mut link = Link::new(id, peer, attempt, until, &self.config, now);
+        link.via_hub = via_hub;
         self.links.insert(id, link);
         self.by_peer.insert(peer, id);
         id
@@ -178,14 +178,15 @@ impl Mesh {
         let crowded = self.links.len() > self.links_max();
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
+        // Others know of a replacement by then, however busy this machine is.
+        let linger = self.config.linger + self.grace() * 2;
         for link in self.links.values_mut().filter(|link| link.is_open()) {
             if self.wanted.contains(&link.peer) {
                 link.unwanted_since = None;
                 continue;
             }
             let since = *link.unwanted_since.get_or_insert(now);
-            // Others know of its replacement by then, however busy this machine is.
-            let until = since + self.config.linger + self.lateness * 2 * LATENESS_WEIGHT;
+            let until = since + linger;
             if until > now && (link.ours || crowded) {
                 again = Some(again.map_or(until, |at| at.min(until)));
             } else if complete && (link.ours || crowded) {

@@ -198,15 +198,12 @@ impl Mesh {
 
     /// Tells the application who came and went, and lets the links follow when it is quiet.
     pub(super) fn members_changed(&mut self, now: Instant) {
+        let is_abroad = self.abroad();
         let (database, routes) = (&self.database, &self.routes);
         let name = |peer| database.state(peer).map_or("", |state| &*state.name);
         let reached = routes.iter().map(|(peer, _)| (peer, name(peer)));
-        let (shards, here) = (self.policy.shards, self.policy.shards.of(self.this));
-        let changes = self.roster.update(
-            reached,
-            |peer| routes.contains(peer),
-            |peer| shards.of(peer) != here,
-        );
+        let reaches = |peer| routes.contains(peer);
+        let changes = self.roster.update(reached, reaches, is_abroad);
         let told = !changes.joined.is_empty() || !changes.left.is_empty();
         if !told && !changes.abroad {
             return;

@@ -319,6 +319,11 @@ impl Mesh {
         self.lateness_noted = now;
     }
 
+    /// How much longer than else what can wait does so, on a machine as late as this.
+    fn grace(&self) -> Duration {
+        self.lateness * LATENESS_WEIGHT
+    }
+
     /// The civil time at `now`.
     fn unix(&self, now: Instant) -> UnixTime {
         let (at, unix) = self.clock;

@@ -34,8 +34,13 @@ impl Mesh {
 
     /// Whether a member is of another shard.
     pub(super) fn is_abroad(&self, peer: PeerId) -> bool {
-        let shards = self.shards();
-        shards.of(peer) != shards.of(self.this)
+        self.abroad()(peer)
+    }
+
+    /// The same as a question that outlives a change of this agent.
+    pub(super) fn abroad(&self) -> impl Fn(PeerId) -> bool + use<> {
+        let (shards, here) = (self.shards(), self.shards().of(self.this));
+        move |peer| shards.of(peer) != here
     }
 
     /// Whether a peer may be in the room, as far as this agent can tell.
@@ -93,8 +98,7 @@ impl Mesh {
 
     /// The hub is lost: of members of other shards nothing else tells.
     pub(super) fn remember_members(&mut self) {
-        let (shards, here) = (self.shards(), self.shards().of(self.this));
-        self.roster.unlist_all(|peer| shards.of(peer) != here);
+        self.roster.unlist_all(self.abroad());
     }
 
     /// The hub is back: who is still in the room comes back to it too, in some seconds.

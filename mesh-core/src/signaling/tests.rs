@@ -154,8 +154,19 @@ impl Clients {
     }
 
     fn admit(&mut self, client: u64, identity: &Identity, room: &str) -> Vec<(u64, HubMessage)> {
+        self.admit_again(client, identity, room, Shards::WHOLE)
+    }
+
+    /// Admits who was here when the room was divided so.
+    fn admit_again(
+        &mut self,
+        client: u64,
+        identity: &Identity,
+        room: &str,
+        shards: Shards,
+    ) -> Vec<(u64, HubMessage)> {
         self.connect(client);
-        let hello = hello(identity.peer(), room);
+        let hello = hello(identity.peer(), room, shards);
         let challenge = self.say(client, &hello);
         let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
             panic!("a challenge, not {challenge:?}");
@@ -165,13 +176,13 @@ impl Clients {
     }
 }
 
-fn hello(peer: PeerId, room: &str) -> ClientMessage {
+fn hello(peer: PeerId, room: &str, shards: Shards) -> ClientMessage {
     ClientMessage::Hello {
         version: PROTOCOL_VERSION,
         room: room.into(),
         peer,
         name: "agent".into(),
-        shards: Shards::WHOLE,
+        shards,
     }
 }
 
@@ -218,7 +229,7 @@ fn members_of_a_room_hear_of_each_other_and_of_no_one_else() {
 fn who_does_not_hold_the_key_is_refused() {
     let mut clients = Clients::new(HubConfig::default());
     clients.connect(1);
-    let challenge = clients.say(1, &hello(identity(1).peer(), "a"));
+    let challenge = clients.say(1, &hello(identity(1).peer(), "a", Shards::WHOLE));
     let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
         panic!("{challenge:?}");
     };
@@ -389,19 +400,9 @@ fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
         ..HubConfig::default()
     };
     let mut clients = Clients::new(config);
-    let returning = |clients: &mut Clients, n: u8| {
-        clients.connect(u64::from(n));
-        let mut hello = hello(identity(n).peer(), "a");
-        if let ClientMessage::Hello { shards, .. } = &mut hello {
-            *shards = Shards::try_from(3).expect("valid");
-        }
-        let challenge = clients.say(u64::from(n), &hello);
-        let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
-            panic!("{challenge:?}");
-        };
-        let proof = prove(&identity(n), "a", nonce);
-        clients.say(u64::from(n), &ClientMessage::Prove { proof })
-    };
+    let three = Shards::try_from(3).expect("valid");
+    let returning =
+        |clients: &mut Clients, n: u8| clients.admit_again(u64::from(n), &identity(n), "a", three);
     let mut told = Told::default();
     told.hear(returning(&mut clients, 1));
     assert_eq!(told.shards.count(), 3);
