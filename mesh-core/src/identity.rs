@@ -168,6 +168,12 @@ impl Signed {
         half(0) ^ half(32)
     }
 
+    /// The signature, which no two statements share.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn signature(&self) -> [u8; 64] {
+        self.signature.0
+    }
+
     /// Size of the body in bytes.
     pub(crate) fn body_len(&self) -> usize {
         self.body.len()

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::PeerId;
 use crate::identity::{Signed, Verified};
+#[cfg(any(test, feature = "sim"))]
+use crate::sim::memo;
 use crate::time::Instant;
 use crate::wire::{DigestEntry, LinkState};
 
@@ -16,10 +19,17 @@ pub(crate) struct Database {
     fingerprint: u64,
 }
 
+/// A record, and what it says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) signed: Signed,
+    state: LinkState,
+}
+
 #[derive(Debug)]
 struct Entry {
-    signed: Signed,
-    state: LinkState,
+    /// Shared by all agents of a simulated world: they hold the same.
+    known: Arc<Known>,
     /// Since when no path has led to the author.
     unreachable_since: Option<Instant>,
     /// Out of reach for so long that the author is surely gone. Such a record is kept, but neither
@@ -45,9 +55,11 @@ impl Database {
         state.links.dedup_by_key(|entry| entry.peer_prefix);
         self.remove(author);
         self.fingerprint ^= fingerprint(author, state.version);
+        let known = Arc::new(Known { signed, state });
+        #[cfg(any(test, feature = "sim"))]
+        let known = memo::shared(known);
         let entry = Entry {
-            signed,
-            state,
+            known,
             unreachable_since: None,
             dormant: false,
         };
@@ -57,7 +69,7 @@ impl Database {
     /// Forgets the records that are not of use.
     pub(crate) fn retain(&mut self, useful: impl Fn(PeerId, &LinkState) -> bool) {
         let records = self.records.iter();
-        let useless = records.filter(|(author, entry)| !useful(**author, &entry.state));
+        let useless = records.filter(|(author, entry)| !useful(**author, &entry.known.state));
         let useless: Vec<_> = useless.map(|(author, _)| *author).collect();
         for author in useless {
             self.remove(author);
@@ -67,21 +79,21 @@ impl Database {
     fn remove(&mut self, author: PeerId) -> Option<Entry> {
         let entry = self.records.remove(&author)?;
         if !entry.dormant {
-            self.fingerprint ^= fingerprint(author, entry.state.version);
+            self.fingerprint ^= fingerprint(author, entry.known.state.version);
         }
         Some(entry)
     }
 
     pub(crate) fn version(&self, author: PeerId) -> Option<u64> {
-        Some(self.records.get(&author)?.state.version)
+        Some(self.records.get(&author)?.known.state.version)
     }
 
     pub(crate) fn state(&self, author: PeerId) -> Option<&LinkState> {
-        Some(&self.records.get(&author)?.state)
+        Some(&self.records.get(&author)?.known.state)
     }
 
     pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {
-        Some(&self.records.get(&author)?.signed)
+        Some(&self.records.get(&author)?.known.signed)
     }
 
     /// The author with this prefix, and its record.
@@ -90,20 +102,20 @@ impl Database {
         bytes[..8].copy_from_slice(&prefix.to_be_bytes());
         let mut from = self.records.range(PeerId::from_bytes(bytes)..);
         let (author, entry) = from.next()?;
-        (author.prefix() == prefix).then_some((*author, &entry.state))
+        (author.prefix() == prefix).then_some((*author, &entry.known.state))
     }
 
     /// All records, by author.
     pub(crate) fn states(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
         self.records
             .iter()
-            .map(|(author, entry)| (*author, &entry.state))
+            .map(|(author, entry)| (*author, &entry.known.state))
     }
 
     /// Records that others should have.
     fn current(&self) -> impl Iterator<Item = (PeerId, &LinkState)> {
         let current = self.records.iter().filter(|(_, entry)| !entry.dormant);
-        current.map(|(author, entry)| (*author, &entry.state))
+        current.map(|(author, entry)| (*author, &entry.known.state))
     }
 
     /// Makes room for one record more by forgetting an author that is out of reach, if need be.
@@ -175,7 +187,7 @@ impl Database {
             let gone_for = since.map_or(Duration::ZERO, |since| now.since(since));
             let dormant = gone_for >= DORMANT_AFTER;
             if std::mem::replace(&mut entry.dormant, dormant) != dormant {
-                self.fingerprint ^= fingerprint(*author, entry.state.version);
+                self.fingerprint ^= fingerprint(*author, entry.known.state.version);
             }
             if gone_for >= forget_after {
                 forgotten.push(*author);

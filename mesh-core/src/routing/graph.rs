@@ -14,16 +14,32 @@ use crate::wire::{LinkEntry, LinkState};
 pub(crate) struct LinkGraph {
     peers: Vec<PeerId>,
     shards: Vec<usize>,
-    edges: Vec<Vec<Edge>>,
+    /// All links from both ends, those of one member after those of another.
+    edges: Vec<Edge>,
+    /// Where the links of each member start, and where the last one's end.
+    starts: Vec<usize>,
 }
 
 /// One link, as seen from one of its ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Edge {
-    pub(super) to: usize,
+    to: u32,
     pub(super) cost: u32,
     /// The longer of the two announced round trips, in microseconds.
     pub(super) rtt_us: u32,
+}
+
+impl Edge {
+    /// An edge to a member of the graph.
+    pub(super) fn new(to: usize, cost: u32, rtt_us: u32) -> Self {
+        let to = u32::try_from(to).expect("far fewer members than 2³²");
+        Self { to, cost, rtt_us }
+    }
+
+    /// The other end.
+    pub(super) fn to(self) -> usize {
+        self.to as usize
+    }
 }
 
 impl LinkGraph {
@@ -41,9 +57,10 @@ impl LinkGraph {
         let states: Vec<_> = peers.iter().map(|&peer| present(peer)).collect();
         let mut graph = Self {
             shards: peers.iter().map(|&peer| shards.of(peer)).collect(),
-            edges: vec![Vec::new(); peers.len()],
             peers,
+            ..Self::default()
         };
+        let mut links = Vec::new();
         for (a, state) in states.iter().enumerate() {
             for ours in state.iter().flat_map(|state| &state.links) {
                 // Each link once, from its lower end.
@@ -51,21 +68,35 @@ impl LinkGraph {
                     continue;
                 };
                 if let Some(theirs) = announced(states[b], graph.peers[a]) {
-                    graph.link(a, b, ours, &theirs, metric);
+                    let rtt_us = ours.rtt_us.max(theirs.rtt_us);
+                    links.push((a, Edge::new(b, metric.cost(ours, &theirs), rtt_us)));
                 }
             }
         }
+        graph.fill(&links);
         graph
     }
 
-    fn link(&mut self, a: usize, b: usize, ours: &LinkEntry, theirs: &LinkEntry, metric: Metric) {
-        let edge = |to| Edge {
-            to,
-            cost: metric.cost(ours, theirs),
-            rtt_us: ours.rtt_us.max(theirs.rtt_us),
-        };
-        self.edges[a].push(edge(b));
-        self.edges[b].push(edge(a));
+    /// Takes the links, each from its lower end, and sorts both ends of them by member.
+    fn fill(&mut self, links: &[(usize, Edge)]) {
+        let mut starts = vec![0; self.peers.len() + 1];
+        for (a, edge) in links {
+            starts[a + 1] += 1;
+            starts[edge.to() + 1] += 1;
+        }
+        for member in 1..starts.len() {
+            starts[member] += starts[member - 1];
+        }
+        self.edges = vec![Edge::default(); 2 * links.len()];
+        let mut next = starts.clone();
+        for &(a, edge) in links {
+            let back = Edge::new(a, edge.cost, edge.rtt_us);
+            for (from, edge) in [(a, edge), (edge.to(), back)] {
+                self.edges[next[from]] = edge;
+                next[from] += 1;
+            }
+        }
+        self.starts = starts;
     }
 
     /// Members.
@@ -90,9 +121,9 @@ impl LinkGraph {
         self.shards[index]
     }
 
-    /// The links of a member, by their other ends.
+    /// The links of a member.
     pub(super) fn edges(&self, index: usize) -> &[Edge] {
-        &self.edges[index]
+        &self.edges[self.starts[index]..self.starts[index + 1]]
     }
 }
 

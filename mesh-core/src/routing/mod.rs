@@ -18,6 +18,8 @@ mod tree;
 
 pub use cost::{Metric, ParseMetricError};
 pub(crate) use database::Database;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use database::Known;
 pub(crate) use graph::LinkGraph;
 pub(crate) use replay::{ReplayWindow, Seen};
 pub(crate) use routes::{RoutePolicy, Routes};

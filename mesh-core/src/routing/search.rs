@@ -56,11 +56,10 @@ impl Search<'_> {
             };
             // A link that has just opened is not announced yet, and costs what is not measured.
             let unknown = LinkEntry::unmeasured(peer);
-            let edge = announced.iter().find(|edge| edge.to == to).copied();
-            let edge = edge.unwrap_or_else(|| Edge {
-                to,
-                cost: policy.metric.cost(&unknown, &unknown),
-                rtt_us: 0,
+            let edge = announced.iter().find(|edge| edge.to() == to).copied();
+            let edge = edge.unwrap_or_else(|| {
+                let cost = policy.metric.cost(&unknown, &unknown);
+                Edge::new(to, cost, 0)
             });
             self.offer(edge, 1, self.this, &[peer]);
         }
@@ -76,12 +75,10 @@ impl Search<'_> {
             return;
         };
         for edge in graph.edges(via) {
-            if !self.done[edge.to] {
-                let whole = Edge {
-                    to: edge.to,
-                    cost: route.cost.saturating_add(edge.cost),
-                    rtt_us: route.rtt_us.saturating_add(edge.rtt_us),
-                };
+            if !self.done[edge.to()] {
+                let cost = route.cost.saturating_add(edge.cost);
+                let rtt_us = route.rtt_us.saturating_add(edge.rtt_us);
+                let whole = Edge::new(edge.to(), cost, rtt_us);
                 let hops = route.hops.saturating_add(1);
                 self.offer(whole, hops, graph.peer(via), &route.next_hops);
             }
@@ -92,7 +89,7 @@ impl Search<'_> {
     /// Takes a path, summed up as one edge, if it is better than the one known, or an alternative
     /// if it is as good.
     fn offer(&mut self, path: Edge, hops: u8, parent: PeerId, next_hops: &[PeerId]) {
-        match &mut self.found[path.to] {
+        match &mut self.found[path.to()] {
             Some(known) if known.cost < path.cost => {}
             Some(known) if known.cost == path.cost => known.add(next_hops),
             known => {
@@ -103,7 +100,7 @@ impl Search<'_> {
                     next_hops: next_hops.to_vec(),
                     parent,
                 });
-                self.queue.push(Reverse((path.cost, hops, path.to)));
+                self.queue.push(Reverse((path.cost, hops, path.to())));
             }
         }
     }

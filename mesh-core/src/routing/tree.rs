@@ -33,7 +33,7 @@ pub(crate) fn children(
     }
     let depths = depths(root, graph);
     let depth = depths[this]?;
-    let ends = |of: usize| graph.edges(of).iter().map(|edge| edge.to);
+    let ends = |of: usize| graph.edges(of).iter().map(|edge| edge.to());
     let parent = |child: usize| {
         let above = ends(child).filter(|&peer| depths[peer] == Some(depth));
         above.min_by_key(|&peer| preference(source, graph.peer(peer), graph.peer(child)))
@@ -58,7 +58,8 @@ pub(crate) fn children(
 /// The link over which broadcasts of a source come from its shard into another.
 fn crossing(source: PeerId, home: usize, into: usize, graph: &LinkGraph) -> Option<(usize, usize)> {
     let at_home = (0..graph.len()).filter(|&from| graph.shard(from) == home);
-    let links = at_home.flat_map(|from| graph.edges(from).iter().map(move |edge| (from, edge.to)));
+    let links =
+        at_home.flat_map(|from| graph.edges(from).iter().map(move |edge| (from, edge.to())));
     links
         .filter(|&(_, to)| graph.shard(to) == into)
         .min_by_key(|&(from, to)| preference(source, graph.peer(from), graph.peer(to)))
@@ -71,9 +72,9 @@ fn depths(root: usize, graph: &LinkGraph) -> Vec<Option<u32>> {
     let mut queue = VecDeque::from([(root, 0)]);
     while let Some((via, depth)) = queue.pop_front() {
         for edge in graph.edges(via) {
-            if depths[edge.to].is_none() && graph.shard(edge.to) == graph.shard(root) {
-                depths[edge.to] = Some(depth + 1);
-                queue.push_back((edge.to, depth + 1));
+            if depths[edge.to()].is_none() && graph.shard(edge.to()) == graph.shard(root) {
+                depths[edge.to()] = Some(depth + 1);
+                queue.push_back((edge.to(), depth + 1));
             }
         }
     }

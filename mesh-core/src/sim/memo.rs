@@ -1,4 +1,5 @@
-//! Signatures that were found valid, so that a world checks each once and not once an agent.
+//! What all agents of a world would do or hold alike, once: signatures that were found valid, and
+//! link-state records.
 //!
 //! Verifying is most of what a simulated mesh would do: everybody checks every link-state record,
 //! and here all of everybody is one thread. A signature is known again only if its author and
@@ -7,20 +8,28 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::id::PeerId;
+use crate::routing::Known;
 
 /// Signatures remembered at most: more than are news at any one time.
 const VALID_MAX: usize = 50_000;
+
+/// Records beyond which those that nobody holds any more are looked for.
+const RECORDS_MIN: usize = 1_000;
 
 thread_local! {
     static MEMO: Cell<Option<Memo>> = const { Cell::new(None) };
 }
 
-/// By signature, whose it is and the bytes that it covers.
 #[derive(Default)]
 struct Memo {
+    /// By signature, whose it is and the bytes that it covers.
     valid: BTreeMap<[u8; 64], (PeerId, Vec<u8>)>,
+    /// By signature, the record that somebody holds.
+    records: BTreeMap<[u8; 64], Arc<Known>>,
+    records_max: usize,
 }
 
 /// A world begins.
@@ -54,6 +63,26 @@ pub(crate) fn is_valid(
     }
     MEMO.set(Some(memo));
     valid
+}
+
+/// The same record as another agent holds it, if one does.
+pub(crate) fn shared(known: Arc<Known>) -> Arc<Known> {
+    let Some(mut memo) = MEMO.take() else {
+        return known;
+    };
+    if memo.records.len() >= memo.records_max {
+        memo.records.retain(|_, held| Arc::strong_count(held) > 1);
+        memo.records_max = RECORDS_MIN.max(2 * memo.records.len());
+    }
+    let held = memo.records.entry(known.signed.signature());
+    let held = held.or_insert_with(|| known.clone());
+    let same = if **held == *known {
+        held.clone()
+    } else {
+        known
+    };
+    MEMO.set(Some(memo));
+    same
 }
 
 #[cfg(test)]

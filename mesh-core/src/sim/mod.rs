@@ -97,7 +97,7 @@ pub struct World {
     connections: Vec<Connection>,
     /// No connection opens but those with this agent.
     only_through: Option<usize>,
-    queue: BTreeMap<(Instant, u64), Happening>,
+    queue: BTreeMap<(Instant, u64), Box<Happening>>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
     sent: BTreeMap<MessageId, Sent>,
@@ -324,7 +324,7 @@ impl World {
         };
         debug_assert!(at >= self.now, "time does not run backwards");
         self.now = at;
-        match happening {
+        match *happening {
             Happening::Input { agent, life, input } => {
                 if self.agents[agent].life == life {
                     self.handle(agent, input);
@@ -358,7 +358,8 @@ impl World {
     fn wake(&mut self, agent: usize, life: u32) {
         let now = self.now;
         let sim = &mut self.agents[agent];
-        if sim.life != life {
+        // Another stands in the queue for whoever is to wake earlier or later than it seemed.
+        if sim.life != life || sim.wake_at != Some(now) {
             return;
         }
         sim.wake_at = None;
@@ -391,18 +392,19 @@ impl World {
         self.check(agent);
         let sim = &mut self.agents[agent];
         // A wake that comes too early finds nothing due and is repeated; one too late is a bug.
-        if let Some(at) = sim.mesh.poll_timeout()
+        let now = self.now;
+        if let Some(at) = sim.mesh.poll_timeout().map(|at| at.max(now))
             && sim.wake_at.is_none_or(|planned| at < planned)
         {
             sim.wake_at = Some(at);
             let life = sim.life;
-            self.queue_at(at.max(self.now), Happening::Wake { agent, life });
+            self.queue_at(at, Happening::Wake { agent, life });
         }
     }
 
     fn queue_at(&mut self, at: Instant, happening: Happening) {
         self.queued += 1;
-        self.queue.insert((at, self.queued), happening);
+        self.queue.insert((at, self.queued), Box::new(happening));
     }
 
     fn whoami(&self, agent: usize) -> String {
