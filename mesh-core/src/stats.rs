@@ -64,6 +64,8 @@ pub struct LinkCounts {
     pub opened: u64,
     /// Attempts that failed so far.
     pub failed: u64,
+    /// Those of them that the other end declined, for want of room.
+    pub declined: u64,
     /// Open links that closed so far.
     pub closed: u64,
 }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::routing::Metric;
 use crate::time::Instant;
 
 /// How late a look must be for silence to prove nothing.
@@ -17,8 +18,9 @@ const LATE: Duration = Duration::from_secs(2);
 /// Pings are at least so much of the interval apart, and at most as much more as this is less.
 const REST_MIN: f64 = 0.75;
 
-/// Intervals after which the round trip of a link that is never quiet is measured again.
-const MEASURE_EVERY: f64 = 4.0;
+/// Intervals after which the round trip of a link that is never quiet is measured again, where
+/// paths do not depend on it and where they do.
+const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
 
 #[derive(Debug)]
 pub(crate) struct Keepalive {
@@ -108,7 +110,7 @@ impl Keepalive {
         if now < self.next_ping_at {
             return KeepaliveAction::Wait;
         }
-        if self.is_fresh(now) {
+        if self.is_fresh(config.metric, now) {
             self.rest(jitter, self.last_heard);
             return KeepaliveAction::Wait;
         }
@@ -158,13 +160,17 @@ impl Keepalive {
 
     /// Whether the other end has spoken lately, so that it need not be asked: by its own ping, say.
     /// The round trip is still measured now and then.
-    fn is_fresh(&self, now: Instant) -> bool {
+    fn is_fresh(&self, metric: Metric, now: Instant) -> bool {
+        let measure_every = match metric {
+            Metric::Hops => MEASURE_EVERY.0,
+            Metric::Latency | Metric::Bandwidth => MEASURE_EVERY.1,
+        };
         let lately = |at: Instant, intervals: f64| now.since(at) < self.interval.mul_f64(intervals);
         self.outstanding.is_none()
             && !self.suspected
             && self.samples >= 2
             && lately(self.last_heard, REST_MIN)
-            && lately(self.last_ping, MEASURE_EVERY)
+            && lately(self.last_ping, measure_every)
     }
 
     fn pong_timeout(&self, config: &Config) -> Duration {

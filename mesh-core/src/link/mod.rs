@@ -8,10 +8,12 @@
 mod dialer;
 mod keepalive;
 mod queue;
+mod table;
 
 pub(crate) use dialer::Dialer;
 pub(crate) use keepalive::{Keepalive, KeepaliveAction};
 pub(crate) use queue::LinkQueue;
+pub(crate) use table::Links;
 
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) described_at: Instant,
     /// When the answer to our offer was there.
     pub(crate) answered_at: Option<Instant>,
+    /// When it opened.
+    pub(crate) opened_at: Option<Instant>,
     /// Since when the topology has not wanted this link.
     pub(crate) unwanted_since: Option<Instant>,
     pub(crate) keepalive: Keepalive,
@@ -95,6 +99,7 @@ impl Link {
             started_at: now,
             described_at: now,
             answered_at: None,
+            opened_at: None,
             unwanted_since: None,
             keepalive: Keepalive::new(config, now),
             queue: LinkQueue::default(),

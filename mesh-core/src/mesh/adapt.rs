@@ -101,7 +101,9 @@ impl Mesh {
     }
 
     fn change_called_for(&mut self, adaptive: &Adaptive) -> Option<Change> {
-        let (opened, failed) = (self.stats.links.opened, self.stats.links.failed);
+        let links = &self.stats.links;
+        // Whoever has no room can be reached all the same.
+        let (opened, failed) = (links.opened, links.failed - links.declined);
         let (opened_before, failed_before) = self.adaptation.attempts;
         let (opens, fails) = (opened - opened_before, failed - failed_before);
         if opens + fails >= ATTEMPTS_MIN {
@@ -122,7 +124,7 @@ impl Mesh {
     /// Who cannot link with any of its partners links with the one that all can agree on.
     fn judge_isolation(&mut self, now: Instant) {
         let not_star = |peer: &PeerId| Some(*peer) != self.star;
-        let mut links = self.links.values().filter(|link| link.is_open());
+        let mut links = self.links.iter().filter(|link| link.is_open());
         let alone = !links.any(|link| not_star(&link.peer));
         let anybody = self.roster.members().any(|peer| not_star(&peer));
         let since = &mut self.adaptation.alone_since;

@@ -74,7 +74,7 @@ impl Backlog {
 impl Mesh {
     /// A record came over a link.
     pub(super) fn link_state_received(&mut self, id: LinkId, signed: Signed, now: Instant) {
-        let Some(peer) = self.links.get(&id).map(|link| link.peer) else {
+        let Some(peer) = self.links.get(id).map(|link| link.peer) else {
             return;
         };
         let author = signed.claimed_author();

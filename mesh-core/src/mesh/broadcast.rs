@@ -95,7 +95,7 @@ impl Mesh {
         let mut known_to = BTreeSet::new();
         known_to.extend(via.and_then(|peer| self.by_peer.get(&peer)));
         let children = self.children_of(source);
-        let open = self.links.values_mut().filter(|link| link.is_open());
+        let open = self.links.iter_mut().filter(|link| link.is_open());
         for link in open.filter(|link| Some(link.peer) != via) {
             // Without a tree it goes everywhere.
             if children.as_ref().is_some_and(|to| !to.contains(&link.peer)) {
@@ -229,7 +229,7 @@ impl Mesh {
     /// A neighbour lacks these. Each link gets a broadcast once.
     pub(super) fn want_received(&mut self, id: LinkId, names: &[u64], now: Instant) {
         for &name in names.iter().take(NAMES_MAX) {
-            let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else {
+            let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
                 return;
             };
             let full = link.queue.is_full(Channel::Data, &self.config);

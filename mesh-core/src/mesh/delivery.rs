@@ -84,7 +84,7 @@ impl Mesh {
         let link = self
             .by_peer
             .get(&peer)
-            .and_then(|id| self.links.get_mut(id));
+            .and_then(|&id| self.links.get_mut(id));
         let Some(link) = link else {
             return Err(Box::new((LossReason::NoRoute, envelope)));
         };

@@ -61,11 +61,8 @@ impl Mesh {
     /// A link was measured. What others know of it may be wrong by now; there is no hurry.
     pub(super) fn measured(&mut self, id: LinkId, now: Instant) {
         let metric = self.config.metric;
-        if self
-            .links
-            .get(&id)
-            .is_some_and(|link| link.has_changed(metric))
-        {
+        let link = self.links.get(id);
+        if link.is_some_and(|link| link.has_changed(metric)) {
             // Where paths are chosen by hops it is for people, and can wait for all first samples:
             // the longer, the more members have to verify it, and not all at the same time.
             let others = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
@@ -82,7 +79,7 @@ impl Mesh {
     pub(super) fn announce(&mut self, now: Instant) {
         self.announcing.done(now);
         self.unannounced = false;
-        let open = self.links.values_mut().filter(|link| link.is_open());
+        let open = self.links.iter_mut().filter(|link| link.is_open());
         let mut links: Vec<_> = open.map(Link::announce).collect();
         links.sort_unstable_by_key(|entry| entry.peer_prefix);
         self.publish(links, false, now);
@@ -93,7 +90,7 @@ impl Mesh {
     pub(super) fn say_goodbye(&mut self, now: Instant) {
         self.publish(Vec::new(), true, now);
         // Everybody who is about to lose a link hears it at once, not only the flood's neighbours.
-        let links: Vec<_> = self.links.keys().copied().collect();
+        let links = self.links.ids();
         for link in links {
             self.gossip.entry(link).or_default().insert(self.this);
         }
@@ -132,7 +129,7 @@ impl Mesh {
     /// The links that news is spread over inside the shard: those of the first rings, and for each
     /// of them that is not open another one.
     pub(super) fn gossip_links(&self) -> Vec<LinkId> {
-        let usable = self.links.values().filter(|link| link.is_usable());
+        let usable = self.links.iter().filter(|link| link.is_usable());
         let usable = usable.filter(|link| !self.is_abroad(link.peer));
         let (mut on_rings, others): (Vec<_>, Vec<_>) =
             usable.partition(|link| self.flood.contains(&link.peer));
@@ -165,7 +162,7 @@ impl Mesh {
             return; // It came over another link meanwhile.
         }
         // A link may be closed right after the last record came over it.
-        let peer = self.links.get(&id).map(|link| link.peer);
+        let peer = self.links.get(id).map(|link| link.peer);
         let verified = match signed.verify::<LinkState>(&self.config.room) {
             Ok(verified) => verified,
             Err(error) => return self.reject(peer, Some(author), error.into()),
@@ -254,7 +251,7 @@ impl Mesh {
     pub(super) fn repair(&mut self, now: Instant) {
         let open: Vec<_> = self
             .links
-            .values()
+            .iter()
             .filter(|link| link.is_open() && !self.is_abroad(link.peer))
             .map(|link| link.id)
             .collect();
@@ -274,7 +271,7 @@ impl Mesh {
     }
 
     pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64, now: Instant) {
-        let link = self.links.get(&id);
+        let link = self.links.get(id);
         let near = link.is_some_and(|link| !self.is_abroad(link.peer));
         if near && fingerprint != self.database.fingerprint() {
             self.send_digest(id, true, now);
@@ -284,7 +281,7 @@ impl Mesh {
     /// Tells a neighbour what we hold; it answers with what is newer there. A digest is large, and
     /// asking for one small: a neighbour gets one a second at most.
     pub(super) fn send_digest(&mut self, id: LinkId, reply: bool, now: Instant) {
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         if link
@@ -334,7 +331,7 @@ impl Mesh {
         reply: bool,
         now: Instant,
     ) {
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         let (since, answered) = &mut link.digests_answered;
@@ -350,7 +347,7 @@ impl Mesh {
         }
         // Gathered, so that asking for the same records many times gets them once.
         let newer = self.database.newer_than(entries, range);
-        if !newer.is_empty() && self.links.contains_key(&id) {
+        if !newer.is_empty() && self.links.contains(id) {
             self.gossip.entry(id).or_default().extend(newer);
             self.timers
                 .arm(Timer::Gossip, now + self.config.gossip_delay);
@@ -390,7 +387,7 @@ impl Mesh {
             return false;
         }
         self.broadcasts.forget_trees();
-        let open = self.links.values().filter(|link| link.is_open());
+        let open = self.links.iter().filter(|link| link.is_open());
         let open = open.map(|link| link.peer).collect();
         let policy = &self.policy;
         self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);

@@ -24,7 +24,7 @@ impl Mesh {
         now: Instant,
     ) {
         // Drivers report a link open before its first frame.
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_usable()) else {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_usable()) else {
             return;
         };
         link.keepalive.heard(now);
@@ -41,7 +41,7 @@ impl Mesh {
     }
 
     fn record_received(&mut self, id: LinkId, channel: Channel, record: Record, now: Instant) {
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return; // A record before this one had the link closed.
         };
         match record {
@@ -77,7 +77,7 @@ impl Mesh {
     }
 
     fn acknowledged(&mut self, id: LinkId, received: u64, now: Instant) {
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         let peer = link.peer;
@@ -94,7 +94,7 @@ impl Mesh {
 
     /// Acknowledges what no data has carried an acknowledgement for.
     pub(super) fn send_acks(&mut self) {
-        let owing = self.links.values().filter(|link| link.queue.owes_ack());
+        let owing = self.links.iter().filter(|link| link.queue.owes_ack());
         let owing: Vec<_> = owing.map(|link| link.id).collect();
         self.busy.extend(owing);
     }

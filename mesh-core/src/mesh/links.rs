@@ -8,7 +8,7 @@ use super::timers::Timer;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
-use crate::link::{KeepaliveAction, Link, LinkState};
+use crate::link::{Keepalive, KeepaliveAction, Link, LinkState};
 use crate::rng::unit;
 use crate::time::Instant;
 use crate::wire::{PeerSignal, Record};
@@ -90,7 +90,7 @@ impl Mesh {
             .filter(|peer| !self.by_peer.contains_key(peer) && self.dialer.ready(**peer, now))
             .copied()
             .collect();
-        let mut negotiating = self.links.values().filter(|l| l.is_negotiating()).count();
+        let mut negotiating = self.links.iter().filter(|l| l.is_negotiating()).count();
         for peer in missing {
             if negotiating >= self.config.negotiating_max {
                 break; // The next one to open or fail brings us back here.
@@ -111,7 +111,7 @@ impl Mesh {
     pub(super) fn dial(&mut self, peer: PeerId, now: Instant) {
         let attempt = self.rng.next_u64();
         let id = self.add_link(peer, attempt, now);
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.ours = self.wanted.contains(&peer);
         }
         self.open_link(id, peer, None);
@@ -140,7 +140,7 @@ impl Mesh {
         let until = now + (patience + self.grace()) * slack;
         let mut link = Link::new(id, peer, attempt, until, &self.config, now);
         link.via_hub = via_hub;
-        self.links.insert(id, link);
+        self.links.insert(link);
         self.by_peer.insert(peer, id);
         id
     }
@@ -173,20 +173,21 @@ impl Mesh {
     /// Drains links that the topology stopped wanting, once the wanted ones are open. A link that
     /// only the other end wanted is left to it, while there is room: views of the room may differ.
     fn drain_surplus(&mut self, now: Instant) {
-        let open = |peer: &PeerId| self.open_link_to(*peer).is_some();
-        let complete = self.wanted.iter().all(open);
+        let opened = |peer: &PeerId| self.open_link_to(*peer)?.opened_at;
+        let complete = self.wanted.iter().all(|peer| opened(peer).is_some());
+        let replaced_at = self.wanted.iter().filter_map(opened).max();
         let crowded = self.links.len() > self.links_max();
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
-        // Others know of a replacement by then, however busy this machine is.
+        // Others know of the last replacement by then, however busy this machine is.
         let linger = self.config.linger + self.grace() * 2;
-        for link in self.links.values_mut().filter(|link| link.is_open()) {
+        for link in self.links.iter_mut().filter(|link| link.is_open()) {
             if self.wanted.contains(&link.peer) {
                 link.unwanted_since = None;
                 continue;
             }
             let since = *link.unwanted_since.get_or_insert(now);
-            let until = since + linger;
+            let until = replaced_at.map_or(since, |at| at.max(since)) + linger;
             if until > now && (link.ours || crowded) {
                 again = Some(again.map_or(until, |at| at.min(until)));
             } else if complete && (link.ours || crowded) {
@@ -208,7 +209,7 @@ impl Mesh {
 
     /// The link takes no new messages from now on, at either end.
     pub(super) fn drain_requested(&mut self, id: LinkId, now: Instant) {
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
             return;
         };
         link.state = LinkState::Draining {
@@ -219,11 +220,12 @@ impl Mesh {
     }
 
     pub(super) fn link_opened(&mut self, id: LinkId, now: Instant) {
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_negotiating()) else {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_negotiating()) else {
             return;
         };
         link.state = LinkState::Open;
-        link.keepalive.heard(now);
+        link.opened_at = Some(now);
+        link.keepalive = Keepalive::new(&self.config, now);
         let peer = link.peer;
         let after_ms = |at: Instant| at.since(link.started_at).as_secs_f64() * 1e3;
         let opened = Event::LinkOpened {
@@ -245,7 +247,7 @@ impl Mesh {
     }
 
     pub(super) fn link_closed(&mut self, id: LinkId, reason: &str, now: Instant) {
-        let Some(link) = self.links.get(&id) else {
+        let Some(link) = self.links.get(id) else {
             return; // Closed by ourselves before.
         };
         let was = link.state;
@@ -288,7 +290,7 @@ impl Mesh {
 
     /// Forgets a link and returns the envelopes that its other end may not have.
     fn remove_link(&mut self, id: LinkId) -> Vec<crate::wire::Envelope> {
-        let Some(mut link) = self.links.remove(&id) else {
+        let Some(mut link) = self.links.remove(id) else {
             return Vec::new();
         };
         if self.by_peer.get(&link.peer) == Some(&id) {
@@ -301,7 +303,7 @@ impl Mesh {
 
     /// Closes a link from this end: as [`Mesh::link_closed`], with the order to the driver.
     pub(super) fn close_link(&mut self, id: LinkId, reason: &str, now: Instant) {
-        if self.links.contains_key(&id) {
+        if self.links.contains(id) {
             self.outbox.push_back(Output::CloseLink { link: id });
             self.link_closed(id, reason, now);
         }
@@ -309,21 +311,16 @@ impl Mesh {
 
     /// A link whose time is up, whose ping is due, or that has drained.
     pub(super) fn poll_links(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .links
-            .values()
-            .filter(|link| link.deadline() <= now)
-            .map(|link| (link.id, link.state))
-            .collect();
-        for (id, state) in due {
-            match state {
-                LinkState::Negotiating { .. } => {
+        for id in self.links.due(now) {
+            match self.links.get(id).map(|link| link.state) {
+                None => {} // Closed with one before it.
+                Some(LinkState::Negotiating { .. }) => {
                     self.close_link(id, "it did not open in time", now);
                 }
-                LinkState::Draining { until } if until <= now => {
+                Some(LinkState::Draining { until }) if until <= now => {
                     self.close_link(id, "no longer wanted", now);
                 }
-                LinkState::Open | LinkState::Draining { .. } => self.keep_alive(id, now),
+                Some(LinkState::Open | LinkState::Draining { .. }) => self.keep_alive(id, now),
             }
         }
     }
@@ -331,7 +328,7 @@ impl Mesh {
     fn keep_alive(&mut self, id: LinkId, now: Instant) {
         let jitter = unit(&mut self.rng);
         let interval = self.ping_interval();
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         if now.since(link.started_at) >= PROVEN {
@@ -361,7 +358,7 @@ impl Mesh {
         let link = self
             .by_peer
             .get(&peer)
-            .and_then(|id| self.links.get_mut(id));
+            .and_then(|&id| self.links.get_mut(id));
         if let Some(link) = link.filter(|link| link.is_usable()) {
             link.keepalive.probe(now);
         }
@@ -371,7 +368,7 @@ impl Mesh {
     pub(super) fn probe_stalled(&mut self, now: Instant) {
         let patience = self.config.suspect_after;
         let mut waiting = false;
-        for link in self.links.values_mut().filter(|link| link.is_usable()) {
+        for link in self.links.iter_mut().filter(|link| link.is_usable()) {
             let stalled_for = link.queue.stalled_for(now);
             waiting |= stalled_for > Duration::ZERO;
             if stalled_for >= patience {
@@ -385,12 +382,12 @@ impl Mesh {
     }
 
     pub(super) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {
-        let link = self.links.get(self.by_peer.get(&peer)?)?;
+        let link = self.links.get(*self.by_peer.get(&peer)?)?;
         link.is_open().then_some(link)
     }
 
     pub(super) fn set_congested(&mut self, id: LinkId, congested: bool, now: Instant) {
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(id) else {
             return;
         };
         link.queue.set_congested(congested, now);
@@ -403,7 +400,7 @@ impl Mesh {
 
     /// Queues a record for the other end of a usable link.
     pub(super) fn queue_control(&mut self, id: LinkId, record: &Record) {
-        if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_usable()) {
+        if let Some(link) = self.links.get_mut(id).filter(|link| link.is_usable()) {
             link.queue.control(record);
             self.busy.insert(id);
         }
@@ -411,7 +408,7 @@ impl Mesh {
 
     /// The next frame of a link, with what is owed riding along.
     pub(super) fn next_transmit(&mut self, id: LinkId) -> Option<Output> {
-        let link = self.links.get_mut(&id).filter(|link| link.is_usable())?;
+        let link = self.links.get_mut(id).filter(|link| link.is_usable())?;
         link.queue.acknowledge();
         let (channel, frame) = link.queue.next_frame()?;
         self.stats.frames_out += 1;
@@ -432,7 +429,7 @@ impl Mesh {
 
     /// A frame that did not decode.
     pub(super) fn bad_frame(&mut self, id: LinkId, reason: RejectReason, now: Instant) {
-        let Some(link) = self.links.get(&id) else {
+        let Some(link) = self.links.get(id) else {
             return;
         };
         let (peer, misdeeds) = (link.peer, link.misdeeds);

@@ -56,10 +56,10 @@ impl Mesh {
         self.joined = false;
         self.say_goodbye(now);
         self.fail_pending();
-        let links: Vec<_> = self.links.keys().copied().collect();
+        let links = self.links.ids();
         for link in links {
             self.flush_link(link);
-            let unsent = self.links.get(&link).map_or(0, |link| link.queue.unsent());
+            let unsent = self.links.get(link).map_or(0, |link| link.queue.unsent());
             (0..unsent).for_each(|_| self.stats.lose(LossReason::Left));
             self.outbox.push_back(Output::CloseLink { link });
         }

@@ -99,7 +99,7 @@ impl Mesh {
         now: Instant,
     ) -> Result<MessageId, SendError> {
         self.check(&payload, topic)?;
-        let open = || self.links.values().filter(|link| link.is_open());
+        let open = || self.links.iter().filter(|link| link.is_open());
         if open().next().is_none() && self.roster.len() != 0 {
             return Err(SendError::NoLink);
         }

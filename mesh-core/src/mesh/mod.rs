@@ -32,7 +32,7 @@ use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
-use crate::link::{Dialer, Link};
+use crate::link::{Dialer, Link, Links};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
 use crate::signaling::{self, Client, ClientMessage, ClientTask};
 use crate::stats::Stats;
@@ -85,7 +85,7 @@ pub struct Mesh {
     unsettled_since: Option<Instant>,
 
     // Links.
-    links: BTreeMap<LinkId, Link>,
+    links: Links,
     by_peer: BTreeMap<PeerId, LinkId>,
     last_link: u64,
     dialer: Dialer,
@@ -173,7 +173,7 @@ impl Mesh {
             roster: Roster::default(),
             room_members: 0,
             unsettled_since: None,
-            links: BTreeMap::new(),
+            links: Links::default(),
             by_peer: BTreeMap::new(),
             last_link: 0,
             dialer: Dialer::default(),
@@ -279,7 +279,7 @@ impl Mesh {
 
     /// When [`Mesh::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let links = self.links.values().map(Link::deadline).min();
+        let links = self.links.deadline();
         let timers = self.timers.deadline();
         [links, timers, self.client.deadline(), self.backlog.due]
             .into_iter()
@@ -297,6 +297,7 @@ impl Mesh {
             let Some(&id) = self.busy.first() else {
                 // A crowd's events are soon over, and their room is as large as a mesh.
                 self.outbox.shrink_to(OUTBOX_KEPT);
+                self.links.settle();
                 return None;
             };
             let Some(output) = self.next_transmit(id) else {
@@ -339,7 +340,7 @@ impl Mesh {
         self.stats.reject(reason);
         let reported = via
             .and_then(|peer| self.by_peer.get(&peer))
-            .and_then(|link| self.links.get_mut(link))
+            .and_then(|&link| self.links.get_mut(link))
             .is_none_or(Link::misbehaved);
         if reported {
             let event = Event::Rejected {

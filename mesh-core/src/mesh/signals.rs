@@ -39,7 +39,7 @@ impl Mesh {
 
     /// The peer connection of a link has something for its other end.
     pub(super) fn link_signaled(&mut self, id: LinkId, signal: LinkSignal, now: Instant) {
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.get_mut(id) {
             if !matches!(signal, LinkSignal::Candidate { .. }) {
                 link.described_at = now;
             }
@@ -58,7 +58,7 @@ impl Mesh {
         let attempt_via_hub = self
             .by_peer
             .get(&to)
-            .and_then(|id| self.links.get(id))
+            .and_then(|&id| self.links.get(id))
             .map(|link| link.via_hub);
         let via_hub = attempt_via_hub.unwrap_or_else(|| self.prefers_hub(to));
         let content = Content::Signal { attempt, signal };
@@ -109,11 +109,8 @@ impl Mesh {
         now: Instant,
     ) {
         if let Some(&old) = self.by_peer.get(&from) {
-            if self
-                .links
-                .get(&old)
-                .is_some_and(|link| link.attempt == attempt)
-            {
+            let old_link = self.links.get(old);
+            if old_link.is_some_and(|link| link.attempt == attempt) {
                 return; // The same offer over another path.
             }
             // The offerer has given the old attempt up, or lost its end of the link.
@@ -126,7 +123,7 @@ impl Mesh {
         // Looked at twice already means that we have asked for this offer.
         let solicited = self.dialer.failures(from) > 1;
         let id = self.add_link(from, attempt, now);
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.ours = solicited;
             link.via_hub = via.is_none();
             link.peer_incarnation = Some(incarnation);
@@ -135,7 +132,7 @@ impl Mesh {
     }
 
     fn solicited(&mut self, from: PeerId, incarnation: u64, now: Instant) {
-        match self.by_peer.get(&from).and_then(|id| self.links.get(id)) {
+        match self.by_peer.get(&from).and_then(|&id| self.links.get(id)) {
             None if self.has_room_for(from) => self.dial(from, now),
             None => self.send_signal(from, 0, PeerSignal::Decline, now),
             Some(link)
@@ -157,7 +154,7 @@ impl Mesh {
     /// A peer speaks, but has not answered our offer: the offer went astray, perhaps to an earlier
     /// life of the peer. Offers anew instead of waiting for the attempt to time out.
     pub(super) fn redial_if_stuck(&mut self, peer: PeerId, patience: Duration, now: Instant) {
-        let link = self.by_peer.get(&peer).and_then(|id| self.links.get(id));
+        let link = self.by_peer.get(&peer).and_then(|&id| self.links.get(id));
         let stuck = link.filter(|link| {
             let unanswered = self.this < peer && link.peer_incarnation.is_none();
             link.is_negotiating() && unanswered && now.since(link.started_at) >= patience
@@ -178,7 +175,7 @@ impl Mesh {
         let link = self
             .by_peer
             .get(&from)
-            .and_then(|id| self.links.get_mut(id));
+            .and_then(|&id| self.links.get_mut(id));
         let Some(link) = link.filter(|link| link.attempt == attempt) else {
             return; // Of an attempt that is over.
         };
@@ -202,10 +199,11 @@ impl Mesh {
     }
 
     fn declined(&mut self, from: PeerId, attempt: u64, now: Instant) {
-        let link = self.by_peer.get(&from).and_then(|id| self.links.get(id));
+        let link = self.by_peer.get(&from).and_then(|&id| self.links.get(id));
         match link {
             Some(link) if link.attempt == attempt && link.is_negotiating() => {
                 let id = link.id;
+                self.stats.links.declined += 1;
                 self.close_link(id, "the peer has as many links as it allows", now);
             }
             Some(_) => {}

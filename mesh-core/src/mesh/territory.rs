@@ -57,7 +57,7 @@ impl Mesh {
 
     /// Usable links to other shards.
     pub(super) fn links_abroad(&self) -> impl Iterator<Item = &Link> {
-        let usable = self.links.values().filter(|link| link.is_usable());
+        let usable = self.links.iter().filter(|link| link.is_usable());
         usable.filter(|link| self.is_abroad(link.peer))
     }
 

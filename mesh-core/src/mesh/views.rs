@@ -120,7 +120,7 @@ impl Mesh {
     /// Counters.
     pub fn stats(&self) -> Stats {
         let count = |pick: fn(&crate::link::Link) -> bool| {
-            self.links.values().filter(|link| pick(link)).count()
+            self.links.iter().filter(|link| pick(link)).count()
         };
         Stats {
             links: LinkCounts {
@@ -178,25 +178,30 @@ impl Mesh {
         self.star == Some(self.this)
     }
 
+    /// Whether its driver has been late of late.
+    pub(crate) fn seems_late(&self) -> bool {
+        self.lateness > Duration::ZERO
+    }
+
     pub(crate) fn link_count(&self) -> usize {
         self.links.len()
     }
 
     /// The most records that wait on one link.
     pub(crate) fn queued_max(&self) -> usize {
-        let queues = self.links.values().map(|link| link.queue.queued());
+        let queues = self.links.iter().map(|link| link.queue.queued());
         queues.max().unwrap_or_default()
     }
 
     /// Envelopes that it is responsible for: no next hop has acknowledged them.
     pub(crate) fn messages_held(&self) -> u64 {
-        let links = self.links.values();
+        let links = self.links.iter();
         links.map(|link| link.queue.unacknowledged() as u64).sum()
     }
 
     /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
     pub(crate) fn is_idle(&self) -> bool {
-        let mut links = self.links.values();
+        let mut links = self.links.iter();
         links.all(|link| link.queue.is_settled())
             && self.pending.is_empty()
             && self.backlog.is_empty()
@@ -204,7 +209,7 @@ impl Mesh {
     }
 
     pub(crate) fn open_peers(&self) -> impl Iterator<Item = PeerId> {
-        let open = self.links.values().filter(|link| link.is_open());
+        let open = self.links.iter().filter(|link| link.is_open());
         open.map(|link| link.peer)
     }
 }

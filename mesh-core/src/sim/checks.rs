@@ -59,6 +59,11 @@ impl World {
             "{}: a link to itself",
             self.whoami(agent)
         );
+        assert!(
+            !mesh.seems_late(),
+            "{}: it takes its driver for late, which here never is",
+            self.whoami(agent)
+        );
         let queued = mesh.queued_max();
         // Of control records some are sent whatever waits: pings, acknowledgements, gossip.
         let queued_max = config.link_queue_max + self.agents.len() + 64;

@@ -163,9 +163,9 @@ impl Simulation {
             "{} died at once; healed after {healed_s:.2} s",
             victims.len()
         ));
-        world.run_for(Duration::from_secs(10));
+        world.run_for(SETTLING + SETTLING_EACH * verifiers);
         let after = self.exchange(&mut world, &mut rng);
-        world.run_for(Duration::from_secs(10));
+        in_time(&mut world, "idle", World::is_idle)?;
         world.check_settled();
         Ok(Report {
             agents: self.agents,
