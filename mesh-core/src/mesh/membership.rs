@@ -14,7 +14,7 @@ use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
 use crate::io::{Event, Output};
-use crate::signaling::{ClientFact, Member};
+use crate::signaling::{ClientFact, Member, notice_delay};
 use crate::time::Instant;
 
 /// How old an unanswered offer must be when its target joins (again) to count as lost: newcomers
@@ -108,8 +108,10 @@ impl Mesh {
                 self.room_members = listing.room_members;
                 self.hub_joined(listing.members, now);
                 self.members_changed(now);
-                // Who could not be reached without the hub can be now, though nobody is new.
-                self.timers.arm(Timer::Settle, now + self.config.settle);
+                if again {
+                    // Who could not be reached without the hub can be now, though nobody is new.
+                    self.timers.arm(Timer::Settle, now + self.config.settle);
+                }
             }
             Some(ClientFact::Divided(listing)) => {
                 self.divide(listing.shards, now);
@@ -126,9 +128,13 @@ impl Mesh {
                 room_members,
             }) => {
                 self.room_members = room_members;
+                let newcomers = joined.len();
                 self.hub_left(&left, now);
                 self.hub_joined(joined, now);
                 self.members_changed(now);
+                if self.unsettled_since.is_some() && !self.is_crowd(newcomers) {
+                    self.timers.arm(Timer::Settle, now + self.config.settle);
+                }
             }
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
             Some(ClientFact::Refused { code, message }) => {
@@ -221,16 +227,32 @@ impl Mesh {
             self.forget_strangers();
             self.emit(Event::TopologyChanged);
         }
-        // More newcomers, while the last are not linked yet: a crowd, whose links would be planned
-        // many times, and opened for nothing.
-        let members = self.roster.len();
-        let unsettled = self.unsettled_since.is_some();
-        let is_crowd = unsettled && members >= CROWD_MIN && newcomers * CROWD_SHARE >= members;
-        let patience = if is_crowd { CROWD_PATIENCE } else { 1 };
+        self.settle_later(newcomers, now);
+    }
+
+    /// Lets the links follow the members: at once when one comes, later when a crowd does, whose
+    /// links would be planned many times, and opened for nothing.
+    fn settle_later(&mut self, newcomers: usize, now: Instant) {
+        let (mut settle, mut latest) = (self.config.settle, self.config.settle_max);
+        if self.is_crowd(newcomers) {
+            // The hub gathers what it tells: there is more until it has told twice.
+            let notices = notice_delay(self.room_members) * 2;
+            settle = settle.max(notices);
+            latest = latest.max(notices * 2);
+            if self.unsettled_since.is_some() {
+                settle *= CROWD_PATIENCE;
+                latest *= CROWD_PATIENCE.pow(2);
+            }
+        }
         let since = *self.unsettled_since.get_or_insert(now);
-        let settle = now + (self.config.settle + self.lateness) * patience;
-        let settled = settle.min(since + self.config.settle_max * patience.pow(2));
+        let settled = (now + settle + self.lateness).min(since + latest);
         self.timers.set(Timer::Settle, settled);
+    }
+
+    /// Whether so many newcomers at once mean that more are to be expected.
+    fn is_crowd(&self, newcomers: usize) -> bool {
+        let members = self.roster.len();
+        members >= CROWD_MIN && newcomers * CROWD_SHARE >= members
     }
 
     /// Of how many authors something is remembered at most: of as many as the hub says are in the

@@ -63,7 +63,14 @@ impl Mesh {
         let via_hub = attempt_via_hub.unwrap_or_else(|| self.prefers_hub(to));
         let content = Content::Signal { attempt, signal };
         let envelope = self.sign(Target::Peer(to), content, now);
-        if self.hub_reaches(to) && (via_hub || !self.routes.contains(to)) {
+        // Whom no path leads to the hub may know, though it has not listed it yet: a newcomer whose
+        // offer is to be answered.
+        let use_hub = if self.routes.contains(to) {
+            via_hub && self.hub_reaches(to)
+        } else {
+            self.client.is_admitted()
+        };
+        if use_hub {
             let message = envelope.signed;
             let order = signaling::send(&ClientMessage::Signal { to, message });
             self.outbox.push_back(order);

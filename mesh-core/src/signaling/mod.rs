@@ -15,3 +15,4 @@ mod tests;
 pub(crate) use client::{Client, ClientFact, ClientTask, send};
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
+pub(crate) use room::notice_delay;

@@ -21,6 +21,11 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 /// everybody, in as few texts as can be.
 const DELAY_SHARE: Duration = Duration::from_micros(100);
 
+/// How long changes of a room with so many members gather.
+pub(crate) fn notice_delay(members: usize) -> Duration {
+    DELAY_SHARE * u32::try_from(members).unwrap_or(u32::MAX)
+}
+
 #[derive(Debug)]
 pub(super) struct Room {
     members: BTreeMap<PeerId, Seat>,
@@ -125,8 +130,7 @@ impl Room {
     }
 
     fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
-        let members = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let soon = now + config.members_delay.max(DELAY_SHARE * members);
+        let soon = now + config.members_delay.max(notice_delay(self.len()));
         self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
     }
 

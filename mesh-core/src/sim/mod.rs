@@ -177,6 +177,11 @@ impl World {
         world
     }
 
+    /// X
+    pub fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The time in this world.
     pub fn now(&self) -> Instant {
         self.now
