@@ -142,7 +142,7 @@ export class Session {
 let loading;
 
 /** @returns {Promise<any>} the class Mesh */
-function loadPackage() {
+export function loadPackage() {
   if (typeof WebAssembly === "undefined" || typeof RTCPeerConnection === "undefined") {
     return Promise.reject(new PageError("unsupported", "WebRTC or WebAssembly is missing"));
   }

@@ -78,6 +78,11 @@ pub enum Input {
         /// What to pass on.
         signal: LinkSignal,
     },
+    /// ICE has found a path for the link, DTLS and the channels follow.
+    LinkReached {
+        /// The link.
+        link: LinkId,
+    },
     /// All channels of the link are open. Comes before its first frame.
     LinkOpened {
         /// The link.
@@ -162,7 +167,7 @@ pub enum Output {
 }
 
 /// A fact for the application; the same JSON in every binding.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "type",
     rename_all = "camelCase",
@@ -217,6 +222,8 @@ pub enum Event {
         described_ms: f64,
         /// The part until the answer to our offer was there; null at the end that answered.
         answered_ms: Option<f64>,
+        /// The part until ICE had found a path, if the driver has told.
+        reached_ms: Option<f64>,
     },
     /// A link that was open is closed.
     LinkClosed {
@@ -297,7 +304,7 @@ impl Event {
 }
 
 /// A message as the application gets it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Received {
     /// Names the message; give it to `reply`.

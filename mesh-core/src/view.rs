@@ -1,11 +1,11 @@
 //! Pictures of the mesh for the application; the same JSON in every binding.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::PeerId;
 
 /// A member of the room.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerView {
     /// Its identity.
@@ -26,7 +26,7 @@ pub struct PeerView {
 }
 
 /// One row of the routing table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView {
     /// Where to.
@@ -42,7 +42,7 @@ pub struct RouteView {
 }
 
 /// The mesh as this agent knows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TopologyView {
     /// This agent.
@@ -59,7 +59,7 @@ pub struct TopologyView {
 }
 
 /// A node of [`TopologyView`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// Its identity.
@@ -69,7 +69,7 @@ pub struct NodeView {
 }
 
 /// A link of [`TopologyView`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkView {
     /// The lower end.

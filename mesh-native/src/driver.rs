@@ -219,6 +219,7 @@ impl Driver {
     fn link_fact(&mut self, link: LinkId, fact: LinkFact) {
         let input = match fact {
             LinkFact::Signal(signal) => Input::LinkSignaled { link, signal },
+            LinkFact::Reached => Input::LinkReached { link },
             LinkFact::Opened => Input::LinkOpened { link },
             LinkFact::FrameReceived { channel, frame } => Input::FrameReceived {
                 link,

@@ -107,6 +107,7 @@ impl Relay {
             let end = &self.ends[id as usize];
             match fact {
                 LinkFact::Signal(signal) => self.deliver(id ^ 1, signal),
+                LinkFact::Reached => {}
                 LinkFact::Opened => {
                     self.open += 1;
                     if self.open == self.ends.len() {

@@ -197,6 +197,7 @@ impl State {
                 Input::SignalingClosed { reason }
             }
             Fact::Link(link, LinkFact::Signal(signal)) => Input::LinkSignaled { link, signal },
+            Fact::Link(link, LinkFact::Reached) => Input::LinkReached { link },
             Fact::Link(link, LinkFact::Opened) => Input::LinkOpened { link },
             Fact::Link(link, LinkFact::FrameReceived { channel, frame }) => Input::FrameReceived {
                 link,

@@ -13,9 +13,9 @@ use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
-    RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceGatheringState, RtcIceServer,
-    RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
-    RtcSessionDescriptionInit,
+    RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceConnectionState,
+    RtcIceGatheringState, RtcIceServer, RtcPeerConnection, RtcPeerConnectionIceEvent,
+    RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
 };
 
 use crate::clock::set_timeout;
@@ -36,6 +36,8 @@ const LOW_WATER: u32 = 64 * 1024;
 pub(crate) enum LinkFact {
     /// To be sent to the peer: our description, or a candidate found after it.
     Signal(LinkSignal),
+    /// ICE has found a path; DTLS and the channels follow.
+    Reached,
     /// All three channels are open. Comes before the first frame.
     Opened,
     FrameReceived {
@@ -185,6 +187,14 @@ impl Link {
             }
         });
         self.connection.set_onconnectionstatechange(Some(&on_state));
+        let (connection, told) = (self.connection.clone(), Rc::clone(tell));
+        let on_ice_state = self.handler(move |_| {
+            if connection.ice_connection_state() == RtcIceConnectionState::Connected {
+                told(LinkFact::Reached);
+            }
+        });
+        self.connection
+            .set_oniceconnectionstatechange(Some(&on_ice_state));
     }
 
     fn listen_to_channels(&mut self, tell: &Tell) {
@@ -254,6 +264,7 @@ impl Opening {
 impl Drop for Link {
     fn drop(&mut self) {
         self.connection.set_onconnectionstatechange(None);
+        self.connection.set_oniceconnectionstatechange(None);
         self.connection.set_onicecandidate(None);
         self.connection.set_onicegatheringstatechange(None);
         for channel in &self.channels {

@@ -77,7 +77,7 @@ export type MeshEvent =
     | { type: "signalingRestored" }
     | { type: "peerJoined"; peer: PeerId; name: string }
     | { type: "peerLeft"; peer: PeerId; name: string }
-    | { type: "linkOpened"; peer: PeerId; setupMs: number; describedMs: number; answeredMs: number | null }
+    | { type: "linkOpened"; peer: PeerId; setupMs: number; describedMs: number; answeredMs: number | null; reachedMs: number | null }
     | { type: "linkClosed"; peer: PeerId; reason: string }
     | { type: "linkFailed"; peer: PeerId; reason: string }
     | { type: "topologyChanged" }

@@ -44,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) described_at: Instant,
     /// When the answer to our offer was there.
     pub(crate) answered_at: Option<Instant>,
+    /// When ICE had found a path.
+    pub(crate) reached_at: Option<Instant>,
     /// When it opened.
     pub(crate) opened_at: Option<Instant>,
     /// Since when the topology has not wanted this link.
@@ -99,6 +101,7 @@ impl Link {
             started_at: now,
             described_at: now,
             answered_at: None,
+            reached_at: None,
             opened_at: None,
             unwanted_since: None,
             keepalive: Keepalive::new(config, now),

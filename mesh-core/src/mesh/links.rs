@@ -219,6 +219,12 @@ impl Mesh {
         self.routes_changed(now);
     }
 
+    pub(super) fn link_reached(&mut self, id: LinkId, now: Instant) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.reached_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn link_opened(&mut self, id: LinkId, now: Instant) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.is_negotiating()) else {
             return;
@@ -233,6 +239,7 @@ impl Mesh {
             setup_ms: after_ms(now),
             described_ms: after_ms(link.described_at),
             answered_ms: link.answered_at.map(after_ms),
+            reached_ms: link.reached_at.map(after_ms),
         };
         self.stats.links.opened += 1;
         self.emit(opened);

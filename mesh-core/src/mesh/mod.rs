@@ -229,6 +229,7 @@ impl Mesh {
             Input::SignalingReceived(text) => self.signaling_received(&text, now),
             Input::SignalingClosed { reason } => self.signaling_closed(reason, now),
             Input::LinkSignaled { link, signal } => self.link_signaled(link, signal, now),
+            Input::LinkReached { link } => self.link_reached(link, now),
             Input::LinkOpened { link } => self.link_opened(link, now),
             Input::FrameReceived {
                 link,

@@ -45,6 +45,9 @@ pub(crate) struct AgentCommand {
     /// Let the number of links follow the state of the mesh.
     #[arg(long)]
     adaptive: bool,
+    /// An address of this machine to link from, several times for several [default: all].
+    #[arg(long, value_name = "IP")]
+    address: Vec<std::net::IpAddr>,
     /// A file with the agent's key; made if it does not exist. Without it the key is new each time.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl AgentCommand {
             sparse: self.sparse,
             metric: self.metric,
             adaptive: self.adaptive,
+            addresses: self.address,
             identity: Some(identity),
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };

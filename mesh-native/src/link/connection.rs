@@ -311,7 +311,7 @@ impl Session {
             Notice::Reached => {
                 self.open_by
                     .get_or_insert_with(|| Instant::now() + HANDSHAKE_TIMEOUT);
-                Ok(())
+                Ok(self.facts.send(LinkFact::Reached).await?)
             }
             Notice::Failed(state) => Err(Ending::Lost(format!("the connection is {state}"))),
             Notice::Resolved(candidate) => {

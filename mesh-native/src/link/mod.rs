@@ -61,6 +61,8 @@ pub(crate) enum LinkError {
 pub(crate) enum LinkFact {
     /// To be sent to the peer: our description, or a candidate found after it.
     Signal(LinkSignal),
+    /// ICE has found a path; DTLS and the channels follow.
+    Reached,
     /// All three channels are open.
     Opened,
     /// The peer sent a frame.

@@ -86,8 +86,10 @@ impl Bench {
             let (id, fact) = fact
                 .expect("a fact before the deadline")
                 .expect("links report");
-            let LinkFact::Signal(signal) = fact else {
-                return (id, fact);
+            let signal = match fact {
+                LinkFact::Signal(signal) => signal,
+                LinkFact::Reached => continue,
+                fact => return (id, fact),
             };
             for signal in (self.relay)(signal) {
                 self.deliver(id ^ 1, signal);

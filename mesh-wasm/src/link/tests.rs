@@ -53,6 +53,7 @@ impl End {
         loop {
             match self.next().await {
                 LinkFact::Signal(signal) => other.apply(signal),
+                LinkFact::Reached => {}
                 fact => return fact,
             }
         }

@@ -8,13 +8,19 @@ use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use indicatif::ProgressBar;
 use mesh_native::core::{HubConfig, Stats, Topology};
-use mesh_native::hub::HubServer;
+use mesh_native::hub::{HubServer, has_package};
 use mesh_native::{Agent, JoinOptions};
+use tokio::process::Child;
 
 use super::super::count_settled;
 use super::LoadTest;
+use super::browsers::{self, Browser};
+use super::process::{self, Join};
 use super::recorder::Recorder;
+use super::remote::Remote;
+use super::tested::{Tested, Told};
 use super::traffic::listen;
+use super::usage::Usage;
 
 /// How long the mesh may take to form, and how much longer for each agent: in one process all of
 /// them share its cores, and everybody verifies the link state of its shard.
@@ -25,15 +31,27 @@ const FORMING_EACH: Duration = Duration::from_millis(500);
 const LOOK_EACH: Duration = Duration::from_micros(500);
 
 pub(super) struct Fleet {
-    pub(super) agents: Vec<Agent>,
+    pub(super) agents: Vec<Tested>,
     /// Until the hub had admitted all, in seconds.
     admitted_s: f64,
     started: Instant,
     /// How long it may take to form.
     forming: Duration,
     recorder: Arc<Recorder>,
-    /// Ends with the test.
+    /// The processes that memory and CPU are read of: this one, or those of the agents.
+    processes: Vec<String>,
+    /// These end with the test.
     _hub: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    _children: Vec<Child>,
+    _browsers: Vec<Browser>,
+}
+
+/// Agents that have joined, with what they tell.
+#[derive(Default)]
+struct Joined {
+    agents: Vec<(Tested, Told)>,
+    children: Vec<Child>,
+    browsers: Vec<Browser>,
 }
 
 /// How long the mesh took, in seconds from the first agent's start.
@@ -47,6 +65,9 @@ pub(super) struct Formed {
 impl Fleet {
     /// Starts all agents at once.
     pub(super) async fn start(test: &LoadTest, recorder: &Arc<Recorder>) -> anyhow::Result<Self> {
+        if test.browsers > 0 && test.signaling.is_none() && !has_package() {
+            bail!("this program was built without the page for --browsers: cargo xtask wasm first");
+        }
         let (url, hub) = match &test.signaling {
             Some(url) => (url.clone(), None),
             None => {
@@ -57,34 +78,36 @@ impl Fleet {
                 (format!("ws://{address}/signal"), Some(serving))
             }
         };
-        // One socket an end is enough for agents that are all here.
-        let addresses = match hub {
-            Some(_) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            None => Vec::new(),
-        };
-        // A room of its own, should the server have others.
-        let room = format!("load-test-{}", std::process::id());
         let started = Instant::now();
         let forming = FORMING + FORMING_EACH * u32::from(test.agents);
-        let joining = (0..test.agents).map(|number| {
-            let options = JoinOptions {
-                k: Some(test.links_each().max(2)),
-                metric: test.metric,
-                timeout: forming,
-                addresses: addresses.clone(),
-                ..JoinOptions::new(&url, &room, &format!("agent-{number:03}"))
-            };
-            async move {
-                let joined = Agent::join_with_events(options).await;
-                (joined, started.elapsed().as_secs_f64())
-            }
+        let here = hub.is_some();
+        let joins = (0..test.agents).map(|number| Join {
+            signaling: url.clone(),
+            // A room of its own, should the server have others.
+            room: format!("load-test-{}", std::process::id()),
+            name: format!("agent-{number:03}"),
+            k: test.links_each().max(2),
+            metric: test.metric,
+            here,
         });
-        let (mut agents, mut admitted_s) = (Vec::new(), 0.0f64);
-        for (joined, after_s) in join_all(joining).await {
-            let (agent, events) = joined?;
-            tokio::spawn(listen(agent.id(), events, Arc::clone(recorder)));
+        let joins: Vec<_> = joins.collect();
+        let (tabs, natives) = joins.split_at(usize::from(test.browsers));
+        let (tabs, natives) = if test.isolate {
+            tokio::try_join!(in_tabs(tabs, forming), in_processes(natives, forming))?
+        } else {
+            tokio::try_join!(in_tabs(tabs, forming), in_this_process(natives, forming))?
+        };
+        let admitted_s = started.elapsed().as_secs_f64();
+        let ids = natives.children.iter().filter_map(Child::id);
+        let processes = if test.isolate {
+            ids.map(|id| id.to_string()).collect()
+        } else {
+            vec!["self".to_owned()]
+        };
+        let mut agents = Vec::new();
+        for (agent, told) in tabs.agents.into_iter().chain(natives.agents) {
+            tokio::spawn(listen(agent.id(), told, Arc::clone(recorder)));
             agents.push(agent);
-            admitted_s = admitted_s.max(after_s);
         }
         Ok(Self {
             agents,
@@ -92,8 +115,16 @@ impl Fleet {
             started,
             forming,
             recorder: Arc::clone(recorder),
+            processes,
             _hub: hub,
+            _children: natives.children,
+            _browsers: tabs.browsers,
         })
+    }
+
+    /// What the agents take of the machine, but for those in tabs.
+    pub(super) fn usage(&self) -> Usage {
+        Usage::of(&self.processes)
     }
 
     /// Waits until every agent has its links and routes.
@@ -106,7 +137,7 @@ impl Fleet {
         bar.set_length(self.agents.len() as u64);
         let agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
         while self.started.elapsed() < self.forming {
-            let settled = count_settled(&self.agents).await;
+            let settled = self.count_settled().await;
             bar.set_position(settled as u64);
             if settled == self.agents.len() {
                 let tables_s = self.started.elapsed().as_secs_f64();
@@ -124,7 +155,7 @@ impl Fleet {
             }
             tokio::time::sleep(LOOK_EACH * agents).await;
         }
-        let settled = count_settled(&self.agents).await;
+        let settled = self.count_settled().await;
         bail!(
             "after {} s only {settled} of {} agents have their links and routes: try fewer agents, \
              or a smaller k",
@@ -133,14 +164,34 @@ impl Fleet {
         )
     }
 
+    /// How many agents, from the first, have their links and routes.
+    async fn count_settled(&self) -> usize {
+        let here = self.agents.iter().filter_map(|agent| match agent {
+            Tested::Here(agent) => Some(agent.clone()),
+            Tested::Elsewhere(_) => None,
+        });
+        let here: Vec<_> = here.collect();
+        let settled = count_settled(&here).await;
+        if settled < here.len() || here.len() == self.agents.len() {
+            return settled;
+        }
+        let others = self.agents.len() - 1;
+        for (index, agent) in self.agents.iter().enumerate() {
+            if !agent.is_settled(others).await.unwrap_or(false) {
+                return index;
+            }
+        }
+        self.agents.len()
+    }
+
     /// The links that these members want: with few of them, or an odd k, some want fewer than k.
     pub(super) fn planned_links(&self, k: usize) -> usize {
-        let members = self.agents.iter().map(Agent::id).collect();
+        let members = self.agents.iter().map(Tested::id).collect();
         Topology::sharded(&members, k).links().count()
     }
 
     pub(super) async fn stats(&self) -> Vec<Stats> {
-        let asking = self.agents.iter().map(Agent::stats);
+        let asking = self.agents.iter().map(Tested::stats);
         let stats = join_all(asking).await.into_iter();
         stats.map(Result::unwrap_or_default).collect()
     }
@@ -151,6 +202,59 @@ impl Fleet {
     }
 
     pub(super) async fn close(self) {
-        join_all(self.agents.iter().map(Agent::close)).await;
+        join_all(self.agents.iter().map(Tested::close)).await;
     }
+}
+
+async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Joined> {
+    let joining = joins.iter().map(|join| {
+        // One socket an end is enough for agents that are all here.
+        let loopback = join.here.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Agent::join_with_events(JoinOptions {
+            k: Some(join.k),
+            metric: join.metric,
+            timeout,
+            addresses: loopback.into_iter().collect(),
+            ..JoinOptions::new(&join.signaling, &join.room, &join.name)
+        })
+    });
+    let mut all = Joined::default();
+    for joined in join_all(joining).await {
+        let (agent, events) = joined?;
+        all.agents.push((Tested::Here(agent), Told::Here(events)));
+    }
+    Ok(all)
+}
+
+async fn in_processes(joins: &[Join], patience: Duration) -> anyhow::Result<Joined> {
+    let mut all = Joined::default();
+    let mut meeting = Vec::new();
+    for join in joins {
+        let (child, lines) = process::start(join)?;
+        all.children.push(child);
+        meeting.push(Remote::meet(lines, patience));
+    }
+    for (met, join) in join_all(meeting).await.into_iter().zip(joins) {
+        let (remote, told) = met.with_context(|| join.name.clone())?;
+        let agent = (Tested::Elsewhere(remote), Told::Elsewhere(told));
+        all.agents.push(agent);
+    }
+    Ok(all)
+}
+
+async fn in_tabs(joins: &[Join], patience: Duration) -> anyhow::Result<Joined> {
+    let starting = joins.iter().enumerate();
+    let starting = starting.map(async |(number, join)| {
+        let (browser, lines) = browsers::start(number, join).await?;
+        let (remote, told) = Remote::meet(lines, patience).await?;
+        anyhow::Ok((browser, remote, told))
+    });
+    let mut all = Joined::default();
+    for (tab, join) in join_all(starting).await.into_iter().zip(joins) {
+        let (browser, remote, told) = tab.with_context(|| format!("{} in a tab", join.name))?;
+        all.browsers.push(browser);
+        let agent = (Tested::Elsewhere(remote), Told::Elsewhere(told));
+        all.agents.push(agent);
+    }
+    Ok(all)
 }

@@ -1,16 +1,20 @@
 //! `mesh load-test`: a real mesh under load, measured, and a report of it.
 
+mod browsers;
 mod compare;
 mod fleet;
 mod html;
 mod markdown;
 mod network;
 mod plots;
+mod process;
 mod recorder;
+mod remote;
 mod report;
 mod sections;
 mod signatures;
 mod targets;
+mod tested;
 mod traffic;
 mod usage;
 
@@ -29,6 +33,9 @@ use recorder::Recorder;
 use report::{Phases, Report};
 use traffic::Load;
 use usage::Usage;
+
+/// Agents in processes of their own at most.
+const PROCESSES_MAX: u16 = 200;
 
 /// How long what forming stirred up has to settle: surplus links are drained, round trips
 /// announced.
@@ -50,9 +57,15 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Example: mesh load-test --agents 100 --k 20 --duration 60s --rate 16.56
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadTest {
-    /// Agents, all in this process.
+    /// Agents, all in this process if nothing else is asked for.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1_000))]
     agents: u16,
+    /// Run every agent in a process of its own, but for those in browsers: 200 at most.
+    #[arg(long)]
+    isolate: bool,
+    /// How many of the agents are tabs, of Chrome and Firefox in turn.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=16))]
+    browsers: u16,
     /// Links that each keeps [default: by the number of agents].
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=64))]
     k: Option<u16>,
@@ -124,6 +137,24 @@ impl LoadTest {
         k.min(usize::from(self.agents) - 1)
     }
 
+    /// What no single flag shows to be wrong.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.browsers > self.agents {
+            bail!(
+                "{} of {} agents cannot be browsers",
+                self.browsers,
+                self.agents
+            );
+        }
+        if self.isolate && self.agents - self.browsers > PROCESSES_MAX {
+            bail!(
+                "--isolate takes up to {PROCESSES_MAX} agents, each a process: not {}",
+                self.agents
+            );
+        }
+        Ok(())
+    }
+
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         if let Some([before, after]) = self.compare.as_deref() {
             return print(&compare::compare(before, after)?);
@@ -131,6 +162,7 @@ impl LoadTest {
         if !cfg!(target_os = "linux") {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
         }
+        self.check()?;
         let addresses = if self.signaling.is_none() { 1 } else { 3 };
         raise_file_limit(usize::from(self.agents) * self.links_each() / 2, addresses);
         let report = self.measure().await?;
@@ -161,16 +193,23 @@ impl LoadTest {
         let recorder = Arc::new(Recorder::new());
         let bar = progress();
         let stop = tokio::spawn(interrupted());
-        let before = Usage::now();
+        // Processes that start with the test begin with nothing.
+        let before = if self.isolate {
+            Usage::of(&[])
+        } else {
+            Usage::now()
+        };
         bar.set_message("joining");
         let fleet = Fleet::start(self, &recorder).await?;
         let formed = fleet.settle(&stop, &bar).await?;
-        let forming = Usage::now().since(&before);
+        let now = fleet.usage();
+        let (forming, formed_memory) = (now.since(&before), now.memory);
         bar.set_message("at rest");
         wait(SETTLE, &stop, &bar).await;
-        let (usage, traffic) = (Usage::now(), fleet.bytes().await);
+        let (usage, traffic) = (fleet.usage(), fleet.bytes().await);
         wait(REST, &stop, &bar).await;
-        let idle = Usage::now()
+        let idle = fleet
+            .usage()
             .since(&usage)
             .carrying(fleet.bytes().await - traffic);
         let loaded = self.load(&fleet, &recorder, &stop, &bar).await;
@@ -181,6 +220,7 @@ impl LoadTest {
             &recorder,
             formed,
             Phases {
+                memory: [before.memory, formed_memory, fleet.usage().memory],
                 forming,
                 idle,
                 loaded,
@@ -216,9 +256,10 @@ impl LoadTest {
         bar.set_message("sending");
         bar.set_length(self.duration.as_secs());
         bar.set_position(0);
-        let (usage, bytes) = (Usage::now(), fleet.bytes().await);
+        let (usage, bytes) = (fleet.usage(), fleet.bytes().await);
         wait(self.duration, stop, bar).await;
-        let spent = Usage::now()
+        let spent = fleet
+            .usage()
             .since(&usage)
             .carrying(fleet.bytes().await - bytes);
         if stop.is_finished() {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use mesh_native::Agent;
 use mesh_native::core::{Graph, PeerId, RouteView};
 
 use super::fleet::Fleet;
 use super::report::{ExampleRoute, Routing};
+use super::tested::Tested;
 
 /// Agents whose routing tables are compared with the true graph: in a large mesh a sample.
 const ROUTERS: usize = 50;
@@ -59,7 +59,7 @@ impl Network {
 }
 
 fn example(
-    agents: &[Agent],
+    agents: &[Tested],
     index: &BTreeMap<PeerId, usize>,
     mut routes: Vec<RouteView>,
 ) -> Vec<ExampleRoute> {

@@ -33,7 +33,7 @@ pub(super) struct Seen {
     /// Messages of the warm-up, which may yet be reported lost.
     uncounted: BTreeSet<MessageId>,
     /// Messages that were not taken, by the error's code.
-    pub(super) refused: BTreeMap<&'static str, u64>,
+    pub(super) refused: BTreeMap<String, u64>,
     /// Messages that the mesh reported lost.
     pub(super) lost: BTreeMap<String, u64>,
     pub(super) latency: Histogram<u64>,
@@ -61,8 +61,8 @@ pub(super) struct LinksSeen {
     pub(super) opened: u64,
     pub(super) last_opened: Option<Duration>,
     /// Of those that offered: until the offer was ready, from then to the answer, from then until
-    /// the channels were open; in microseconds.
-    pub(super) phases: [Histogram<u64>; 3],
+    /// ICE had found a path, from then until the channels were open; in microseconds.
+    pub(super) phases: [Histogram<u64>; 4],
     pub(super) failed: BTreeMap<String, u64>,
     /// Links that closed while messages were counted.
     pub(super) closed: BTreeMap<String, u64>,
@@ -168,7 +168,7 @@ impl Recorder {
     }
 
     /// The mesh did not take it.
-    pub(super) fn refused(&self, from: PeerId, planned: Duration, code: &'static str) {
+    pub(super) fn refused(&self, from: PeerId, planned: Duration, code: String) {
         let mut seen = self.seen();
         if planned >= seen.counted_from {
             seen.sent -= 1;
@@ -212,15 +212,17 @@ impl Recorder {
                 setup_ms,
                 described_ms,
                 answered_ms,
+                reached_ms,
             } => {
                 let links = &mut seen.links;
                 links.opened += 1;
                 links.last_opened = Some(now);
-                if let Some(answered_ms) = answered_ms {
+                if let (Some(answered_ms), Some(reached_ms)) = (answered_ms, reached_ms) {
                     let parts = [
                         described_ms,
                         answered_ms - described_ms,
-                        setup_ms - answered_ms,
+                        reached_ms - answered_ms,
+                        setup_ms - reached_ms,
                     ];
                     for (phase, ms) in links.phases.iter_mut().zip(parts) {
                         phase.saturating_record((ms * 1e3).max(1.0) as u64);

@@ -14,7 +14,7 @@ use super::network::Network;
 use super::recorder::{LinksSeen, Recorder, Seen};
 use super::signatures::signature_times;
 use super::targets::{Grade, Target};
-use super::usage::Spent;
+use super::usage::{Memory, Spent};
 use super::{LoadTest, html, markdown};
 
 /// The largest mesh for which other topologies are built to be compared.
@@ -23,6 +23,8 @@ const COMPARED_MAX: usize = 500;
 /// What each part of the test took.
 #[derive(Clone, Debug)]
 pub(super) struct Phases {
+    /// Before any agent, when the mesh had formed, and at the end.
+    pub(super) memory: [Option<Memory>; 3],
     pub(super) forming: Spent,
     pub(super) idle: Spent,
     pub(super) loaded: Spent,
@@ -32,6 +34,9 @@ pub(super) struct Phases {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     pub(super) agents: usize,
+    /// How many of them were tabs, and whether each of the others had a process of its own.
+    pub(super) browsers: usize,
+    pub(super) isolated: bool,
     pub(super) k: usize,
     pub(super) duration_s: f64,
     pub(super) rate_per_agent: f64,
@@ -52,6 +57,7 @@ pub(super) struct Report {
     pub(super) latency_by_hops: BTreeMap<u8, Latency>,
     pub(super) throughput_msg_s: Throughput,
     pub(super) memory_mb_per_agent: Option<f64>,
+    pub(super) memory_mb: MemoryByPhase,
     pub(super) cpu_percent_per_agent: Option<f64>,
     pub(super) cpu_percent: Cpu,
     pub(super) bandwidth_kb_s_per_agent: Bandwidth,
@@ -92,7 +98,9 @@ pub(super) struct Links {
     /// At the end that offers, of each link.
     pub(super) offer_ms: Latency,
     pub(super) answer_ms: Latency,
-    pub(super) connect_ms: Latency,
+    pub(super) ice_ms: Latency,
+    /// And until the channels were open.
+    pub(super) dtls_ms: Latency,
     pub(super) failures: BTreeMap<String, u64>,
     /// Ends of links that closed while messages were counted.
     pub(super) closed: BTreeMap<String, u64>,
@@ -119,6 +127,14 @@ pub(super) struct Throughput {
     pub(super) mean: f64,
     pub(super) peak: u64,
     pub(super) each_second: Vec<u64>,
+}
+
+/// Of all processes that were measured; null where the system does not tell.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct MemoryByPhase {
+    pub(super) before: Option<Memory>,
+    pub(super) formed: Option<Memory>,
+    pub(super) end: Option<Memory>,
 }
 
 /// Per cent of one core, of this whole process.
@@ -212,12 +228,18 @@ impl Report {
         let agents = fleet.agents.len();
         let k = test.links_each();
         let loaded = phases.loaded;
-        let per_agent = |value: Option<f64>| Some(value? / agents as f64);
+        // What tabs take is their browsers' to know.
+        let browsers = usize::from(test.browsers);
+        let measured = (agents - browsers) as f64;
+        let per_agent = |value: Option<f64>| (measured > 0.0).then_some(value? / measured);
+        let [before, formed_memory, end] = phases.memory;
         let kb_s = |spent: Spent| spent.bytes_sent as f64 / 1e3 / spent.seconds / agents as f64;
         let (sign_us, verify_us) = signature_times();
         let analysis = Analysis::of(&network.graph);
         let mut report = Self {
             agents,
+            browsers,
+            isolated: test.isolate,
             k,
             duration_s: loaded.seconds,
             rate_per_agent: test.rate,
@@ -238,6 +260,11 @@ impl Report {
             latency_by_hops: by_hops(&seen),
             throughput_msg_s: Throughput::of(&seen, loaded.seconds),
             memory_mb_per_agent: per_agent(phases.forming.memory_mb),
+            memory_mb: MemoryByPhase {
+                before,
+                formed: formed_memory,
+                end,
+            },
             cpu_percent_per_agent: per_agent(loaded.cpu_percent()),
             cpu_percent: Cpu::of(&phases),
             bandwidth_kb_s_per_agent: Bandwidth {
@@ -330,7 +357,7 @@ impl Machine {
 
 impl Links {
     fn of(seen: &LinksSeen, formed: Formed, planned: usize, open: usize) -> Self {
-        let [offer, answer, connect] = &seen.phases;
+        let [offer, answer, ice, dtls] = &seen.phases;
         Self {
             planned,
             open,
@@ -341,7 +368,8 @@ impl Links {
             tables_s: formed.tables_s,
             offer_ms: Latency::of(offer),
             answer_ms: Latency::of(answer),
-            connect_ms: Latency::of(connect),
+            ice_ms: Latency::of(ice),
+            dtls_ms: Latency::of(dtls),
             failures: seen.failed.clone(),
             closed: seen.closed.clone(),
             reopened: seen.reopened.len(),

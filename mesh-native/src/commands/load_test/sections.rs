@@ -6,6 +6,7 @@ use super::markdown::{Text, known, ms, share};
 use super::plots::Plot;
 use super::report::{Latency, Member, Report};
 use super::targets::FORMULA;
+use super::usage::Memory;
 
 pub(super) fn verdict(text: &mut Text, report: &Report) {
     text.section("Summary");
@@ -60,9 +61,21 @@ pub(super) fn configuration(text: &mut Text, report: &Report) {
                 machine.cores, machine.os, machine.architecture
             ),
         ),
-        ("agents run", "in one process, over real WebRTC".to_owned()),
+        ("agents run", whereabouts(report)),
     ];
     text.table(["", ""], rows.map(|(what, value)| [what.to_owned(), value]));
+}
+
+fn whereabouts(report: &Report) -> String {
+    let natives = match report.isolated {
+        true => "each in a process of its own, driven by lines of JSON whose time counts",
+        false => "in one process",
+    };
+    let tabs = match report.browsers {
+        0 => String::new(),
+        tabs => format!(", {tabs} of them in browsers"),
+    };
+    format!("{natives}{tabs}; over real WebRTC")
 }
 
 pub(super) fn graph(text: &mut Text, report: &Report) {
@@ -163,9 +176,10 @@ pub(super) fn connecting(text: &mut Text, report: &Report) {
             "from then until the answer is there (signaling)",
             &links.answer_ms,
         ),
+        ("from then until a path is found (ICE)", &links.ice_ms),
         (
-            "from then until all channels are open (ICE, DTLS, SCTP)",
-            &links.connect_ms,
+            "from then until all channels are open (DTLS, SCTP)",
+            &links.dtls_ms,
         ),
     ];
     latencies(
@@ -291,7 +305,8 @@ pub(super) fn throughput(text: &mut Text, report: &Report) {
 pub(super) fn resources(text: &mut Text, report: &Report) {
     text.section("Resources");
     let cpu = &report.cpu_percent;
-    let of_each = |all: Option<f64>| known(all.map(|all| all / report.agents as f64), 3);
+    let measured = (report.agents - report.browsers).max(1) as f64;
+    let of_each = |all: Option<f64>| known(all.map(|all| all / measured), 3);
     let rows = [
         (
             "memory gained by forming",
@@ -316,11 +331,48 @@ pub(super) fn resources(text: &mut Text, report: &Report) {
         ["An agent's part", "", ""],
         rows.map(|(what, value, unit)| [what.to_owned(), value, unit.to_owned()]),
     );
-    text.line(
-        "An agent's part is the process's, the signaling server included, divided by the agents. \
-         Sent are the frames of the mesh, without what DTLS, SCTP and UDP add. How memory and CPU \
-         divide into connections, buffers and signatures is not measured.",
+    let whole = match report.isolated {
+        true => "that of all agents' processes",
+        false => "the process's, the signaling server included,",
+    };
+    text.line(format_args!(
+        "An agent's part is {whole} divided by the agents outside browsers. Sent are the frames of \
+         the mesh, without what DTLS, SCTP and UDP add. How CPU divides into connections, buffers \
+         and signatures is not measured.\n"
+    ));
+    memory(text, report);
+}
+
+/// Where memory goes, as far as the system tells.
+fn memory(text: &mut Text, report: &Report) {
+    let phases = &report.memory_mb;
+    let each = |pick: fn(&Memory) -> f64| {
+        [phases.before, phases.formed, phases.end].map(|m| known(m.as_ref().map(pick), 1))
+    };
+    let rows = [
+        ("heap and stacks", each(|memory| memory.heap)),
+        ("program and libraries", each(|memory| memory.program)),
+        ("resident in all", each(|memory| memory.resident)),
+        ("the most so far", each(|memory| memory.peak)),
+    ];
+    text.table(
+        [
+            "Memory in MB",
+            "Before any agent",
+            "Mesh formed",
+            "At the end",
+        ],
+        rows.map(|(what, [before, formed, end])| [what.to_owned(), before, formed, end]),
     );
+    let ends = 2.0 * report.links.open.max(1) as f64;
+    let gained = report.memory_mb_per_agent.map(|mb| {
+        let natives = (report.agents - report.browsers) as f64;
+        1e3 * mb * natives / ends
+    });
+    text.line(format_args!(
+        "A link's end, with its share of all else that an agent holds: {} KB.",
+        known(gained, 0)
+    ));
 }
 
 pub(super) fn scaling(text: &mut Text, report: &Report) {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_native::core::{Delivery, Event, Payload, PeerId, Received};
-use mesh_native::{Agent, Events, SendOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tokio::task::JoinHandle;
 
 use super::fleet::Fleet;
 use super::recorder::Recorder;
+use super::tested::{Tested, Told};
 
 /// How late timers may be for it to count as theirs: they tell milliseconds apart. Whoever is later
 /// was kept waiting by the mesh.
@@ -41,7 +41,7 @@ impl Load {
 
 /// Starts the senders.
 pub(super) fn start(fleet: &Fleet, recorder: &Arc<Recorder>, load: &Load) -> Vec<JoinHandle<()>> {
-    let ids: Arc<[PeerId]> = fleet.agents.iter().map(Agent::id).collect();
+    let ids: Arc<[PeerId]> = fleet.agents.iter().map(Tested::id).collect();
     let from = recorder.since_start(Instant::now());
     recorder.plan(load.messages(ids.len(), load.until));
     let starting = fleet.agents.iter().enumerate().map(|(index, agent)| {
@@ -61,7 +61,7 @@ pub(super) fn start(fleet: &Fleet, recorder: &Arc<Recorder>, load: &Load) -> Vec
 }
 
 struct Sender {
-    agent: Agent,
+    agent: Tested,
     index: usize,
     ids: Arc<[PeerId]>,
     recorder: Arc<Recorder>,
@@ -82,15 +82,11 @@ impl Sender {
             let to = self.destination();
             let times = Times { planned, intended };
             let payload = times.payload(self.load.payload);
-            let options = SendOptions {
-                delivery: self.load.delivery,
-                deadline: None,
-            };
             let this = self.agent.id();
             self.recorder.sending(this, planned);
-            match self.agent.send(to, payload, options).await {
+            match self.agent.send(to, payload, self.load.delivery).await {
                 Ok(id) => self.recorder.taken(id, planned),
-                Err(error) => self.recorder.refused(this, planned, error.code()),
+                Err(error) => self.recorder.refused(this, planned, error),
             }
         }
     }
@@ -136,7 +132,7 @@ impl Times {
 }
 
 /// Notes what an agent is told, until it leaves.
-pub(super) async fn listen(agent: PeerId, mut events: Events, recorder: Arc<Recorder>) {
+pub(super) async fn listen(agent: PeerId, mut events: Told, recorder: Arc<Recorder>) {
     while let Some(event) = events.next().await {
         match event {
             Event::Message(message) => {
