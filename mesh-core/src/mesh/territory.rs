@@ -7,14 +7,19 @@
 //! not know: it takes a peer of another shard at its word, and hears if the message gets stuck.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Mesh;
 use super::timers::Timer;
 use crate::id::PeerId;
 use crate::link::Link;
+use crate::rng::unit;
 use crate::time::Instant;
 use crate::topology::{Shards, Topology};
 use crate::wire::LinkState;
+
+/// How soon the database is compared with another neighbour's after the room was divided.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Mesh {
     /// How the room is divided.
@@ -89,11 +94,13 @@ impl Mesh {
         database.retain(|author, state| self.concerns_us(author, state));
         self.database = database;
         self.routes_changed(now);
-        // Who was abroad may be a neighbour now, whose records are all news. Both ends ask, for the
-        // other may not have followed yet.
-        for id in self.gossip_links() {
+        // Who was abroad may be a neighbour now, whose records are all news. One is asked, for all
+        // would answer the same, and another soon: the first may not have followed yet.
+        if let Some(&id) = self.gossip_links().first() {
             self.send_digest(id, true, now);
         }
+        let soon = REPAIRED_WITHIN.mul_f64(unit(&mut self.rng));
+        self.timers.arm(Timer::Repair, now + soon);
     }
 
     /// The hub is lost: of members of other shards nothing else tells.

@@ -17,6 +17,10 @@ use crate::topology::{Shards, candidates};
 /// hub its members come back one by one, and the first of them are no small room.
 const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a room keeps its shards when it has shrunk: where many died at once the rest has enough
+/// to do, and they may come back.
+const HEALING: Duration = Duration::from_secs(15);
+
 /// How long changes gather for each member that is told of them: in a crowd everybody hears of
 /// everybody, in as few texts as can be.
 const DELAY_SHARE: Duration = Duration::from_micros(100);
@@ -32,6 +36,8 @@ pub(super) struct Room {
     division: Shards,
     shards: Vec<Shard>,
     opened_at: Instant,
+    /// Since when its shards are too many.
+    small_since: Option<Instant>,
     /// What agents said of the division when they came back.
     remembered: Shards,
     /// When members are told what has changed.
@@ -65,6 +71,7 @@ impl Room {
             division: Shards::WHOLE,
             shards: Vec::new(),
             opened_at: now,
+            small_since: None,
             remembered: Shards::WHOLE,
             tell_at: None,
         };
@@ -143,8 +150,15 @@ impl Room {
             division = self.remembered;
             self.tell_at = Some(heed_until);
         }
+        if division >= self.division {
+            self.small_since = None;
+        } else if let Some(wait_until) = self.await_healing(now) {
+            division = self.division;
+            self.tell_at = Some(self.tell_at.map_or(wait_until, |at| at.min(wait_until)));
+        }
         if division != self.division {
             self.division = division;
+            self.small_since = None;
             return self.divide();
         }
         let changed: Vec<_> = (0..self.shards.len())
@@ -162,6 +176,12 @@ impl Room {
             shard.left.clear();
         }
         told
+    }
+
+    /// Until when a room that has become too small for its shards keeps them, if it still does.
+    fn await_healing(&mut self, now: Instant) -> Option<Instant> {
+        let until = *self.small_since.get_or_insert(now) + HEALING;
+        (now < until && !self.members.is_empty()).then_some(until)
     }
 
     /// Divides the members anew, and lists for every shard whom its members have to know now.

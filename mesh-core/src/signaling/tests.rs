@@ -390,6 +390,9 @@ fn members_of_a_divided_room_hear_of_their_shard_and_of_whom_it_may_be_linked_wi
         told.hear(clients.wait(Duration::from_millis(300)));
         told.check(&room);
     }
+    assert_eq!(told.shards.count(), 5, "it heals first");
+    told.hear(clients.wait(Duration::from_secs(15)));
+    told.check(&room);
     assert_eq!((room.len(), told.shards), (15, Shards::WHOLE));
 }
 
@@ -410,6 +413,8 @@ fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
     told.hear(clients.wait(Duration::from_secs(14)));
     assert_eq!(told.shards.count(), 3);
     told.hear(clients.wait(Duration::from_secs(2)));
+    assert_eq!(told.shards.count(), 3, "somebody may yet come");
+    told.hear(clients.wait(Duration::from_secs(15)));
     assert_eq!(told.shards, Shards::WHOLE, "nobody else came back");
     let room = BTreeMap::from([(1, identity(1).peer()), (2, identity(2).peer())]);
     told.check(&room);

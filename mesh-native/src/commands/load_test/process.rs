@@ -37,7 +37,7 @@ pub(super) fn start(join: &Join) -> anyhow::Result<(Child, Lines)> {
                 .iter()
                 .flatten(),
         )
-        .env("RUST_LOG", "warn")
+        .env("RUST_LOG", "mesh=warn,mesh_native=warn")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
