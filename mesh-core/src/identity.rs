@@ -5,6 +5,8 @@
 //! another. The received bytes are verified, never a re-encoding of them, with Ed25519's strict
 //! rules (`verify_strict`: no small-order keys, one valid signature a message and key).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use bytes::Bytes;
@@ -186,7 +188,16 @@ impl Signed {
     /// signature is not the author's over this body, purpose and room, [`VerifyError::Body`] if
     /// what was rightly signed does not decode.
     pub fn verify<T: Statement>(&self, room: &str) -> Result<Verified<T>, VerifyError> {
-        self.check(&preimage(T::DOMAIN, room, &self.body))?;
+        self.verify_with(&mut KnownKeys::default(), room)
+    }
+
+    /// As [`Signed::verify`], for whoever hears of the same authors again and again.
+    pub(crate) fn verify_with<T: Statement>(
+        &self,
+        keys: &mut KnownKeys,
+        room: &str,
+    ) -> Result<Verified<T>, VerifyError> {
+        self.check(keys, &preimage(T::DOMAIN, room, &self.body))?;
         let statement = postcard::from_bytes(&self.body).map_err(|_| VerifyError::Body)?;
         Ok(Verified {
             author: self.author,
@@ -197,25 +208,51 @@ impl Signed {
 
 impl Signed {
     #[cfg(any(test, feature = "sim"))]
-    fn check(&self, preimage: &[u8]) -> Result<(), VerifyError> {
+    fn check(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
         let mut result = Err(VerifyError::Signature);
         let valid = memo::is_valid(self.author, &self.signature.0, preimage, || {
-            result = self.check_strictly(preimage);
+            result = self.check_strictly(keys, preimage);
             result.is_ok()
         });
         if valid { Ok(()) } else { result }
     }
 
     #[cfg(not(any(test, feature = "sim")))]
-    fn check(&self, preimage: &[u8]) -> Result<(), VerifyError> {
-        self.check_strictly(preimage)
+    fn check(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
+        self.check_strictly(keys, preimage)
     }
 
-    fn check_strictly(&self, preimage: &[u8]) -> Result<(), VerifyError> {
-        let key = VerifyingKey::from_bytes(self.author.as_bytes()).map_err(|_| VerifyError::Key)?;
+    fn check_strictly(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
+        let key = keys.of(self.author)?;
         let signature = DalekSignature::from_bytes(&self.signature.0);
         let checked = key.verify_strict(preimage, &signature);
         checked.map_err(|_| VerifyError::Signature)
+    }
+}
+
+/// Keys ready for use: what an id says of a point has to be computed, and takes an eighth of the
+/// time of checking a signature.
+#[derive(Debug, Default)]
+pub(crate) struct KnownKeys {
+    keys: BTreeMap<PeerId, VerifyingKey>,
+}
+
+/// Keys kept at most: those of a large shard, and others.
+const KEYS_MAX: usize = 1_000;
+
+impl KnownKeys {
+    fn of(&mut self, author: PeerId) -> Result<&VerifyingKey, VerifyError> {
+        // Ids that anybody made up may fill it: then it starts anew.
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&author) {
+            self.keys.clear();
+        }
+        match self.keys.entry(author) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let key = VerifyingKey::from_bytes(author.as_bytes());
+                Ok(new.insert(key.map_err(|_| VerifyError::Key)?))
+            }
+        }
     }
 }
 
@@ -305,6 +342,24 @@ mod tests {
             forged.signature.0[bit / 8] ^= 1 << (bit % 8);
             assert!(forged.verify::<LinkState>("room").is_err());
         }
+    }
+
+    #[test]
+    fn a_known_key_changes_nothing_about_what_is_valid() {
+        let mut keys = KnownKeys::default();
+        for secret in [7, 8, 7] {
+            let signed = Identity::from_secret([secret; 32]).sign("room", &record());
+            assert!(signed.verify_with::<LinkState>(&mut keys, "room").is_ok());
+            assert!(signed.verify_with::<LinkState>(&mut keys, "other").is_err());
+            let forged = signed.claimed_by(Identity::from_secret([15 - secret; 32]).peer());
+            assert!(forged.verify_with::<LinkState>(&mut keys, "room").is_err());
+        }
+        for secret in 0..=KEYS_MAX {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&secret.to_le_bytes());
+            keys.of(Identity::from_secret(bytes).peer()).expect("a key");
+        }
+        assert!(keys.keys.len() <= KEYS_MAX);
     }
 
     #[test]

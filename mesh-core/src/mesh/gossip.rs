@@ -163,7 +163,7 @@ impl Mesh {
         }
         // A link may be closed right after the last record came over it.
         let peer = self.links.get(id).map(|link| link.peer);
-        let verified = match signed.verify::<LinkState>(&self.config.room) {
+        let verified = match signed.verify_with::<LinkState>(&mut self.keys, &self.config.room) {
             Ok(verified) => verified,
             Err(error) => return self.reject(peer, Some(author), error.into()),
         };

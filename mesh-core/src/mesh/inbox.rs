@@ -229,8 +229,14 @@ impl Mesh {
     }
 
     /// Verifies a message that claims to be for this target: the only way to its content.
-    fn open(&self, signed: &Signed, target: Target, now: Instant) -> Result<Message, RejectReason> {
-        let (author, message) = signed.verify::<Message>(&self.config.room)?.into_parts();
+    fn open(
+        &mut self,
+        signed: &Signed,
+        target: Target,
+        now: Instant,
+    ) -> Result<Message, RejectReason> {
+        let verified = signed.verify_with::<Message>(&mut self.keys, &self.config.room)?;
+        let (author, message) = verified.into_parts();
         if message.header.target != target {
             return Err(RejectReason::Misrouted);
         }

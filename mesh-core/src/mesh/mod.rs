@@ -30,7 +30,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::config::Config;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
-use crate::identity::Identity;
+use crate::identity::{Identity, KnownKeys};
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link, Links};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
@@ -108,6 +108,7 @@ pub struct Mesh {
 
     // Routing.
     database: Database,
+    keys: KnownKeys,
     /// The links that the database tells of, since paths were last computed.
     graph: LinkGraph,
     policy: RoutePolicy,
@@ -186,6 +187,7 @@ impl Mesh {
             flood: BTreeSet::new(),
             busy: BTreeSet::new(),
             database: Database::default(),
+            keys: KnownKeys::default(),
             graph: LinkGraph::default(),
             policy: RoutePolicy {
                 metric: config.metric,
