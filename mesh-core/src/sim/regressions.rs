@@ -284,3 +284,21 @@ fn a_broadcast_without_any_link_is_refused_while_there_are_members() {
 fn a_link_that_was_lost_without_the_hub_is_dialled_when_the_hub_is_back() {
     Scenario::draw(110_199).run();
 }
+
+/// The hub gathers whom it tells of, so an offer can come before its author is listed. The answer
+/// was sent nowhere then, and the link hung until it was given up.
+#[test]
+fn an_offer_of_somebody_whom_the_hub_has_not_listed_yet_is_answered() {
+    let mut world = world(6, None, 5);
+    world.tamper_with_signals(Some(|text| {
+        if text.contains("\"type\":\"members\"") {
+            *text = r#"{"type":"pong"}"#.into();
+        }
+    }));
+    let newcomers = world.start_agents(4);
+    let is_linked = |world: &World| {
+        let mut meshes = newcomers.iter().map(|&i| world.agents[i].mesh());
+        meshes.all(|mesh| mesh.stats().links.open > 0)
+    };
+    assert!(world.run_until(SECOND * 3, is_linked));
+}

@@ -30,7 +30,7 @@ use mesh_native::core::{Delivery, Metric, default_k};
 use super::{interrupted, print, raise_file_limit};
 use fleet::Fleet;
 use recorder::Recorder;
-use report::{Phases, Report};
+use report::{MemoryByPhase, Phases, Report};
 use traffic::Load;
 use usage::Usage;
 
@@ -220,7 +220,11 @@ impl LoadTest {
             &recorder,
             formed,
             Phases {
-                memory: [before.memory, formed_memory, fleet.usage().memory],
+                memory: MemoryByPhase {
+                    before: before.memory,
+                    formed: formed_memory,
+                    end: fleet.usage().memory,
+                },
                 forming,
                 idle,
                 loaded,

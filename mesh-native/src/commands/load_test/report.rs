@@ -23,8 +23,7 @@ const COMPARED_MAX: usize = 500;
 /// What each part of the test took.
 #[derive(Clone, Debug)]
 pub(super) struct Phases {
-    /// Before any agent, when the mesh had formed, and at the end.
-    pub(super) memory: [Option<Memory>; 3],
+    pub(super) memory: MemoryByPhase,
     pub(super) forming: Spent,
     pub(super) idle: Spent,
     pub(super) loaded: Spent,
@@ -129,7 +128,8 @@ pub(super) struct Throughput {
     pub(super) each_second: Vec<u64>,
 }
 
-/// Of all processes that were measured; null where the system does not tell.
+/// Of all processes that were measured, before any agent, when the mesh had formed, and at the end;
+/// null where the system does not tell.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct MemoryByPhase {
     pub(super) before: Option<Memory>,
@@ -232,7 +232,6 @@ impl Report {
         let browsers = usize::from(test.browsers);
         let measured = (agents - browsers) as f64;
         let per_agent = |value: Option<f64>| (measured > 0.0).then_some(value? / measured);
-        let [before, formed_memory, end] = phases.memory;
         let kb_s = |spent: Spent| spent.bytes_sent as f64 / 1e3 / spent.seconds / agents as f64;
         let (sign_us, verify_us) = signature_times();
         let analysis = Analysis::of(&network.graph);
@@ -260,11 +259,7 @@ impl Report {
             latency_by_hops: by_hops(&seen),
             throughput_msg_s: Throughput::of(&seen, loaded.seconds),
             memory_mb_per_agent: per_agent(phases.forming.memory_mb),
-            memory_mb: MemoryByPhase {
-                before,
-                formed: formed_memory,
-                end,
-            },
+            memory_mb: phases.memory,
             cpu_percent_per_agent: per_agent(loaded.cpu_percent()),
             cpu_percent: Cpu::of(&phases),
             bandwidth_kb_s_per_agent: Bandwidth {
