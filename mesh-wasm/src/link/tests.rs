@@ -26,8 +26,14 @@ impl End {
         Self { link, tell, facts }
     }
 
+    /// The next fact, but for ICE having found a path: before the answer is even sent, perhaps.
     async fn next(&mut self) -> LinkFact {
-        next(&mut self.facts).await.expect("the sender lives")
+        loop {
+            match next(&mut self.facts).await.expect("the sender lives") {
+                LinkFact::Reached => {}
+                fact => return fact,
+            }
+        }
     }
 
     /// The local description; candidates that come meanwhile are kept out of it.
@@ -53,7 +59,6 @@ impl End {
         loop {
             match self.next().await {
                 LinkFact::Signal(signal) => other.apply(signal),
-                LinkFact::Reached => {}
                 fact => return fact,
             }
         }
