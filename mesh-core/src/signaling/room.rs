@@ -137,8 +137,11 @@ impl Room {
     }
 
     fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
-        let soon = now + config.members_delay.max(notice_delay(self.len()));
-        self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
+        self.tell_by(now + config.members_delay.max(notice_delay(self.len())));
+    }
+
+    fn tell_by(&mut self, at: Instant) {
+        self.tell_at = Some(self.tell_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// What members are to be told, since the last time.
@@ -148,17 +151,16 @@ impl Room {
         let heed_until = self.opened_at + RETURN_PATIENCE;
         if now < heed_until && division < self.remembered {
             division = self.remembered;
-            self.tell_at = Some(heed_until);
+            self.tell_by(heed_until);
         }
         if division >= self.division {
             self.small_since = None;
         } else if let Some(wait_until) = self.await_healing(now) {
             division = self.division;
-            self.tell_at = Some(self.tell_at.map_or(wait_until, |at| at.min(wait_until)));
+            self.tell_by(wait_until);
         }
         if division != self.division {
             self.division = division;
-            self.small_since = None;
             return self.divide();
         }
         let changed: Vec<_> = (0..self.shards.len())
@@ -181,7 +183,11 @@ impl Room {
     /// Until when a room that has become too small for its shards keeps them, if it still does.
     fn await_healing(&mut self, now: Instant) -> Option<Instant> {
         let until = *self.small_since.get_or_insert(now) + HEALING;
-        (now < until && !self.members.is_empty()).then_some(until)
+        if now < until && !self.members.is_empty() {
+            return Some(until);
+        }
+        self.small_since = None;
+        None
     }
 
     /// Divides the members anew, and lists for every shard whom its members have to know now.

@@ -177,11 +177,6 @@ impl World {
         world
     }
 
-    /// X
-    pub fn queue_len(&self) -> usize {
-        self.queue.len()
-    }
-
     /// The time in this world.
     pub fn now(&self) -> Instant {
         self.now

@@ -171,9 +171,8 @@ impl Fleet {
             Tested::Elsewhere(_) => None,
         });
         let here: Vec<_> = here.collect();
-        let settled = count_settled(&here).await;
-        if settled < here.len() || here.len() == self.agents.len() {
-            return settled;
+        if here.len() == self.agents.len() {
+            return count_settled(&here).await;
         }
         let others = self.agents.len() - 1;
         for (index, agent) in self.agents.iter().enumerate() {

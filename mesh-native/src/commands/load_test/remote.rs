@@ -82,6 +82,7 @@ impl Remote {
                 tracing::warn!("{} says what is no JSON: {line}", self.name);
                 continue;
             };
+            let reference = value["ref"].as_u64();
             let answer = match value["type"].as_str() {
                 Some("result") => Ok(value),
                 Some("error") => Err(value["code"].as_str().unwrap_or("unknown").to_owned()),
@@ -93,9 +94,7 @@ impl Remote {
                     continue;
                 }
             };
-            let reference = serde_json::from_str(&line).map(|Reference { reference }| reference);
-            let asker = reference.ok().and_then(|number| self.take(number));
-            if let Some(asker) = asker {
+            if let Some(asker) = reference.and_then(|number| self.take(number)) {
                 let _ = asker.send(answer); // Who asked may have given up.
             }
         }
@@ -152,10 +151,4 @@ impl Remote {
             .send(json!({ "type": "close" }).to_string())
             .await;
     }
-}
-
-#[derive(Deserialize)]
-struct Reference {
-    #[serde(rename = "ref")]
-    reference: u64,
 }

@@ -283,6 +283,11 @@ impl Report {
         report
     }
 
+    /// Agents outside browsers: those whose memory and CPU were measured.
+    pub(super) fn natives(&self) -> f64 {
+        (self.agents - self.browsers) as f64
+    }
+
     /// The targets of what this mesh replaces.
     fn judge(&mut self) {
         let p95 = (self.delivered > 0).then_some(self.latency_ms.p95);

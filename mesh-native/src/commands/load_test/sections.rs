@@ -305,8 +305,7 @@ pub(super) fn throughput(text: &mut Text, report: &Report) {
 pub(super) fn resources(text: &mut Text, report: &Report) {
     text.section("Resources");
     let cpu = &report.cpu_percent;
-    let measured = (report.agents - report.browsers).max(1) as f64;
-    let of_each = |all: Option<f64>| known(all.map(|all| all / measured), 3);
+    let of_each = |all: Option<f64>| known(all.map(|all| all / report.natives().max(1.0)), 3);
     let rows = [
         (
             "memory gained by forming",
@@ -365,10 +364,8 @@ fn memory(text: &mut Text, report: &Report) {
         rows.map(|(what, [before, formed, end])| [what.to_owned(), before, formed, end]),
     );
     let ends = 2.0 * report.links.open.max(1) as f64;
-    let gained = report.memory_mb_per_agent.map(|mb| {
-        let natives = (report.agents - report.browsers) as f64;
-        1e3 * mb * natives / ends
-    });
+    let gained = report.memory_mb_per_agent;
+    let gained = gained.map(|mb| 1e3 * mb * report.natives() / ends);
     text.line(format_args!(
         "A link's end, with its share of all else that an agent holds: {} KB.",
         known(gained, 0)
