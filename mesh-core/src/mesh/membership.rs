@@ -233,19 +233,18 @@ impl Mesh {
     /// Lets the links follow the members: at once when one comes, later when a crowd does, whose
     /// links would be planned many times, and opened for nothing.
     fn settle_later(&mut self, newcomers: usize, now: Instant) {
-        let (mut settle, mut latest) = (self.config.settle, self.config.settle_max);
+        let (mut notices, mut patience) = (Duration::ZERO, 1);
         if self.is_crowd(newcomers) {
             // The hub gathers what it tells: there is more until it has told twice.
-            let notices = notice_delay(self.room_members) * 2;
-            settle = settle.max(notices);
-            latest = latest.max(notices * 2);
+            notices = notice_delay(self.room_members) * 2;
             if self.unsettled_since.is_some() {
-                settle *= CROWD_PATIENCE;
-                latest *= CROWD_PATIENCE.pow(2);
+                patience = CROWD_PATIENCE;
             }
         }
+        let settle = (self.config.settle.max(notices) + self.lateness) * patience;
+        let latest = self.config.settle_max.max(notices * 2) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(now);
-        let settled = (now + settle + self.lateness).min(since + latest);
+        let settled = (now + settle).min(since + latest);
         self.timers.set(Timer::Settle, settled);
     }
 
