@@ -168,7 +168,7 @@ impl Driver {
     }
 
     /// How a link tells its facts: weakly, for the driver owns the link.
-    fn link_teller(self: &Rc<Self>, link: LinkId) -> impl Fn(LinkFact) + Clone + 'static {
+    fn link_teller(self: &Rc<Self>, link: LinkId) -> impl Fn(LinkFact) + 'static {
         let driver = Rc::downgrade(self);
         move |fact| {
             if let Some(driver) = driver.upgrade() {
@@ -245,7 +245,7 @@ impl State {
             },
             Output::ApplySignal { link, signal } => {
                 if let Some(connection) = self.links.get(&link) {
-                    connection.apply(signal, driver.link_teller(link));
+                    connection.apply(signal);
                 }
             }
             Output::Transmit {
@@ -253,11 +253,10 @@ impl State {
                 channel,
                 frame,
             } => {
-                if let Some(connection) = self.links.get(&link) {
-                    let tell = driver.link_teller(link);
-                    if let Err(reason) = connection.transmit(channel, &frame, tell) {
-                        driver.put(Fact::Link(link, LinkFact::Closed { reason }));
-                    }
+                if let Some(connection) = self.links.get(&link)
+                    && let Err(reason) = connection.transmit(channel, &frame)
+                {
+                    driver.put(Fact::Link(link, LinkFact::Closed { reason }));
                 }
             }
             Output::CloseLink { link } => {

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures::future::{AbortHandle, abortable};
 use js_sys::{Array, Uint8Array};
 use mesh_core::{Channel, IceServer, LinkSignal};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
@@ -57,14 +58,17 @@ pub(crate) enum LinkFact {
 type Tell = Rc<dyn Fn(LinkFact)>;
 
 /// One link to one peer. Dropping it closes it.
-#[derive(Debug)]
 pub(crate) struct Link {
     connection: RtcPeerConnection,
+    tell: Tell,
     channels: [RtcDataChannel; 3],
     congested: Rc<Cell<bool>>,
     /// Candidates that came before the remote description is set; browsers refuse them until then.
     early: Rc<RefCell<Option<Vec<RtcIceCandidateInit>>>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
+    /// What waits for the browser, given up with the link: promises of a closed connection never
+    /// settle, and whoever awaits them keeps the connection for ever.
+    tasks: RefCell<Vec<AbortHandle>>,
 }
 
 /// What the channels of one link share until all are open.
@@ -83,23 +87,24 @@ impl Link {
         ice_servers: &[IceServer],
         tell: impl Fn(LinkFact) + 'static,
     ) -> Result<Self, String> {
-        let tell: Tell = Rc::new(tell);
         let connection = RtcPeerConnection::new_with_configuration(&configuration(ice_servers))
             .map_err(|thrown| describe(&thrown))?;
         let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
-        let early = Rc::new(RefCell::new(Some(Vec::new())));
         let mut link = Self {
             connection,
+            tell: Rc::new(tell),
             channels,
             congested: Rc::default(),
-            early,
+            early: Rc::new(RefCell::new(Some(Vec::new()))),
             handlers: Vec::new(),
+            tasks: RefCell::default(),
         };
         let described = Rc::new(Cell::new(false));
-        link.listen_to_connection(&described, &tell);
-        link.listen_to_channels(&tell);
+        link.listen_to_connection(&described);
+        link.listen_to_channels();
         let (connection, early) = (link.connection.clone(), Rc::clone(&link.early));
-        spawn_local(async move {
+        let tell = Rc::clone(&link.tell);
+        link.spawn(async move {
             if let Err(thrown) =
                 describe_locally(&connection, offer, &early, &described, &tell).await
             {
@@ -111,14 +116,15 @@ impl Link {
     }
 
     /// Hands the peer's answer or candidate to the connection.
-    pub(crate) fn apply(&self, signal: LinkSignal, tell: impl Fn(LinkFact) + 'static) {
+    pub(crate) fn apply(&self, signal: LinkSignal) {
         match signal {
             LinkSignal::Offer { .. } => {} // The core gives offers to new links only.
             LinkSignal::Answer { sdp } => {
                 let answer = description(RtcSdpType::Answer, &sdp);
                 let set = self.connection.set_remote_description(&answer);
                 let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
-                spawn_local(async move {
+                let tell = Rc::clone(&self.tell);
+                self.spawn(async move {
                     if let Err(thrown) = JsFuture::from(set).await {
                         let reason = describe(&thrown);
                         tell(LinkFact::Closed { reason });
@@ -144,20 +150,23 @@ impl Link {
     }
 
     /// Sends a frame. Returns the cause if the browser does not take it.
-    pub(crate) fn transmit(
-        &self,
-        channel: Channel,
-        frame: &[u8],
-        tell: impl Fn(LinkFact),
-    ) -> Result<(), String> {
+    pub(crate) fn transmit(&self, channel: Channel, frame: &[u8]) -> Result<(), String> {
         let channel = &self.channels[usize::from(channel.id())];
         channel
             .send_with_u8_array(frame)
             .map_err(|thrown| describe(&thrown))?;
         if channel.buffered_amount() > HIGH_WATER && !self.congested.replace(true) {
-            tell(LinkFact::Congested);
+            (self.tell)(LinkFact::Congested);
         }
         Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let (task, handle) = abortable(task);
+        self.tasks.borrow_mut().push(handle);
+        spawn_local(async move {
+            let _ = task.await; // Given up, if the link is dropped first.
+        });
     }
 
     fn handler(&mut self, handle: impl FnMut(JsValue) + 'static) -> js_sys::Function {
@@ -168,8 +177,8 @@ impl Link {
     }
 
     /// Failure, and candidates: those found before the description is sent are inside it.
-    fn listen_to_connection(&mut self, described: &Rc<Cell<bool>>, tell: &Tell) {
-        let (described, told) = (Rc::clone(described), Rc::clone(tell));
+    fn listen_to_connection(&mut self, described: &Rc<Cell<bool>>) {
+        let (described, told) = (Rc::clone(described), Rc::clone(&self.tell));
         let on_candidate = self.handler(move |event| {
             let candidate = event
                 .unchecked_into::<RtcPeerConnectionIceEvent>()
@@ -179,7 +188,7 @@ impl Link {
             }
         });
         self.connection.set_onicecandidate(Some(&on_candidate));
-        let (connection, told) = (self.connection.clone(), Rc::clone(tell));
+        let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
         let on_state = self.handler(move |_| {
             if connection.connection_state() == RtcPeerConnectionState::Failed {
                 let reason = "no path to the peer was found, or it was lost".to_owned();
@@ -187,7 +196,7 @@ impl Link {
             }
         });
         self.connection.set_onconnectionstatechange(Some(&on_state));
-        let (connection, told) = (self.connection.clone(), Rc::clone(tell));
+        let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
         let on_ice_state = self.handler(move |_| {
             if connection.ice_connection_state() == RtcIceConnectionState::Connected {
                 told(LinkFact::Reached);
@@ -197,32 +206,32 @@ impl Link {
             .set_oniceconnectionstatechange(Some(&on_ice_state));
     }
 
-    fn listen_to_channels(&mut self, tell: &Tell) {
+    fn listen_to_channels(&mut self) {
         let opening = Rc::new(Opening {
             missing: Cell::new(Channel::ALL.len()),
             held: RefCell::default(),
         });
         for channel in Channel::ALL {
             let data_channel = self.channels[usize::from(channel.id())].clone();
-            let (state, told) = (Rc::clone(&opening), Rc::clone(tell));
+            let (state, told) = (Rc::clone(&opening), Rc::clone(&self.tell));
             let on_open = self.handler(move |_| state.opened(&told));
             data_channel.set_onopen(Some(&on_open));
 
-            let (state, told) = (Rc::clone(&opening), Rc::clone(tell));
+            let (state, told) = (Rc::clone(&opening), Rc::clone(&self.tell));
             let on_message = self.handler(move |event| {
                 let data = event.unchecked_into::<MessageEvent>().data();
                 state.received(channel, &data, &told);
             });
             data_channel.set_onmessage(Some(&on_message));
 
-            let told = Rc::clone(tell);
+            let told = Rc::clone(&self.tell);
             let on_close = self.handler(move |_| {
                 let reason = "the peer closed the link".to_owned();
                 told(LinkFact::Closed { reason });
             });
             data_channel.set_onclose(Some(&on_close));
 
-            let (congested, told) = (Rc::clone(&self.congested), Rc::clone(tell));
+            let (congested, told) = (Rc::clone(&self.congested), Rc::clone(&self.tell));
             let channels = self.channels.clone();
             let on_low = self.handler(move |_| {
                 let low = channels.iter().all(|c| c.buffered_amount() <= LOW_WATER);
@@ -263,6 +272,9 @@ impl Opening {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        for task in self.tasks.take() {
+            task.abort();
+        }
         self.connection.set_onconnectionstatechange(None);
         self.connection.set_oniceconnectionstatechange(None);
         self.connection.set_onicecandidate(None);

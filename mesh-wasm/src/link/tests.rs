@@ -14,16 +14,17 @@ const DEADLINE_MS: f64 = 10_000.0;
 /// A link and its facts.
 struct End {
     link: Link,
-    tell: mpsc::UnboundedSender<LinkFact>,
     facts: mpsc::UnboundedReceiver<LinkFact>,
 }
 
 impl End {
     fn open(offer: Option<String>) -> Self {
         let (tell, facts) = mpsc::unbounded();
-        let told = tell.clone();
-        let link = Link::open(offer, &[], teller(told)).expect("the browser has WebRTC");
-        Self { link, tell, facts }
+        let teller = move |fact| {
+            let _ = tell.unbounded_send(fact); // After the test nobody listens.
+        };
+        let link = Link::open(offer, &[], teller).expect("the browser has WebRTC");
+        Self { link, facts }
     }
 
     /// The next fact, but for ICE having found a path: before the answer is even sent, perhaps.
@@ -44,21 +45,15 @@ impl End {
         }
     }
 
-    fn apply(&self, signal: LinkSignal) {
-        self.link.apply(signal, teller(self.tell.clone()));
-    }
-
     fn transmit(&self, channel: Channel, frame: &[u8]) {
-        self.link
-            .transmit(channel, frame, teller(self.tell.clone()))
-            .expect("open");
+        self.link.transmit(channel, frame).expect("open");
     }
 
     /// The next fact that is not a trickled candidate.
     async fn next_but_candidates(&mut self, other: &Self) -> LinkFact {
         loop {
             match self.next().await {
-                LinkFact::Signal(signal) => other.apply(signal),
+                LinkFact::Signal(signal) => other.link.apply(signal),
                 fact => return fact,
             }
         }
@@ -76,19 +71,13 @@ async fn next(facts: &mut mpsc::UnboundedReceiver<LinkFact>) -> Option<LinkFact>
     }
 }
 
-fn teller(tell: mpsc::UnboundedSender<LinkFact>) -> impl Fn(LinkFact) + 'static {
-    move |fact| {
-        let _ = tell.unbounded_send(fact); // After the test nobody listens.
-    }
-}
-
 async fn pair() -> (End, End) {
     let mut a = End::open(None);
     let LinkSignal::Offer { sdp } = a.described().await else {
         panic!("an offer");
     };
     let mut b = End::open(Some(sdp));
-    a.apply(b.described().await);
+    a.link.apply(b.described().await);
     assert!(matches!(a.next_but_candidates(&b).await, LinkFact::Opened));
     assert!(matches!(b.next_but_candidates(&a).await, LinkFact::Opened));
     (a, b)
@@ -120,17 +109,29 @@ async fn frames_travel_both_ways_on_every_channel_in_order() {
 #[wasm_bindgen_test]
 async fn the_other_end_notices_a_close_and_the_closed_end_is_quiet() {
     let (a, mut b) = pair().await;
-    let End {
-        link,
-        mut facts,
-        tell,
-    } = a;
+    let End { link, mut facts } = a;
     b.transmit(Channel::Data, b"last words");
-    drop((link, tell));
+    drop(link);
     assert!(matches!(b.next().await, LinkFact::Closed { .. }));
     // Handlers are detached: the closures, and with them the senders, are gone.
     while let Some(fact) = next(&mut facts).await {
         assert!(matches!(fact, LinkFact::FrameReceived { .. }), "{fact:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn nobody_waits_for_a_link_dropped_while_it_negotiates() {
+    let mut a = End::open(None);
+    let LinkSignal::Offer { sdp } = a.described().await else {
+        panic!("an offer");
+    };
+    let mut b = End::open(Some(sdp));
+    a.link.apply(b.described().await); // The browser's promise will not settle any more.
+    for End { link, mut facts } in [a, b, End::open(None)] {
+        drop(link);
+        while let Some(fact) = next(&mut facts).await {
+            assert!(!matches!(fact, LinkFact::Closed { .. }), "{fact:?}");
+        }
     }
 }
 
@@ -147,7 +148,7 @@ async fn an_answer_with_another_fingerprint_never_opens() {
     let at = sdp.find("a=fingerprint:sha-256 ").expect("a fingerprint") + 22;
     let swapped = if &sdp[at..at + 2] == "00" { "01" } else { "00" };
     let forged = format!("{}{swapped}{}", &sdp[..at], &sdp[at + 2..]);
-    a.apply(LinkSignal::Answer { sdp: forged });
+    a.link.apply(LinkSignal::Answer { sdp: forged });
     let fact = a.next_but_candidates(&b).await;
     assert!(matches!(fact, LinkFact::Closed { .. }), "{fact:?}");
 }
