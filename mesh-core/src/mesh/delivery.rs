@@ -51,8 +51,8 @@ impl Mesh {
                 full |= link.is_some() && !takes;
                 takes
             };
-            let route = self.routes.get(to);
-            if let Some(peer) = route.and_then(|route| route.next_hop(flow, &mut usable)) {
+            let next = self.routes.next_hop(to, flow, &self.database, &mut usable);
+            if let Some(peer) = next {
                 return Ok(peer);
             }
         }

@@ -391,7 +391,7 @@ impl Mesh {
         let open = open.map(|link| link.peer).collect();
         let policy = &self.policy;
         self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);
-        let routes = Routes::compute(self.this, &open, &self.graph, policy);
+        let routes = Routes::compute(self.this, &open, &self.graph, &self.database, policy);
         std::mem::replace(&mut self.routes, routes) != self.routes
     }
 }

@@ -230,7 +230,7 @@ impl Mesh {
         match target {
             Target::Room => TTL_MAX,
             Target::Peer(peer) => {
-                let hops = self.routes.get(peer).map_or(0, |route| route.hops);
+                let hops = self.routes.hops(peer);
                 hops.saturating_mul(2).clamp(self.config.ttl, TTL_MAX)
             }
         }

@@ -22,7 +22,7 @@ const CANDIDATES_MAX: u32 = 64;
 impl Mesh {
     /// Whether signals can reach a peer at all.
     pub(super) fn can_signal(&self, peer: PeerId) -> bool {
-        self.routes.get(peer).is_some() || self.hub_reaches(peer)
+        self.routes.lead_to(peer) || self.hub_reaches(peer)
     }
 
     /// Of other shards the hub lists only those that we may want to dial, but others may dial us.

@@ -9,7 +9,6 @@ use crate::stats::{LinkCounts, Stats};
 #[cfg(any(test, feature = "sim"))]
 use crate::topology::Shards;
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
-use crate::wire::LinkEntry;
 
 impl Mesh {
     /// This agent's identity.
@@ -34,13 +33,13 @@ impl Mesh {
             .members()
             .map(|id| {
                 let link = self.open_link_to(id);
-                let next_hops = self.routes.get(id).map(|route| &route.next_hops);
+                let route = self.routes.get(id);
                 PeerView {
                     id,
                     name: self.name_of(id),
                     direct: link.is_some(),
-                    hops: self.routes.whole(id).map(|route| route.hops),
-                    next_hop: next_hops.and_then(|peers| peers.first().copied()),
+                    hops: route.map(|route| route.hops),
+                    next_hop: route.and_then(|route| route.next_hops.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
                     in_hub: self.roster.lists(id),
                 }
@@ -92,9 +91,7 @@ impl Mesh {
                 let Some((target, state)) = other.filter(|(target, _)| source < *target) else {
                     continue;
                 };
-                let place = |entry: &LinkEntry| entry.peer_prefix;
-                let theirs = state.links.binary_search_by_key(&source.prefix(), place);
-                let Ok(theirs) = theirs.map(|place| state.links[place]) else {
+                let Some(theirs) = state.link_to(source) else {
                     continue;
                 };
                 let measured = [ours.rtt_us, theirs.rtt_us].into_iter();
@@ -142,7 +139,7 @@ impl Mesh {
     /// as far as this agent can tell.
     pub fn is_settled(&self) -> bool {
         let mut members = self.roster.members();
-        let routed = members.all(|peer| self.routes.get(peer).is_some());
+        let routed = members.all(|peer| self.routes.contains(peer));
         routed && self.is_linked()
     }
 

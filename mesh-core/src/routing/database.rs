@@ -10,7 +10,7 @@ use crate::identity::{Signed, Verified};
 #[cfg(any(test, feature = "sim"))]
 use crate::sim::memo;
 use crate::time::Instant;
-use crate::wire::{DigestEntry, LinkState};
+use crate::wire::{DigestEntry, LinkEntry, LinkState};
 
 /// The newest record of each author.
 #[derive(Debug, Default)]
@@ -90,6 +90,11 @@ impl Database {
 
     pub(crate) fn state(&self, author: PeerId) -> Option<&LinkState> {
         Some(&self.records.get(&author)?.known.state)
+    }
+
+    /// What an author says of its link to a peer.
+    pub(crate) fn link(&self, author: PeerId, peer: PeerId) -> Option<&LinkEntry> {
+        self.state(author)?.link_to(peer)
     }
 
     pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {

@@ -7,7 +7,6 @@ use super::cost::Metric;
 use super::database::Database;
 use crate::id::PeerId;
 use crate::topology::Shards;
-use crate::wire::{LinkEntry, LinkState};
 
 /// Members by number, in the order of their ids, and the links among them.
 #[derive(Debug, Default)]
@@ -67,9 +66,10 @@ impl LinkGraph {
                 let Some(b) = graph.by_prefix(ours.peer_prefix).filter(|&b| a < b) else {
                     continue;
                 };
-                if let Some(theirs) = announced(states[b], graph.peers[a]) {
+                let theirs = states[b].and_then(|state| state.link_to(graph.peers[a]));
+                if let Some(theirs) = theirs {
                     let rtt_us = ours.rtt_us.max(theirs.rtt_us);
-                    links.push((a, Edge::new(b, metric.cost(ours, &theirs), rtt_us)));
+                    links.push((a, Edge::new(b, metric.cost(ours, theirs), rtt_us)));
                 }
             }
         }
@@ -125,11 +125,4 @@ impl LinkGraph {
     pub(super) fn edges(&self, index: usize) -> &[Edge] {
         &self.edges[self.starts[index]..self.starts[index + 1]]
     }
-}
-
-/// What an author says of its link to a peer.
-fn announced(author: Option<&LinkState>, peer: PeerId) -> Option<LinkEntry> {
-    let links = &author?.links;
-    let place = links.binary_search_by_key(&peer.prefix(), |entry| entry.peer_prefix);
-    Some(links[place.ok()?])
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cost::Metric;
+use super::database::Database;
 use super::graph::LinkGraph;
 use super::search::search;
 use crate::id::PeerId;
@@ -21,9 +22,18 @@ const RTT_US_MAX: u32 = 2_000_000;
 pub(crate) struct Routes {
     /// To members of our shard, and to those of others that are linked with it.
     routes: BTreeMap<PeerId, Route>,
-    /// To the nearest member of each other shard: the way to all of them.
-    abroad: BTreeMap<usize, Route>,
-    shards: Shards,
+    /// By shard, those of them that belong to another: the ways to all its members.
+    gateways: BTreeMap<usize, Vec<Gateway>>,
+    policy: RoutePolicy,
+}
+
+/// A member of another shard that a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+struct Gateway {
+    peer: PeerId,
+    /// What it takes from there to those of its shard that it has no link to, about: twice what a
+    /// link of it costs, for nearly everybody in a shard is that near to everybody else.
+    beyond: u32,
 }
 
 /// The way to one destination.
@@ -63,46 +73,89 @@ impl Routes {
         this: PeerId,
         links: &BTreeSet<PeerId>,
         graph: &LinkGraph,
+        database: &Database,
         policy: &RoutePolicy,
     ) -> Self {
         let mut routes = Self {
             routes: search(this, links, graph, policy),
-            abroad: BTreeMap::new(),
-            shards: policy.shards,
+            gateways: BTreeMap::new(),
+            policy: policy.clone(),
         };
-        routes.reach_out(this, policy);
+        routes.reach_out(this, database);
         routes
     }
 
-    /// Of the members of other shards that paths lead to, the nearest are the ways there.
-    fn reach_out(&mut self, this: PeerId, policy: &RoutePolicy) {
-        if policy.shards == Shards::WHOLE {
+    /// Finds the members of other shards that paths lead to.
+    fn reach_out(&mut self, this: PeerId, database: &Database) {
+        let RoutePolicy { shards, metric, .. } = self.policy;
+        if shards == Shards::WHOLE {
             return;
         }
-        let here = policy.shards.of(this);
-        for (&peer, route) in &self.routes {
-            let there = policy.shards.of(peer);
-            if there == here || policy.avoid.contains(&peer) {
+        let here = shards.of(this);
+        for &peer in self.routes.keys() {
+            let there = shards.of(peer);
+            if there == here || self.policy.avoid.contains(&peer) {
                 continue;
             }
-            match self.abroad.get_mut(&there) {
-                Some(best) if best.cost < route.cost => {}
-                Some(best) if best.cost == route.cost => best.add(&route.next_hops),
-                _ => {
-                    self.abroad.insert(there, route.clone());
-                }
-            }
+            let links = database.state(peer).map_or(&[][..], |state| &state.links);
+            let near = links.iter();
+            let near = near.filter(|link| shards.of_prefix(link.peer_prefix) == there);
+            let costs = near.map(|link| u64::from(metric.cost(link, link)));
+            let (count, sum) = costs.fold((0, 0), |(count, sum), cost| (count + 1, sum + cost));
+            // Without a link in its shard it is the last resort.
+            let mean = (2 * sum).checked_div(count);
+            let beyond = mean.and_then(|cost| u32::try_from(cost).ok());
+            let beyond = beyond.unwrap_or(u32::MAX);
+            let gateways = self.gateways.entry(there).or_default();
+            gateways.push(Gateway { peer, beyond });
         }
     }
 
-    /// The way to a member, or else to its shard.
-    pub(crate) fn get(&self, to: PeerId) -> Option<&Route> {
-        let route = self.routes.get(&to);
-        route.or_else(|| self.abroad.get(&self.shards.of(to)))
+    /// The neighbour to pass a message on to. A path to a member of another shard is known as far
+    /// as its gateways, and whom those announce links with: the cheapest of them is taken.
+    pub(crate) fn next_hop(
+        &self,
+        to: PeerId,
+        flow: u64,
+        database: &Database,
+        mut usable: impl FnMut(PeerId) -> bool,
+    ) -> Option<PeerId> {
+        if let Some(route) = self.routes.get(&to) {
+            return route.next_hop(flow, usable);
+        }
+        let gateways = self.gateways.get(&self.policy.shards.of(to))?;
+        let cost = |gateway: &Gateway| {
+            let linked = database.link(gateway.peer, to);
+            let beyond = linked.map_or(gateway.beyond, |link| self.policy.metric.cost(link, link));
+            self.routes[&gateway.peer].cost.saturating_add(beyond)
+        };
+        let least = gateways.iter().map(cost).min()?;
+        let cheapest = gateways.iter().filter(|gateway| cost(gateway) == least);
+        let mut ways: Vec<_> = cheapest.map(|gateway| gateway.peer).collect();
+        let shift = flow % ways.len() as u64;
+        ways.rotate_left(shift as usize);
+        let mut ways = ways.into_iter();
+        ways.find_map(|gateway| self.routes[&gateway].next_hop(flow, &mut usable))
+    }
+
+    /// Whether there is a way to a member, or else to its shard.
+    pub(crate) fn lead_to(&self, to: PeerId) -> bool {
+        self.routes.contains_key(&to) || self.gateways.contains_key(&self.policy.shards.of(to))
+    }
+
+    /// How far away a member is, or at least its shard; 0 if no path leads there.
+    pub(crate) fn hops(&self, to: PeerId) -> u8 {
+        if let Some(route) = self.routes.get(&to) {
+            return route.hops;
+        }
+        let gateways = self.gateways.get(&self.policy.shards.of(to));
+        let hops = gateways.into_iter().flatten();
+        let hops = hops.map(|gateway| self.routes[&gateway.peer].hops);
+        hops.max().unwrap_or_default()
     }
 
     /// The way to a member, if we know all of it.
-    pub(crate) fn whole(&self, to: PeerId) -> Option<&Route> {
+    pub(crate) fn get(&self, to: PeerId) -> Option<&Route> {
         self.routes.get(&to)
     }
 
@@ -144,11 +197,7 @@ impl Routes {
 impl Route {
     /// The neighbour for a flow: the same flow takes the same path, so its order is kept, and
     /// different flows share the equal-cost ones. `usable` filters neighbours whose link is gone.
-    pub(crate) fn next_hop(
-        &self,
-        flow: u64,
-        mut usable: impl FnMut(PeerId) -> bool,
-    ) -> Option<PeerId> {
+    fn next_hop(&self, flow: u64, mut usable: impl FnMut(PeerId) -> bool) -> Option<PeerId> {
         let count = self.next_hops.len() as u64;
         (0..count)
             .map(|i| self.next_hops[(flow.wrapping_add(i) % count) as usize])
@@ -169,7 +218,6 @@ impl Route {
 mod tests {
     use super::*;
     use crate::identity::Identity;
-    use crate::routing::Database;
     use crate::wire::{LinkEntry, LinkState};
 
     fn peer(secret: u8) -> PeerId {
@@ -198,7 +246,7 @@ mod tests {
     fn compute(links: &[u8], database: &Database, policy: &RoutePolicy) -> Routes {
         let links = links.iter().map(|&secret| peer(secret)).collect();
         let graph = LinkGraph::of(database, &links, policy.metric, policy.shards);
-        Routes::compute(peer(1), &links, &graph, policy)
+        Routes::compute(peer(1), &links, &graph, database, policy)
     }
 
     #[test]
@@ -285,41 +333,73 @@ mod tests {
         assert_eq!(routes.path(peer(1), peer(4)), [1, 3, 5, 4].map(peer));
     }
 
-    #[test]
-    fn other_shards_are_reached_over_the_nearest_link_and_never_passed() {
-        // As many shards as it takes to find some of ours and of two others.
+    /// Some members of our shard, the first of them 1, and some of another; and one of a third.
+    fn three_shards() -> (RoutePolicy, Vec<u8>, Vec<u8>, u8) {
         let shards = Shards::of_room(9, 3);
         let of = |shard| {
             let all = (1..200u8).filter(move |&secret| shards.of(peer(secret)) == shard);
             all.collect::<Vec<_>>()
         };
         let here = shards.of(peer(1));
-        let (ours, theirs) = (of(here), of((here + 1) % 3));
+        let policy = RoutePolicy {
+            shards,
+            ..RoutePolicy::default()
+        };
+        let [ours, theirs, others] = [0, 1, 2].map(|n| of((here + n) % 3));
+        (policy, ours, theirs, others[0])
+    }
+
+    #[test]
+    fn other_shards_are_reached_over_the_nearest_link_and_never_passed() {
+        let (policy, ours, theirs, other) = three_shards();
         let [a, b] = [ours[1], ours[2]];
-        let [x, y, far] = [theirs[0], theirs[1], theirs[2]];
+        let [x, x2, y, far] = [theirs[0], theirs[1], theirs[2], theirs[3]];
         // 1–a–b, both linked with the other shard; the way to b over it would be as short.
         let links = [
             (1, a, 1),
             (a, b, 1),
             (1, x, 1),
+            (x, x2, 1),
             (x, b, 1),
             (b, y, 1),
             (y, far, 1),
         ];
-        let policy = RoutePolicy {
-            shards,
-            ..RoutePolicy::default()
-        };
-        let routes = compute(&[a, x], &timed(&links), &policy);
+        let database = timed(&links);
+        let routes = compute(&[a, x], &database, &policy);
         let to = |secret| routes.get(peer(secret)).expect("a route");
         assert_eq!(to(b).next_hops, [peer(a)]);
         assert_eq!(to(y).hops, 3);
         assert!(
-            routes.whole(peer(far)).is_none(),
+            routes.get(peer(far)).is_none(),
             "its links are not ours to know"
         );
-        assert_eq!((to(far).hops, &to(far).next_hops[..]), (1, &[peer(x)][..]));
-        let none = of((here + 2) % 3)[0];
-        assert!(routes.get(peer(none)).is_none());
+        let next = |to| routes.next_hop(peer(to), 0, &database, |_| true);
+        assert_eq!((next(far), next(other)), (Some(peer(x)), None));
+        assert!(routes.lead_to(peer(far)) && !routes.lead_to(peer(other)));
+        assert_eq!(routes.hops(peer(far)), 3, "as far as the farthest gateway");
+    }
+
+    #[test]
+    fn of_gateways_as_near_the_one_linked_with_the_destination_is_taken() {
+        let (policy, ours, theirs, _) = three_shards();
+        let [a, b] = [ours[1], ours[2]];
+        let [x, y, near_x, near_y, far] = [0, 1, 2, 3, 4].map(|n: usize| theirs[n]);
+        let links = [
+            (1, a, 1),
+            (1, b, 1),
+            (a, x, 1),
+            (b, y, 1),
+            (x, near_x, 1),
+            (y, near_y, 1),
+        ];
+        let database = timed(&links);
+        let routes = compute(&[a, b], &database, &policy);
+        let next = |to, flow| routes.next_hop(peer(to), flow, &database, |_| true);
+        for flow in 0..4 {
+            assert_eq!(next(near_x, flow), Some(peer(a)));
+            assert_eq!(next(near_y, flow), Some(peer(b)));
+        }
+        let shared: BTreeSet<_> = (0..4).map(|flow| next(far, flow)).collect();
+        assert_eq!(shared, [Some(peer(a)), Some(peer(b))].into());
     }
 }

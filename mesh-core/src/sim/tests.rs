@@ -311,6 +311,25 @@ fn a_simulation_is_measured_and_accounts_for_everything() {
 }
 
 #[test]
+fn messages_between_shards_go_to_the_gateway_that_is_linked_with_their_destination() {
+    let mut config = WorldConfig::new(5);
+    config.shard_members = 40;
+    config.k = Some(12);
+    let simulation = Simulation {
+        config,
+        agents: 120,
+        messages: 500,
+        broadcasts: 0,
+        churn: 0.0,
+        killed: 0.0,
+    };
+    let messages = simulation.run(|_| {}).expect("it forms").messages;
+    let detours = messages.delivered - messages.on_shortest_path;
+    assert_eq!(messages.delivered, messages.sent);
+    assert!(detours * 20 <= messages.sent, "{detours} detours");
+}
+
+#[test]
 fn broadcasts_miss_nobody_while_agents_come_and_go() {
     for seed in 0..2 {
         let mut world = world(300 + seed, 8, 60);

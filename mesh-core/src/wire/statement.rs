@@ -43,6 +43,16 @@ pub struct LinkEntry {
     pub kbps: u32,
 }
 
+impl LinkState {
+    /// What the author says of its link to a peer. The links must be in order, as the database
+    /// keeps them.
+    pub(crate) fn link_to(&self, peer: PeerId) -> Option<&LinkEntry> {
+        let by_prefix = |entry: &LinkEntry| entry.peer_prefix;
+        let place = self.links.binary_search_by_key(&peer.prefix(), by_prefix);
+        Some(&self.links[place.ok()?])
+    }
+}
+
 impl LinkEntry {
     /// A link of which nothing is known yet but its other end.
     pub fn unmeasured(peer: PeerId) -> Self {
