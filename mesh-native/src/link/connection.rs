@@ -22,8 +22,9 @@ use webrtc::peer_connection::{
 };
 
 use super::observer::{Notice, Observer};
+use super::pace::Pace;
 use super::remote::Remote;
-use super::runtime::{LinkRuntime, Pace};
+use super::runtime::LinkRuntime;
 use super::settings;
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
 use super::{LinkFact, LinkFactory};

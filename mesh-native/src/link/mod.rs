@@ -18,6 +18,7 @@ mod candidate;
 mod connection;
 mod mdns;
 mod observer;
+mod pace;
 mod remote;
 mod runtime;
 mod settings;

@@ -30,7 +30,7 @@ const MESSAGE_BYTES_MAX: u32 = 17 * 1024;
 const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// The interval of connectivity checks. Their ticks, not the network, make up most of the time
-/// a link takes to open; later checks are slowed down by [`super::runtime::Pace`].
+/// a link takes to open; later checks are slowed down by [`super::pace::Pace`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Checks sent before a candidate pair is given up. At the default of 7 a pair would be lost

@@ -14,7 +14,7 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
 
 use super::LinkFact;
-use super::runtime::Pace;
+use super::pace::Pace;
 
 /// Bytes waiting in the data channels above which a link is congested: what 20 Mbit/s carry in a
 /// tenth of a second. More in the queue would only add latency.

@@ -1,0 +1,292 @@
+//! How fast one connection's driver ticks, from what the connection is doing.
+//!
+//! While it connects it is hurried: its latency is bound by timers. Once it is open most of its
+//! sleeps are for the ICE agent's tick, and are prolonged. The library says only how long it
+//! wants to sleep, so a [`Pace`] follows when the ticks are due. A tick put off may hide a timer
+//! that is due after it, of which SCTP has two: for an acknowledgement, started by a datagram
+//! received, and for sending again, which a second more does not harm.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// The longest sleep of a connection's driver during [`HURRY`].
+const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
+
+/// How long a connection is hurried. What has not connected by then is unlikely to, and its
+/// connectivity checks, sent every 20 ms for each candidate pair, must not go on like that.
+const HURRY: Duration = Duration::from_secs(3);
+
+/// The shortest sleep after [`HURRY`], which is then the interval of connectivity checks.
+const TIRED_SLEEP: Duration = Duration::from_millis(50);
+
+/// When a connection still not open has its sleeps raised to [`WEARY_SLEEP`].
+const WEARY: Duration = Duration::from_secs(10);
+const WEARY_SLEEP: Duration = Duration::from_millis(200);
+
+/// How often the ICE agent has itself called, a constant of `rtc-ice`, though it checks its pair
+/// every few seconds. Each call takes as long as a third of a message.
+const ICE_TICK: Duration = Duration::from_millis(200);
+
+/// What the ticks of an open connection are put off to, and of one long without data. Bounds how
+/// late a lost last packet is sent again, for a tick may hide the timer of that.
+const OPEN_TICK: Duration = Duration::from_secs(1);
+const QUIET_TICK: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A sleep that ends this close to a tick is for the tick.
+const TICK_ACCURACY: Duration = Duration::from_millis(2);
+
+/// How long SCTP waits with an acknowledgement (RFC 9260, section 6.2).
+const ACK_DELAY: Duration = Duration::from_millis(200);
+
+/// The pace of one connection.
+#[derive(Debug)]
+pub(super) struct Pace {
+    born: Instant,
+    /// When both descriptions were known, in µs since `born`; 0 before.
+    connecting_since: AtomicU64,
+    /// When data was last sent or received, in µs since `born`; 0 until the channels are open.
+    active_at: AtomicU64,
+    /// When the ICE agent last ticked, and when the first datagram after that was received.
+    ticked_at: AtomicU64,
+    heard_at: AtomicU64,
+    /// Why the connection is beyond help; set before `ended` is notified.
+    failure: OnceLock<&'static str>,
+    ended: Notify,
+}
+
+impl Pace {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            born: Instant::now(),
+            connecting_since: AtomicU64::new(0),
+            active_at: AtomicU64::new(0),
+            ticked_at: AtomicU64::new(0),
+            heard_at: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Both descriptions are known: connectivity checks begin.
+    pub(super) fn connecting(&self) {
+        self.connecting_since
+            .store(self.micros(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// The data channels are open.
+    pub(super) fn opened(&self) {
+        self.active_at
+            .store(self.micros(Instant::now()), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.active_at.load(Ordering::Relaxed) != 0
+    }
+
+    /// Resolves, with the reason, when the connection has failed in a way that the library does
+    /// not report: its driver ended, or it refused the peer's certificate.
+    pub(super) async fn ended(&self) -> &'static str {
+        self.ended.notified().await;
+        self.failure
+            .get()
+            .copied()
+            .unwrap_or("the connection ended")
+    }
+
+    pub(super) fn end(&self, reason: &'static str) {
+        // The first reason is the true one.
+        let _ = self.failure.set(reason);
+        self.ended.notify_one();
+    }
+
+    /// The time, as told to the library: it ticks whenever it learns that a tick is due.
+    pub(super) fn now(&self) -> Instant {
+        let now = Instant::now();
+        let at = self.micros(now);
+        if at >= self.ticked_at.load(Ordering::Relaxed) + micros(ICE_TICK) {
+            self.ticked_at.store(at, Ordering::Relaxed);
+        }
+        now
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        // Never 0, which means "not yet".
+        micros(at.saturating_duration_since(self.born)) | 1
+    }
+
+    /// Notes a datagram. STUN does not count: its checks go on however quiet a link is.
+    fn observe(&self, datagram: &[u8]) -> bool {
+        let is_stun = datagram.first().is_some_and(|first| *first < 4);
+        let counts = !is_stun && self.is_open();
+        if counts {
+            let now = self.micros(Instant::now());
+            self.active_at.store(now, Ordering::Relaxed);
+        }
+        counts
+    }
+
+    /// Notes a datagram received.
+    pub(super) fn observe_received(&self, datagram: &[u8]) {
+        let heard_at = self.heard_at.load(Ordering::Relaxed);
+        if self.observe(datagram) && heard_at <= self.ticked_at.load(Ordering::Relaxed) {
+            let now = self.active_at.load(Ordering::Relaxed);
+            self.heard_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a datagram sent. After a fatal alert of its own the library neither fails nor
+    /// stops, but begins the same handshake again and again.
+    pub(super) fn observe_sent(&self, datagram: &[u8]) {
+        self.observe(datagram);
+        if is_fatal_alert(datagram) && !self.is_open() {
+            self.end("the DTLS handshake failed");
+        }
+    }
+
+    /// How long the driver shall sleep.
+    pub(super) fn sleep(&self, wanted: Duration) -> Duration {
+        let now = self.micros(Instant::now());
+        if self.is_open() {
+            return self.sleep_open(wanted, now);
+        }
+        let connecting_since = self.connecting_since.load(Ordering::Relaxed);
+        if connecting_since == 0 {
+            return wanted;
+        }
+        match Duration::from_micros(now.saturating_sub(connecting_since)) {
+            age if age < HURRY => wanted.min(CONNECTING_SLEEP),
+            age if age < WEARY => wanted.max(TIRED_SLEEP),
+            _ => wanted.max(WEARY_SLEEP),
+        }
+    }
+
+    fn sleep_open(&self, wanted: Duration, now: u64) -> Duration {
+        let ticked_at = self.ticked_at.load(Ordering::Relaxed);
+        let tick = ticked_at + micros(ICE_TICK);
+        if tick.abs_diff(now + micros(wanted)) > micros(TICK_ACCURACY) {
+            return wanted;
+        }
+        let quiet = now.saturating_sub(self.active_at.load(Ordering::Relaxed)) >= micros(QUIET);
+        let mut until = ticked_at + micros(if quiet { QUIET_TICK } else { OPEN_TICK });
+        let heard_at = self.heard_at.load(Ordering::Relaxed);
+        if heard_at > ticked_at {
+            until = until.min(heard_at + micros(ACK_DELAY));
+        }
+        wanted.max(Duration::from_micros(until.saturating_sub(now)))
+    }
+}
+
+/// Wraps after half a million years.
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+/// Whether a datagram is a fatal DTLS alert in the clear, as sent during a handshake: content
+/// type, version, epoch, sequence number, length (RFC 6347), then the alert's level.
+fn is_fatal_alert(datagram: &[u8]) -> bool {
+    matches!(datagram, [21, _, _, 0, 0, _, _, _, _, _, _, 0, 2, 2, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleeps_follow_what_the_connection_does() {
+        let day = Duration::from_secs(86_400);
+        let tick = Duration::from_millis(200);
+        let aged = |age: Duration| {
+            let born = Instant::now()
+                .checked_sub(age)
+                .expect("uptime exceeds seconds");
+            Pace {
+                born,
+                ..Arc::into_inner(Pace::new()).expect("sole owner")
+            }
+        };
+
+        let waiting = aged(Duration::from_secs(30));
+        assert_eq!(waiting.sleep(day), day);
+
+        for (age, shortest, longest) in [
+            (Duration::ZERO, Duration::from_millis(1), CONNECTING_SLEEP),
+            (HURRY, TIRED_SLEEP, tick),
+            (WEARY, WEARY_SLEEP, WEARY_SLEEP),
+        ] {
+            let connecting = aged(age);
+            connecting.connecting_since.store(1, Ordering::Relaxed);
+            assert_eq!(connecting.sleep(Duration::from_millis(1)), shortest);
+            assert_eq!(connecting.sleep(tick), longest);
+        }
+    }
+
+    #[test]
+    fn ticks_are_put_off_and_other_timers_are_not() {
+        let ms = Duration::from_millis;
+        let pace = Pace::new();
+        let open = |ticked: u64, heard: u64, active: u64| {
+            let set = |field: &AtomicU64, ms: u64| field.store(ms * 1000, Ordering::Relaxed);
+            set(&pace.ticked_at, ticked);
+            set(&pace.heard_at, heard);
+            set(&pace.active_at, active);
+            |wanted: u64, at: u64| pace.sleep_open(ms(wanted), at * 1000)
+        };
+        let sleep = open(10_000, 9_000, 9_000);
+        assert_eq!(sleep(200, 10_000), OPEN_TICK, "for the tick");
+        assert_eq!(sleep(50, 10_150), ms(850), "for the tick, later");
+        assert_eq!(sleep(150, 10_000), ms(150), "for another timer");
+        assert_eq!(sleep(0, 10_500), ms(0), "at once");
+
+        let sleep = open(10_000, 10_100, 10_150);
+        assert_eq!(
+            sleep(50, 10_150),
+            ms(150),
+            "until an acknowledgement may be due"
+        );
+
+        let sleep = open(10_000, 1_000, 1_000);
+        assert_eq!(sleep(200, 10_000), QUIET_TICK, "long without data");
+    }
+
+    #[test]
+    fn a_tick_happens_when_the_library_learns_that_it_is_due() {
+        let pace = Pace::new();
+        let now = pace.micros(pace.now());
+        let due = now + micros(ICE_TICK);
+        assert_eq!(pace.ticked_at.load(Ordering::Relaxed), 0, "not due yet");
+        let late = Pace {
+            born: Instant::now()
+                .checked_sub(ICE_TICK)
+                .expect("uptime exceeds a second"),
+            ..Arc::into_inner(Pace::new()).expect("sole owner")
+        };
+        let at = late.micros(late.now());
+        assert_eq!(late.ticked_at.load(Ordering::Relaxed), at);
+        assert!(at >= due - now);
+    }
+
+    #[test]
+    fn stun_keeps_nobody_awake() {
+        let pace = Pace::new();
+        pace.observe_received(&[23, 254]);
+        assert_eq!(pace.active_at.load(Ordering::Relaxed), 0, "not open yet");
+        pace.active_at.store(1, Ordering::Relaxed);
+        pace.observe_received(&[0, 1]);
+        assert_eq!(pace.active_at.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn an_alert_of_ours_ends_the_handshake() {
+        let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 42];
+        let pace = Pace::new();
+        pace.observe_sent(&alert);
+        pace.end("later");
+        assert_eq!(pace.ended().await, "the DTLS handshake failed");
+        let encrypted = [21, 254, 253, 0, 1, 0, 0, 0, 0, 0, 1, 0, 2, 2, 42];
+        assert!(is_fatal_alert(&alert) && !is_fatal_alert(&encrypted) && !is_fatal_alert(&[21]));
+    }
+}
