@@ -120,7 +120,7 @@ pub struct Config {
     pub routes_delay: Duration,
     /// The same while it keeps changing. A message that finds no way has them computed at once.
     pub routes_delay_max: Duration,
-    /// How long an acknowledgement waits for data to ride along with.
+    /// How long an acknowledgement waits for a frame to ride along with.
     pub ack_delay: Duration,
     /// How long a neighbour may acknowledge nothing until it is asked whether it lives: so that who
     /// has something to send learns of a death long before the next ping.

@@ -38,6 +38,8 @@ pub(crate) struct LinkQueue {
     received: u64,
     /// How many of them the other end knows that we have.
     reported: u64,
+    /// Since when it does not know of one.
+    owed_since: Option<Instant>,
     congested: bool,
     /// Since when it has been congested, and the bytes acknowledged since: what it carries.
     busy: Option<(Instant, usize)>,
@@ -108,7 +110,8 @@ impl LinkQueue {
     }
 
     /// The next frame to send, control first. A congested link still gets control frames, which
-    /// are few: its keepalive must not starve.
+    /// are few: its keepalive must not starve. An acknowledgement rides along unless it could get
+    /// lost.
     pub(crate) fn next_frame(&mut self) -> Option<(Channel, Bytes)> {
         for channel in Channel::ALL {
             if self.congested && channel != Channel::Control {
@@ -119,43 +122,47 @@ impl LinkQueue {
                 Channel::Data => &mut self.data,
                 Channel::Stream => &mut self.stream,
             };
+            if queue.is_empty() {
+                continue;
+            }
             let mut frame = FrameWriter::default();
+            if channel != Channel::Stream && self.owed_since.take().is_some() {
+                self.reported = self.received;
+                frame.push(&ack(self.received));
+            }
             while let Some(record) = queue.pop_front_if(|record| frame.fits(record.len())) {
                 frame.push(&record);
             }
-            if !frame.is_empty() {
-                return Some((channel, frame.finish()));
-            }
+            return Some((channel, frame.finish()));
         }
         None
     }
 
-    /// An envelope arrived on the data channel. Returns whether an acknowledgement is due at once.
-    pub(crate) fn count_received(&mut self) -> bool {
+    /// An envelope arrived on the data channel. Returns since when an acknowledgement is owed, or
+    /// nothing if it is due at once.
+    pub(crate) fn count_received(&mut self, now: Instant) -> Option<Instant> {
         self.received += 1;
-        self.received - self.reported >= ACK_EVERY
+        let since = *self.owed_since.get_or_insert(now);
+        (self.received - self.reported < ACK_EVERY).then_some(since)
     }
 
-    /// Whether envelopes were received that the other end does not know we have.
-    pub(crate) fn owes_ack(&self) -> bool {
-        self.received > self.reported
+    /// Since when envelopes are here that the other end does not know we have.
+    pub(crate) fn owed_since(&self) -> Option<Instant> {
+        self.owed_since
     }
 
-    /// Queues the acknowledgement of what was received.
+    /// Queues the acknowledgement of what was received, if it is owed.
     pub(crate) fn acknowledge(&mut self) {
-        if self.owes_ack() {
+        if self.owed_since.take().is_some() {
             self.reported = self.received;
-            self.control(&Record::Ack {
-                received: self.received,
-            });
+            self.control.push_back(ack(self.received));
         }
     }
 
-    /// The other end has this many. Returns false if that is impossible.
+    /// The other end has this many; fewer than it had are of a frame that was overtaken. Returns
+    /// false if it cannot have so many.
     pub(crate) fn acknowledged(&mut self, received: u64, now: Instant) -> bool {
-        let Some(newly) = received.checked_sub(self.acknowledged) else {
-            return false;
-        };
+        let newly = received.saturating_sub(self.acknowledged);
         let sent = (self.unacknowledged.len() - self.data.len()) as u64;
         if newly > sent {
             return false;
@@ -167,7 +174,7 @@ impl LinkQueue {
                 *carried += bytes;
             }
         }
-        self.acknowledged = received;
+        self.acknowledged += newly;
         if newly > 0 {
             self.stalled_since = (!self.unacknowledged.is_empty()).then_some(now);
         }
@@ -208,6 +215,10 @@ impl LinkQueue {
         self.unacknowledged_bytes = 0;
         std::mem::take(&mut self.unacknowledged)
     }
+}
+
+fn ack(received: u64) -> Bytes {
+    FrameWriter::encode(&Record::Ack { received })
 }
 
 #[cfg(test)]
@@ -270,11 +281,41 @@ mod tests {
         assert!(!queue.acknowledged(1, NOW), "nothing was sent yet");
         while queue.next_frame().is_some() {}
         assert!(queue.acknowledged(2, NOW));
-        assert!(!queue.acknowledged(1, NOW), "a total never shrinks");
+        assert!(queue.acknowledged(1, NOW), "overtaken");
         assert!(!queue.acknowledged(6, NOW), "more than was sent");
         let left: Vec<_> = queue.take_unacknowledged().iter().map(|e| e.ttl).collect();
         assert_eq!(left, [2, 3, 4]);
         assert!(queue.is_settled());
+    }
+
+    #[test]
+    fn acknowledgements_ride_along_unless_they_could_get_lost() {
+        let records = |queue: &mut LinkQueue| {
+            let (channel, frame) = queue.next_frame().expect("a frame");
+            let frame = Frame::decode(&frame).expect("decodes");
+            (channel, frame.records)
+        };
+        let ack = |received| Record::Ack { received };
+        let mut queue = LinkQueue::default();
+        queue.acknowledge();
+        assert!(queue.next_frame().is_none(), "none is owed");
+
+        assert_eq!(queue.count_received(NOW), Some(NOW));
+        queue.envelope(Channel::Stream, envelope(1), NOW);
+        let alone = (Channel::Stream, vec![Record::Envelope(envelope(1))]);
+        assert_eq!(records(&mut queue), alone);
+        queue.envelope(Channel::Data, envelope(2), NOW);
+        let carrying = (Channel::Data, vec![ack(1), Record::Envelope(envelope(2))]);
+        assert_eq!(records(&mut queue), carrying);
+        assert_eq!(queue.owed_since(), None);
+
+        let due = (1..=ACK_EVERY).position(|_| queue.count_received(NOW).is_none());
+        assert_eq!(due, Some(ACK_EVERY as usize - 1));
+        queue.acknowledge();
+        queue.control(&Record::Drain);
+        let both = (Channel::Control, vec![ack(1 + ACK_EVERY), Record::Drain]);
+        assert_eq!(records(&mut queue), both);
+        assert!(queue.next_frame().is_none());
     }
 
     #[test]

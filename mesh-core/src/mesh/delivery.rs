@@ -56,11 +56,21 @@ impl Mesh {
                 return Ok(peer);
             }
         }
+        if self.still_leads_to(to, channel) && Some(to) != from {
+            return Ok(to);
+        }
         Err(if full {
             LossReason::QueueFull
         } else {
             LossReason::NoRoute
         })
+    }
+
+    /// Whether there is a link to the destination itself that is being drained. While links are
+    /// replaced, two neighbours may each believe the way to be over the other.
+    fn still_leads_to(&self, to: PeerId, channel: Channel) -> bool {
+        let link = self.by_peer.get(&to).and_then(|&id| self.links.get(id));
+        link.is_some_and(|link| link.is_usable() && !link.queue.is_full(channel, &self.config))
     }
 
     /// Passes an envelope on, one hop; gives it back with the reason if it is stuck.

@@ -66,10 +66,12 @@ impl Mesh {
             Record::Envelope(envelope) => {
                 let peer = link.peer;
                 if channel == Channel::Data {
-                    if link.queue.count_received() {
+                    if let Some(since) = link.queue.count_received(now) {
+                        self.timers.arm(Timer::Acks, since + self.config.ack_delay);
+                    } else {
+                        link.queue.acknowledge();
                         self.busy.insert(id);
                     }
-                    self.timers.arm(Timer::Acks, now + self.config.ack_delay);
                 }
                 self.envelope_received(peer, channel, envelope, now);
             }
@@ -92,11 +94,21 @@ impl Mesh {
         self.tell_writable();
     }
 
-    /// Acknowledges what no data has carried an acknowledgement for.
-    pub(super) fn send_acks(&mut self) {
-        let owing = self.links.iter().filter(|link| link.queue.owes_ack());
-        let owing: Vec<_> = owing.map(|link| link.id).collect();
-        self.busy.extend(owing);
+    /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all
+    /// at once would be a burst, and the whole mesh's at the same time if messages began so.
+    pub(super) fn send_acks(&mut self, now: Instant) {
+        for link in self.links.iter_mut() {
+            let Some(since) = link.queue.owed_since() else {
+                continue;
+            };
+            let due = since + self.config.ack_delay;
+            if due <= now {
+                link.queue.acknowledge();
+                self.busy.insert(link.id);
+            } else {
+                self.timers.arm(Timer::Acks, due);
+            }
+        }
     }
 
     fn envelope_received(

@@ -413,10 +413,9 @@ impl Mesh {
         }
     }
 
-    /// The next frame of a link, with what is owed riding along.
+    /// The next frame of a link.
     pub(super) fn next_transmit(&mut self, id: LinkId) -> Option<Output> {
         let link = self.links.get_mut(id).filter(|link| link.is_usable())?;
-        link.queue.acknowledge();
         let (channel, frame) = link.queue.next_frame()?;
         self.stats.frames_out += 1;
         self.stats.bytes_out += frame.len() as u64;
@@ -427,8 +426,11 @@ impl Mesh {
         })
     }
 
-    /// Orders everything queued on a link, before it is closed.
+    /// Orders everything queued on a link, and owed over it, before it is closed.
     pub(super) fn flush_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.queue.acknowledge();
+        }
         while let Some(output) = self.next_transmit(id) {
             self.outbox.push_back(output);
         }

@@ -269,7 +269,7 @@ impl Mesh {
                 Timer::Gossip => self.flush_gossip(),
                 Timer::Repair => self.repair(now),
                 Timer::Routes => self.update_routes(now),
-                Timer::Acks => self.send_acks(),
+                Timer::Acks => self.send_acks(now),
                 Timer::Adapt => self.adapt(now),
                 Timer::Tell => self.tell_broadcasts(),
                 Timer::Ask => self.ask_again(now),
