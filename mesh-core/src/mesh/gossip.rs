@@ -29,6 +29,9 @@ const QUALITY_DELAY_HOPS: Duration = Duration::from_secs(15);
 /// How much longer it waits at most, for each member that will verify it.
 const QUALITY_DELAY_SHARE: Duration = Duration::from_millis(200);
 
+/// How long a record that changes no path is gathered with others before it is passed on.
+const QUALITY_GATHERED: Duration = Duration::from_secs(1);
+
 /// The shortest time between two digests to the same neighbour.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,9 +67,11 @@ impl Mesh {
         let link = self.links.get(id);
         if link.is_some_and(|link| link.has_changed(metric)) {
             // Where paths are chosen by hops it is for people, and can wait for all first samples:
-            // the longer, the more members have to verify it, and not all at the same time.
+            // the longer, the more members have to verify it, and not all at the same time. When
+            // its turn is an agent has from its id, for it is asked for each link.
             let others = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
-            let spread = (QUALITY_DELAY_SHARE * others).mul_f64(unit(&mut self.rng));
+            let turn = self.this.prefix() as f64 / u64::MAX as f64;
+            let spread = (QUALITY_DELAY_SHARE * others).mul_f64(turn);
             let wait = match metric {
                 Metric::Hops => QUALITY_DELAY_HOPS + spread,
                 Metric::Latency | Metric::Bandwidth => self.config.quality_delay,
@@ -110,11 +115,11 @@ impl Mesh {
             .verify(&self.config.room)
             .expect("our own signature verifies");
         self.database.insert(signed, verified);
-        self.spread(self.this, None, now);
+        self.spread(self.this, None, now + self.config.gossip_delay);
     }
 
     /// Passes the record of an author on, to all that the flood leads to but the link it came over.
-    fn spread(&mut self, author: PeerId, from: Option<LinkId>, now: Instant) {
+    fn spread(&mut self, author: PeerId, from: Option<LinkId>, at: Instant) {
         let mut links = self.gossip_links();
         if author == self.this {
             links.extend(self.links_abroad().map(|link| link.id));
@@ -122,8 +127,7 @@ impl Mesh {
         for id in links.into_iter().filter(|id| Some(*id) != from) {
             self.gossip.entry(id).or_default().insert(author);
         }
-        self.timers
-            .arm(Timer::Gossip, now + self.config.gossip_delay);
+        self.timers.arm(Timer::Gossip, at);
     }
 
     /// The links that news is spread over inside the shard: those of the first rings, and for each
@@ -188,10 +192,13 @@ impl Mesh {
         let is_news = known.is_none_or(|known| self.concerns_paths(known, verified.get()));
         self.database.insert(signed, verified);
         self.stats.link_states += 1;
-        self.spread(author, Some(id), now);
-        if is_news {
+        let wait = if is_news {
             self.routes_changed(now);
-        }
+            self.config.gossip_delay
+        } else {
+            QUALITY_GATHERED
+        };
+        self.spread(author, Some(id), now + wait);
     }
 
     /// Whether a new record can change paths, or what is derived from them: by hops it does not
