@@ -2,6 +2,11 @@
 
 mod commands;
 
+/// Threads of one process hand each other what links carry: the C library's allocator has them wait
+/// for each other, which costs a tenth of the processor time and most of the longest latencies.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
