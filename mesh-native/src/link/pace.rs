@@ -1,12 +1,14 @@
 //! How fast one connection's driver ticks, from what the connection is doing.
 //!
-//! While it connects it is hurried: its latency is bound by timers. Once it is open most of its
-//! sleeps are for the ICE agent's tick, and are prolonged. The library says only how long it
-//! wants to sleep, so a [`Pace`] follows when the ticks are due. A tick put off may hide a timer
-//! that is due after it, of which SCTP has two: for an acknowledgement, started by a datagram
-//! received, and for sending again, which a second more does not harm.
+//! While it connects it is hurried: its latency is bound by timers. A crowd of connections is not,
+//! for there is no processor time left but what their ticks take.
+//!
+//! Once it is open most of its sleeps are for the ICE agent's tick, and are prolonged. The library
+//! says only how long it wants to sleep, so a [`Pace`] follows when the ticks are due. A tick put
+//! off may hide a timer that is due after it, of which SCTP has two: for an acknowledgement,
+//! started by a datagram received, and for sending again, which a second more does not harm.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,11 @@ use tokio::sync::Notify;
 
 /// The longest sleep of a connection's driver during [`HURRY`].
 const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
+
+/// The connections of this process that are connecting, and how far apart all their ticks are at
+/// least: each takes about a third of that.
+static CONNECTING: AtomicU32 = AtomicU32::new(0);
+const TICKS_APART: Duration = Duration::from_micros(50);
 
 /// How long a connection is hurried. What has not connected by then is unlikely to, and its
 /// connectivity checks, sent every 20 ms for each candidate pair, must not go on like that.
@@ -73,12 +80,21 @@ impl Pace {
 
     /// Both descriptions are known: connectivity checks begin.
     pub(super) fn connecting(&self) {
-        self.connecting_since
-            .store(self.micros(Instant::now()), Ordering::Relaxed);
+        let now = self.micros(Instant::now());
+        if self.connecting_since.swap(now, Ordering::Relaxed) == 0 {
+            CONNECTING.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.connecting_since.load(Ordering::Relaxed) != 0 && !self.is_open()
     }
 
     /// The data channels are open.
     pub(super) fn opened(&self) {
+        if self.is_connecting() {
+            CONNECTING.fetch_sub(1, Ordering::Relaxed);
+        }
         self.active_at
             .store(self.micros(Instant::now()), Ordering::Relaxed);
     }
@@ -157,11 +173,9 @@ impl Pace {
         if connecting_since == 0 {
             return wanted;
         }
-        match Duration::from_micros(now.saturating_sub(connecting_since)) {
-            age if age < HURRY => wanted.min(CONNECTING_SLEEP),
-            age if age < WEARY => wanted.max(TIRED_SLEEP),
-            _ => wanted.max(WEARY_SLEEP),
-        }
+        let others = CONNECTING.load(Ordering::Relaxed);
+        let age = Duration::from_micros(now.saturating_sub(connecting_since));
+        sleep_connecting(wanted, age, TICKS_APART * others)
     }
 
     fn sleep_open(&self, wanted: Duration, now: u64) -> Duration {
@@ -177,6 +191,23 @@ impl Pace {
             until = until.min(heard_at + micros(ACK_DELAY));
         }
         wanted.max(Duration::from_micros(until.saturating_sub(now)))
+    }
+}
+
+/// How long the driver sleeps that has been connecting for so long, among so many.
+fn sleep_connecting(wanted: Duration, age: Duration, turn: Duration) -> Duration {
+    match age {
+        _ if age < HURRY => wanted.clamp(turn, turn.max(CONNECTING_SLEEP)),
+        _ if age < WEARY => wanted.max(turn).max(TIRED_SLEEP),
+        _ => wanted.max(turn).max(WEARY_SLEEP),
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        if self.is_connecting() {
+            CONNECTING.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -196,32 +227,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleeps_follow_what_the_connection_does() {
+    fn sleeps_follow_how_long_it_takes_and_how_many_connect() {
+        let ms = Duration::from_millis;
+        let sleep = |wanted, age, turn| sleep_connecting(ms(wanted), age, ms(turn));
+        assert_eq!(sleep(200, Duration::ZERO, 1), CONNECTING_SLEEP);
+        assert_eq!(sleep(3, Duration::ZERO, 1), ms(3));
+        assert_eq!(sleep(3, Duration::ZERO, 80), ms(80));
+        assert_eq!(sleep(3, HURRY, 1), TIRED_SLEEP);
+        assert_eq!(sleep(3, WEARY, 1), WEARY_SLEEP);
+        assert_eq!(sleep(3, WEARY, 400), ms(400));
+        assert_eq!(sleep(500, WEARY, 1), ms(500));
+
+        let pace = Pace::new();
         let day = Duration::from_secs(86_400);
-        let tick = Duration::from_millis(200);
-        let aged = |age: Duration| {
-            let born = Instant::now()
-                .checked_sub(age)
-                .expect("uptime exceeds seconds");
-            Pace {
-                born,
-                ..Arc::into_inner(Pace::new()).expect("sole owner")
-            }
-        };
-
-        let waiting = aged(Duration::from_secs(30));
-        assert_eq!(waiting.sleep(day), day);
-
-        for (age, shortest, longest) in [
-            (Duration::ZERO, Duration::from_millis(1), CONNECTING_SLEEP),
-            (HURRY, TIRED_SLEEP, tick),
-            (WEARY, WEARY_SLEEP, WEARY_SLEEP),
-        ] {
-            let connecting = aged(age);
-            connecting.connecting_since.store(1, Ordering::Relaxed);
-            assert_eq!(connecting.sleep(Duration::from_millis(1)), shortest);
-            assert_eq!(connecting.sleep(tick), longest);
-        }
+        assert_eq!(pace.sleep(day), day, "not connecting yet");
+        pace.connecting();
+        assert!(pace.is_connecting() && pace.sleep(day) < day);
+        pace.opened();
+        assert!(!pace.is_connecting() && pace.is_open());
     }
 
     #[test]
@@ -258,12 +281,10 @@ mod tests {
         let now = pace.micros(pace.now());
         let due = now + micros(ICE_TICK);
         assert_eq!(pace.ticked_at.load(Ordering::Relaxed), 0, "not due yet");
-        let late = Pace {
-            born: Instant::now()
-                .checked_sub(ICE_TICK)
-                .expect("uptime exceeds a second"),
-            ..Arc::into_inner(Pace::new()).expect("sole owner")
-        };
+        let mut late = Arc::into_inner(Pace::new()).expect("sole owner");
+        late.born = (late.born)
+            .checked_sub(ICE_TICK)
+            .expect("uptime exceeds a second");
         let at = late.micros(late.now());
         assert_eq!(late.ticked_at.load(Ordering::Relaxed), at);
         assert!(at >= due - now);
