@@ -5,20 +5,17 @@
 //! another. The received bytes are verified, never a re-encoding of them, with Ed25519's strict
 //! rules (`verify_strict`: no small-order keys, one valid signature a message and key).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use ed25519_dalek::{Signature as DalekSignature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature as DalekSignature, Signer, SigningKey};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::VerifyError;
 use crate::id::PeerId;
-#[cfg(any(test, feature = "sim"))]
-use crate::sim::memo;
+use crate::verifier::Verifier;
 
 /// What a signature is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,71 +185,52 @@ impl Signed {
     /// signature is not the author's over this body, purpose and room, [`VerifyError::Body`] if
     /// what was rightly signed does not decode.
     pub fn verify<T: Statement>(&self, room: &str) -> Result<Verified<T>, VerifyError> {
-        self.verify_with(&mut KnownKeys::default(), room)
+        self.verify_with(&mut Verifier::default(), room)
     }
 
     /// As [`Signed::verify`], for whoever hears of the same authors again and again.
     pub(crate) fn verify_with<T: Statement>(
         &self,
-        keys: &mut KnownKeys,
+        verifier: &mut Verifier,
         room: &str,
     ) -> Result<Verified<T>, VerifyError> {
-        self.check(keys, &preimage(T::DOMAIN, room, &self.body))?;
+        self.check(verifier, &preimage(T::DOMAIN, room, &self.body))?;
+        self.decode()
+    }
+
+    /// As [`Signed::verify_with`], for what everybody hears: agents that share what they know check
+    /// it once.
+    pub(crate) fn verify_once<T: Statement>(
+        &self,
+        verifier: &mut Verifier,
+        room: &str,
+    ) -> Result<Verified<T>, VerifyError> {
+        let preimage = preimage(T::DOMAIN, room, &self.body);
+        let Some(signatures) = verifier.signatures.clone() else {
+            self.check(verifier, &preimage)?;
+            return self.decode();
+        };
+        if !signatures.contains(&self.signature.0, self.author, &preimage) {
+            self.check(verifier, &preimage)?;
+            signatures.insert(self.signature.0, self.author, &preimage);
+        }
+        self.decode()
+    }
+
+    fn check(&self, verifier: &mut Verifier, preimage: &[u8]) -> Result<(), VerifyError> {
+        let key = verifier.key(self.author)?;
+        let signature = DalekSignature::from_bytes(&self.signature.0);
+        let checked = key.verify_strict(preimage, &signature);
+        checked.map_err(|_| VerifyError::Signature)
+    }
+
+    /// What was signed, once the signature was checked.
+    fn decode<T: Statement>(&self) -> Result<Verified<T>, VerifyError> {
         let statement = postcard::from_bytes(&self.body).map_err(|_| VerifyError::Body)?;
         Ok(Verified {
             author: self.author,
             statement,
         })
-    }
-}
-
-impl Signed {
-    #[cfg(any(test, feature = "sim"))]
-    fn check(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
-        let mut result = Err(VerifyError::Signature);
-        let valid = memo::is_valid(self.author, &self.signature.0, preimage, || {
-            result = self.check_strictly(keys, preimage);
-            result.is_ok()
-        });
-        if valid { Ok(()) } else { result }
-    }
-
-    #[cfg(not(any(test, feature = "sim")))]
-    fn check(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
-        self.check_strictly(keys, preimage)
-    }
-
-    fn check_strictly(&self, keys: &mut KnownKeys, preimage: &[u8]) -> Result<(), VerifyError> {
-        let key = keys.of(self.author)?;
-        let signature = DalekSignature::from_bytes(&self.signature.0);
-        let checked = key.verify_strict(preimage, &signature);
-        checked.map_err(|_| VerifyError::Signature)
-    }
-}
-
-/// Keys ready for use: what an id says of a point has to be computed, and takes an eighth of the
-/// time of checking a signature.
-#[derive(Debug, Default)]
-pub(crate) struct KnownKeys {
-    keys: BTreeMap<PeerId, VerifyingKey>,
-}
-
-/// Keys kept at most: those of a large shard, and others.
-const KEYS_MAX: usize = 1_000;
-
-impl KnownKeys {
-    fn of(&mut self, author: PeerId) -> Result<&VerifyingKey, VerifyError> {
-        // Ids that anybody made up may fill it: then it starts anew.
-        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&author) {
-            self.keys.clear();
-        }
-        match self.keys.entry(author) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => {
-                let key = VerifyingKey::from_bytes(author.as_bytes());
-                Ok(new.insert(key.map_err(|_| VerifyError::Key)?))
-            }
-        }
     }
 }
 
@@ -342,24 +320,6 @@ mod tests {
             forged.signature.0[bit / 8] ^= 1 << (bit % 8);
             assert!(forged.verify::<LinkState>("room").is_err());
         }
-    }
-
-    #[test]
-    fn a_known_key_changes_nothing_about_what_is_valid() {
-        let mut keys = KnownKeys::default();
-        for secret in [7, 8, 7] {
-            let signed = Identity::from_secret([secret; 32]).sign("room", &record());
-            assert!(signed.verify_with::<LinkState>(&mut keys, "room").is_ok());
-            assert!(signed.verify_with::<LinkState>(&mut keys, "other").is_err());
-            let forged = signed.claimed_by(Identity::from_secret([15 - secret; 32]).peer());
-            assert!(forged.verify_with::<LinkState>(&mut keys, "room").is_err());
-        }
-        for secret in 0..=KEYS_MAX {
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&secret.to_le_bytes());
-            keys.of(Identity::from_secret(bytes).peer()).expect("a key");
-        }
-        assert!(keys.keys.len() <= KEYS_MAX);
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub mod sim;
 mod stats;
 mod time;
 mod topology;
+mod verifier;
 mod view;
 pub mod wire;
 
@@ -78,5 +79,6 @@ pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{LinkCounts, Stats};
 pub use time::{Instant, UnixTime};
 pub use topology::{Analysis, Graph, ParseTopologyKindError, Shards, Topology, TopologyKind};
+pub use verifier::KnownSignatures;
 pub use view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
 pub use wire::LinkSignal;

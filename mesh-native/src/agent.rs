@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mesh_core::{
-    Adaptive, Config, Delivery, Event, Identity, Instant, Mesh, MessageId, Metric, Payload, PeerId,
-    PeerView, RouteView, SendError, Shards, Stats, TopologyView,
+    Adaptive, Config, Delivery, Event, Identity, Instant, KnownSignatures, Mesh, MessageId, Metric,
+    Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,6 +20,9 @@ use crate::signaling::is_loopback;
 
 /// Events that a slow reader may have waiting; what comes on top is counted and reported.
 const EVENTS: usize = 4_096;
+
+/// What all agents of this process hear is verified once.
+static SIGNATURES: LazyLock<KnownSignatures> = LazyLock::new(KnownSignatures::default);
 
 /// How long joining may take before the last failure is reported.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,13 +137,14 @@ impl Agent {
             .unwrap_or_else(|| Identity::from_secret(random_seed()));
         let clock = Clock::start();
         let id = identity.peer();
-        let mesh = Mesh::new(
+        let mut mesh = Mesh::new(
             config,
             identity,
             random_seed(),
             clock.now(),
             Clock::unix_now(),
         );
+        mesh.share_signatures(SIGNATURES.clone());
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (writable, writable_seen) = watch::channel(0);
         let url = options.signaling.clone();

@@ -112,7 +112,7 @@ impl Mesh {
         };
         let signed = self.identity.sign(&self.config.room, &state);
         let verified = signed
-            .verify(&self.config.room)
+            .verify_once(&mut self.verifier, &self.config.room)
             .expect("our own signature verifies");
         self.database.insert(signed, verified);
         self.spread(self.this, None, now + self.config.gossip_delay);
@@ -167,7 +167,8 @@ impl Mesh {
         }
         // A link may be closed right after the last record came over it.
         let peer = self.links.get(id).map(|link| link.peer);
-        let verified = match signed.verify_with::<LinkState>(&mut self.keys, &self.config.room) {
+        let verified = match signed.verify_once::<LinkState>(&mut self.verifier, &self.config.room)
+        {
             Ok(verified) => verified,
             Err(error) => return self.reject(peer, Some(author), error.into()),
         };

@@ -247,7 +247,11 @@ impl Mesh {
         target: Target,
         now: Instant,
     ) -> Result<Message, RejectReason> {
-        let verified = signed.verify_with::<Message>(&mut self.keys, &self.config.room)?;
+        let (verifier, room) = (&mut self.verifier, &self.config.room);
+        let verified = match target {
+            Target::Room => signed.verify_once::<Message>(verifier, room)?,
+            Target::Peer(_) => signed.verify_with::<Message>(verifier, room)?,
+        };
         let (author, message) = verified.into_parts();
         if message.header.target != target {
             return Err(RejectReason::Misrouted);

@@ -30,7 +30,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::config::Config;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
-use crate::identity::{Identity, KnownKeys};
+use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link, Links};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
@@ -38,6 +38,7 @@ use crate::signaling::{self, Client, ClientMessage, ClientTask};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
+use crate::verifier::{KnownSignatures, Verifier};
 use crate::wire::Envelope;
 use adapt::Adaptation;
 use backlog::Backlog;
@@ -108,7 +109,7 @@ pub struct Mesh {
 
     // Routing.
     database: Database,
-    keys: KnownKeys,
+    verifier: Verifier,
     /// The links that the database tells of, since paths were last computed.
     graph: LinkGraph,
     policy: RoutePolicy,
@@ -187,7 +188,7 @@ impl Mesh {
             flood: BTreeSet::new(),
             busy: BTreeSet::new(),
             database: Database::default(),
-            keys: KnownKeys::default(),
+            verifier: Verifier::default(),
             graph: LinkGraph::default(),
             policy: RoutePolicy {
                 metric: config.metric,
@@ -210,6 +211,11 @@ impl Mesh {
             starved: false,
             config,
         }
+    }
+
+    /// Shares with other agents of the process which signatures are known to be valid.
+    pub fn share_signatures(&mut self, signatures: KnownSignatures) {
+        self.verifier.signatures = Some(signatures);
     }
 
     /// Reads the civil clock again. Drivers call this once a turn: a machine that slept, or whose

@@ -33,6 +33,8 @@ impl World {
         let seed = self.draw_seed();
         let unix = self.unix(false, clock_behind);
         self.agents[agent].restart(seed, self.now, unix);
+        let signatures = self.signatures.clone();
+        self.agents[agent].mesh.share_signatures(signatures);
         self.command(agent, |mesh, now| mesh.join(now));
     }
 

@@ -42,6 +42,7 @@ use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
 use crate::time::{Instant, UnixTime};
 use crate::topology::{SHARD_MEMBERS, Shards};
+use crate::verifier::KnownSignatures;
 
 /// What the world is like.
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct World {
     trace: u64,
     /// The agent that last failed a check which the world waits for.
     suspect: Cell<usize>,
+    /// Everybody checks every link-state record, and here everybody is one thread.
+    signatures: KnownSignatures,
     /// Changes what the hub passes on, as a hostile one might.
     tamper: Option<fn(&mut String)>,
 }
@@ -170,6 +173,7 @@ impl World {
             recordings: VecDeque::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             suspect: Cell::new(0),
+            signatures: KnownSignatures::default(),
             tamper: None,
         };
         memo::begin();
@@ -235,7 +239,8 @@ impl World {
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);
         let unix = EPOCH + self.now.since(Instant::default());
-        let agent = SimAgent::new(config, identity, seed, self.now, unix);
+        let mut agent = SimAgent::new(config, identity, seed, self.now, unix);
+        agent.mesh.share_signatures(self.signatures.clone());
         self.agents.push(agent);
         self.command(index, |mesh, now| mesh.join(now));
         index
