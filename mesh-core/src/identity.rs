@@ -206,13 +206,14 @@ impl Signed {
         room: &str,
     ) -> Result<Verified<T>, VerifyError> {
         let preimage = preimage(T::DOMAIN, room, &self.body);
-        let Some(signatures) = verifier.signatures.clone() else {
+        let signatures = verifier.signatures.as_ref();
+        let known = signatures
+            .is_some_and(|known| known.contains(&self.signature.0, self.author, &preimage));
+        if !known {
             self.check(verifier, &preimage)?;
-            return self.decode();
-        };
-        if !signatures.contains(&self.signature.0, self.author, &preimage) {
-            self.check(verifier, &preimage)?;
-            signatures.insert(self.signature.0, self.author, &preimage);
+            if let Some(signatures) = &verifier.signatures {
+                signatures.insert(self.signature.0, self.author, &preimage);
+            }
         }
         self.decode()
     }

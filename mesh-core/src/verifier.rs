@@ -68,11 +68,12 @@ impl KnownSignatures {
 
     /// Only for what was checked.
     pub(crate) fn insert(&self, signature: [u8; 64], author: PeerId, covered: &[u8]) {
+        let digest = digest_of(author, covered);
         let mut valid = self.valid();
         if valid.len() >= SIGNATURES_MAX {
             valid.clear();
         }
-        valid.insert(signature, digest_of(author, covered));
+        valid.insert(signature, digest);
     }
 
     fn valid(&self) -> MutexGuard<'_, BTreeMap<[u8; 64], [u8; 32]>> {

@@ -34,16 +34,32 @@ pub(crate) struct LinkQueue {
     stalled_since: Option<Instant>,
     /// Envelopes acknowledged by the other end.
     acknowledged: u64,
-    /// Envelopes received on the data channel.
+    receipt: Receipt,
+    congested: bool,
+    /// Since when it has been congested, and the bytes acknowledged since: what it carries.
+    busy: Option<(Instant, usize)>,
+    kbps: u32,
+}
+
+/// What was received on the data channel, and what the other end knows of it.
+#[derive(Debug, Default)]
+struct Receipt {
+    /// Envelopes received.
     received: u64,
     /// How many of them the other end knows that we have.
     reported: u64,
     /// Since when it does not know of one.
     owed_since: Option<Instant>,
-    congested: bool,
-    /// Since when it has been congested, and the bytes acknowledged since: what it carries.
-    busy: Option<(Instant, usize)>,
-    kbps: u32,
+}
+
+impl Receipt {
+    /// The acknowledgement, encoded, if one is owed; it is no longer.
+    fn take(&mut self) -> Option<Bytes> {
+        self.owed_since.take()?;
+        self.reported = self.received;
+        let received = self.received;
+        Some(FrameWriter::encode(&Record::Ack { received }))
+    }
 }
 
 impl LinkQueue {
@@ -126,9 +142,10 @@ impl LinkQueue {
                 continue;
             }
             let mut frame = FrameWriter::default();
-            if channel != Channel::Stream && self.owed_since.take().is_some() {
-                self.reported = self.received;
-                frame.push(&ack(self.received));
+            if channel != Channel::Stream
+                && let Some(ack) = self.receipt.take()
+            {
+                frame.push(&ack);
             }
             while let Some(record) = queue.pop_front_if(|record| frame.fits(record.len())) {
                 frame.push(&record);
@@ -141,22 +158,20 @@ impl LinkQueue {
     /// An envelope arrived on the data channel. Returns since when an acknowledgement is owed, or
     /// nothing if it is due at once.
     pub(crate) fn count_received(&mut self, now: Instant) -> Option<Instant> {
-        self.received += 1;
-        let since = *self.owed_since.get_or_insert(now);
-        (self.received - self.reported < ACK_EVERY).then_some(since)
+        let receipt = &mut self.receipt;
+        receipt.received += 1;
+        let since = *receipt.owed_since.get_or_insert(now);
+        (receipt.received - receipt.reported < ACK_EVERY).then_some(since)
     }
 
     /// Since when envelopes are here that the other end does not know we have.
     pub(crate) fn owed_since(&self) -> Option<Instant> {
-        self.owed_since
+        self.receipt.owed_since
     }
 
     /// Queues the acknowledgement of what was received, if it is owed.
     pub(crate) fn acknowledge(&mut self) {
-        if self.owed_since.take().is_some() {
-            self.reported = self.received;
-            self.control.push_back(ack(self.received));
-        }
+        self.control.extend(self.receipt.take());
     }
 
     /// The other end has this many; fewer than it had are of a frame that was overtaken. Returns
@@ -215,10 +230,6 @@ impl LinkQueue {
         self.unacknowledged_bytes = 0;
         std::mem::take(&mut self.unacknowledged)
     }
-}
-
-fn ack(received: u64) -> Bytes {
-    FrameWriter::encode(&Record::Ack { received })
 }
 
 #[cfg(test)]
