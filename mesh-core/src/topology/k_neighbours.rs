@@ -59,7 +59,7 @@ fn bridge(mesh: &mut Topology, rng: &mut ChaCha8Rng) {
 
 fn balance(mesh: &mut Topology, k: usize, rng: &mut ChaCha8Rng) {
     for agent in 0..mesh.members.len() {
-        let mut neighbours: Vec<_> = mesh.neighbours[agent].iter().map(|n| n.index).collect();
+        let mut neighbours: Vec<_> = mesh.neighbours[agent].iter().map(|n| n.index()).collect();
         // The busiest first: a link between two that have too many helps both.
         neighbours.sort_by_key(|&peer| std::cmp::Reverse(degree(mesh, peer)));
         for peer in neighbours {

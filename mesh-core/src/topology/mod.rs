@@ -40,8 +40,27 @@ pub struct Topology {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Neighbour {
-    index: usize,
-    ring: usize,
+    // Every agent holds this of its whole shard, so halves are worth having.
+    index: u32,
+    ring: u32,
+}
+
+impl Neighbour {
+    fn new(index: usize, ring: usize) -> Self {
+        let narrow = |n: usize| u32::try_from(n).expect("far fewer members and rings than 2³²");
+        Self {
+            index: narrow(index),
+            ring: narrow(ring),
+        }
+    }
+
+    fn index(self) -> usize {
+        self.index as usize
+    }
+
+    fn ring(self) -> usize {
+        self.ring as usize
+    }
 }
 
 /// A way to choose links.
@@ -179,8 +198,8 @@ impl Topology {
         };
         self.neighbours[index]
             .iter()
-            .filter(|neighbour| neighbour.ring < rings)
-            .map(|neighbour| self.members[neighbour.index])
+            .filter(|neighbour| neighbour.ring() < rings)
+            .map(|neighbour| self.members[neighbour.index()])
             .collect()
     }
 
@@ -191,8 +210,8 @@ impl Topology {
         let (Some(of), Some(neighbour)) = (index(of), index(neighbour)) else {
             return Vec::new();
         };
-        let link = self.neighbours[of].iter().find(|n| n.index == neighbour);
-        let mut order = self.order(link.map_or(0, |link| link.ring));
+        let link = self.neighbours[of].iter().find(|n| n.index() == neighbour);
+        let mut order = self.order(link.map_or(0, |link| link.ring()));
         let place = order.iter().position(|&member| member == neighbour);
         order.rotate_left(place.unwrap_or(0));
         let others = order.into_iter().skip(1).filter(|&member| member != of);
@@ -206,28 +225,28 @@ impl Topology {
             .enumerate()
             .flat_map(move |(a, all)| {
                 all.iter()
-                    .filter(move |b| a < b.index)
-                    .map(move |b| (self.members[a], self.members[b.index]))
+                    .filter(move |b| a < b.index())
+                    .map(move |b| (self.members[a], self.members[b.index()]))
             })
     }
 
     /// The links as a graph over the members' indices, to be measured.
     pub fn graph(&self) -> Graph {
-        let indices = |of: &Vec<Neighbour>| of.iter().map(|n| n.index).collect();
+        let indices = |of: &Vec<Neighbour>| of.iter().map(|n| n.index()).collect();
         Graph::new(self.neighbours.iter().map(indices).collect())
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {
-        self.neighbours[a].iter().any(|n| n.index == b)
+        self.neighbours[a].iter().any(|n| n.index() == b)
     }
 
     fn link(&mut self, a: usize, b: usize, ring: usize) {
-        self.neighbours[a].push(Neighbour { index: b, ring });
-        self.neighbours[b].push(Neighbour { index: a, ring });
+        self.neighbours[a].push(Neighbour::new(b, ring));
+        self.neighbours[b].push(Neighbour::new(a, ring));
     }
 
     fn unlink(&mut self, a: usize, b: usize) {
-        self.neighbours[a].retain(|n| n.index != b);
-        self.neighbours[b].retain(|n| n.index != a);
+        self.neighbours[a].retain(|n| n.index() != b);
+        self.neighbours[b].retain(|n| n.index() != a);
     }
 }

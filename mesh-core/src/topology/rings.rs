@@ -105,7 +105,7 @@ impl Topology {
     /// Whether two members are linked, and this ring made the link.
     fn linked_by(&self, a: usize, b: usize, ring: usize) -> bool {
         let mut neighbours = self.neighbours[a].iter();
-        neighbours.any(|n| n.index == b && n.ring == ring)
+        neighbours.any(|n| n.index() == b && n.ring() == ring)
     }
 }
 
