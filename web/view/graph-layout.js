@@ -9,13 +9,15 @@ import "../vendor/d3-quadtree.min.js";
 import "../vendor/d3-timer.min.js";
 import "../vendor/d3-force.min.js";
 
-const { forceCollide, forceManyBody, forceRadial, forceSimulation } = /** @type {any} */ (globalThis).d3;
+const { forceCollide, forceManyBody, forceSimulation } = /** @type {any} */ (globalThis).d3;
 
 /** @typedef {import("../snapshot.js").GraphNode} GraphNode */
 /** @typedef {GraphNode & { ring: number, x: number, y: number, vx: number, vy: number, fx?: number, fy?: number }} Placed */
 
 const RING_GAP = 78;
 const NODE_SPACE = 15;
+/** The share of its way to its ring that an agent goes in one tick. */
+const RING_PULL = 0.25;
 
 export class Layout {
   /** @type {Map<string, Placed>} */
@@ -29,7 +31,6 @@ export class Layout {
     this.simulation = forceSimulation([])
       .alphaDecay(0.035)
       .velocityDecay(0.45)
-      .force("ring", forceRadial((/** @type {Placed} */ node) => this.rings[node.ring] ?? 0, 0, 0).strength(0.9))
       .force("apart", forceManyBody().distanceMax(320))
       .force("collide", forceCollide(NODE_SPACE / 2 + 1))
       .stop(); // ticked by the drawing loop, so a hidden tab computes nothing
@@ -45,6 +46,14 @@ export class Layout {
 
   tick() {
     this.simulation.tick();
+    // Not as one of the forces, which wane together: it has to win in the end, or those that push each other
+    // apart come to rest beyond their ring and out of the picture.
+    for (const node of this.nodes.values()) {
+      const distance = Math.hypot(node.x, node.y) || 1;
+      const scale = 1 + ((this.rings[node.ring] ?? 0) / distance - 1) * RING_PULL;
+      node.x *= scale;
+      node.y *= scale;
+    }
     const alpha = this.simulation.alpha();
     this.simulation.alpha(alpha < this.simulation.alphaMin() ? 0 : alpha);
   }
@@ -73,7 +82,7 @@ export class Layout {
     // A few agents share the room by pushing hard; a hundred would push each other off their rings.
     this.simulation.force("apart").strength(-Math.max(30, Math.min(260, 3600 / next.size)));
     for (const node of next.values()) place(node, this.rings);
-    this.simulation.nodes([...next.values()]); // also makes the forces read the new radii
+    this.simulation.nodes([...next.values()]);
     this.simulation.alpha(first ? 1 : Math.max(this.simulation.alpha(), 0.35));
     if (first) this.settle(); // the first sight of the mesh is not a scramble
     return true;
