@@ -9,6 +9,7 @@
 //! [`tree`]: crate::routing::children
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::Mesh;
 use super::timers::Timer;
@@ -24,6 +25,10 @@ const OFFERS_MAX: usize = 4;
 
 /// Names that fit one record.
 const NAMES_MAX: usize = 1_000;
+
+/// How old a broadcast is at most that a new neighbour is told of: by then all have found
+/// neighbours on the first rings who had some on them before.
+const NEWS_FOR: Duration = Duration::from_secs(2);
 
 /// What an agent keeps of broadcasts.
 #[derive(Debug, Default)]
@@ -170,6 +175,17 @@ impl Mesh {
                 let names = names.to_vec();
                 self.queue_control(id, &Record::Have { names });
             }
+        }
+    }
+
+    /// A new neighbour may have been between two sets of neighbours when the others were told.
+    pub(super) fn tell_news(&mut self, id: LinkId, now: Instant) {
+        let kept = &self.broadcasts.kept;
+        let newest = self.broadcasts.order.iter().rev();
+        let news = newest.take_while(|name| now.since(kept[name].since) < NEWS_FOR);
+        let names: Vec<_> = news.take(NAMES_MAX).copied().collect();
+        if !names.is_empty() {
+            self.queue_control(id, &Record::Have { names });
         }
     }
 

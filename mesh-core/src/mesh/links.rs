@@ -248,6 +248,7 @@ impl Mesh {
         if self.this < peer && !self.is_abroad(peer) {
             self.send_digest(id, true, now);
         }
+        self.tell_news(id, now);
         self.routes_changed(now);
         // Replacements may all be open now, and a slot for negotiating is free.
         self.timers.arm(Timer::Settle, now + self.config.settle);
