@@ -365,7 +365,8 @@ impl Mesh {
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
-        self.timers.arm(Timer::Routes, self.routing.due(now));
+        let due = self.routing.due(now) + self.grace();
+        self.timers.arm(Timer::Routes, due);
     }
 
     /// Computes paths, and with them who is in the room.

@@ -14,20 +14,14 @@ use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
 use crate::io::{Event, Output};
-use crate::signaling::{ClientFact, Member, notice_delay};
+use crate::signaling::{ClientFact, Crowd, Member, notice_delay};
 use crate::time::Instant;
 
 /// How old an unanswered offer must be when its target joins (again) to count as lost: newcomers
 /// are listed twice within some milliseconds, in the welcome and as joined.
 const REJOIN_PATIENCE: Duration = Duration::from_millis(100);
 
-/// A crowd joins a room of at least so many; in a smaller one everybody is linked with everybody.
-const CROWD_MIN: usize = 20;
-
-/// It comes in batches of at least this part of the room.
-const CROWD_SHARE: usize = 32;
-
-/// How many times as long links wait for the next of it, and the square of that in all.
+/// How many times as long links wait for the next of a crowd, and the square of that in all.
 const CROWD_PATIENCE: u32 = 4;
 
 /// Authors that are remembered even in a small room.
@@ -106,6 +100,7 @@ impl Mesh {
                 self.remember_members();
                 self.await_return(now);
                 self.room_members = listing.room_members;
+                self.crowd = Crowd::new(listing.newcomers, now);
                 self.hub_joined(listing.members, now);
                 self.members_changed(now);
                 if again {
@@ -117,6 +112,7 @@ impl Mesh {
                 self.divide(listing.shards, now);
                 self.roster.clear_list();
                 self.room_members = listing.room_members;
+                self.crowd = Crowd::new(listing.newcomers, now);
                 for member in listing.members {
                     self.hub_lists(member);
                 }
@@ -126,13 +122,14 @@ impl Mesh {
                 joined,
                 left,
                 room_members,
+                newcomers,
             }) => {
                 self.room_members = room_members;
-                let newcomers = joined.len();
+                self.crowd = Crowd::new(newcomers, now);
                 self.hub_left(&left, now);
                 self.hub_joined(joined, now);
                 self.members_changed(now);
-                if self.unsettled_since.is_some() && !self.is_crowd(newcomers) {
+                if self.unsettled_since.is_some() && !self.awaits_crowd(now) {
                     self.timers.arm(Timer::Settle, now + self.config.settle);
                 }
             }
@@ -214,7 +211,6 @@ impl Mesh {
         if !told && !changes.abroad {
             return;
         }
-        let newcomers = changes.joined.len();
         for peer in changes.joined {
             let name = self.name_of(peer);
             self.emit(Event::PeerJoined { peer, name });
@@ -227,31 +223,26 @@ impl Mesh {
             self.forget_strangers();
             self.emit(Event::TopologyChanged);
         }
-        self.settle_later(newcomers, now);
+        self.settle_later(now);
     }
 
-    /// Lets the links follow the members: at once when one comes, later when a crowd does, whose
-    /// links would be planned many times, and opened for nothing.
-    fn settle_later(&mut self, newcomers: usize, now: Instant) {
+    /// Lets the links follow the members: at once when one comes, later when a crowd does.
+    fn settle_later(&mut self, now: Instant) {
         let (mut notices, mut patience) = (Duration::ZERO, 1);
-        if self.is_crowd(newcomers) {
+        if self.awaits_crowd(now) {
             // The hub gathers what it tells: there is more until it has told twice.
             notices = notice_delay(self.room_members) * 2;
-            if self.unsettled_since.is_some() {
-                patience = CROWD_PATIENCE;
-            }
+            patience = CROWD_PATIENCE;
         }
         let settle = (self.config.settle.max(notices) + self.lateness) * patience;
-        let latest = self.config.settle_max.max(notices * 2) * patience.pow(2);
+        let latest = (self.config.settle_max.max(notices * 2) + self.lateness) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + settle).min(since + latest);
         self.timers.set(Timer::Settle, settled);
     }
 
-    /// Whether so many newcomers at once mean that more are to be expected.
-    fn is_crowd(&self, newcomers: usize) -> bool {
-        let members = self.roster.len();
-        members >= CROWD_MIN && newcomers * CROWD_SHARE >= members
+    fn awaits_crowd(&self, now: Instant) -> bool {
+        self.crowd.is_coming(self.room_members, now)
     }
 
     /// Of how many authors something is remembered at most: of as many as the hub says are in the

@@ -34,7 +34,7 @@ use crate::identity::Identity;
 use crate::io::{Event, IceServer, Input, Output};
 use crate::link::{Dialer, Link, Links};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
-use crate::signaling::{self, Client, ClientMessage, ClientTask};
+use crate::signaling::{self, Client, ClientMessage, ClientTask, Crowd};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
@@ -84,6 +84,7 @@ pub struct Mesh {
     room_members: usize,
     /// The first of the membership changes that links do not follow yet.
     unsettled_since: Option<Instant>,
+    crowd: Crowd,
 
     // Links.
     links: Links,
@@ -175,6 +176,7 @@ impl Mesh {
             roster: Roster::default(),
             room_members: 0,
             unsettled_since: None,
+            crowd: Crowd::default(),
             links: Links::default(),
             by_peer: BTreeMap::new(),
             last_link: 0,

@@ -73,6 +73,7 @@ pub(crate) enum ClientFact {
         joined: Vec<Member>,
         left: Vec<PeerId>,
         room_members: usize,
+        newcomers: usize,
     },
     Signal(Signed),
     /// The hub will never admit this agent.
@@ -183,6 +184,7 @@ impl Client {
                     joined,
                     left,
                     room_members,
+                    newcomers,
                 },
                 State::Admitted { .. },
             ) => {
@@ -190,6 +192,7 @@ impl Client {
                     joined,
                     left,
                     room_members,
+                    newcomers,
                 };
                 (Some(fact), None)
             }

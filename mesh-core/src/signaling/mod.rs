@@ -6,6 +6,7 @@
 //! a DTLS fingerprint is found out by the receiver.
 
 mod client;
+mod crowd;
 mod hub;
 mod protocol;
 mod room;
@@ -13,6 +14,7 @@ mod room;
 mod tests;
 
 pub(crate) use client::{Client, ClientFact, ClientTask, send};
+pub(crate) use crowd::Crowd;
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 pub(crate) use room::notice_delay;

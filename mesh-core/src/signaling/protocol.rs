@@ -88,6 +88,9 @@ pub enum HubMessage {
         /// How many are in the room.
         #[serde(default)]
         room_members: usize,
+        /// How many of them came lately: if they are many, more are to be expected.
+        #[serde(default)]
+        newcomers: usize,
     },
     /// Passed on from another member.
     Signal {
@@ -117,6 +120,9 @@ pub struct Listing {
     /// How many are in the room, the agent among them.
     #[serde(default)]
     pub room_members: usize,
+    /// How many of them came lately: if they are many, more are to be expected.
+    #[serde(default)]
+    pub newcomers: usize,
     /// How the room is divided.
     #[serde(default)]
     pub shards: Shards,

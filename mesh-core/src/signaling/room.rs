@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::crowd::Crowd;
 use super::protocol::{HubMessage, Listing, Member};
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
@@ -42,6 +43,7 @@ pub(super) struct Room {
     remembered: Shards,
     /// When members are told what has changed.
     tell_at: Option<Instant>,
+    crowd: Crowd,
 }
 
 #[derive(Debug)]
@@ -74,8 +76,9 @@ impl Room {
             small_since: None,
             remembered: Shards::WHOLE,
             tell_at: None,
+            crowd: Crowd::default(),
         };
-        room.divide();
+        room.divide(now);
         room
     }
 
@@ -114,15 +117,16 @@ impl Room {
         self.remembered = self.remembered.max(remembered.min(most));
         if self.members.is_empty() {
             self.division = self.remembered;
-            self.divide(); // Nobody is here to be told.
+            self.divide(now); // Nobody is here to be told.
         }
         self.members.insert(peer, Seat { client, name });
+        self.crowd.came(now);
         let shard = &mut self.shards[self.division.of(peer)];
         shard.members.insert(peer);
         shard.joined.insert(peer);
         shard.left.remove(&peer);
         self.tell_soon(config, now);
-        let mut listing = self.listing(self.division.of(peer));
+        let mut listing = self.listing(self.division.of(peer), now);
         listing.members.retain(|member| member.peer != peer);
         listing
     }
@@ -161,7 +165,7 @@ impl Room {
         }
         if division != self.division {
             self.division = division;
-            return self.divide();
+            return self.divide(now);
         }
         let changed: Vec<_> = (0..self.shards.len())
             .filter(|&shard| self.shards[shard].has_changed())
@@ -171,7 +175,7 @@ impl Room {
         }
         let told: Vec<_> = (0..self.shards.len())
             .filter(|&shard| self.shards[shard].has_changed())
-            .map(|shard| self.changes(shard))
+            .map(|shard| self.changes(shard, now))
             .collect();
         for shard in &mut self.shards {
             shard.joined.clear();
@@ -191,7 +195,7 @@ impl Room {
     }
 
     /// Divides the members anew, and lists for every shard whom its members have to know now.
-    fn divide(&mut self) -> Vec<Notice> {
+    fn divide(&mut self, now: Instant) -> Vec<Notice> {
         let divided = self.division.divide(self.members.keys().copied());
         self.shards = divided
             .iter()
@@ -210,7 +214,7 @@ impl Room {
         let everywhere = 0..self.shards.len();
         everywhere
             .map(|shard| {
-                let listing = self.listing(shard);
+                let listing = self.listing(shard, now);
                 (HubMessage::Divided { listing }, self.clients_in(shard))
             })
             .collect()
@@ -233,24 +237,26 @@ impl Room {
         }
     }
 
-    fn changes(&self, shard: usize) -> Notice {
+    fn changes(&self, shard: usize, now: Instant) -> Notice {
         let Shard { joined, left, .. } = &self.shards[shard];
         let message = HubMessage::Members {
             joined: self.named(joined.iter().copied()),
             left: left.iter().copied().collect(),
             room_members: self.len(),
+            newcomers: self.crowd.newcomers(now),
         };
         (message, self.clients_in(shard))
     }
 
     /// Whom the members of a shard have to know.
-    fn listing(&self, shard: usize) -> Listing {
+    fn listing(&self, shard: usize, now: Instant) -> Listing {
         let Shard {
             members, abroad, ..
         } = &self.shards[shard];
         Listing {
             members: self.named(members.iter().chain(abroad.iter().flatten()).copied()),
             room_members: self.len(),
+            newcomers: self.crowd.newcomers(now),
             shards: self.division,
         }
     }

@@ -25,6 +25,7 @@ fn golden() -> Vec<(&'static str, String)> {
     let listing = Listing {
         members: vec![member.clone()],
         room_members: 2,
+        newcomers: 2,
         shards: Shards::WHOLE,
     };
     let proof = identity(1).sign(
@@ -70,6 +71,7 @@ fn golden() -> Vec<(&'static str, String)> {
                 joined: vec![member],
                 left: vec![identity(3).peer()],
                 room_members: 2,
+                newcomers: 1,
             }),
         ),
         ("divided", hub(&HubMessage::Divided { listing })),

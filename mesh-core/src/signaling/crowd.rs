@@ -1,0 +1,75 @@
+//! Whether more newcomers are to be expected: links that follow a room while a crowd joins it are
+//! planned many times, and opened for nothing. The hub counts who comes, and tells the members, who
+//! may have come last themselves.
+
+use crate::time::Instant;
+
+/// A crowd joins a room of at least so many; in a smaller one everybody is linked with everybody.
+const MEMBERS_MIN: usize = 20;
+
+/// Of a crowd, at least this part of the room has come lately.
+const SHARE: f64 = 1.0 / 32.0;
+
+/// In a small room too, one newcomer is no crowd.
+const NEWCOMERS_MIN: f64 = 2.0;
+
+/// Who has come lately: one who came a second ago counts half, two seconds ago a quarter.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    newcomers: f64,
+    counted_at: Instant,
+}
+
+impl Crowd {
+    /// A crowd of which so many came lately.
+    pub(crate) fn new(newcomers: usize, now: Instant) -> Self {
+        Self {
+            newcomers: newcomers as f64,
+            counted_at: now,
+        }
+    }
+
+    pub(super) fn came(&mut self, now: Instant) {
+        self.newcomers = self.lately(now) + 1.0;
+        self.counted_at = now;
+    }
+
+    /// How many came lately.
+    pub(super) fn newcomers(&self, now: Instant) -> usize {
+        self.lately(now).round() as usize
+    }
+
+    /// Whether so many came lately that more are to be expected in a room of so many.
+    pub(crate) fn is_coming(&self, members: usize, now: Instant) -> bool {
+        members >= MEMBERS_MIN && self.lately(now) >= (SHARE * members as f64).max(NEWCOMERS_MIN)
+    }
+
+    fn lately(&self, now: Instant) -> f64 {
+        let passed = now.since(self.counted_at).as_secs_f64();
+        self.newcomers * 0.5f64.powf(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_few_at_a_time_are_a_crowd_and_one_is_not() {
+        let (mut crowd, mut now) = (Crowd::default(), Instant::from_micros(5_000_000));
+        crowd.came(now);
+        assert!(!crowd.is_coming(MEMBERS_MIN, now), "one");
+        for _ in 0..20 {
+            now = now + Duration::from_millis(50);
+            crowd.came(now);
+        }
+        assert!(crowd.is_coming(450, now), "twenty in a second");
+        assert!(!crowd.is_coming(MEMBERS_MIN - 1, now));
+        assert!(!crowd.is_coming(450, now + Duration::from_secs(1)));
+        let told = Crowd::new(crowd.newcomers(now), now);
+        let later = told.lately(now + Duration::from_secs(1));
+        assert!((2.0 * later - crowd.lately(now)).abs() <= 0.5, "{later}");
+    }
+}
