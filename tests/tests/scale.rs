@@ -21,7 +21,7 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_agents_keep_twenty_links_each() -> Result<()> {
     let _alone = ALONE.lock().await;
-    let (url, _hub) = start_hub().await?;
+    let (url, _hub) = start_hub()?;
     let before = resident_bytes();
     let started = Instant::now();
     let agents = join(&url, 100, 20).await?;
@@ -54,7 +54,7 @@ async fn a_hundred_agents_keep_twenty_links_each() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_agents_are_a_full_mesh() -> Result<()> {
     let _alone = ALONE.lock().await;
-    let (url, _hub) = start_hub().await?;
+    let (url, _hub) = start_hub()?;
     let started = Instant::now();
     let agents = join(&url, 20, 19).await?;
     let left = FORMING.saturating_sub(started.elapsed());
@@ -80,9 +80,9 @@ async fn twenty_agents_are_a_full_mesh() -> Result<()> {
 }
 
 /// A hub in this process, which ends with the test's runtime.
-async fn start_hub() -> Result<(String, tokio::task::JoinHandle<std::io::Result<()>>)> {
+fn start_hub() -> Result<(String, tokio::task::JoinHandle<std::io::Result<()>>)> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let hub = HubServer::bind(any, HubConfig::default()).await?;
+    let hub = HubServer::bind(any, HubConfig::default())?;
     let url = format!("ws://{}/signal", hub.local_addr()?);
     Ok((url, tokio::spawn(hub.serve(std::future::pending()))))
 }

@@ -48,7 +48,7 @@ pub async fn form(agents: usize, k: usize) -> anyhow::Result<Figures> {
 
 async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Result<Vec<Agent>> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let hub = HubServer::bind(any, HubConfig::default()).await?;
+    let hub = HubServer::bind(any, HubConfig::default())?;
     let url = format!("ws://{}/signal", hub.local_addr()?);
     tokio::spawn(hub.serve(std::future::pending()));
     let joining = (0..count).map(|number| {

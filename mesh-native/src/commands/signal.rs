@@ -29,7 +29,7 @@ impl Signal {
             ice_servers: self.ice_server,
             ..HubConfig::default()
         };
-        let server = HubServer::bind(self.listen, config).await?;
+        let server = HubServer::bind(self.listen, config)?;
         let address = server.local_addr().context("the server has no address")?;
         tracing::info!("signaling at ws://{}/signal", reachable(address));
         announce_page(address);

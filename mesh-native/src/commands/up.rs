@@ -48,7 +48,7 @@ impl Up {
         let agents = usize::from(self.agents);
         let k = self.k.unwrap_or_else(|| default_k(agents));
         raise_file_limit(agents * k.min(agents) / 2, 3);
-        let server = HubServer::bind(self.listen, HubConfig::default()).await?;
+        let server = HubServer::bind(self.listen, HubConfig::default())?;
         let address = server.local_addr().context("the server has no address")?;
         let serving = tokio::spawn(server.serve(interrupted()));
         let url = format!("ws://{}/signal", reachable(address));

@@ -40,9 +40,7 @@ impl Arena {
     /// Everybody linked with everybody.
     async fn form() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let hub = HubServer::bind(any, HubConfig::default())
-            .await
-            .expect("binds");
+        let hub = HubServer::bind(any, HubConfig::default()).expect("binds");
         let url = format!("ws://{}/signal", hub.local_addr().expect("bound"));
         tokio::spawn(hub.serve(pending()));
         let joined = Agent::join_with_events(JoinOptions::new(&url, ROOM, "victim")).await;

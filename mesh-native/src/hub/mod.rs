@@ -21,12 +21,15 @@ use axum::response::Json;
 use axum::routing::get;
 use mesh_core::{ClientId, Hub, HubConfig, HubInput, HubOutput, HubStats};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::random_seed;
 
+/// Connections that may wait to be accepted. The system's default is 128; a client beyond that has
+/// its connection attempt dropped, and makes the next after a second.
+const BACKLOG: u32 = 4_096;
 /// Facts about all WebSockets that may wait; beyond, sockets stop reading.
 const FACTS: usize = 4_096;
 /// Texts that may wait for one client; a client that is slower is closed.
@@ -66,15 +69,28 @@ struct Shared {
     text_bytes_max: usize,
 }
 
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // On Windows that would let another program take the port too.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl HubServer {
     /// Takes the port; 0 takes any free one.
     ///
     /// # Errors
     /// [`BindError`] if the address cannot be had.
-    pub async fn bind(address: SocketAddr, config: HubConfig) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| BindError { address, source })?;
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind(address: SocketAddr, config: HubConfig) -> Result<Self, BindError> {
+        let listener = listen(address).map_err(|source| BindError { address, source })?;
         Ok(Self { listener, config })
     }
 
@@ -195,5 +211,29 @@ fn apply(
 impl Shared {
     fn next_client(&self) -> ClientId {
         ClientId(self.last_client.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures::future::join_all;
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Who found no room waited for a second, and came when the others had linked already.
+    #[tokio::test]
+    async fn a_crowd_that_dials_at_once_waits_its_turn_and_no_longer() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let hub = HubServer::bind(any, HubConfig::default()).expect("a port");
+        let address = hub.local_addr().expect("an address");
+        // Nobody is accepted yet.
+        let dialling = (0..200).map(|_| TcpStream::connect(address));
+        let connected = timeout(Duration::from_millis(900), join_all(dialling)).await;
+        let connected = connected.expect("there is room for all");
+        assert!(connected.iter().all(Result::is_ok));
     }
 }

@@ -72,7 +72,7 @@ impl Fleet {
             Some(url) => (url.clone(), None),
             None => {
                 let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let hub = HubServer::bind(any, HubConfig::default()).await?;
+                let hub = HubServer::bind(any, HubConfig::default())?;
                 let address = hub.local_addr().context("the server has no address")?;
                 let serving = tokio::spawn(hub.serve(std::future::pending()));
                 (format!("ws://{address}/signal"), Some(serving))
