@@ -19,6 +19,9 @@ use clap::{Parser, ValueEnum};
 use report::Rows;
 use trial::Figures;
 
+/// How often a contestant is tried in a round: not all of them always link everybody.
+const ATTEMPTS_MAX: usize = 5;
+
 /// Who does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Contestant {
@@ -74,6 +77,19 @@ async fn run(contestant: Contestant) -> anyhow::Result<Figures> {
     }
 }
 
+/// The figures of a contestant, if it gets through.
+fn try_once(name: &str) -> anyhow::Result<Option<Figures>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--one", name])
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let figures = serde_json::from_slice(&output.stdout);
+    figures.context("a contestant prints its figures").map(Some)
+}
+
 fn compete(rounds: usize, out: &std::path::Path) -> anyhow::Result<()> {
     let mut rows = Rows::default();
     for round in 1..=rounds {
@@ -81,13 +97,15 @@ fn compete(rounds: usize, out: &std::path::Path) -> anyhow::Result<()> {
             let name = contestant.to_possible_value();
             let name = name.context("every contestant has a name")?;
             eprintln!("round {round} of {rounds}: {}", name.get_name());
-            let output = Command::new(std::env::current_exe()?)
-                .args(["--one", name.get_name()])
-                .stderr(std::process::Stdio::inherit())
-                .output()?;
-            ensure!(output.status.success(), "{} failed", name.get_name());
-            let figures = serde_json::from_slice(&output.stdout);
-            let figures = figures.context("a contestant prints its figures")?;
+            let mut attempts = 0;
+            let figures = loop {
+                attempts += 1;
+                if let Some(figures) = try_once(name.get_name())? {
+                    break figures;
+                }
+                rows.add_failure(contestant);
+                ensure!(attempts < ATTEMPTS_MAX, "{} keeps failing", name.get_name());
+            };
             rows.add(contestant, figures);
         }
     }

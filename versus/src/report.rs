@@ -13,6 +13,8 @@ use crate::trial::Figures;
 #[derive(Default)]
 pub struct Rows {
     rounds: BTreeMap<Contestant, Vec<Figures>>,
+    /// Attempts that came to nothing, and were made again.
+    failures: BTreeMap<Contestant, usize>,
 }
 
 /// Those in the table, with their names.
@@ -40,6 +42,10 @@ const ROWS: [Row; 8] = [
 impl Rows {
     pub fn add(&mut self, contestant: Contestant, figures: Figures) {
         self.rounds.entry(contestant).or_default().push(figures);
+    }
+
+    pub fn add_failure(&mut self, contestant: Contestant) {
+        *self.failures.entry(contestant).or_default() += 1;
     }
 
     /// The median over the rounds.
@@ -89,6 +95,16 @@ impl Rows {
                  times.",
                 mesh / links
             );
+        }
+        for (contestant, name) in COLUMNS {
+            if let Some(failures) = self.failures.get(&contestant) {
+                let attempts = failures + self.rounds.get(&contestant).map_or(0, Vec::len);
+                let _ = writeln!(
+                    text,
+                    "\nOf {attempts} attempts of {name}, {failures} came to nothing, mostly since \
+                     after a minute\nsome links were not open, and do not count."
+                );
+            }
         }
         let _ = writeln!(text, "\n![the same as bars](versus.svg)");
         text
