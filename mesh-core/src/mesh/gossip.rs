@@ -365,7 +365,7 @@ impl Mesh {
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
-        let due = self.routing.due(now) + self.grace();
+        let due = self.routing.due(now) + self.lateness;
         self.timers.arm(Timer::Routes, due);
     }
 

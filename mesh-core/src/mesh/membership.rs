@@ -99,8 +99,7 @@ impl Mesh {
                 self.divide(listing.shards, now);
                 self.remember_members();
                 self.await_return(now);
-                self.room_members = listing.room_members;
-                self.crowd = Crowd::new(listing.newcomers, now);
+                self.room_counted(listing.room_members, listing.newcomers, now);
                 self.hub_joined(listing.members, now);
                 self.members_changed(now);
                 if again {
@@ -111,8 +110,7 @@ impl Mesh {
             Some(ClientFact::Divided(listing)) => {
                 self.divide(listing.shards, now);
                 self.roster.clear_list();
-                self.room_members = listing.room_members;
-                self.crowd = Crowd::new(listing.newcomers, now);
+                self.room_counted(listing.room_members, listing.newcomers, now);
                 for member in listing.members {
                     self.hub_lists(member);
                 }
@@ -124,8 +122,7 @@ impl Mesh {
                 room_members,
                 newcomers,
             }) => {
-                self.room_members = room_members;
-                self.crowd = Crowd::new(newcomers, now);
+                self.room_counted(room_members, newcomers, now);
                 self.hub_left(&left, now);
                 self.hub_joined(joined, now);
                 self.members_changed(now);
@@ -239,6 +236,11 @@ impl Mesh {
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + settle).min(since + latest);
         self.timers.set(Timer::Settle, settled);
+    }
+
+    fn room_counted(&mut self, members: usize, newcomers: usize, now: Instant) {
+        self.room_members = members;
+        self.crowd = Crowd::new(newcomers, now);
     }
 
     fn awaits_crowd(&self, now: Instant) -> bool {
