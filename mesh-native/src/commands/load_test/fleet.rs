@@ -151,14 +151,13 @@ impl Fleet {
                 });
             }
             if stop.is_finished() {
-                bail!("interrupted before the mesh had formed: {settled} agents had");
+                bail!("interrupted before the mesh had formed");
             }
             tokio::time::sleep(LOOK_EACH * agents).await;
         }
-        let settled = self.count_settled().await;
         bail!(
-            "after {} s only {settled} of {} agents have their links and routes: try fewer agents, \
-             or a smaller k",
+            "after {} s not all of {} agents have their links and routes: try fewer agents, or a \
+             smaller k",
             self.forming.as_secs(),
             self.agents.len()
         )
