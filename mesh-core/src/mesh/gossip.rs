@@ -1,5 +1,5 @@
-//! Link state travels: announced when our links change, flooded over a few rings in batches, and
-//! compared as a whole now and then, so that what was lost with a link is found again.
+//! Link state travels: announced when our links change, and flooded over a few rings in batches.
+//! What was lost with a link is found again when databases are [compared](super::compare).
 //!
 //! Nothing is repeated at rest: a record stands until its author replaces it, and whether the
 //! author lives shows in its neighbours' records (see [`crate::routing`]).
@@ -14,10 +14,9 @@ use crate::id::{LinkId, PeerId};
 use crate::identity::Signed;
 use crate::io::Event;
 use crate::link::Link;
-use crate::rng::{index, unit};
 use crate::routing::{LinkGraph, Metric, Routes};
 use crate::time::Instant;
-use crate::wire::{DigestEntry, LinkEntry, LinkState, Record};
+use crate::wire::{LinkEntry, LinkState, Record};
 
 /// Links that one record may announce: the largest k, the slack, and room for a larger future.
 const LINKS_ANNOUNCED_MAX: usize = 256;
@@ -31,16 +30,6 @@ const QUALITY_DELAY_SHARE: Duration = Duration::from_millis(200);
 
 /// How long a record that changes no path is gathered with others before it is passed on.
 const QUALITY_GATHERED: Duration = Duration::from_secs(1);
-
-/// The shortest time between two digests to the same neighbour.
-const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Digests of one neighbour that are answered in that time: a large database takes a few, and an
-/// answer may be a whole database.
-const DIGESTS_ANSWERED_MAX: u32 = 6;
-
-/// Digest entries that fit one frame.
-const DIGEST_ENTRIES_MAX: usize = 700;
 
 impl Mesh {
     /// Our links have changed: the others should know.
@@ -255,113 +244,6 @@ impl Mesh {
         }
     }
 
-    /// Compares databases with a random neighbour.
-    pub(super) fn repair(&mut self, now: Instant) {
-        let open: Vec<_> = self
-            .links
-            .iter()
-            .filter(|link| link.is_open() && !self.is_abroad(link.peer))
-            .map(|link| link.id)
-            .collect();
-        if !open.is_empty() {
-            let id = open[index(&mut self.rng, open.len())];
-            let fingerprint = self.database.fingerprint();
-            self.queue_control(id, &Record::Summary { fingerprint });
-        }
-        let wait = self
-            .config
-            .repair_interval
-            .mul_f64(0.75 + unit(&mut self.rng) / 2.0);
-        self.timers.arm(Timer::Repair, now + wait);
-        // What is old is forgotten on this occasion too.
-        self.forget_broadcasts(now);
-        self.forget_authors(now);
-    }
-
-    pub(super) fn summary_received(&mut self, id: LinkId, fingerprint: u64, now: Instant) {
-        let link = self.links.get(id);
-        let near = link.is_some_and(|link| !self.is_abroad(link.peer));
-        if near && fingerprint != self.database.fingerprint() {
-            self.send_digest(id, true, now);
-        }
-    }
-
-    /// Tells a neighbour what we hold; it answers with what is newer there. A digest is large, and
-    /// asking for one small: a neighbour gets one a second at most.
-    pub(super) fn send_digest(&mut self, id: LinkId, reply: bool, now: Instant) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        if link
-            .digest_sent_at
-            .is_some_and(|at| now.since(at) < DIGEST_INTERVAL)
-        {
-            return;
-        }
-        link.digest_sent_at = Some(now);
-        let entries = self.database.digest();
-        let mut low = 0;
-        for chunk in entries.chunks(DIGEST_ENTRIES_MAX) {
-            let last = chunk.last().map_or(u64::MAX, |entry| entry.author_prefix);
-            let is_last = entries
-                .last()
-                .is_none_or(|entry| entry.author_prefix == last);
-            let high = if is_last { u64::MAX } else { last };
-            let entries = chunk.to_vec();
-            self.queue_control(
-                id,
-                &Record::Digest {
-                    low,
-                    high,
-                    entries,
-                    reply,
-                },
-            );
-            low = high.saturating_add(1);
-        }
-        if entries.is_empty() {
-            let (low, high) = (0, u64::MAX);
-            let record = Record::Digest {
-                low,
-                high,
-                entries,
-                reply,
-            };
-            self.queue_control(id, &record);
-        }
-    }
-
-    pub(super) fn digest_received(
-        &mut self,
-        id: LinkId,
-        range: std::ops::RangeInclusive<u64>,
-        entries: &[DigestEntry],
-        reply: bool,
-        now: Instant,
-    ) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        let (since, answered) = &mut link.digests_answered;
-        if now.since(*since) >= DIGEST_INTERVAL {
-            (*since, *answered) = (now, 0);
-        }
-        *answered += 1;
-        if *answered > DIGESTS_ANSWERED_MAX {
-            return; // What it lacks the next comparison will find.
-        }
-        if reply {
-            self.send_digest(id, false, now);
-        }
-        // Gathered, so that asking for the same records many times gets them once.
-        let newer = self.database.newer_than(entries, range);
-        if !newer.is_empty() && self.links.contains(id) {
-            self.gossip.entry(id).or_default().extend(newer);
-            self.timers
-                .arm(Timer::Gossip, now + self.config.gossip_delay);
-        }
-    }
-
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
@@ -383,7 +265,7 @@ impl Mesh {
     }
 
     /// Notes whose records are of somebody out of reach, and forgets them in time.
-    fn forget_authors(&mut self, now: Instant) {
+    pub(super) fn forget_authors(&mut self, now: Instant) {
         let (this, routes) = (self.this, &self.routes);
         let reachable = |peer| peer == this || routes.contains(peer);
         self.database

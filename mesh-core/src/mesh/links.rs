@@ -246,7 +246,7 @@ impl Mesh {
         self.announce_opened(now);
         // The other shard holds other records.
         if self.this < peer && !self.is_abroad(peer) {
-            self.send_digest(id, true, now);
+            self.compare_with(id, now);
         }
         self.tell_news(id, now);
         self.routes_changed(now);
@@ -306,6 +306,7 @@ impl Mesh {
         }
         self.busy.remove(&id);
         self.gossip.remove(&id);
+        self.comparisons.forget(id);
         link.queue.take_unacknowledged().into()
     }
 

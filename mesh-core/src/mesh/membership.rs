@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::backlog::Backlog;
+use super::compare::Comparisons;
 use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
@@ -61,6 +62,7 @@ impl Mesh {
         self.by_peer.clear();
         self.busy.clear();
         self.backlog = Backlog::default();
+        self.comparisons = Comparisons::default();
         self.timers.clear();
         let orders = self.client.leave();
         self.outbox.extend(orders);

@@ -6,6 +6,7 @@
 mod adapt;
 mod backlog;
 mod broadcast;
+mod compare;
 mod delivery;
 mod gossip;
 mod inbox;
@@ -43,6 +44,7 @@ use crate::wire::Envelope;
 use adapt::Adaptation;
 use backlog::Backlog;
 use broadcast::Broadcasts;
+use compare::Comparisons;
 use delivery::Pending;
 use roster::Roster;
 use throttle::Throttle;
@@ -125,6 +127,8 @@ pub struct Mesh {
     backlog: Backlog,
     /// Authors whose records a link's other end should get.
     gossip: BTreeMap<LinkId, BTreeSet<PeerId>>,
+    /// Neighbours whose database is to be compared with ours.
+    comparisons: Comparisons,
 
     // Messages.
     sequences: BTreeMap<Target, u64>,
@@ -203,6 +207,7 @@ impl Mesh {
             routing: Throttle::new(config.routes_delay, config.routes_delay_max),
             backlog: Backlog::default(),
             gossip: BTreeMap::new(),
+            comparisons: Comparisons::default(),
             sequences: BTreeMap::new(),
             sequence_floor: 0,
             windows: BTreeMap::new(),
@@ -275,6 +280,7 @@ impl Mesh {
                 Timer::Settle => self.reconcile(now),
                 Timer::Announce => self.announce(now),
                 Timer::Gossip => self.flush_gossip(),
+                Timer::Compare => self.compare_next(now),
                 Timer::Repair => self.repair(now),
                 Timer::Routes => self.update_routes(now),
                 Timer::Acks => self.send_acks(now),

@@ -97,7 +97,13 @@ impl Mesh {
         // Who was abroad may be a neighbour now, whose records are all news. One is asked, for all
         // would answer the same, and another soon: the first may not have followed yet.
         if let Some(&id) = self.gossip_links().first() {
-            self.send_digest(id, true, now);
+            self.compare_with(id, now);
+        }
+        if !self.by_peer.is_empty() {
+            // Everybody's links change now: one record of each tells of them, not all at once.
+            let turn = (1.0 + unit(&mut self.rng)) / 2.0;
+            self.announcing
+                .hold(now + self.config.opening_delay.mul_f64(turn));
         }
         let soon = REPAIRED_WITHIN.mul_f64(unit(&mut self.rng));
         self.timers.arm(Timer::Repair, now + soon);

@@ -16,6 +16,7 @@ pub(super) struct Throttle {
     max: Duration,
     wait: Duration,
     last: Option<Instant>,
+    not_before: Instant,
 }
 
 impl Throttle {
@@ -26,13 +27,19 @@ impl Throttle {
             max,
             wait: min,
             last: None,
+            not_before: Instant::default(),
         }
     }
 
     /// When to do it, given a change now.
     pub(super) fn due(&self, now: Instant) -> Instant {
-        let soon = now + self.min;
+        let soon = (now + self.min).max(self.not_before);
         self.last.map_or(soon, |last| soon.max(last + self.wait))
+    }
+
+    /// Much is about to change: all of it is one change at `until`.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.not_before = until;
     }
 
     /// It was done.
@@ -52,6 +59,19 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_back_is_done_once_at_the_end() {
+        let ms = |ms| Instant::default() + Duration::from_millis(ms);
+        let mut throttle = Throttle::new(Duration::from_millis(50), Duration::from_millis(400));
+        throttle.hold(ms(700));
+        assert_eq!(
+            (throttle.due(ms(0)), throttle.due(ms(600))),
+            (ms(700), ms(700))
+        );
+        throttle.done(ms(700));
+        assert_eq!(throttle.due(ms(900)), ms(950));
+    }
 
     #[test]
     fn waits_grow_while_changes_keep_coming_and_shrink_when_they_stop() {

@@ -13,7 +13,9 @@ pub(super) enum Timer {
     Announce,
     /// Gathered link-state records are passed on.
     Gossip,
-    /// The database is compared with a neighbour's.
+    /// The database is compared with a neighbour's, as is waited for.
+    Compare,
+    /// The same with a random neighbour's, in case anything was lost.
     Repair,
     /// Paths are computed again.
     Routes,

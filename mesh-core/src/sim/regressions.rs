@@ -157,6 +157,18 @@ fn a_frame_of_digests_is_answered_once() {
 }
 
 #[test]
+fn a_newcomer_is_not_told_of_everybody_by_everybody() {
+    let mut world = world(11, Some(20), 60);
+    world.run_for(SECOND * 60);
+    let newcomer = world.start_agents(1)[0];
+    world.run_for(SECOND * 5);
+    let stats = world.agents[newcomer].mesh().stats();
+    assert_eq!(stats.links.open, 20);
+    // 130 kB, most of it news of the links that change; 290 if all tell of everybody.
+    assert!(stats.bytes_in < 200_000, "{} bytes", stats.bytes_in);
+}
+
+#[test]
 fn callers_that_wait_wake_when_the_link_dies() {
     let mut world = world(5, None, 4);
     let target = world.agents[1].id();
