@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use mesh_core::{
@@ -12,10 +12,11 @@ use mesh_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::driver::{COMMANDS, Command, Driver};
+use crate::driver::Driver;
 use crate::error::{JoinError, MeshError};
 use crate::link::{LinkFactory, LinkSettings};
 use crate::random_seed;
+use crate::shared::{Shared, State};
 use crate::signaling::is_loopback;
 
 /// Events that a slow reader may have waiting; what comes on top is counted and reported.
@@ -87,7 +88,8 @@ pub struct Agent {
     id: PeerId,
     name: String,
     room: String,
-    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    /// Counts the times that there was room again; closed when the agent is.
     writable: watch::Receiver<u64>,
 }
 
@@ -145,19 +147,19 @@ impl Agent {
             Clock::unix_now(),
         );
         mesh.share_signatures(SIGNATURES.clone());
-        let (commands, queue) = mpsc::channel(COMMANDS);
+        let shared = Arc::new(Shared::new(mesh, clock));
         let (writable, writable_seen) = watch::channel(0);
         let url = options.signaling.clone();
-        let driver = Driver::new(mesh, clock, url, factory, writable, queue);
+        let driver = Driver::new(Arc::clone(&shared), clock, url, factory, writable);
         let agent = Self {
             id,
             name: options.name,
             room: options.room,
-            commands,
+            shared,
             writable: writable_seen,
         };
         // Two readers, so that the one handed out still has what is read here.
-        let (waiting, handed_out) = (agent.events().await, agent.events().await);
+        let (waiting, handed_out) = (agent.events(), agent.events());
         tokio::spawn(driver.run());
         agent
             .admitted(waiting, &options.signaling, options.timeout)
@@ -215,14 +217,14 @@ impl Agent {
     }
 
     /// Events from now on. Ends when the agent is closed.
-    pub async fn events(&self) -> Events {
+    pub fn events(&self) -> Events {
         let (sender, events) = mpsc::channel(EVENTS);
         let subscriber = Subscriber {
             events: sender,
             missed: 0,
         };
         // If the agent is closed the events end at once.
-        let _ = self.commands.send(Command::Subscribe(subscriber)).await;
+        let _ = self.call(|state, _| state.subscribers.push(subscriber));
         Events { events }
     }
 
@@ -238,8 +240,11 @@ impl Agent {
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
         let SendOptions { delivery, deadline } = options;
-        self.when_writable(move |mesh, now| mesh.send(to, payload.clone(), delivery, deadline, now))
-            .await
+        self.when_writable(|state, now| {
+            let mesh = &mut state.mesh;
+            mesh.send(to, payload.clone(), delivery, deadline, now)
+        })
+        .await
     }
 
     /// Sends a message to every member of the room, under a topic (may be empty), waiting while
@@ -252,8 +257,8 @@ impl Agent {
         topic: &str,
         payload: impl Into<Payload>,
     ) -> Result<MessageId, MeshError> {
-        let (topic, payload) = (topic.to_owned(), payload.into());
-        self.when_writable(move |mesh, now| mesh.broadcast(&topic, payload.clone(), now))
+        let payload = payload.into();
+        self.when_writable(|state, now| state.mesh.broadcast(topic, payload.clone(), now))
             .await
     }
 
@@ -262,8 +267,8 @@ impl Agent {
     ///
     /// # Errors
     /// [`MeshError::Closed`] if the agent is.
-    pub async fn subscribe(&self, topics: Option<BTreeSet<String>>) -> Result<(), MeshError> {
-        self.call(|mesh, _| mesh.subscribe(topics)).await
+    pub fn subscribe(&self, topics: Option<BTreeSet<String>>) -> Result<(), MeshError> {
+        self.call(|state, _| state.mesh.subscribe(topics))
     }
 
     /// Sends a request and waits for its reply.
@@ -277,74 +282,55 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<Payload, MeshError> {
         let payload = payload.into();
-        let mut writable = self.writable.clone();
-        loop {
-            writable.mark_unchanged();
-            let (refused, outcome) = oneshot::channel();
+        let sent = self.when_writable(|state, now| {
+            let id = state.mesh.request(to, payload.clone(), deadline, now)?;
             let (reply, answer) = oneshot::channel();
-            let payload = payload.clone();
-            let request = move |mesh: &mut Mesh, now| {
-                let sent = mesh.request(to, payload, deadline, now);
-                let waiting = sent.ok().map(|id| (id, reply));
-                let _ = refused.send(sent.err()); // The caller may have given up.
-                waiting
-            };
-            self.command(Command::Request(Box::new(request))).await?;
-            match outcome.await.map_err(|_| MeshError::Closed)? {
-                None => return Ok(answer.await.map_err(|_| MeshError::Closed)??),
-                Some(SendError::Backpressure | SendError::TooManyPending(_)) => {
-                    writable.changed().await.map_err(|_| MeshError::Closed)?;
-                }
-                Some(error) => return Err(error.into()),
-            }
-        }
+            state.waiting.insert(id, reply);
+            Ok(answer)
+        });
+        let answer = sent.await?;
+        Ok(answer.await.map_err(|_| MeshError::Closed)??)
     }
 
     /// Answers a request: a received message that wants a reply.
     ///
     /// # Errors
     /// [`SendError::UnknownRequest`] if there is none with this id.
-    pub async fn reply(
-        &self,
-        request: MessageId,
-        payload: impl Into<Payload>,
-    ) -> Result<(), MeshError> {
+    pub fn reply(&self, request: MessageId, payload: impl Into<Payload>) -> Result<(), MeshError> {
         let payload = payload.into();
-        Ok(self
-            .call(move |mesh, now| mesh.reply(request, payload, now))
-            .await??)
+        Ok(self.call(|state, now| state.mesh.reply(request, payload, now))??)
     }
 
     /// How many others this agent knows: in a divided room, of its shard.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn members(&self) -> Result<usize, MeshError> {
-        self.call(|mesh, _| mesh.members()).await
+    pub fn members(&self) -> Result<usize, MeshError> {
+        self.call(|state, _| state.mesh.members())
     }
 
     /// How the room is divided.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn shards(&self) -> Result<Shards, MeshError> {
-        self.call(|mesh, _| mesh.shards()).await
+    pub fn shards(&self) -> Result<Shards, MeshError> {
+        self.call(|state, _| state.mesh.shards())
     }
 
     /// Every other member of the room; of a divided one, of this agent's shard.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
-        self.call(|mesh, _| mesh.peers()).await
+    pub fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
+        self.call(|state, _| state.mesh.peers())
     }
 
     /// The routing table.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn routes(&self) -> Result<Vec<RouteView>, MeshError> {
-        self.call(|mesh, _| mesh.routes()).await
+    pub fn routes(&self) -> Result<Vec<RouteView>, MeshError> {
+        self.call(|state, _| state.mesh.routes())
     }
 
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
@@ -352,70 +338,61 @@ impl Agent {
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn avoid(&self, members: BTreeSet<PeerId>) -> Result<(), MeshError> {
-        self.call(|mesh, now| mesh.avoid(members, now)).await
+    pub fn avoid(&self, members: BTreeSet<PeerId>) -> Result<(), MeshError> {
+        self.call(|state, now| state.mesh.avoid(members, now))
     }
 
     /// The mesh as this agent knows it.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn topology(&self) -> Result<TopologyView, MeshError> {
-        self.call(|mesh, _| mesh.topology()).await
+    pub fn topology(&self) -> Result<TopologyView, MeshError> {
+        self.call(|state, _| state.mesh.topology())
     }
 
     /// Counters.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn stats(&self) -> Result<Stats, MeshError> {
-        self.call(|mesh, _| mesh.stats()).await
+    pub fn stats(&self) -> Result<Stats, MeshError> {
+        self.call(|state, _| state.mesh.stats())
     }
 
     /// Whether every wanted link is open and every member can be reached.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
-    pub async fn is_settled(&self) -> Result<bool, MeshError> {
-        self.call(|mesh, _| mesh.is_settled()).await
+    pub fn is_settled(&self) -> Result<bool, MeshError> {
+        self.call(|state, _| state.mesh.is_settled())
     }
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.
     pub async fn close(&self) {
-        let (closed, done) = oneshot::channel();
-        if self.commands.send(Command::Close(closed)).await.is_ok() {
-            let _ = done.await; // Ended either way.
-        }
+        self.shared.call(State::close);
+        let mut writable = self.writable.clone();
+        while writable.changed().await.is_ok() {} // Until the loop has ended.
     }
 
-    async fn command(&self, command: Command) -> Result<(), MeshError> {
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| MeshError::Closed)
-    }
-
-    async fn call<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&mut Mesh, Instant) -> T + Send + 'static,
-    ) -> Result<T, MeshError> {
-        let (result, answer) = oneshot::channel();
-        let call = Command::Call(Box::new(move |mesh, now| {
-            let _ = result.send(call(mesh, now)); // The caller may have given up.
-        }));
-        self.command(call).await?;
-        answer.await.map_err(|_| MeshError::Closed)
+    fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> Result<T, MeshError> {
+        let ended = self.writable.has_changed().is_err();
+        let called = self.shared.call(|state, now| {
+            let lives = !(ended || state.closed);
+            lives.then(|| call(state, now))
+        });
+        called.ok_or(MeshError::Closed)
     }
 
     /// Calls until the mesh has room.
-    async fn when_writable<T: Send + 'static>(
+    async fn when_writable<T>(
         &self,
-        call: impl Fn(&mut Mesh, Instant) -> Result<T, SendError> + Clone + Send + 'static,
+        call: impl Fn(&mut State, Instant) -> Result<T, SendError>,
     ) -> Result<T, MeshError> {
+        // Who sends without end would keep its thread from the loop that carries it out.
+        tokio::task::coop::consume_budget().await;
         let mut writable = self.writable.clone();
         loop {
             writable.mark_unchanged();
-            match self.call(call.clone()).await? {
+            match self.call(&call)? {
                 Err(SendError::Backpressure | SendError::TooManyPending(_)) => {
                     writable.changed().await.map_err(|_| MeshError::Closed)?;
                 }
@@ -454,5 +431,33 @@ impl Subscriber {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use mesh_core::HubConfig;
+
+    use super::*;
+    use crate::hub::HubServer;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_closed_agent_says_so_and_its_events_end() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let hub = HubServer::bind(any, HubConfig::default()).expect("binds");
+        let url = format!("ws://{}/signal", hub.local_addr().expect("bound"));
+        tokio::spawn(hub.serve(std::future::pending()));
+        let options = JoinOptions::new(&url, "closing", "agent");
+        let (agent, mut events) = Agent::join_with_events(options).await.expect("joins");
+        let request = agent.request(PeerId::from_bytes([1; 32]), "anybody there?", None);
+        assert!(matches!(request.await, Err(MeshError::Send(_))));
+        let ended = async { while events.next().await.is_some() {} };
+        tokio::join!(agent.close(), agent.close(), ended);
+        assert!(matches!(agent.peers(), Err(MeshError::Closed)));
+        let sent = agent.send(agent.id(), "too late", SendOptions::default());
+        assert!(matches!(sent.await, Err(MeshError::Closed)));
+        assert!(agent.events().next().await.is_none());
     }
 }

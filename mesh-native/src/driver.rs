@@ -7,19 +7,18 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::{Event, Input, LinkId, LossReason, Mesh, MessageId, Output, Payload};
-use tokio::sync::{mpsc, oneshot, watch};
+use mesh_core::{Input, LinkId, LossReason, Output};
+use tokio::sync::{mpsc, watch};
 
-use crate::agent::Subscriber;
 use crate::clock::Clock;
 use crate::error::MeshError;
 use crate::link::{Link, LinkFact, LinkFactory};
+use crate::shared::{Shared, State};
 use crate::signaling::{Signaling, SignalingFact};
 
-/// Commands that callers may have waiting; beyond, they wait to be queued.
-pub(crate) const COMMANDS: usize = 256;
 /// Facts of all links that may wait; beyond, links stop reading, and so do their senders.
 const LINK_FACTS: usize = 4_096;
 /// Texts of the hub that may wait.
@@ -32,30 +31,12 @@ const WIND_UP: Duration = Duration::from_secs(1);
 /// The timer's wait when the core has nothing due.
 const IDLE: Duration = Duration::from_secs(3_600);
 
-/// Does something with the mesh, and gives what the caller waits for.
-type Action<T> = Box<dyn FnOnce(&mut Mesh, mesh_core::Instant) -> T + Send>;
-
-/// Something to do with the mesh, between two turns of the loop.
-pub(crate) enum Command {
-    /// Reads or changes the mesh.
-    Call(Action<()>),
-    /// Sends a request, and wants its reply.
-    Request(Action<Option<Waiting>>),
-    /// Wants events from now on.
-    Subscribe(Subscriber),
-    /// Leaves the mesh and ends.
-    Close(oneshot::Sender<()>),
-}
-
-/// A request that was sent, and who waits for its reply.
-pub(crate) type Waiting = (MessageId, oneshot::Sender<Result<Payload, LossReason>>);
-
 /// Both ends of a queue: the sender is cloned for each link and WebSocket.
 type Queue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 /// The parts of a running agent.
 pub(crate) struct Driver {
-    mesh: Mesh,
+    shared: Arc<Shared>,
     clock: Clock,
     url: String,
     factory: LinkFactory,
@@ -63,18 +44,16 @@ pub(crate) struct Driver {
     /// Counts the WebSockets dialled.
     epoch: u64,
     links: BTreeMap<LinkId, Link>,
-    subscribers: Vec<Subscriber>,
-    waiting: BTreeMap<MessageId, oneshot::Sender<Result<Payload, LossReason>>>,
+    /// Counts the times that there was room again; its readers are the agent's handles.
     writable: watch::Sender<u64>,
     facts: Queue<(u64, LinkFact)>,
     texts: Queue<(u64, SignalingFact)>,
-    commands: mpsc::Receiver<Command>,
-    closing: Vec<oneshot::Sender<()>>,
 }
 
 /// What ended the wait.
 enum Woken {
-    Command(Command),
+    /// A handle has called the mesh.
+    Called,
     Fact(u64, LinkFact),
     Text(u64, SignalingFact),
     Timeout,
@@ -84,69 +63,73 @@ enum Woken {
 
 impl Driver {
     pub(crate) fn new(
-        mesh: Mesh,
+        shared: Arc<Shared>,
         clock: Clock,
         url: String,
         factory: LinkFactory,
         writable: watch::Sender<u64>,
-        commands: mpsc::Receiver<Command>,
     ) -> Self {
         Self {
-            mesh,
+            shared,
             clock,
             url,
             factory,
             signaling: None,
             epoch: 0,
             links: BTreeMap::new(),
-            subscribers: Vec::new(),
-            waiting: BTreeMap::new(),
             writable,
             facts: mpsc::channel(LINK_FACTS),
             texts: mpsc::channel(SIGNALING_FACTS),
-            commands,
-            closing: Vec::new(),
         }
     }
 
     /// Runs until the agent is closed or its last handle dropped.
     pub(crate) async fn run(mut self) {
         self.start();
-        while self.closing.is_empty() {
-            self.turn().await;
-        }
-        let closing = std::mem::take(&mut self.closing);
+        while !self.turn().await {}
+        let shared = Arc::clone(&self.shared);
         self.wind_up().await;
-        for closed in closing {
-            let _ = closed.send(()); // Who closed the agent may not care.
-        }
+        let mut state = shared.lock();
+        state.subscribers.clear();
+        state.waiting.clear();
     }
 
     fn start(&mut self) {
-        self.mesh.join(self.clock.now());
-        self.drain();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        state.mesh.join(self.clock.now());
+        self.drain(&mut state);
     }
 
-    /// Waits for something to happen, and does all that follows from it.
-    async fn turn(&mut self) {
-        let deadline = match self.mesh.poll_timeout() {
+    /// Waits for something to happen, and does all that follows from it. Returns whether the agent
+    /// has closed.
+    async fn turn(&mut self) -> bool {
+        let due = self.shared.lock().mesh.poll_timeout();
+        let deadline = match due {
             Some(at) => self.clock.at(at),
             None => tokio::time::Instant::now() + IDLE,
         };
         let woken = tokio::select! {
-            command = self.commands.recv() => command.map_or(Woken::Abandoned, Woken::Command),
+            () = self.shared.called() => Woken::Called,
             Some((link, fact)) = self.facts.1.recv() => Woken::Fact(link, fact),
             Some((epoch, fact)) = self.texts.1.recv() => Woken::Text(epoch, fact),
             () = tokio::time::sleep_until(deadline) => Woken::Timeout,
+            () = self.writable.closed() => Woken::Abandoned,
         };
         let now = self.clock.now();
-        self.mesh.set_unix_time(now, Clock::unix_now());
+        self.shared
+            .lock()
+            .mesh
+            .set_unix_time(now, Clock::unix_now());
         self.apply(woken);
         self.apply_ready();
-        if self.mesh.poll_timeout().is_some_and(|at| at <= now) {
-            self.mesh.handle_timeout(now);
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        if state.mesh.poll_timeout().is_some_and(|at| at <= now) {
+            state.mesh.handle_timeout(now);
         }
-        self.drain();
+        self.drain(&mut state);
+        state.closed
     }
 
     /// Lets links and the WebSocket send their last: they hold a sender of facts until they end.
@@ -175,8 +158,6 @@ impl Driver {
                 Woken::Fact(link, fact)
             } else if let Ok((epoch, fact)) = self.texts.1.try_recv() {
                 Woken::Text(epoch, fact)
-            } else if let Ok(command) = self.commands.try_recv() {
-                Woken::Command(command)
             } else {
                 return;
             };
@@ -184,36 +165,23 @@ impl Driver {
         }
     }
 
+    /// The mesh is locked for one input at a time: callers get their turn in between.
     fn apply(&mut self, woken: Woken) {
-        let now = self.clock.now();
         match woken {
-            Woken::Command(Command::Call(call)) => call(&mut self.mesh, now),
-            Woken::Command(Command::Request(request)) => {
-                if let Some((id, reply)) = request(&mut self.mesh, now) {
-                    self.waiting.insert(id, reply);
-                }
-            }
-            Woken::Command(Command::Subscribe(subscriber)) => self.subscribers.push(subscriber),
-            Woken::Command(Command::Close(closed)) => {
-                self.mesh.leave(now);
-                self.closing.push(closed);
-            }
-            Woken::Abandoned => {
-                self.mesh.leave(now);
-                let (nobody, _) = oneshot::channel();
-                self.closing.push(nobody);
-            }
             Woken::Fact(link, fact) => self.link_fact(LinkId(link), fact),
-            Woken::Text(epoch, fact) if epoch == self.epoch => self.mesh.handle_input(
-                match fact {
-                    SignalingFact::Opened => Input::SignalingOpened,
-                    SignalingFact::Received(text) => Input::SignalingReceived(text),
-                    SignalingFact::Closed { reason } => Input::SignalingClosed { reason },
-                },
-                now,
-            ),
-            Woken::Text(..) | Woken::Timeout => {}
+            Woken::Text(epoch, fact) if epoch == self.epoch => self.input(match fact {
+                SignalingFact::Opened => Input::SignalingOpened,
+                SignalingFact::Received(text) => Input::SignalingReceived(text),
+                SignalingFact::Closed { reason } => Input::SignalingClosed { reason },
+            }),
+            Woken::Abandoned => self.shared.lock().close(self.clock.now()),
+            Woken::Text(..) | Woken::Called | Woken::Timeout => {}
         }
+    }
+
+    fn input(&self, input: Input) {
+        let mut state = self.shared.lock();
+        state.mesh.handle_input(input, self.clock.now());
     }
 
     fn link_fact(&mut self, link: LinkId, fact: LinkFact) {
@@ -233,16 +201,16 @@ impl Driver {
                 Input::LinkClosed { link, reason }
             }
         };
-        self.mesh.handle_input(input, self.clock.now());
+        self.input(input);
     }
 
-    fn drain(&mut self) {
-        while let Some(output) = self.mesh.poll_output() {
-            self.carry_out(output);
+    fn drain(&mut self, state: &mut State) {
+        while let Some(output) = state.mesh.poll_output() {
+            self.carry_out(output, state);
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn carry_out(&mut self, output: Output, state: &mut State) {
         match output {
             Output::OpenSignaling => {
                 self.epoch += 1;
@@ -259,7 +227,7 @@ impl Driver {
                     self.epoch += 1; // What its task still tells no longer counts.
                     let reason = "the signaling server takes texts too slowly".to_owned();
                     let input = Input::SignalingClosed { reason };
-                    self.mesh.handle_input(input, self.clock.now());
+                    state.mesh.handle_input(input, self.clock.now());
                 }
             }
             Output::CloseSignaling => self.signaling = None,
@@ -294,19 +262,8 @@ impl Driver {
                 self.links.remove(&link);
             }
             Output::Writable => self.writable.send_modify(|turn| *turn += 1),
-            Output::Emit(event) => self.emit(event),
+            Output::Emit(event) => state.emit(&event),
         }
-    }
-
-    fn emit(&mut self, event: Event) {
-        if let Some((id, outcome)) = event.outcome()
-            && let Some(reply) = self.waiting.remove(&id)
-        {
-            let _ = reply.send(outcome); // The caller may have given up.
-        }
-        tracing::trace!(?event);
-        self.subscribers
-            .retain_mut(|subscriber| subscriber.tell(&event));
     }
 }
 

@@ -4,8 +4,9 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use mesh_native::{Agent, JoinOptions, SendOptions};
 //!
-//! let agent = Agent::join(JoinOptions::new("ws://localhost:9600/signal", "demo",
-//! "agent-1")).await?; let mut events = agent.events().await; for peer in agent.peers().await? {
+//! let agent = Agent::join(JoinOptions::new("ws://localhost:9600/signal", "demo", "agent-1")).await?;
+//! let mut events = agent.events();
+//! for peer in agent.peers()? {
 //!     agent.send(peer.id, "hello", SendOptions::default()).await?;
 //! }
 //! while let Some(event) = events.next().await {
@@ -30,6 +31,7 @@ mod link;
 #[cfg(feature = "pairs")]
 #[doc(hidden)]
 pub mod pairs;
+mod shared;
 mod signaling;
 
 pub use agent::{Agent, Events, JoinOptions, SendOptions};

@@ -63,7 +63,7 @@ async fn answer(agent: Agent, mut events: Events, log: LogWriter<Value>) {
             && message.wants_reply
         {
             // Who asked may have gone; if not, it reports the missing reply.
-            let _ = agent.reply(message.id, message.payload).await;
+            let _ = agent.reply(message.id, message.payload);
         }
     }
 }
@@ -80,9 +80,9 @@ impl Member for Native {
 
     async fn table(&self, name: &str) -> Result<Value> {
         Ok(match name {
-            "peers" => serde_json::to_value(self.agent.peers().await?)?,
-            "topology" => serde_json::to_value(self.agent.topology().await?)?,
-            "stats" => serde_json::to_value(self.agent.stats().await?)?,
+            "peers" => serde_json::to_value(self.agent.peers()?)?,
+            "topology" => serde_json::to_value(self.agent.topology()?)?,
+            "stats" => serde_json::to_value(self.agent.stats()?)?,
             _ => bail!("an agent has no table {name:?}"),
         })
     }

@@ -92,7 +92,7 @@ async fn heals(natives: &[Native], living: &[&dyn Member]) -> Result<Duration> {
     let left = HEALING.saturating_sub(killed.elapsed());
     until("everybody has the links that it wants", left, async || {
         for native in natives {
-            let settled = native.agent().is_settled().await?;
+            let settled = native.agent().is_settled()?;
             ensure!(settled, "{} has not", native.name());
         }
         Ok(())

@@ -27,13 +27,13 @@ async fn a_hundred_agents_keep_twenty_links_each() -> Result<()> {
     let agents = join(&url, 100, 20).await?;
     let left = FORMING.saturating_sub(started.elapsed());
     let links = until("100 agents form a mesh", left, async || {
-        let links = open_links(&agents).await?;
+        let links = open_links(&agents)?;
         ensure!(
             (980..=1_020).contains(&links),
             "{links} of 1,000 links are open"
         );
         for agent in &agents {
-            knows_all(agent, 99).await?;
+            knows_all(agent, 99)?;
         }
         Ok(links)
     })
@@ -46,7 +46,7 @@ async fn a_hundred_agents_keep_twenty_links_each() -> Result<()> {
         let each = after.saturating_sub(before) / 1024 / 100;
         report(&format!("resident memory: {each} KiB an agent"));
     }
-    report_troubles(&agents).await?;
+    report_troubles(&agents)?;
     close(agents).await;
     Ok(())
 }
@@ -59,7 +59,7 @@ async fn twenty_agents_are_a_full_mesh() -> Result<()> {
     let agents = join(&url, 20, 19).await?;
     let left = FORMING.saturating_sub(started.elapsed());
     until("20 agents are all linked", left, async || {
-        let links = open_links(&agents).await?;
+        let links = open_links(&agents)?;
         ensure!(links == 190, "{links} of 190 links are open");
         Ok(())
     })
@@ -70,7 +70,7 @@ async fn twenty_agents_are_a_full_mesh() -> Result<()> {
     ));
     until("everybody knows everybody", FORMING, async || {
         for agent in &agents {
-            knows_all(agent, 19).await?;
+            knows_all(agent, 19)?;
         }
         Ok(())
     })
@@ -98,16 +98,16 @@ async fn join(url: &str, agents: usize, k: usize) -> Result<Vec<Agent>> {
     try_join_all(joining).await.context("an agent cannot join")
 }
 
-async fn open_links(agents: &[Agent]) -> Result<usize> {
+fn open_links(agents: &[Agent]) -> Result<usize> {
     let mut ends = 0;
     for agent in agents {
-        ends += agent.stats().await?.links.open;
+        ends += agent.stats()?.links.open;
     }
     Ok(ends / 2)
 }
 
-async fn knows_all(agent: &Agent, others: usize) -> Result<()> {
-    let peers = agent.peers().await?;
+fn knows_all(agent: &Agent, others: usize) -> Result<()> {
+    let peers = agent.peers()?;
     let routed = peers.iter().filter(|peer| peer.hops.is_some()).count();
     let known = peers.len();
     ensure!(
@@ -119,10 +119,10 @@ async fn knows_all(agent: &Agent, others: usize) -> Result<()> {
 }
 
 /// Attempts that failed and links that closed again: none if all went straight.
-async fn report_troubles(agents: &[Agent]) -> Result<()> {
+fn report_troubles(agents: &[Agent]) -> Result<()> {
     let (mut failed, mut closed, mut lost) = (0, 0, 0);
     for agent in agents {
-        let stats = agent.stats().await?;
+        let stats = agent.stats()?;
         failed += stats.links.failed;
         closed += stats.links.closed;
         lost += stats.lost.values().sum::<u64>();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use mesh_native::core::{Event, HubConfig, Payload};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, JoinOptions, SendOptions};
@@ -79,8 +79,8 @@ async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Re
 async fn until_linked(agents: &[Agent], links: usize) -> anyhow::Result<()> {
     let until = Instant::now() + FORMING;
     loop {
-        let stats = join_all(agents.iter().map(Agent::stats)).await;
-        let open: usize = stats.iter().flatten().map(|stats| stats.links.open).sum();
+        let stats = agents.iter().flat_map(Agent::stats);
+        let open: usize = stats.map(|stats| stats.links.open).sum();
         if open >= 2 * links {
             return Ok(());
         }

@@ -110,7 +110,7 @@ async fn report(
         if let Event::Message(message) = &event
             && message.wants_reply
             && echo
-            && let Err(error) = agent.reply(message.id, message.payload.clone()).await
+            && let Err(error) = agent.reply(message.id, message.payload.clone())
         {
             tracing::debug!(%error, "not answered");
         }
@@ -180,7 +180,7 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             delivery,
             deadline_ms,
         } => {
-            let to = find(agent, &to).await?;
+            let to = find(agent, &to)?;
             let options = SendOptions {
                 delivery,
                 deadline: millis(deadline_ms),
@@ -193,7 +193,7 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             payload,
             deadline_ms,
         } => {
-            let to = find(agent, &to).await?;
+            let to = find(agent, &to)?;
             let reply = agent
                 .request(to, payload, millis(deadline_ms))
                 .await
@@ -201,7 +201,7 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             Ok(json!({ "payload": reply }))
         }
         Command::Reply { id, payload } => {
-            agent.reply(id, payload).await.map_err(failure)?;
+            agent.reply(id, payload).map_err(failure)?;
             Ok(json!({}))
         }
         Command::Broadcast { topic, payload } => {
@@ -209,33 +209,32 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             Ok(json!({ "id": id }))
         }
         Command::Subscribe { topics } => {
-            agent.subscribe(topics).await.map_err(failure)?;
+            agent.subscribe(topics).map_err(failure)?;
             Ok(json!({}))
         }
         Command::Avoid { members } => {
             let mut avoided = BTreeSet::new();
             for member in &members {
-                avoided.insert(find(agent, member).await?);
+                avoided.insert(find(agent, member)?);
             }
-            agent.avoid(avoided).await.map_err(failure)?;
+            agent.avoid(avoided).map_err(failure)?;
             Ok(json!({}))
         }
-        Command::Peers => Ok(json!({ "peers": agent.peers().await.map_err(failure)? })),
-        Command::Routes => Ok(json!({ "routes": agent.routes().await.map_err(failure)? })),
-        Command::Topology => Ok(json!({ "topology": agent.topology().await.map_err(failure)? })),
-        Command::Stats => Ok(json!({ "stats": agent.stats().await.map_err(failure)? })),
+        Command::Peers => Ok(json!({ "peers": agent.peers().map_err(failure)? })),
+        Command::Routes => Ok(json!({ "routes": agent.routes().map_err(failure)? })),
+        Command::Topology => Ok(json!({ "topology": agent.topology().map_err(failure)? })),
+        Command::Stats => Ok(json!({ "stats": agent.stats().map_err(failure)? })),
         Command::Close => Ok(json!({})),
     }
 }
 
 /// A member by id, or by name if only one has it.
-async fn find(agent: &Agent, who: &str) -> Result<PeerId, Failure> {
+fn find(agent: &Agent, who: &str) -> Result<PeerId, Failure> {
     if let Ok(peer) = who.parse() {
         return Ok(peer);
     }
     let peers = agent
         .peers()
-        .await
         .map_err(|error| (error.code(), error.to_string()))?;
     let mut named = peers.iter().filter(|peer| peer.name == who);
     match (named.next(), named.next()) {

@@ -75,17 +75,17 @@ pub(crate) fn raise_file_limit(links: usize, addresses: usize) {
 
 /// How many agents, one after the other, have their links and know the way to all others. Asks no
 /// more after the first that has not, which would only keep the rest from their work.
-pub(crate) async fn count_settled(agents: &[Agent]) -> usize {
+pub(crate) fn count_settled(agents: &[Agent]) -> usize {
     let Some(first) = agents.first() else {
         return 0;
     };
-    let shards = first.shards().await.unwrap_or_default();
+    let shards = first.shards().unwrap_or_default();
     let divided = shards.divide(agents.iter().map(Agent::id));
     for (index, agent) in agents.iter().enumerate() {
-        let settled = agent.is_settled().await.unwrap_or(false);
-        let alike = agent.shards().await.is_ok_and(|theirs| theirs == shards);
+        let settled = agent.is_settled().unwrap_or(false);
+        let alike = agent.shards().is_ok_and(|theirs| theirs == shards);
         // Others than these agents may be in the room too.
-        let known = agent.members().await.unwrap_or(0);
+        let known = agent.members().unwrap_or(0);
         if !settled || !alike || known + 1 < divided[shards.of(agent.id())].len() {
             return index;
         }

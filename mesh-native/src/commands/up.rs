@@ -57,7 +57,7 @@ impl Up {
         if settle(&agents).await {
             tracing::info!(
                 agents = agents.len(),
-                links = count_links(&agents).await,
+                links = count_links(&agents),
                 "the mesh is up after {:.2} s",
                 started.elapsed().as_secs_f64()
             );
@@ -104,7 +104,7 @@ async fn answer_requests(agent: Agent, mut events: Events) {
     while let Some(event) = events.next().await {
         match event {
             Event::Message(message) if message.wants_reply => {
-                if let Err(error) = agent.reply(message.id, message.payload).await {
+                if let Err(error) = agent.reply(message.id, message.payload) {
                     tracing::debug!(%error, "not answered");
                 }
             }
@@ -119,7 +119,7 @@ async fn answer_requests(agent: Agent, mut events: Events) {
 async fn settle(agents: &[Agent]) -> bool {
     let deadline = Instant::now() + FORMING;
     while Instant::now() < deadline {
-        if count_settled(agents).await == agents.len() {
+        if count_settled(agents) == agents.len() {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -127,10 +127,10 @@ async fn settle(agents: &[Agent]) -> bool {
     false
 }
 
-async fn count_links(agents: &[Agent]) -> usize {
+fn count_links(agents: &[Agent]) -> usize {
     let mut ends = 0;
     for agent in agents {
-        ends += agent.stats().await.map_or(0, |stats| stats.links.open);
+        ends += agent.stats().map_or(0, |stats| stats.links.open);
     }
     ends / 2
 }

@@ -11,7 +11,8 @@ use mesh_core::wire::{
     Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, Message, MessageHeader, Record,
 };
 use mesh_core::{
-    Channel, Config, Delivery, HubConfig, Identity, PeerId, RejectReason, Signed, Target,
+    Channel, Config, Delivery, Event, HubConfig, Identity, Mesh, Payload, PeerId, RejectReason,
+    Signed, Target,
 };
 
 use super::*;
@@ -32,7 +33,6 @@ struct Arena {
     hostile: Driver,
     identity: Identity,
     /// Keeps the loop of the hostile neighbour going.
-    _commands: mpsc::Sender<Command>,
     _writable: watch::Receiver<u64>,
 }
 
@@ -48,7 +48,6 @@ impl Arena {
         let joined = Agent::join(JoinOptions::new(&url, ROOM, "bystander")).await;
         let bystander = joined.expect("joins");
         let identity = Identity::from_secret(random_seed());
-        let (commands, queue) = mpsc::channel(COMMANDS);
         let (writable, writable_seen) = watch::channel(0);
         let clock = Clock::start();
         let config = Config::new(ROOM, "hostile").expect("valid");
@@ -64,25 +63,38 @@ impl Arena {
             ..LinkSettings::default()
         })
         .expect("a factory");
-        let hostile = Driver::new(mesh, clock, url, factory, writable, queue);
+        let hostile = Driver::new(
+            Arc::new(Shared::new(mesh, clock)),
+            clock,
+            url,
+            factory,
+            writable,
+        );
         let mut arena = Self {
             victim,
             events,
             bystander,
             hostile,
             identity,
-            _commands: commands,
             _writable: writable_seen,
         };
         arena.hostile.start();
-        let peer = arena.hostile.mesh.id();
+        let peer = arena.hostile_id();
         arena
             .event(|event| matches!(event, Event::LinkOpened { peer: p, .. } if *p == peer))
             .await;
-        while !arena.hostile.mesh.is_settled() || arena.hostile.mesh.peers().len() < 2 {
+        let is_settled = |arena: &Self| {
+            let mesh = &arena.hostile.shared.lock().mesh;
+            mesh.is_settled() && mesh.peers().len() == 2
+        };
+        while !is_settled(&arena) {
             arena.hostile.turn().await;
         }
         arena
+    }
+
+    fn hostile_id(&self) -> PeerId {
+        self.hostile.shared.lock().mesh.id()
     }
 
     /// The next event of the victim that is `wanted`; the hostile neighbour lives on meanwhile.
@@ -93,7 +105,7 @@ impl Arena {
         let next = async {
             loop {
                 tokio::select! {
-                    () = hostile.turn() => {}
+                    _ = hostile.turn() => {}
                     event = events.next() => {
                         let event = event.expect("the victim lives");
                         if wanted(&event) {
@@ -109,7 +121,8 @@ impl Arena {
     }
 
     fn transmit(&self, channel: Channel, frame: Bytes) {
-        let id = self.hostile.mesh.link_to(self.victim.id()).expect("linked");
+        let id = self.hostile.shared.lock().mesh.link_to(self.victim.id());
+        let id = id.expect("linked");
         self.hostile.links[&id].transmit(channel, frame);
     }
 
@@ -150,13 +163,13 @@ impl Arena {
         reason: RejectReason,
     ) {
         let expected = Event::Rejected {
-            via: Some(self.hostile.mesh.id()),
+            via: Some(self.hostile_id()),
             author,
             reason,
         };
         self.transmit(Channel::Data, frame.into());
         self.event(|event| *event == expected).await;
-        let stats = self.victim.stats().await.expect("lives");
+        let stats = self.victim.stats().expect("lives");
         assert_eq!(stats.rejected.get(&reason), Some(&1), "{reason}");
         self.assert_works().await;
     }
@@ -179,7 +192,7 @@ impl Arena {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_hostile_neighbour_sends_over_a_real_channel_is_rejected() {
     let mut arena = Arena::form().await;
-    let hostile = arena.hostile.mesh.id();
+    let hostile = arena.hostile_id();
 
     let mut flipped = arena.envelope(arena.message(1));
     let inside_payload = flipped.len() - 4;

@@ -171,7 +171,7 @@ impl Fleet {
         });
         let here: Vec<_> = here.collect();
         if here.len() == self.agents.len() {
-            return count_settled(&here).await;
+            return count_settled(&here);
         }
         let others = self.agents.len() - 1;
         for (index, agent) in self.agents.iter().enumerate() {

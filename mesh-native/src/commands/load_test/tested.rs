@@ -66,21 +66,21 @@ impl Tested {
 
     pub(super) async fn stats(&self) -> anyhow::Result<Stats> {
         match self {
-            Self::Here(agent) => Ok(agent.stats().await?),
+            Self::Here(agent) => Ok(agent.stats()?),
             Self::Elsewhere(remote) => remote.table("stats").await,
         }
     }
 
     pub(super) async fn peers(&self) -> anyhow::Result<Vec<PeerView>> {
         match self {
-            Self::Here(agent) => Ok(agent.peers().await?),
+            Self::Here(agent) => Ok(agent.peers()?),
             Self::Elsewhere(remote) => remote.table("peers").await,
         }
     }
 
     pub(super) async fn routes(&self) -> anyhow::Result<Vec<RouteView>> {
         match self {
-            Self::Here(agent) => Ok(agent.routes().await?),
+            Self::Here(agent) => Ok(agent.routes()?),
             Self::Elsewhere(remote) => remote.table("routes").await,
         }
     }
@@ -88,7 +88,7 @@ impl Tested {
     /// Whether its links are open, and it knows the way to so many others.
     pub(super) async fn is_settled(&self, others: usize) -> anyhow::Result<bool> {
         if let Self::Here(agent) = self
-            && !agent.is_settled().await?
+            && !agent.is_settled()?
         {
             return Ok(false);
         }

@@ -1,0 +1,90 @@
+//! The mesh of an agent, shared by its handles and the loop around it.
+//!
+//! A handle calls the mesh itself and wakes the loop, which carries out what follows: nothing is
+//! queued for it, no answer of it awaited, and what is sent until it comes around leaves together.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mesh_core::{Event, Instant, LossReason, Mesh, MessageId, Payload};
+use tokio::sync::{Notify, oneshot};
+
+use crate::agent::Subscriber;
+use crate::clock::Clock;
+
+/// What handles and loop share. It is locked for moments only, never while anything is awaited.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    clock: Clock,
+    state: Mutex<State>,
+    /// A handle has called the mesh.
+    called: Notify,
+}
+
+/// The mesh, and who wants to hear of it.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) mesh: Mesh,
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// Requests that were sent, and who waits for their replies.
+    pub(crate) waiting: BTreeMap<MessageId, oneshot::Sender<Result<Payload, LossReason>>>,
+    /// It has left the mesh; the loop is about to end.
+    pub(crate) closed: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(mesh: Mesh, clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Mutex::new(State {
+                mesh,
+                subscribers: Vec::new(),
+                waiting: BTreeMap::new(),
+                closed: false,
+            }),
+            called: Notify::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked has told; the others may go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the mesh, or what is around it, and has the loop carry out what follows.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let result = {
+            let mut state = self.lock();
+            let now = self.clock.now();
+            state.mesh.set_unix_time(now, Clock::unix_now());
+            call(&mut state, now)
+        };
+        self.called.notify_one();
+        result
+    }
+
+    /// Resolves when the mesh was called since the last time.
+    pub(crate) async fn called(&self) {
+        self.called.notified().await;
+    }
+}
+
+impl State {
+    /// Leaves the mesh, for good.
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.mesh.leave(now);
+        self.closed = true;
+    }
+
+    /// Tells an event to all who want it.
+    pub(crate) fn emit(&mut self, event: &Event) {
+        if let Some((id, outcome)) = event.outcome()
+            && let Some(reply) = self.waiting.remove(&id)
+        {
+            let _ = reply.send(outcome); // The caller may have given up.
+        }
+        tracing::trace!(?event);
+        self.subscribers
+            .retain_mut(|subscriber| subscriber.tell(event));
+    }
+}
