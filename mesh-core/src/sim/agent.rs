@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
+use crate::error::RejectReason;
 use crate::id::{ClientId, LinkId, MessageId, PeerId};
 use crate::identity::Identity;
 use crate::io::{Event, Received};
@@ -26,6 +27,8 @@ pub struct SimAgent {
     /// Where each message stands in `received`.
     seen: BTreeMap<MessageId, usize>,
     events: Vec<Event>,
+    /// What former processes had counted as lost.
+    lost_before: u64,
     /// How often callers were told that the mesh is writable.
     pub(super) writable: u64,
 }
@@ -49,12 +52,14 @@ impl SimAgent {
             received: Vec::new(),
             seen: BTreeMap::new(),
             events: Vec::new(),
+            lost_before: 0,
             writable: 0,
         }
     }
 
     /// Starts again with the same identity, as a new process.
     pub(super) fn restart(&mut self, seed: [u8; 32], now: Instant, unix: UnixTime) {
+        self.lost_before = self.lost();
         let config = self.mesh.config().clone();
         self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
         self.alive = true;
@@ -96,6 +101,14 @@ impl SimAgent {
     /// Other events so far, but who joined and that the topology changed.
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// Messages that its processes have counted as lost.
+    pub(super) fn lost(&self) -> u64 {
+        let stats = self.mesh.stats();
+        // Whose clock was set back speaks to deaf ears until it has caught up.
+        let replayed = stats.rejected.get(&RejectReason::Replayed);
+        self.lost_before + stats.lost.values().sum::<u64>() + replayed.copied().unwrap_or_default()
     }
 
     /// Its link to a peer, if open or being negotiated.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::World;
-use crate::error::RejectReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Event;
 use crate::mesh::Mesh;
@@ -183,11 +182,7 @@ impl World {
                 Event::DeliveryFailed { id, .. } => Some(*id),
                 _ => None,
             }));
-            let stats = agent.mesh.stats();
-            lost += stats.lost.values().sum::<u64>();
-            // Whose clock was set back speaks to deaf ears until it has caught up.
-            let replayed = stats.rejected.get(&RejectReason::Replayed);
-            lost += replayed.copied().unwrap_or_default();
+            lost += agent.lost();
         }
         let lives = |author: PeerId| {
             let mut agents = self.agents.iter();

@@ -314,3 +314,9 @@ fn an_offer_of_somebody_whom_the_hub_has_not_listed_yet_is_answered() {
     };
     assert!(world.run_until(SECOND * 3, is_linked));
 }
+
+/// The forwarder that had counted a message as lost was started again, and its counters anew.
+#[test]
+fn what_a_process_counted_as_lost_is_accounted_for_when_it_has_ended() {
+    Scenario::draw(7_000_180).run();
+}
