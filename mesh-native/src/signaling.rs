@@ -4,13 +4,19 @@ use std::net::IpAddr;
 
 use futures::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::error::JoinError;
 
 /// Texts that may wait to be sent. A join at k = 64 sends some hundreds in a burst.
 const QUEUE: usize = 1_024;
+
+/// Bytes that a WebSocket reads at once, enough for some offers. The library would reserve and clear
+/// 128 KiB at either end.
+pub(crate) const READ_BYTES: usize = 8 * 1024;
 
 /// A fact about the WebSocket.
 #[derive(Debug)]
@@ -54,7 +60,9 @@ async fn run(
     facts: &mpsc::Sender<(u64, SignalingFact)>,
     mut queue: mpsc::Receiver<String>,
 ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
-    let (socket, _response) = tokio_tungstenite::connect_async(url).await?;
+    let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
+    let connecting = connect_async_with_config(url, Some(config), false);
+    let (socket, _response) = connecting.await?;
     let (mut sink, mut stream) = socket.split();
     if facts.send((epoch, SignalingFact::Opened)).await.is_err() {
         return Ok(());

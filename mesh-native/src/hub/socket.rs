@@ -10,6 +10,7 @@ use mesh_core::ClientId;
 use tokio::sync::mpsc;
 
 use super::{Fact, Shared, TEXTS_A_CLIENT};
+use crate::signaling::READ_BYTES;
 
 /// How long a client may take to read what it was sent; one that never does would hold its socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,6 +18,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
     // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_frame_size(2 * shared.text_bytes_max)
         .max_message_size(2 * shared.text_bytes_max)
         .on_upgrade(move |socket| run(socket, shared))
