@@ -1,6 +1,8 @@
 //! `mesh-native`: agents that join a room over the signaling server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -14,6 +16,9 @@ use crate::trial::{Figures, Mesh, PEERS, Sink};
 /// How long the mesh may take to form.
 const FORMING: Duration = Duration::from_secs(60);
 
+/// Ends of links that are open.
+type Open = Arc<AtomicUsize>;
+
 pub struct Ours {
     agents: Vec<Agent>,
 }
@@ -21,8 +26,9 @@ pub struct Ours {
 #[async_trait::async_trait]
 impl Mesh for Ours {
     async fn open(sink: &'static Sink) -> anyhow::Result<Self> {
-        let agents = join(PEERS, PEERS - 1, Some(sink)).await?;
-        until_linked(&agents, PEERS * (PEERS - 1) / 2).await?;
+        let open = Open::default();
+        let agents = join(PEERS, PEERS - 1, Some(sink), &open).await?;
+        until_linked(&open, PEERS * (PEERS - 1) / 2).await?;
         Ok(Self { agents })
     }
 
@@ -38,15 +44,21 @@ impl Mesh for Ours {
 /// Forms a mesh, and measures no more than that.
 pub async fn form(agents: usize, k: usize) -> anyhow::Result<Figures> {
     let started = Instant::now();
-    let agents = join(agents, k, None).await?;
-    until_linked(&agents, agents.len() * k / 2).await?;
+    let open = Open::default();
+    let agents = join(agents, k, None, &open).await?;
+    until_linked(&open, agents.len() * k / 2).await?;
     Ok(Figures {
         open_s: started.elapsed().as_secs_f64(),
         ..Figures::default()
     })
 }
 
-async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Result<Vec<Agent>> {
+async fn join(
+    count: usize,
+    k: usize,
+    sink: Option<&'static Sink>,
+    open: &Open,
+) -> anyhow::Result<Vec<Agent>> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let hub = HubServer::bind(any, HubConfig::default())?;
     let url = format!("ws://{}/signal", hub.local_addr()?);
@@ -61,12 +73,18 @@ async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Re
     });
     let mut agents = Vec::new();
     for (agent, mut events) in try_join_all(joining).await? {
+        let open = Arc::clone(open);
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
-                if let (Event::Message(message), Some(sink)) = (event, sink)
-                    && let Payload::Bytes(bytes) = message.payload
-                {
-                    sink.received(&bytes);
+                match event {
+                    Event::LinkOpened { .. } => _ = open.fetch_add(1, Ordering::Relaxed),
+                    Event::LinkClosed { .. } => _ = open.fetch_sub(1, Ordering::Relaxed),
+                    Event::Message(message) => {
+                        if let (Payload::Bytes(bytes), Some(sink)) = (message.payload, sink) {
+                            sink.received(&bytes);
+                        }
+                    }
+                    _ => {}
                 }
             }
         });
@@ -76,19 +94,18 @@ async fn join(count: usize, k: usize, sink: Option<&'static Sink>) -> anyhow::Re
 }
 
 /// Waits until so many links are open at both ends.
-async fn until_linked(agents: &[Agent], links: usize) -> anyhow::Result<()> {
+async fn until_linked(open: &Open, links: usize) -> anyhow::Result<()> {
     let until = Instant::now() + FORMING;
     loop {
-        let stats = agents.iter().flat_map(Agent::stats);
-        let open: usize = stats.map(|stats| stats.links.open).sum();
-        if open >= 2 * links {
+        let ends = open.load(Ordering::Relaxed);
+        if ends >= 2 * links {
             return Ok(());
         }
         ensure!(
             Instant::now() < until,
-            "{open} of {} ends are open",
+            "{ends} of {} ends are open",
             2 * links
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
