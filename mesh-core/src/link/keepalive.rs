@@ -15,6 +15,9 @@ use crate::time::Instant;
 /// How late a look must be for silence to prove nothing.
 const LATE: Duration = Duration::from_secs(2);
 
+/// The part of an interval after which the first samples are taken.
+const SOON: u32 = 5;
+
 /// Pings are at least so much of the interval apart, and at most as much more as this is less.
 const REST_MIN: f64 = 0.75;
 
@@ -56,11 +59,16 @@ pub(crate) enum KeepaliveAction {
 }
 
 impl Keepalive {
-    /// The first ping is due at once: it measures the new link.
+    /// A new link is measured at once where paths depend on it, else when there is time: while
+    /// others open there is none.
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        let wait = match config.metric {
+            Metric::Hops => config.ping_interval / SOON,
+            Metric::Latency | Metric::Bandwidth => Duration::ZERO,
+        };
         Self {
             interval: config.ping_interval,
-            next_ping_at: now,
+            next_ping_at: now + wait,
             outstanding: None,
             last_heard: now,
             last_ping: now,
@@ -72,6 +80,13 @@ impl Keepalive {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.next_ping_at
+    }
+
+    /// Measures the link now if that was not done yet.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        if self.samples == 0 && self.outstanding.is_none() {
+            self.next_ping_at = now;
+        }
     }
 
     /// The smoothed round-trip time, if measured.
@@ -180,7 +195,7 @@ impl Keepalive {
 
     fn rest(&mut self, jitter: f64, since: Instant) {
         let interval = match self.samples {
-            0 | 1 => self.interval / 5, // The second sample soon, to replace the first.
+            0 | 1 => self.interval / SOON, // The second sample replaces the first.
             _ => self.interval,
         };
         self.next_ping_at = since + interval.mul_f64(REST_MIN + jitter.clamp(0.0, 1.0) / 2.0);
@@ -201,9 +216,25 @@ mod tests {
         Config::new("room", "name").expect("valid")
     }
 
+    /// A link that is about to be asked for the first time.
+    fn asking() -> (Config, Keepalive) {
+        let config = config();
+        let mut keepalive = Keepalive::new(&config, at(0));
+        keepalive.probe(at(0));
+        (config, keepalive)
+    }
+
+    #[test]
+    fn a_new_link_is_measured_at_once_only_where_paths_depend_on_it() {
+        let mut config = config();
+        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(1_000));
+        config.metric = Metric::Latency;
+        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(0));
+    }
+
     #[test]
     fn measures_and_smooths_the_round_trip() {
-        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let (config, mut keepalive) = asking();
         let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
@@ -223,7 +254,7 @@ mod tests {
 
     #[test]
     fn silence_is_death_and_any_frame_is_life() {
-        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let (config, mut keepalive) = asking();
         let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
         assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, at(0))));
         assert_eq!(
@@ -249,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_short_round_trip_makes_for_a_quick_verdict() {
-        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let (config, mut keepalive) = asking();
         let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
@@ -270,7 +301,7 @@ mod tests {
 
     #[test]
     fn who_looks_too_late_asks_once_more() {
-        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let (config, mut keepalive) = asking();
         for ms in [0, 3_000, 6_000] {
             let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));
             assert!(matches!(action, KeepaliveAction::Ping(_)));
@@ -286,7 +317,7 @@ mod tests {
 
     #[test]
     fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
-        let (config, mut keepalive) = (config(), Keepalive::new(&config(), at(0)));
+        let (config, mut keepalive) = asking();
         let mut pings = Vec::new();
         let mut ask = |keepalive: &mut Keepalive, ms: u64| {
             let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));

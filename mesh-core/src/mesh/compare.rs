@@ -80,7 +80,12 @@ impl Mesh {
 
     /// Makes the comparison whose turn it is.
     pub(super) fn compare_next(&mut self, now: Instant) {
-        let next_at = now + PAUSE;
+        // While links are still to open, so are the records of those that will.
+        let pause = match self.is_linked() {
+            true => PAUSE,
+            false => self.config.opening_delay,
+        };
+        let next_at = now + pause;
         // What the last one brought is not in the database before it is verified.
         if self.backlog.is_empty()
             && let Some((id, comparison)) = self.comparisons.waiting.pop_first()

@@ -244,6 +244,10 @@ impl Mesh {
         self.stats.links.opened += 1;
         self.emit(opened);
         self.announce_opened(now);
+        if self.is_linked() {
+            let links = self.links.iter_mut().filter(|link| link.is_open());
+            links.for_each(|link| link.keepalive.measure(now));
+        }
         // The other shard holds other records.
         if self.this < peer && !self.is_abroad(peer) {
             self.compare_with(id, now);

@@ -233,7 +233,7 @@ impl Mesh {
             notices = notice_delay(self.room_members) * 2;
             patience = CROWD_PATIENCE;
         }
-        let settle = (self.config.settle.max(notices) + self.lateness) * patience;
+        let settle = self.config.settle.max(notices * patience) + self.lateness * patience;
         let latest = (self.config.settle_max.max(notices * 2) + self.lateness) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + settle).min(since + latest);
