@@ -28,6 +28,11 @@ impl Instant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// What is left by now of what was there at `earlier`, if it halves each second.
+    pub(crate) fn left_since(self, earlier: Self) -> f64 {
+        0.5f64.powf(self.since(earlier).as_secs_f64())
+    }
 }
 
 impl Add<Duration> for Instant {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use futures::future::try_join_all;
-use mesh_native::core::{Event, HubConfig, Payload};
+use mesh_native::core::wire::LinkState;
+use mesh_native::core::{Event, HubConfig, Identity, Payload};
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, JoinOptions, SendOptions};
 
-use crate::trial::{Figures, Mesh, PEERS, Sink};
+use crate::trial::{Figures, Mesh, PAYLOAD, PEERS, Sink};
 
 /// How long the mesh may take to form.
 const FORMING: Duration = Duration::from_secs(60);
@@ -51,6 +52,24 @@ pub async fn form(agents: usize, k: usize) -> anyhow::Result<Figures> {
         open_s: started.elapsed().as_secs_f64(),
         ..Figures::default()
     })
+}
+
+/// What signing and verifying a message takes, in microseconds.
+pub fn signatures_us() -> anyhow::Result<f64> {
+    const TIMES: u32 = 2_000;
+    let identity = Identity::from_secret([7; 32]);
+    let statement = LinkState {
+        version: 1,
+        name: "x".repeat(PAYLOAD),
+        departed: false,
+        links: Vec::new(),
+    };
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let signed = identity.sign("versus", &statement);
+        signed.verify::<LinkState>("versus")?;
+    }
+    Ok(started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES))
 }
 
 async fn join(

@@ -18,7 +18,7 @@ pub const PEERS: usize = 20;
 const ENDS: f64 = (PEERS * (PEERS - 1)) as f64;
 
 /// Bytes of a message.
-const PAYLOAD: usize = 256;
+pub const PAYLOAD: usize = 256;
 
 /// What forming stirred up has so long to settle.
 const SETTLE: Duration = Duration::from_secs(6);
@@ -47,6 +47,8 @@ pub struct Figures {
     pub p95_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub burst_msg_s: Option<f64>,
+    /// Signing and verifying a message.
+    pub signatures_us: Option<f64>,
 }
 
 /// Who does the work.
@@ -136,6 +138,7 @@ pub async fn run<M: Mesh>() -> anyhow::Result<Figures> {
         p95_ms: Some(quantiles[1]),
         p99_ms: Some(quantiles[2]),
         burst_msg_s: Some(burst_msg_s),
+        signatures_us: None,
     })
 }
 

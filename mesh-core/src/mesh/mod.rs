@@ -331,9 +331,8 @@ impl Mesh {
         let late = self
             .poll_timeout()
             .map_or(Duration::ZERO, |due| now.since(due));
-        let passed = now.since(self.lateness_noted).as_secs_f64();
         let late = late.min(LATENESS_MAX);
-        self.lateness = late.max(self.lateness.mul_f64(0.5f64.powf(passed)));
+        self.lateness = late.max(self.lateness.mul_f64(now.left_since(self.lateness_noted)));
         self.lateness_noted = now;
     }
 

@@ -45,8 +45,7 @@ impl Crowd {
     }
 
     fn lately(&self, now: Instant) -> f64 {
-        let passed = now.since(self.counted_at).as_secs_f64();
-        self.newcomers * 0.5f64.powf(passed)
+        self.newcomers * now.left_since(self.counted_at)
     }
 }
 
