@@ -14,8 +14,8 @@ use crate::error::JoinError;
 /// Texts that may wait to be sent. A join at k = 64 sends some hundreds in a burst.
 const QUEUE: usize = 1_024;
 
-/// Bytes that a WebSocket reads at once, enough for some offers. The library would reserve and clear
-/// 128 KiB at either end.
+/// Bytes that a WebSocket reads at once, enough for some offers. The library would reserve and
+/// clear 128 KiB at either end.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
 
 /// A fact about the WebSocket.
