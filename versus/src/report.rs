@@ -85,18 +85,7 @@ impl Rows {
             let line = shown.join(" | ");
             let _ = writeln!(text, "| {name} | {line} | {} | {} |", ratio(1), ratio(2));
         }
-        let burst = self.median(Contestant::Ours, |figures| figures.burst_msg_s);
-        let signatures = self.median(Contestant::Ours, |figures| figures.signatures_us);
-        if let Some((burst, signatures)) = burst.zip(signatures) {
-            let _ = writeln!(
-                text,
-                "\nOf the {:.0} µs of processor time that a message of ours takes in the last row, \
-                 {signatures:.0} are its signature,\nmade once and verified once, which is more \
-                 than the others need for all. One signature for several\nmessages would change \
-                 that; but each would have to bring along what proves that it is one of them.",
-                cores as f64 * 1e6 / burst
-            );
-        }
+        text.push_str(&self.cost_of_signatures(cores).unwrap_or_default());
         let open = |contestant| self.median(contestant, |figures| Some(figures.open_s));
         let mesh = open(Contestant::OursForming);
         if let Some((mesh, links)) = mesh.zip(open(Contestant::LinksForming)) {
@@ -120,6 +109,23 @@ impl Rows {
         }
         let _ = writeln!(text, "\n![the same as bars](versus.svg)");
         text
+    }
+
+    /// Why a burst of ours is slower.
+    fn cost_of_signatures(&self, cores: usize) -> Option<String> {
+        let cost = |of| {
+            let burst = self.median(of, |figures| figures.burst_msg_s)?;
+            Some(cores as f64 * 1e6 / burst)
+        };
+        let signatures = self.median(Contestant::Ours, |figures| figures.signatures_us)?;
+        Some(format!(
+            "\nIn the last row a message of ours takes {:.0} µs of processor time, {signatures:.0} of \
+             them to sign it once and verify it\nonce; one of matchbox_socket takes {:.0} for \
+             all. One signature for several messages would change that, if each\nbrought along what \
+             proves that it is one of them.\n",
+            cost(Contestant::Ours)?,
+            cost(Contestant::Matchbox)?
+        ))
     }
 
     /// Bars: each figure as a share of the largest.
