@@ -119,10 +119,10 @@ impl Rows {
         };
         let signatures = self.median(Contestant::Ours, |figures| figures.signatures_us)?;
         Some(format!(
-            "\nIn the last row a message of ours takes {:.0} µs of processor time, {signatures:.0} of \
-             them to sign it once and verify it\nonce; one of matchbox_socket takes {:.0} for \
-             all. One signature for several messages would change that, if each\nbrought along what \
-             proves that it is one of them.\n",
+            "\nIn the last row a message of ours takes {:.0} µs of processor time, {signatures:.0} \
+             of them to sign it once and verify it\nonce; one of matchbox_socket takes {:.0} for \
+             all. One signature for several messages would change that, if each\nbrought along \
+             what proves that it is one of them.\n",
             cost(Contestant::Ours)?,
             cost(Contestant::Matchbox)?
         ))
