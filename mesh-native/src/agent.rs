@@ -150,7 +150,7 @@ impl Agent {
         let shared = Arc::new(Shared::new(mesh, clock));
         let (writable, writable_seen) = watch::channel(0);
         let url = options.signaling.clone();
-        let driver = Driver::new(Arc::clone(&shared), clock, url, factory, writable);
+        let driver = Driver::new(Arc::clone(&shared), url, factory, writable);
         let agent = Self {
             id,
             name: options.name,
@@ -306,7 +306,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn members(&self) -> Result<usize, MeshError> {
-        self.call(|state, _| state.mesh.members())
+        self.read(Mesh::members)
     }
 
     /// How the room is divided.
@@ -314,7 +314,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn shards(&self) -> Result<Shards, MeshError> {
-        self.call(|state, _| state.mesh.shards())
+        self.read(Mesh::shards)
     }
 
     /// Every other member of the room; of a divided one, of this agent's shard.
@@ -322,7 +322,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn peers(&self) -> Result<Vec<PeerView>, MeshError> {
-        self.call(|state, _| state.mesh.peers())
+        self.read(Mesh::peers)
     }
 
     /// The routing table.
@@ -330,7 +330,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn routes(&self) -> Result<Vec<RouteView>, MeshError> {
-        self.call(|state, _| state.mesh.routes())
+        self.read(Mesh::routes)
     }
 
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
@@ -347,7 +347,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn topology(&self) -> Result<TopologyView, MeshError> {
-        self.call(|state, _| state.mesh.topology())
+        self.read(Mesh::topology)
     }
 
     /// Counters.
@@ -355,7 +355,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn stats(&self) -> Result<Stats, MeshError> {
-        self.call(|state, _| state.mesh.stats())
+        self.read(Mesh::stats)
     }
 
     /// Whether every wanted link is open and every member can be reached.
@@ -363,7 +363,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn is_settled(&self) -> Result<bool, MeshError> {
-        self.call(|state, _| state.mesh.is_settled())
+        self.read(Mesh::is_settled)
     }
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.
@@ -373,13 +373,24 @@ impl Agent {
         while writable.changed().await.is_ok() {} // Until the loop has ended.
     }
 
+    /// Asks the mesh; its loop need not know.
+    fn read<T>(&self, read: impl FnOnce(&Mesh) -> T) -> Result<T, MeshError> {
+        let state = self.shared.lock();
+        self.lives(&state)
+            .then(|| read(&state.mesh))
+            .ok_or(MeshError::Closed)
+    }
+
     fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> Result<T, MeshError> {
-        let ended = self.writable.has_changed().is_err();
-        let called = self.shared.call(|state, now| {
-            let lives = !(ended || state.closed);
-            lives.then(|| call(state, now))
-        });
+        let called = self
+            .shared
+            .call(|state, now| self.lives(state).then(|| call(state, now)));
         called.ok_or(MeshError::Closed)
+    }
+
+    /// Whether its loop goes on.
+    fn lives(&self, state: &State) -> bool {
+        !state.closed && self.writable.has_changed().is_ok()
     }
 
     /// Calls until the mesh has room.

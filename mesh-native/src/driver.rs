@@ -37,7 +37,6 @@ type Queue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 /// The parts of a running agent.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    clock: Clock,
     url: String,
     factory: LinkFactory,
     signaling: Option<Signaling>,
@@ -64,14 +63,12 @@ enum Woken {
 impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        clock: Clock,
         url: String,
         factory: LinkFactory,
         writable: watch::Sender<u64>,
     ) -> Self {
         Self {
             shared,
-            clock,
             url,
             factory,
             signaling: None,
@@ -97,7 +94,7 @@ impl Driver {
     fn start(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        state.mesh.join(self.clock.now());
+        state.mesh.join(self.shared.clock.now());
         self.drain(&mut state);
     }
 
@@ -106,7 +103,7 @@ impl Driver {
     async fn turn(&mut self) -> bool {
         let due = self.shared.lock().mesh.poll_timeout();
         let deadline = match due {
-            Some(at) => self.clock.at(at),
+            Some(at) => self.shared.clock.at(at),
             None => tokio::time::Instant::now() + IDLE,
         };
         let woken = tokio::select! {
@@ -116,7 +113,7 @@ impl Driver {
             () = tokio::time::sleep_until(deadline) => Woken::Timeout,
             () = self.writable.closed() => Woken::Abandoned,
         };
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         self.shared
             .lock()
             .mesh
@@ -174,14 +171,14 @@ impl Driver {
                 SignalingFact::Received(text) => Input::SignalingReceived(text),
                 SignalingFact::Closed { reason } => Input::SignalingClosed { reason },
             }),
-            Woken::Abandoned => self.shared.lock().close(self.clock.now()),
+            Woken::Abandoned => self.shared.lock().close(self.shared.clock.now()),
             Woken::Text(..) | Woken::Called | Woken::Timeout => {}
         }
     }
 
     fn input(&self, input: Input) {
         let mut state = self.shared.lock();
-        state.mesh.handle_input(input, self.clock.now());
+        state.mesh.handle_input(input, self.shared.clock.now());
     }
 
     fn link_fact(&mut self, link: LinkId, fact: LinkFact) {
@@ -227,7 +224,7 @@ impl Driver {
                     self.epoch += 1; // What its task still tells no longer counts.
                     let reason = "the signaling server takes texts too slowly".to_owned();
                     let input = Input::SignalingClosed { reason };
-                    state.mesh.handle_input(input, self.clock.now());
+                    state.mesh.handle_input(input, self.shared.clock.now());
                 }
             }
             Output::CloseSignaling => self.signaling = None,

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 /// What handles and loop share. It is locked for moments only, never while anything is awaited.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    clock: Clock,
+    pub(crate) clock: Clock,
     state: Mutex<State>,
     /// A handle has called the mesh.
     called: Notify,

@@ -149,13 +149,11 @@ impl Mesh {
         }
         link.digest_sent_at = Some(now);
         let entries = self.database.digest();
-        let mut low = 0;
-        for chunk in entries.chunks(DIGEST_ENTRIES_MAX) {
-            let last = chunk.last().map_or(u64::MAX, |entry| entry.author_prefix);
-            let is_last = entries
-                .last()
-                .is_none_or(|entry| entry.author_prefix == last);
-            let high = if is_last { u64::MAX } else { last };
+        let (mut rest, mut low) = (&entries[..], 0);
+        loop {
+            let (chunk, others) = rest.split_at(rest.len().min(DIGEST_ENTRIES_MAX));
+            let last = chunk.last().filter(|_| !others.is_empty());
+            let high = last.map_or(u64::MAX, |entry| entry.author_prefix);
             let record = Record::Digest {
                 low,
                 high,
@@ -163,17 +161,10 @@ impl Mesh {
                 reply,
             };
             self.queue_control(id, &record);
-            low = high.saturating_add(1);
-        }
-        if entries.is_empty() {
-            let (low, high) = (0, u64::MAX);
-            let record = Record::Digest {
-                low,
-                high,
-                entries,
-                reply,
-            };
-            self.queue_control(id, &record);
+            if others.is_empty() {
+                return;
+            }
+            (rest, low) = (others, high.saturating_add(1));
         }
     }
 
@@ -201,7 +192,7 @@ impl Mesh {
         }
         // Gathered, so that asking for the same records many times gets them once.
         let newer = self.database.newer_than(entries, range);
-        if !newer.is_empty() && self.links.contains(id) {
+        if !newer.is_empty() {
             self.gossip.entry(id).or_default().extend(newer);
             self.timers
                 .arm(Timer::Gossip, now + self.config.gossip_delay);

@@ -245,6 +245,7 @@ impl Mesh {
         self.emit(opened);
         self.announce_opened(now);
         if self.is_linked() {
+            // Nothing else opens now: there is time to measure.
             let links = self.links.iter_mut().filter(|link| link.is_open());
             links.for_each(|link| link.keepalive.measure(now));
         }

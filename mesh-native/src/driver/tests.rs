@@ -63,13 +63,7 @@ impl Arena {
             ..LinkSettings::default()
         })
         .expect("a factory");
-        let hostile = Driver::new(
-            Arc::new(Shared::new(mesh, clock)),
-            clock,
-            url,
-            factory,
-            writable,
-        );
+        let hostile = Driver::new(Arc::new(Shared::new(mesh, clock)), url, factory, writable);
         let mut arena = Self {
             victim,
             events,
