@@ -288,6 +288,7 @@ mod tests {
             version: 3,
             name: "agent-003".into(),
             departed: false,
+            lacks: 0,
             links: Vec::new(),
         }
     }

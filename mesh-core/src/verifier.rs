@@ -97,6 +97,7 @@ mod tests {
             version: 1,
             name: "a".into(),
             departed: false,
+            lacks: 0,
             links: Vec::new(),
         };
         Identity::from_secret([secret; 32]).sign("room", &state)

@@ -62,6 +62,7 @@ pub fn signatures_us() -> anyhow::Result<f64> {
         version: 1,
         name: "x".repeat(PAYLOAD),
         departed: false,
+        lacks: 0,
         links: Vec::new(),
     };
     let started = Instant::now();

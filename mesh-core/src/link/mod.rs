@@ -54,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) queue: LinkQueue,
     /// This end wanted the link; the other may only have agreed to it.
     pub(crate) ours: bool,
+    /// It is, or was, one of the inner rings.
+    pub(crate) inner: bool,
     pub(crate) digest_sent_at: Option<Instant>,
     /// Since when digests of the other end are counted, and how many were answered.
     pub(crate) digests_answered: (Instant, u32),
@@ -107,6 +109,7 @@ impl Link {
             keepalive: Keepalive::new(config, now),
             queue: LinkQueue::default(),
             ours: false,
+            inner: false,
             digest_sent_at: None,
             digests_answered: (now, 0),
             announced: LinkEntry::unmeasured(peer),
@@ -122,6 +125,10 @@ impl Link {
     /// Frames may be sent over it.
     pub(crate) fn is_usable(&self) -> bool {
         !self.is_negotiating()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.state, LinkState::Draining { .. })
     }
 
     pub(crate) fn is_negotiating(&self) -> bool {

@@ -246,6 +246,7 @@ mod tests {
             version: 1,
             name: "x".repeat(60),
             departed: false,
+            lacks: 0,
             links: Vec::new(),
         };
         Envelope {

@@ -93,10 +93,12 @@ impl Mesh {
 
     fn publish(&mut self, links: Vec<LinkEntry>, departed: bool, now: Instant) {
         let last = self.database.version(self.this).unwrap_or_default();
+        let lacks = if departed { 0 } else { self.links_lacking() };
         let state = LinkState {
             version: self.unix(now).as_micros().max(last + 1),
             name: self.config.name.clone(),
             departed,
+            lacks: u8::try_from(lacks).unwrap_or(u8::MAX),
             links,
         };
         let signed = self.identity.sign(&self.config.room, &state);
@@ -211,6 +213,7 @@ impl Mesh {
                 version,
                 name: self.config.name.clone(),
                 departed: false,
+                lacks: 0,
                 links: Vec::new(),
             };
             let signed = self.identity.sign(&self.config.room, &state);
@@ -260,6 +263,7 @@ impl Mesh {
         if changed {
             self.emit(Event::TopologyChanged);
         }
+        self.search_on(now);
         // Callers that waited for room may find another path now.
         self.tell_writable();
     }

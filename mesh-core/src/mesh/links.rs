@@ -1,6 +1,6 @@
-//! Links follow the topology: dial what is wanted, drain what is not, notice what died.
+//! Links follow what is [wanted](super::partners): dial what is missing, drain what is not wanted,
+//! notice what died.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
@@ -39,7 +39,7 @@ impl Link {
 }
 
 impl Mesh {
-    /// Makes the links what the topology of the present members wants.
+    /// Makes the links what the present members call for.
     pub(super) fn reconcile(&mut self, now: Instant) {
         self.unsettled_since = None;
         if !self.joined {
@@ -55,32 +55,6 @@ impl Mesh {
         if let Some(at) = self.dialer.deadline(now) {
             self.timers.arm(Timer::Settle, at);
         }
-    }
-
-    /// Wants the partners of the topology, and for each that cannot be reached the next on the same
-    /// ring. All agents agree on the topology whomever they can reach, so that one broken path
-    /// concerns its two ends alone.
-    fn choose_partners(&mut self, now: Instant) {
-        let out_of_reach = |peer: &PeerId| {
-            !self.by_peer.contains_key(peer) && self.dialer.unreachable(*peer, &self.config, now)
-        };
-        let partners = self.topology.neighbours(self.this);
-        let (lost, mut wanted): (BTreeSet<_>, BTreeSet<_>) =
-            partners.into_iter().partition(out_of_reach);
-        for partner in lost {
-            let followers = self.topology.followers(self.this, partner);
-            let free = |peer: &PeerId| !wanted.contains(peer) && !out_of_reach(peer);
-            if let Some(substitute) = followers.into_iter().find(free) {
-                wanted.insert(substitute);
-            }
-        }
-        for crossing in &self.crossings {
-            wanted.extend(crossing.iter().copied().find(|peer| !out_of_reach(peer)));
-        }
-        if self.wants_star() {
-            wanted.extend(self.star.filter(|&hub| hub != self.this));
-        }
-        self.wanted = wanted;
     }
 
     fn dial_wanted(&mut self, now: Instant) {
@@ -148,7 +122,7 @@ impl Mesh {
     /// The lower end offers, but it may not know yet that a link is wanted: give it a moment, then
     /// ask. The wait counts as a failed attempt, so that asking backs off too.
     fn await_offer(&mut self, peer: PeerId, now: Instant) {
-        if self.dialer.failures(peer) > 0 {
+        if self.dialer.failures(peer) > 0 || self.seeks(peer) {
             self.send_signal(peer, 0, PeerSignal::Solicit, now);
         }
         let jitter = unit(&mut self.rng);
@@ -217,6 +191,7 @@ impl Mesh {
         };
         self.announce_soon(now);
         self.routes_changed(now);
+        self.timers.arm(Timer::Settle, now + self.config.settle);
     }
 
     pub(super) fn link_reached(&mut self, id: LinkId, now: Instant) {
@@ -233,6 +208,9 @@ impl Mesh {
         link.opened_at = Some(now);
         link.keepalive = Keepalive::new(&self.config, now);
         let peer = link.peer;
+        if self.wanted.contains(&peer) {
+            self.stirred_at = now;
+        }
         let after_ms = |at: Instant| at.since(link.started_at).as_secs_f64() * 1e3;
         let opened = Event::LinkOpened {
             peer,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Mesh;
 use super::backlog::Backlog;
 use super::compare::Comparisons;
+use super::partners::Search;
 use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
@@ -63,6 +64,8 @@ impl Mesh {
         self.busy.clear();
         self.backlog = Backlog::default();
         self.comparisons = Comparisons::default();
+        self.forming = false;
+        self.search = Search::default();
         self.timers.clear();
         let orders = self.client.leave();
         self.outbox.extend(orders);
@@ -92,6 +95,7 @@ impl Mesh {
                 let event = if again {
                     Event::SignalingRestored
                 } else {
+                    self.admitted_at = now;
                     Event::Joined {
                         room: self.config.room.clone(),
                         members: listing.room_members.saturating_sub(1),
@@ -243,6 +247,7 @@ impl Mesh {
     fn room_counted(&mut self, members: usize, newcomers: usize, now: Instant) {
         self.room_members = members;
         self.crowd = Crowd::new(newcomers, now);
+        self.note_crowd(now);
     }
 
     fn awaits_crowd(&self, now: Instant) -> bool {

@@ -13,6 +13,7 @@ mod inbox;
 mod links;
 mod membership;
 mod messages;
+mod partners;
 mod roster;
 mod signals;
 mod territory;
@@ -46,6 +47,7 @@ use backlog::Backlog;
 use broadcast::Broadcasts;
 use compare::Comparisons;
 use delivery::Pending;
+use partners::Search;
 use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
@@ -71,6 +73,8 @@ pub struct Mesh {
     /// Grows with every start of this identity; dates its messages and link-state records.
     incarnation: u64,
     joined: bool,
+    /// When the hub first did let this agent in.
+    admitted_at: Instant,
     timers: Timers,
     /// How late the driver has been of late; half as much after a second on time.
     lateness: Duration,
@@ -103,10 +107,19 @@ pub struct Mesh {
     /// k has changed since the topology was computed.
     topology_stale: bool,
     adaptation: Adaptation,
-    /// Peers that the topology links this agent to.
+    /// Peers that this agent wants to be linked with.
     wanted: BTreeSet<PeerId>,
-    /// Those of them that link-state records are flooded to.
+    /// Its neighbours on the inner rings, to whom link-state records are flooded.
     flood: BTreeSet<PeerId>,
+    /// The same, with others for those that cannot be reached.
+    inner: BTreeSet<PeerId>,
+    /// Whether this agent is one of a crowd that is forming its links.
+    forming: bool,
+    /// Until when newcomers belong to a crowd.
+    crowd_until: Instant,
+    /// When a link that is wanted opened last, or somebody of a crowd came.
+    stirred_at: Instant,
+    search: Search,
     /// Links with something to send.
     busy: BTreeSet<LinkId>,
 
@@ -170,6 +183,7 @@ impl Mesh {
             clock: (now, unix_now),
             incarnation: unix_now.as_micros(),
             joined: false,
+            admitted_at: now,
             timers: Timers::default(),
             lateness: Duration::ZERO,
             lateness_noted: now,
@@ -192,6 +206,11 @@ impl Mesh {
             adaptation: Adaptation::default(),
             wanted: BTreeSet::new(),
             flood: BTreeSet::new(),
+            inner: BTreeSet::new(),
+            forming: false,
+            crowd_until: Instant::default(),
+            stirred_at: now,
+            search: Search::default(),
             busy: BTreeSet::new(),
             database: Database::default(),
             verifier: Verifier::default(),

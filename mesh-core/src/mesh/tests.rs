@@ -213,6 +213,7 @@ fn a_forged_link_state_record_changes_no_route() {
         version: u64::MAX,
         name: "agent-002".into(),
         departed: true,
+        lacks: 0,
         links: Vec::new(),
     };
     let impostor = Identity::from_secret([99; 32]).sign("sim", &forged);
@@ -236,6 +237,7 @@ fn a_record_with_too_many_links_is_over_the_limit() {
         version: u64::MAX,
         name: "agent-002".into(),
         departed: false,
+        lacks: 0,
         links: vec![entry; 257],
     };
     let signed = world.agents()[2].identity().sign("sim", &state);

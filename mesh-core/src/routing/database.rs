@@ -220,6 +220,7 @@ mod tests {
             version,
             name: "n".into(),
             departed: false,
+            lacks: 0,
             links: Vec::new(),
         };
         let signed = Identity::from_secret([secret; 32]).sign("room", &state);

@@ -233,6 +233,7 @@ mod tests {
                 version: 1,
                 name: String::new(),
                 departed: false,
+                lacks: 0,
                 links: peers.iter().map(entry).collect(),
             };
             let signed = Identity::from_secret([*author; 32]).sign("room", &state);
@@ -296,6 +297,7 @@ mod tests {
                 version: 1,
                 name: String::new(),
                 departed: false,
+                lacks: 0,
                 links,
             };
             let signed = Identity::from_secret([author; 32]).sign("room", &state);

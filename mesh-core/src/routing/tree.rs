@@ -113,6 +113,7 @@ mod tests {
                 version: 1,
                 name: String::new(),
                 departed: false,
+                lacks: 0,
                 links: neighbours.map(LinkEntry::unmeasured).collect(),
             };
             let signed = identity.sign("room", &state);

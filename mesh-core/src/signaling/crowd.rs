@@ -41,7 +41,12 @@ impl Crowd {
 
     /// Whether so many came lately that more are to be expected in a room of so many.
     pub(crate) fn is_coming(&self, members: usize, now: Instant) -> bool {
-        members >= MEMBERS_MIN && self.lately(now) >= (SHARE * members as f64).max(NEWCOMERS_MIN)
+        members >= MEMBERS_MIN && self.is_there(members, now)
+    }
+
+    /// Whether so many came lately that they have come together.
+    pub(crate) fn is_there(&self, members: usize, now: Instant) -> bool {
+        self.lately(now) >= (SHARE * members as f64).max(NEWCOMERS_MIN)
     }
 
     fn lately(&self, now: Instant) -> f64 {

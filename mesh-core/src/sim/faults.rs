@@ -193,6 +193,7 @@ impl World {
             version: self.unix(true, Duration::ZERO).as_micros(),
             name: "liar".to_owned(),
             departed: !boast,
+            lacks: 0,
             links: if boast { links } else { Vec::new() },
         };
         let record = Record::LinkState(if boast {

@@ -9,6 +9,8 @@
 
 mod agent;
 mod checks;
+#[cfg(test)]
+mod churn;
 mod faults;
 pub mod fuzz;
 pub(crate) mod memo;

@@ -11,6 +11,7 @@ use super::{World, WorldConfig};
 use crate::id::Target;
 use crate::payload::{Delivery, Payload};
 use crate::rng::{index, shuffle};
+use crate::stats::LinkCounts;
 use crate::time::Instant;
 use crate::topology::Analysis;
 
@@ -25,6 +26,9 @@ const VERIFIERS: u32 = 500;
 
 /// How long a mesh at rest is watched.
 const REST: Duration = Duration::from_secs(60);
+
+/// How long links may take to follow one agent that joins or leaves.
+const FOLLOWING: Duration = Duration::from_secs(30);
 
 /// How long messages may be on their way.
 const FLIGHT: Duration = Duration::from_secs(10);
@@ -64,6 +68,10 @@ pub struct Report {
     pub at_rest: Traffic,
     /// Messages between random agents.
     pub messages: Messages,
+    /// Links opened and closed because one agent joined.
+    pub touched_by_join: u64,
+    /// Links opened and closed because one agent left.
+    pub touched_by_leave: u64,
     /// Broadcasts.
     pub broadcasts: Broadcasts,
     /// Agents that died at once.
@@ -145,6 +153,14 @@ impl Simulation {
             "{} of {} messages delivered",
             messages.delivered, messages.sent
         ));
+        let touched_by_join = links_touched(&mut world, |world| {
+            world.start_agents(1);
+        });
+        let leaver = index(&mut rng, self.agents);
+        let touched_by_leave = links_touched(&mut world, |world| world.leave(leaver));
+        tell(&format!(
+            "a join touched {touched_by_join} links, a leave {touched_by_leave}"
+        ));
         let broadcasts = self.broadcast(&mut world, &mut rng);
         tell(&format!(
             "{} broadcasts, {} deliveries missed",
@@ -175,6 +191,8 @@ impl Simulation {
             joining,
             at_rest,
             messages,
+            touched_by_join,
+            touched_by_leave,
             broadcasts,
             killed: victims.len(),
             healed_s,
@@ -279,6 +297,26 @@ impl Simulation {
             hops_max,
         }
     }
+}
+
+/// How many links are opened and closed because of one agent. Each has two ends that count it, but
+/// who leaves does not count what it closes.
+pub(super) fn links_touched(world: &mut World, change: impl FnOnce(&mut World)) -> u64 {
+    let counts = |world: &World| -> Vec<_> {
+        let agents = world.agents().iter();
+        agents.map(|agent| agent.mesh().stats().links).collect()
+    };
+    let ends = |counts: &[LinkCounts]| -> u64 {
+        let ends = counts.iter().map(|links| links.opened + links.closed);
+        ends.sum()
+    };
+    let (before, living) = (counts(world), world.living());
+    change(world);
+    let stayed = world.living();
+    let left = living.iter().filter(|agent| !stayed.contains(agent));
+    let closed_by_leavers: usize = left.map(|&agent| before[agent].open).sum();
+    world.run_for(FOLLOWING);
+    (ends(&counts(world)) - ends(&before) + closed_by_leavers as u64) / 2
 }
 
 /// Lets time pass until something holds.

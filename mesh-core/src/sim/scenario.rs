@@ -32,6 +32,9 @@ const HEALING: Duration = Duration::from_secs(180);
 /// reached is left out for half a minute, by some and not by others, and then tried again.
 const SETTLING: Duration = Duration::from_secs(60);
 
+/// How long a world where nothing happens any more is watched.
+const REST: Duration = Duration::from_secs(30);
+
 /// A world and what happens in it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -124,7 +127,7 @@ impl Scenario {
         let mut below = |bound: u32| rng.next_u32() % bound;
         let latency_min = Duration::from_millis(u64::from(1 + below(30)));
         let config = WorldConfig {
-            k: Some(2 + below(6) as usize),
+            k: Some(2 + below(11) as usize),
             metric: [Metric::Hops, Metric::Hops, Metric::Latency][below(3) as usize],
             shard_members: [250, 250, 3, 5, 8][below(5) as usize],
             latency_min,
@@ -174,6 +177,7 @@ impl Scenario {
             world.run_until(Duration::from_secs(2), World::is_idle);
         }
         world.check_settled();
+        check_rest(&mut world);
         check_all_pairs(&mut world);
         Outcome::of(&world, healed_s)
     }
@@ -211,6 +215,19 @@ impl Outcome {
             bytes_per_second: bytes as f64 / seconds / world.living().len() as f64,
         }
     }
+}
+
+/// In a healed mesh no link comes or goes.
+fn check_rest(world: &mut World) {
+    let counts = |world: &World| -> Vec<_> {
+        let agents = world.agents().iter();
+        let links = agents.map(|agent| agent.mesh().stats().links);
+        links.map(|links| (links.opened, links.closed)).collect()
+    };
+    let before = counts(world);
+    world.run_for(REST);
+    let seed = world.config.seed;
+    assert_eq!(counts(world), before, "seed {seed}: links opened, closed");
 }
 
 /// In a healed mesh a message of everybody to everybody arrives.

@@ -9,6 +9,7 @@ mod analysis;
 mod flow;
 mod graph;
 mod k_neighbours;
+mod pairs;
 mod rings;
 mod shards;
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct LinkState {
     pub name: String,
     /// The agent has left: forget it.
     pub departed: bool,
+    /// Links that the agent lacks and would open with whoever lacks some too.
+    pub lacks: u8,
     /// Its open links, by peer.
     pub links: Vec<LinkEntry>,
 }

@@ -42,6 +42,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
         version: 1_800_000_000_000_000,
         name: "agent-001".into(),
         departed: false,
+        lacks: 0,
         links: vec![LinkEntry {
             peer_prefix: PeerId::from_bytes([2; 32]).prefix(),
             rtt_us: 850,

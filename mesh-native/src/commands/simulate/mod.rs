@@ -185,6 +185,13 @@ fn text(report: &Report) -> String {
         ),
         ("messages", messages(&report.messages)),
         (
+            "links touched",
+            format!(
+                "{} by a join, {} by a leave",
+                report.touched_by_join, report.touched_by_leave
+            ),
+        ),
+        (
             "broadcasts",
             format!(
                 "{}, {} deliveries missed, {:.2} transmissions a delivery, at most {} hops",

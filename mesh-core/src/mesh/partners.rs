@@ -1,0 +1,327 @@
+//! Whom this agent wants to be linked with.
+//!
+//! The inner rings, over which link state is flooded, always follow the members: they alone connect
+//! the room. The other links stay as they are while both ends live, though the topology of today's
+//! members might name others: it is where they come from when a room forms, not what they must be.
+//! So a member more or less touches few links, as in Law and Siu's graphs, which are as random:
+//! whoever lost one says so in its link state, and any two that lack one link up. A newcomer, who
+//! lacks many and finds nobody who lacks any, opens half of them to members that have enough: each
+//! then gives up another link, whose other end takes the newcomer for it.
+//!
+//! A crowd does not wait for that: those who come together, and everybody else where they are
+//! concerned, open what the topology names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Mesh;
+use super::timers::Timer;
+use crate::id::PeerId;
+use crate::link::Link;
+use crate::time::Instant;
+use crate::topology::Topology;
+
+/// How long links may be lacking until others are looked for: all that lost one to the same member
+/// know of each other by then, and choose the same pairs.
+const SEEK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long members with enough links may take to give one up for a newcomer.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a link that the other end opened counts as new, and is not the one to be given up; and
+/// a member, who may belong to a crowd.
+const NEW_FOR: Duration = Duration::from_secs(10);
+
+/// How long members of a crowd follow the topology after the last of it came and their last link
+/// opened.
+const CALM_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the others open links to newcomers, after a crowd was seen, though they have enough.
+const CROWD_FOR: Duration = Duration::from_secs(5);
+
+/// Partners beyond the topology's.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// When they are looked for, while links are lacking.
+    due: Option<Instant>,
+    /// How many were lacking when it was last looked at.
+    lacking: usize,
+    /// Whom it found last.
+    found: BTreeSet<PeerId>,
+}
+
+impl Mesh {
+    /// Wants the inner rings, what is open beside them up to k links, and others for what lacks.
+    pub(super) fn choose_partners(&mut self, now: Instant) {
+        let mut wanted = self.inner_partners(now);
+        self.inner.clone_from(&wanted);
+        let forming = self.is_forming(now);
+        let planned = self.planned_partners(&wanted, forming, now);
+        if forming || self.crowd_until > now {
+            // Newcomers want what the topology names, whoever has enough.
+            wanted.extend(planned.iter().copied());
+        }
+        let room = self.links_due().saturating_sub(wanted.len());
+        let kept = self.kept_partners(&wanted, room, now);
+        let lacking = room - kept.len();
+        wanted.extend(kept);
+        if !forming {
+            let planned = planned.into_iter().filter(|peer| !wanted.contains(peer));
+            let planned: Vec<_> = planned.take(lacking).collect();
+            let lacking = lacking - planned.len();
+            wanted.extend(planned);
+            wanted.extend(self.sought_partners(&wanted, lacking, now));
+        }
+        for crossing in &self.crossings {
+            let in_reach = |peer: &PeerId| !self.out_of_reach(*peer, now);
+            wanted.extend(crossing.iter().copied().find(in_reach));
+        }
+        if self.wants_star() {
+            wanted.extend(self.star.filter(|&hub| hub != self.this));
+        }
+        self.wanted = wanted;
+        self.mark_links(now);
+    }
+
+    /// Whether this agent has come with a crowd, and its links have not been calm since.
+    fn is_forming(&mut self, now: Instant) -> bool {
+        let calm_at = self.stirred_at + CALM_AFTER;
+        self.forming &= calm_at > now;
+        if self.forming {
+            self.timers.arm(Timer::Settle, calm_at);
+        }
+        self.forming
+    }
+
+    /// Notes whether a crowd is joining, and whether this agent is one of it.
+    pub(super) fn note_crowd(&mut self, now: Instant) {
+        if self.crowd.is_there(self.room_members, now) {
+            self.forming |= now.since(self.admitted_at) < NEW_FOR;
+            self.crowd_until = now + CROWD_FOR;
+            self.stirred_at = now;
+        }
+    }
+
+    /// Links inside the shard that this agent ought to have.
+    fn links_due(&self) -> usize {
+        self.k_now().min(self.roster.len())
+    }
+
+    /// How many of them, beside the inner ones, are neither open nor being opened. The inner ones
+    /// are nobody's choice: which they are once somebody is gone is known without asking.
+    pub(super) fn links_lacking(&self) -> usize {
+        let alive = self.links.iter().filter(|link| !link.is_draining());
+        let here = alive.filter(|link| !self.is_abroad(link.peer));
+        let others = here.filter(|link| !self.inner.contains(&link.peer)).count();
+        self.links_due().saturating_sub(self.inner.len() + others)
+    }
+
+    fn out_of_reach(&self, peer: PeerId, now: Instant) -> bool {
+        !self.by_peer.contains_key(&peer) && self.dialer.unreachable(peer, &self.config, now)
+    }
+
+    /// The neighbours on the inner rings, and for each that cannot be reached the next on the same
+    /// ring. All agents agree on the rings whomever they can reach, so that one broken path
+    /// concerns its two ends alone.
+    fn inner_partners(&self, now: Instant) -> BTreeSet<PeerId> {
+        let lost = |peer: &PeerId| self.out_of_reach(*peer, now);
+        let (lost, mut inner): (BTreeSet<_>, BTreeSet<_>) =
+            self.flood.iter().copied().partition(lost);
+        for partner in lost {
+            let followers = self.topology.followers(self.this, partner);
+            let free = |peer: &PeerId| !inner.contains(peer) && !self.out_of_reach(*peer, now);
+            if let Some(substitute) = followers.into_iter().find(free) {
+                inner.insert(substitute);
+            }
+        }
+        inner
+    }
+
+    /// Whose links stay, besides the inner ones: so many at most.
+    fn kept_partners(
+        &mut self,
+        inner: &BTreeSet<PeerId>,
+        room: usize,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        let planned = self.topology.neighbours(self.this);
+        let needy = self.needy_neighbours();
+        let is_new = |link: &Link| is_new(link, now);
+        let mut others: Vec<_> = self
+            .links
+            .iter()
+            .filter(|link| !link.is_draining() && self.roster.contains(link.peer))
+            .filter(|link| !inner.contains(&link.peer))
+            .map(|link| {
+                // Who gives a link up for somebody who needs it leaves an end that can take it.
+                let mut useful = needy
+                    .iter()
+                    .map(|&needy| !self.are_linked(needy, link.peer));
+                let preference = (
+                    link.inner,
+                    link.ours && !is_new(link),
+                    is_new(link) && !planned.contains(&link.peer),
+                    !needy.contains(&link.peer) && useful.all(|useful| useful),
+                    Topology::pair_hash(self.this, link.peer),
+                );
+                (preference, link.peer)
+            })
+            .collect();
+        others.sort_unstable();
+        if others.len() > room {
+            // What is new now is not always.
+            self.timers.arm(Timer::Settle, now + NEW_FOR);
+        }
+        others.truncate(room);
+        others.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// Notes of open links what matters should there be too many one day.
+    fn mark_links(&mut self, now: Instant) {
+        let planned = self.topology.neighbours(self.this);
+        let kept = |link: &&mut Link| self.wanted.contains(&link.peer);
+        for link in self.links.iter_mut().filter(kept) {
+            link.inner |= self.inner.contains(&link.peer);
+            // What one end has opened and the other has kept for a while is wanted by both.
+            link.ours |= planned.contains(&link.peer) || !is_new(link, now);
+        }
+    }
+
+    /// Neighbours that lack links.
+    fn needy_neighbours(&self) -> Vec<PeerId> {
+        let open = self.links.iter().filter(|link| link.is_open());
+        let peers = open.map(|link| link.peer);
+        peers.filter(|&peer| self.lacks(peer) != Some(0)).collect()
+    }
+
+    /// How many links a member says it lacks, if it is known.
+    fn lacks(&self, peer: PeerId) -> Option<usize> {
+        let state = self.database.state(peer)?;
+        Some(usize::from(state.lacks))
+    }
+
+    fn are_linked(&self, a: PeerId, b: PeerId) -> bool {
+        if [a, b].contains(&self.this) {
+            return self
+                .by_peer
+                .contains_key(if a == self.this { &b } else { &a });
+        }
+        self.database.link(a, b).is_some() || self.database.link(b, a).is_some()
+    }
+
+    /// Those whom the topology names and who have not said yet whether they lack links: nearly all
+    /// links come from here when a room forms. A newcomer to a mesh first hears who does.
+    fn planned_partners(
+        &self,
+        wanted: &BTreeSet<PeerId>,
+        forming: bool,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        let planned = self.topology.neighbours(self.this);
+        let all = forming || planned.len() == self.roster.len();
+        if !all && !self.is_informed(now) {
+            return Vec::new();
+        }
+        let is_new = |peer: PeerId| match self.lacks(peer) {
+            None => true,
+            Some(0) => false,
+            Some(_) => self.crowd_until > now || self.dialer.failures(peer) > 0,
+        };
+        let free = planned.into_iter().filter(|peer| !wanted.contains(peer));
+        free.filter(|&peer| (all || is_new(peer)) && !self.out_of_reach(peer, now))
+            .collect()
+    }
+
+    /// Whether the link state of the members is here, as far as there is any.
+    fn is_informed(&self, now: Instant) -> bool {
+        let members = self.roster.members();
+        let known = members.filter(|&peer| self.lacks(peer).is_some());
+        known.count() * 2 >= self.roster.len() || now.since(self.admitted_at) >= NEW_FOR
+    }
+
+    /// There is news: whoever was not found may be now.
+    pub(super) fn search_on(&mut self, now: Instant) {
+        if let Some(due) = &mut self.search.due {
+            if self.search.found.is_empty() {
+                *due = (*due).min(now + SEEK_AFTER);
+            }
+            self.timers.arm(Timer::Settle, now + self.config.settle);
+        }
+    }
+
+    /// Whether a peer was found to be asked, who may not know of it.
+    pub(super) fn seeks(&self, peer: PeerId) -> bool {
+        self.search.found.contains(&peer)
+    }
+
+    /// Others, for links that the topology has nobody for.
+    fn sought_partners(
+        &mut self,
+        wanted: &BTreeSet<PeerId>,
+        lacking: usize,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        if lacking == 0 {
+            self.search = Search::default();
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.search.lacking, lacking);
+        let due = self.search.due.filter(|_| lacking <= before);
+        let due = *self.search.due.insert(due.unwrap_or(now + SEEK_AFTER));
+        if due <= now {
+            self.seek(wanted, lacking, now);
+        }
+        if let Some(due) = self.search.due {
+            self.timers.arm(Timer::Settle, due);
+        }
+        let found = self.search.found.iter().copied();
+        let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
+        free.filter(|peer| !self.out_of_reach(*peer, now))
+            .take(lacking)
+            .collect()
+    }
+
+    /// Looks for those who lack links too, or else for half as many as are lacking among those who
+    /// have enough.
+    fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, now: Instant) {
+        if self.lacks(self.this) != Some(self.links_lacking()) {
+            self.announce_soon(now);
+        }
+        self.search.found = self.pairs();
+        self.search.found.retain(|peer| !wanted.contains(peer));
+        let mut again = SEEK_AFTER * 2;
+        if self.search.found.is_empty() && self.is_informed(now) {
+            let mut full: Vec<_> = self
+                .roster
+                .members()
+                .filter(|&peer| !wanted.contains(&peer) && self.lacks(peer) == Some(0))
+                .filter(|&peer| !self.out_of_reach(peer, now))
+                .map(|peer| (Topology::pair_hash(self.this, peer), peer))
+                .collect();
+            full.sort_unstable();
+            let asked = full.into_iter().map(|(_, peer)| peer).take(lacking / 2);
+            self.search.found = asked.collect();
+            again = ASK_AGAIN_AFTER;
+        }
+        self.search.due = Some(now + again);
+    }
+
+    /// This agent's partners among those who lack links, as all of these who know the same choose
+    /// them: the topology's first.
+    fn pairs(&self) -> BTreeSet<PeerId> {
+        let known = self.roster.members().map(|peer| (peer, self.lacks(peer)));
+        let lacking = known.filter_map(|(peer, lacks)| Some((peer, lacks.filter(|&n| n > 0)?)));
+        let lacking: BTreeMap<_, _> = lacking.chain([(self.this, self.links_lacking())]).collect();
+        let pairs = self.topology.pairs(lacking, |a, b| self.are_linked(a, b));
+        let ours = pairs.into_iter().filter_map(|(a, b)| match self.this {
+            this if this == a => Some(b),
+            this if this == b => Some(a),
+            _ => None,
+        });
+        ours.collect()
+    }
+}
+
+fn is_new(link: &Link, now: Instant) -> bool {
+    link.opened_at.is_none_or(|at| now.since(at) < NEW_FOR)
+}

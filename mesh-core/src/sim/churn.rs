@@ -1,0 +1,63 @@
+//! What one member more or less costs the others.
+
+use std::time::Duration;
+
+use super::report::links_touched;
+use super::{World, WorldConfig};
+use crate::topology::Analysis;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_join_or_leave_touches_at_most_twice_k_links_and_the_mesh_stays_a_good_one() {
+    for seed in 0..3 {
+        let mut world = World::new(WorldConfig {
+            k: Some(20),
+            ..WorldConfig::new(seed)
+        });
+        world.start_agents(100);
+        assert!(world.run_until(SECOND * 20, World::is_converged));
+        world.run_for(SECOND * 30);
+        for change in 0..6 {
+            let victim = world.living()[change * 13];
+            let left = links_touched(&mut world, |world| world.leave(victim));
+            let joined = links_touched(&mut world, |world| {
+                world.start_agents(1);
+            });
+            assert!(left <= 40 && joined <= 40, "seed {seed}: {left}, {joined}");
+        }
+        // Round trips of the last links are announced half a minute after.
+        world.run_for(SECOND * 20);
+        world.run_until(SECOND * 5, World::is_idle);
+        world.check_settled();
+        let analysis = Analysis::of(&world.true_graph().1);
+        assert!((980..=1_000).contains(&analysis.edges), "{analysis:?}");
+        assert!(analysis.share_with_degree(20) >= 0.85, "{analysis:?}");
+        assert!(analysis.average_path_length < 1.85, "{analysis:?}");
+        assert!(analysis.edge_connectivity >= 18, "{analysis:?}");
+    }
+}
+
+/// Whoever lost links finds others, until everybody has k again and nobody more.
+#[test]
+fn when_a_third_dies_the_others_have_k_links_again() {
+    let mut world = World::new(WorldConfig {
+        k: Some(10),
+        ..WorldConfig::new(5)
+    });
+    world.start_agents(60);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    world.run_for(SECOND * 30);
+    for agent in 0..20 {
+        world.crash(3 * agent);
+    }
+    world.run_for(SECOND * 60);
+    world.check_settled();
+    let analysis = Analysis::of(&world.true_graph().1);
+    assert!(analysis.share_with_degree(10) >= 0.85, "{analysis:?}");
+    let degrees = analysis.degree_distribution.keys();
+    assert!(
+        degrees.clone().all(|d| (9..=11).contains(d)),
+        "{analysis:?}"
+    );
+}

@@ -1,0 +1,50 @@
+//! Who links up with whom, of those who lack links.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Topology;
+use super::rings::mix;
+use crate::id::PeerId;
+
+/// Tells the hashes of pairs from those of rings.
+const PAIR: usize = 1 << 17;
+
+impl Topology {
+    /// A number of two members, the same from both ends, to choose among pairs by.
+    pub(crate) fn pair_hash(a: PeerId, b: PeerId) -> u64 {
+        mix(a.prefix(), PAIR) ^ mix(b.prefix(), PAIR)
+    }
+
+    /// Pairs up members, each of whom lacks so many links, none of them `linked` yet: first as the
+    /// topology has it, then whoever lacks most. Whoever knows the same finds the same pairs.
+    pub(crate) fn pairs(
+        &self,
+        mut lacking: BTreeMap<PeerId, usize>,
+        linked: impl Fn(PeerId, PeerId) -> bool,
+    ) -> Vec<(PeerId, PeerId)> {
+        let planned = lacking.keys().flat_map(|&a| {
+            let theirs = self.neighbours(a).into_iter().filter(move |b| a < *b);
+            theirs.map(move |b| (a, b))
+        });
+        let planned: BTreeSet<_> = planned.filter(|(_, b)| lacking.contains_key(b)).collect();
+        let mut order: Vec<_> = lacking.keys().copied().collect();
+        // Who lacks many needs all the others.
+        order.sort_unstable_by_key(|peer| (Reverse(lacking[peer]), mix(peer.prefix(), PAIR)));
+        let others = order.iter().enumerate().flat_map(|(place, &a)| {
+            let later = order[place + 1..].iter();
+            later.map(move |&b| (a.min(b), a.max(b)))
+        });
+        let others = others.filter(|pair| !planned.contains(pair));
+        let mut pairs = Vec::new();
+        for (a, b) in planned.iter().copied().chain(others) {
+            if lacking[&a] > 0 && lacking[&b] > 0 && !linked(a, b) {
+                pairs.push((a, b));
+                for end in [a, b] {
+                    *lacking.get_mut(&end).expect("one of them") -= 1;
+                }
+            }
+        }
+        pairs
+    }
+}
