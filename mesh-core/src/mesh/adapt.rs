@@ -40,9 +40,26 @@ enum Change {
 }
 
 impl Mesh {
+    /// The links that the room's size asks for.
+    fn k_of_room(&self) -> usize {
+        let by_size = || self.config.k_for(self.room_members());
+        self.k_room.unwrap_or_else(by_size)
+    }
+
+    /// Follows the room's size: a crowd at once, others when it has clearly grown or shrunk, or a
+    /// room whose size wavers would have everybody open and close links all the time.
+    pub(super) fn follow_room(&mut self, now: Instant) {
+        let members = self.room_members();
+        let sizes = [members, members * 9 / 10, members * 11 / 10];
+        let [k, fewer, more] = sizes.map(|members| self.config.k_for(members));
+        let crowd = self.forming || self.crowd_until > now;
+        let fits = |&k_room: &usize| [k, fewer, more].contains(&k_room) && !crowd;
+        self.k_room = self.k_room.filter(fits).or(Some(k));
+    }
+
     /// The links that this agent keeps.
     pub(super) fn k_now(&self) -> usize {
-        let k = self.config.k_for(self.room_members());
+        let k = self.k_of_room();
         let Some(adaptive) = &self.config.adaptive else {
             return k;
         };
@@ -83,7 +100,7 @@ impl Mesh {
         let Some(change) = change.filter(|_| repeated >= patience && !paused) else {
             return;
         };
-        let (base, k) = (self.config.k_for(self.room_members()), self.k_now());
+        let (base, k) = (self.k_of_room(), self.k_now());
         let wanted = match change {
             Change::More => (k + adaptive.k_more).min(adaptive.k_max.max(k)),
             Change::Fewer => k

@@ -45,7 +45,7 @@ impl Mesh {
         if !self.joined {
             return;
         }
-        self.plan_links();
+        self.plan_links(now);
         self.choose_partners(now);
         self.dial_wanted(now);
         self.drain_surplus(now);

@@ -65,6 +65,7 @@ impl Mesh {
         self.backlog = Backlog::default();
         self.comparisons = Comparisons::default();
         self.forming = false;
+        self.k_room = None;
         self.search = Search::default();
         self.timers.clear();
         let orders = self.client.leave();

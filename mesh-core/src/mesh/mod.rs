@@ -107,6 +107,8 @@ pub struct Mesh {
     /// k has changed since the topology was computed.
     topology_stale: bool,
     adaptation: Adaptation,
+    /// The k of the room's size, before this agent has adapted it.
+    k_room: Option<usize>,
     /// Peers that this agent wants to be linked with.
     wanted: BTreeSet<PeerId>,
     /// Its neighbours on the inner rings, to whom link-state records are flooded.
@@ -204,6 +206,7 @@ impl Mesh {
             star: None,
             topology_stale: false,
             adaptation: Adaptation::default(),
+            k_room: None,
             wanted: BTreeSet::new(),
             flood: BTreeSet::new(),
             inner: BTreeSet::new(),

@@ -67,9 +67,11 @@ impl Mesh {
     }
 
     /// Which links ought to exist, given who is in the room.
-    pub(super) fn plan_links(&mut self) {
+    pub(super) fn plan_links(&mut self, now: Instant) {
+        let before = self.k_now();
+        self.follow_room(now);
         let k = self.k_now();
-        let stale = std::mem::take(&mut self.topology_stale);
+        let stale = std::mem::take(&mut self.topology_stale) || k != before;
         let (this, shards) = (self.this, self.shards());
         let known = self.roster.members().chain(self.roster.abroad());
         let divided = shards.divide(known.chain([this]));
@@ -100,6 +102,10 @@ impl Mesh {
             self.compare_with(id, now);
         }
         if !self.by_peer.is_empty() {
+            // Nearly all neighbours change: as when the room formed, all open what the topology
+            // names.
+            self.forming = true;
+            self.stirred_at = now;
             // Everybody's links change now: one record of each tells of them, not all at once.
             let turn = (1.0 + unit(&mut self.rng)) / 2.0;
             self.announcing

@@ -61,3 +61,20 @@ fn when_a_third_dies_the_others_have_k_links_again() {
         "{analysis:?}"
     );
 }
+
+/// k is 20 in a room of 100, and 25 in one of 101: nobody follows every step to and fro.
+#[test]
+fn a_room_whose_size_wavers_about_a_step_of_k_keeps_its_links() {
+    let mut world = World::new(WorldConfig::new(6));
+    world.start_agents(100);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    world.run_for(SECOND * 30);
+    for _ in 0..2 {
+        let joined = links_touched(&mut world, |world| {
+            world.start_agents(1);
+        });
+        let newcomer = world.agents().len() - 1;
+        let left = links_touched(&mut world, |world| world.leave(newcomer));
+        assert!(joined <= 50 && left <= 50, "{joined}, {left}");
+    }
+}
