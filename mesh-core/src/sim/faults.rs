@@ -31,7 +31,8 @@ impl World {
     pub fn restart(&mut self, agent: usize, clock_behind: Duration) {
         self.record("restart", agent);
         let seed = self.draw_seed();
-        let unix = self.unix(false, clock_behind);
+        // Here all times are round, and two lives would start at the same microsecond.
+        let unix = self.unix(false, clock_behind + Duration::from_micros(1));
         self.agents[agent].restart(seed, self.now, unix);
         let signatures = self.signatures.clone();
         self.agents[agent].mesh.share_signatures(signatures);
