@@ -48,3 +48,42 @@ impl Topology {
         pairs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nobody_gets_more_than_it_lacks_and_no_two_who_could_link_up_are_left(
+            lacks in prop::collection::vec(0usize..6, 2..40),
+            seed in 0u64..100,
+        ) {
+            let members = Topology::sample_members(lacks.len(), seed);
+            let mesh = Topology::partial_mesh(&members, 6);
+            let lacking: BTreeMap<_, _> = members.iter().copied().zip(lacks).collect();
+            // Some of them are linked already, as the topology has it or otherwise.
+            let linked = |a: PeerId, b: PeerId| Topology::pair_hash(a, b) % 3 == 0;
+            let pairs = mesh.pairs(lacking.clone(), linked);
+            let mut left = lacking;
+            for (a, b) in &pairs {
+                prop_assert!(a != b && !linked(*a, *b));
+                for end in [a, b] {
+                    let lacks = left.get_mut(end).expect("a member");
+                    prop_assert!(*lacks > 0, "more than it lacks");
+                    *lacks -= 1;
+                }
+            }
+            let paired: BTreeSet<_> = pairs.iter().copied().collect();
+            prop_assert_eq!(paired.len(), pairs.len(), "no pair twice");
+            left.retain(|_, lacks| *lacks > 0);
+            for (&a, _) in &left {
+                for (&b, _) in left.range(a..).skip(1) {
+                    prop_assert!(linked(a, b) || paired.contains(&(a, b)));
+                }
+            }
+        }
+    }
+}
