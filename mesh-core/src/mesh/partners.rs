@@ -209,9 +209,9 @@ impl Mesh {
         self.database.link(a, b).is_some() || self.database.link(b, a).is_some()
     }
 
-    /// Those whom the topology names, all of them for one of a crowd: nearly all links come from here
-    /// when a room forms. Else those who are new, for of the others is known whether they lack
-    /// links; a newcomer to a mesh first hears who does.
+    /// Those whom the topology names, all of them for one of a crowd: nearly all links come from
+    /// here when a room forms. Else those who are new, for of the others is known whether they
+    /// lack links; a newcomer to a mesh first hears who does.
     fn planned_partners(
         &self,
         wanted: &BTreeSet<PeerId>,
