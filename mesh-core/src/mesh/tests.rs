@@ -328,12 +328,7 @@ fn the_same_broadcast_kept_twice_is_counted_once_and_forgotten_in_time() {
 
 #[test]
 fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
-    let mut world = World::new(WorldConfig {
-        k: Some(4),
-        ..WorldConfig::new(13)
-    });
-    world.start_agents(8);
-    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let mut world = World::formed(13, Some(4), 8);
     world.run_for(SECOND * 5);
     let source = 2;
     let [source_id, victim] = [source, VICTIM].map(|i| world.agents()[i].id());

@@ -8,6 +8,7 @@ use crate::io::Event;
 use crate::mesh::Mesh;
 use crate::payload::Delivery;
 use crate::routing::Metric;
+use crate::stats::LinkCounts;
 use crate::topology::{Graph, Shards};
 
 impl World {
@@ -106,6 +107,12 @@ impl World {
     /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
     pub fn is_idle(&self) -> bool {
         self.all(&self.living(), Mesh::is_idle)
+    }
+
+    /// Links now and so far, by agent.
+    pub(super) fn link_counts(&self) -> Vec<LinkCounts> {
+        let agents = self.agents.iter();
+        agents.map(|agent| agent.mesh.stats().links).collect()
     }
 
     /// What keeps the world from having converged, for people.

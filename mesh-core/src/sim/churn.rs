@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::World;
 use super::report::links_touched;
-use super::{World, WorldConfig};
 use crate::topology::Analysis;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -11,12 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_join_or_leave_touches_at_most_twice_k_links_and_the_mesh_stays_a_good_one() {
     for seed in 0..3 {
-        let mut world = World::new(WorldConfig {
-            k: Some(20),
-            ..WorldConfig::new(seed)
-        });
-        world.start_agents(100);
-        assert!(world.run_until(SECOND * 20, World::is_converged));
+        let mut world = World::formed(seed, Some(20), 100);
         world.run_for(SECOND * 30);
         for change in 0..6 {
             let victim = world.living()[change * 13];
@@ -41,12 +36,7 @@ fn a_join_or_leave_touches_at_most_twice_k_links_and_the_mesh_stays_a_good_one()
 /// Whoever lost links finds others, until everybody has k again and nobody more.
 #[test]
 fn when_a_third_dies_the_others_have_k_links_again() {
-    let mut world = World::new(WorldConfig {
-        k: Some(10),
-        ..WorldConfig::new(5)
-    });
-    world.start_agents(60);
-    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let mut world = World::formed(5, Some(10), 60);
     world.run_for(SECOND * 30);
     for agent in 0..20 {
         world.crash(3 * agent);
@@ -65,9 +55,7 @@ fn when_a_third_dies_the_others_have_k_links_again() {
 /// k is 20 in a room of 100, and 25 in one of 101: nobody follows every step to and fro.
 #[test]
 fn a_room_whose_size_wavers_about_a_step_of_k_keeps_its_links() {
-    let mut world = World::new(WorldConfig::new(6));
-    world.start_agents(100);
-    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let mut world = World::formed(6, None, 100);
     world.run_for(SECOND * 30);
     for _ in 0..2 {
         let joined = links_touched(&mut world, |world| {

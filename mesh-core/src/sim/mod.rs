@@ -183,6 +183,21 @@ impl World {
         world
     }
 
+    /// A world of agents that have become one mesh.
+    #[cfg(test)]
+    pub(crate) fn formed(seed: u64, k: Option<usize>, agents: usize) -> Self {
+        let mut world = Self::new(WorldConfig {
+            k,
+            ..WorldConfig::new(seed)
+        });
+        world.start_agents(agents);
+        assert!(
+            world.run_until(Duration::from_secs(20), Self::is_converged),
+            "seed {seed}: never converged"
+        );
+        world
+    }
+
     /// The time in this world.
     pub fn now(&self) -> Instant {
         self.now

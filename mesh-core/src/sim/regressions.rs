@@ -8,19 +8,6 @@ use crate::wire::{Content, Envelope, FrameWriter, Message, MessageHeader, Record
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn world(seed: u64, k: Option<usize>, agents: usize) -> World {
-    let mut world = World::new(WorldConfig {
-        k,
-        ..WorldConfig::new(seed)
-    });
-    world.start_agents(agents);
-    assert!(
-        world.run_until(SECOND * 20, World::is_converged),
-        "never converged"
-    );
-    world
-}
-
 /// Hands a victim records as if its neighbour `from` had sent them in one frame.
 fn inject(world: &mut World, victim: usize, from: usize, records: &[Record]) {
     let mut frame = FrameWriter::default();
@@ -49,7 +36,7 @@ fn fill(world: &mut World, from: usize, to: PeerId, delivery: Delivery) {
 
 #[test]
 fn failure_notices_do_not_double_the_wait_until_it_overflows() {
-    let mut world = world(1, None, 4);
+    let mut world = World::formed(1, None, 4);
     let target = world.agents[3].id();
     world.crash(3);
     let to = Target::Peer(target);
@@ -87,7 +74,7 @@ fn failure_notices_do_not_double_the_wait_until_it_overflows() {
 
 #[test]
 fn a_receipt_means_that_the_application_has_the_message() {
-    let mut world = world(2, None, 3);
+    let mut world = World::formed(2, None, 3);
     let target = world.agents[1].id();
     // The first copy is lost on the way.
     let now = world.now;
@@ -118,7 +105,7 @@ fn a_receipt_means_that_the_application_has_the_message() {
 
 #[test]
 fn the_dead_are_forgotten_although_others_still_remember_them() {
-    let mut world = world(3, Some(6), 20);
+    let mut world = World::formed(3, Some(6), 20);
     for round in 0..30 {
         world.crash(round);
         world.start_agents(1);
@@ -132,7 +119,7 @@ fn the_dead_are_forgotten_although_others_still_remember_them() {
 
 #[test]
 fn a_frame_of_digests_is_answered_once() {
-    let mut world = world(4, None, 30);
+    let mut world = World::formed(4, None, 30);
     let here = world.agents[0].mesh.peers();
     let neighbour = (1..30).find(|&i| {
         here.iter()
@@ -158,7 +145,7 @@ fn a_frame_of_digests_is_answered_once() {
 
 #[test]
 fn a_newcomer_is_not_told_of_everybody_by_everybody() {
-    let mut world = world(11, Some(20), 60);
+    let mut world = World::formed(11, Some(20), 60);
     world.run_for(SECOND * 60);
     let newcomer = world.start_agents(1)[0];
     world.run_for(SECOND * 15);
@@ -170,7 +157,7 @@ fn a_newcomer_is_not_told_of_everybody_by_everybody() {
 
 #[test]
 fn callers_that_wait_wake_when_the_link_dies() {
-    let mut world = world(5, None, 4);
+    let mut world = World::formed(5, None, 4);
     let target = world.agents[1].id();
     world.crash(1);
     fill(&mut world, 0, target, Delivery::Reliable);
@@ -181,7 +168,7 @@ fn callers_that_wait_wake_when_the_link_dies() {
 
 #[test]
 fn callers_that_wait_wake_when_a_congested_link_has_drained() {
-    let mut world = world(6, None, 4);
+    let mut world = World::formed(6, None, 4);
     let target = world.agents[1].id();
     let link = world.agents[0].link_to(target).expect("linked");
     world.inject(0, Input::LinkCongested { link });
@@ -193,7 +180,7 @@ fn callers_that_wait_wake_when_a_congested_link_has_drained() {
 
 #[test]
 fn links_do_not_flap_where_agents_want_different_numbers_of_them() {
-    let mut world = world(7, Some(4), 13);
+    let mut world = World::formed(7, Some(4), 13);
     world.config.k = Some(8);
     world.start_agents(1);
     world.run_for(SECOND * 60);
@@ -212,7 +199,7 @@ fn links_do_not_flap_where_agents_want_different_numbers_of_them() {
 
 #[test]
 fn one_stalled_neighbour_does_not_silence_broadcasts() {
-    let mut world = world(8, None, 4);
+    let mut world = World::formed(8, None, 4);
     let stalled = world.agents[1].id();
     let link = world.agents[0].link_to(stalled).expect("linked");
     for _ in 0..1_100 {
@@ -240,7 +227,7 @@ fn one_stalled_neighbour_does_not_silence_broadcasts() {
 #[test]
 fn an_agent_that_restarts_is_back_soon() {
     for seed in 10..16 {
-        let mut world = world(seed, Some(4), 12);
+        let mut world = World::formed(seed, Some(4), 12);
         world.crash(5);
         world.run_for(Duration::from_secs(seed % 3));
         world.restart(5, Duration::ZERO);
@@ -256,7 +243,7 @@ fn an_agent_that_restarts_is_back_soon() {
 
 #[test]
 fn an_agent_whose_clock_was_set_back_can_come_back() {
-    let mut world = world(9, Some(4), 10);
+    let mut world = World::formed(9, Some(4), 10);
     world.run_for(SECOND * 40);
     world.crash(5);
     world.restart(5, SECOND * 20);
@@ -265,7 +252,7 @@ fn an_agent_whose_clock_was_set_back_can_come_back() {
 
 #[test]
 fn who_is_refused_by_the_hub_has_no_ghost_members() {
-    let mut world = world(10, Some(4), 8);
+    let mut world = World::formed(10, Some(4), 8);
     let text = r#"{"type":"error","code":"replaced","message":"another has your key"}"#;
     world.inject(0, Input::SignalingReceived(text.into()));
     world.crash(3);
@@ -308,7 +295,7 @@ fn a_link_that_was_lost_without_the_hub_is_dialled_when_the_hub_is_back() {
 /// was sent nowhere then, and the link hung until it was given up.
 #[test]
 fn an_offer_of_somebody_whom_the_hub_has_not_listed_yet_is_answered() {
-    let mut world = world(6, None, 5);
+    let mut world = World::formed(6, None, 5);
     world.tamper_with_signals(Some(|text| {
         if text.contains("\"type\":\"members\"") {
             *text = r#"{"type":"pong"}"#.into();

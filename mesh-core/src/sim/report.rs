@@ -302,21 +302,17 @@ impl Simulation {
 /// How many links are opened and closed because of one agent. Each has two ends that count it, but
 /// who leaves does not count what it closes.
 pub(super) fn links_touched(world: &mut World, change: impl FnOnce(&mut World)) -> u64 {
-    let counts = |world: &World| -> Vec<_> {
-        let agents = world.agents().iter();
-        agents.map(|agent| agent.mesh().stats().links).collect()
-    };
     let ends = |counts: &[LinkCounts]| -> u64 {
         let ends = counts.iter().map(|links| links.opened + links.closed);
         ends.sum()
     };
-    let (before, living) = (counts(world), world.living());
+    let (before, living) = (world.link_counts(), world.living());
     change(world);
     let stayed = world.living();
     let left = living.iter().filter(|agent| !stayed.contains(agent));
     let closed_by_leavers: usize = left.map(|&agent| before[agent].open).sum();
     world.run_for(FOLLOWING);
-    (ends(&counts(world)) - ends(&before) + closed_by_leavers as u64) / 2
+    (ends(&world.link_counts()) - ends(&before) + closed_by_leavers as u64) / 2
 }
 
 /// Lets time pass until something holds.

@@ -220,8 +220,7 @@ impl Outcome {
 /// In a healed mesh no link comes or goes.
 fn check_rest(world: &mut World) {
     let counts = |world: &World| -> Vec<_> {
-        let agents = world.agents().iter();
-        let links = agents.map(|agent| agent.mesh().stats().links);
+        let links = world.link_counts().into_iter();
         links.map(|links| (links.opened, links.closed)).collect()
     };
     let before = counts(world);

@@ -13,19 +13,6 @@ use crate::topology::Topology;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn world(seed: u64, k: usize, agents: usize) -> World {
-    let mut world = World::new(WorldConfig {
-        k: Some(k),
-        ..WorldConfig::new(seed)
-    });
-    world.start_agents(agents);
-    assert!(
-        world.run_until(SECOND * 20, World::is_converged),
-        "seed {seed}: never converged"
-    );
-    world
-}
-
 fn open_links(world: &World) -> usize {
     let ends: usize = world
         .living()
@@ -60,7 +47,7 @@ fn all_pairs(world: &mut World) -> usize {
 
 #[test]
 fn a_hundred_agents_joining_at_once_become_one_mesh() {
-    let mut world = world(1, 20, 100);
+    let mut world = World::formed(1, Some(20), 100);
     world.run_for(SECOND * 5);
     assert!(world.is_converged());
     assert_eq!(
@@ -118,7 +105,7 @@ fn by_latency_traffic_leaves_a_slow_link_and_does_not_flap() {
 
 #[test]
 fn who_is_avoided_forwards_nothing() {
-    let mut world = world(9, 4, 14);
+    let mut world = World::formed(9, Some(4), 14);
     let target = world.agents()[13].id();
     let path = |world: &World| {
         let routes = world.agents()[0].mesh().routes();
@@ -137,7 +124,7 @@ fn who_is_avoided_forwards_nothing() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed| {
-        let mut world = world(seed, 4, 20);
+        let mut world = World::formed(seed, Some(4), 20);
         world.crash(3);
         world.run_for(SECOND * 10);
         world.trace()
@@ -148,7 +135,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn a_broadcast_reaches_everybody_once() {
-    let mut world = world(2, 4, 14);
+    let mut world = World::formed(2, Some(4), 14);
     for from in 0..14 {
         let payload = format!("from {from}").into();
         let id = world
@@ -169,7 +156,7 @@ fn a_broadcast_reaches_everybody_once() {
 #[test]
 fn the_mesh_heals_without_the_hub() {
     for seed in 0..10 {
-        let mut world = world(seed, 4, 14);
+        let mut world = World::formed(seed, Some(4), 14);
         world.crash_hub();
         world.run_for(SECOND);
         assert_eq!(
@@ -197,7 +184,7 @@ fn the_mesh_heals_without_the_hub() {
 #[test]
 fn links_that_die_come_back() {
     for seed in 0..10 {
-        let mut world = world(100 + seed, 4, 12);
+        let mut world = World::formed(100 + seed, Some(4), 12);
         for (a, b) in [(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3)] {
             world.cut(a, b);
         }
@@ -212,7 +199,7 @@ fn links_that_die_come_back() {
 
 #[test]
 fn thirty_percent_dying_at_once_leaves_one_mesh() {
-    let mut world = world(3, 8, 60);
+    let mut world = World::formed(3, Some(8), 60);
     world.crash_hub();
     for agent in (0..60).step_by(3).take(18) {
         world.crash(agent);
@@ -226,7 +213,7 @@ fn thirty_percent_dying_at_once_leaves_one_mesh() {
 
 #[test]
 fn an_agent_that_leaves_is_forgotten_at_once() {
-    let mut world = world(4, 4, 12);
+    let mut world = World::formed(4, Some(4), 12);
     let id = world.agents()[5].id();
     world.command(5, |mesh, now| mesh.leave(now));
     world.agents[5].alive = false;
@@ -241,7 +228,7 @@ fn an_agent_that_leaves_is_forgotten_at_once() {
 #[test]
 fn acknowledged_messages_survive_the_death_of_forwarders() {
     for seed in 0..10 {
-        let mut world = world(200 + seed, 4, 16);
+        let mut world = World::formed(200 + seed, Some(4), 16);
         let mut awaited = Vec::new();
         let target = world.agents()[15].id();
         for from in 0..8 {
@@ -269,7 +256,7 @@ fn acknowledged_messages_survive_the_death_of_forwarders() {
 
 #[test]
 fn an_unanswered_message_fails_at_its_deadline() {
-    let mut world = world(5, 4, 8);
+    let mut world = World::formed(5, Some(4), 8);
     let target = world.agents()[7].id();
     world.crash(7);
     let to = Target::Peer(target);
@@ -332,7 +319,7 @@ fn messages_between_shards_go_to_the_gateway_that_is_linked_with_their_destinati
 #[test]
 fn broadcasts_miss_nobody_while_agents_come_and_go() {
     for seed in 0..2 {
-        let mut world = world(300 + seed, 8, 60);
+        let mut world = World::formed(300 + seed, Some(8), 60);
         world.run_for(SECOND * 5);
         let mut sent = Vec::new();
         for second in 0..15 {
@@ -448,12 +435,7 @@ proptest! {
 
 #[test]
 fn who_subscribes_hears_those_topics_alone_and_carries_all() {
-    let mut world = World::new(WorldConfig {
-        k: Some(4),
-        ..WorldConfig::new(8)
-    });
-    world.start_agents(12);
-    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let mut world = World::formed(8, Some(4), 12);
     let only = |topic: &str| Some([topic.to_owned()].into());
     for agent in 1..11 {
         world.command(agent, |mesh, _| mesh.subscribe(only("weather")));
