@@ -52,7 +52,7 @@ impl Mesh {
         let members = self.room_members();
         let sizes = [members, members * 9 / 10, members * 11 / 10];
         let [k, fewer, more] = sizes.map(|members| self.config.k_for(members));
-        let crowd = self.forming || self.crowd_until > now;
+        let crowd = self.formation.is_on(now);
         let fits = |&k_room: &usize| [k, fewer, more].contains(&k_room) && !crowd;
         self.k_room = self.k_room.filter(fits).or(Some(k));
     }
@@ -112,7 +112,6 @@ impl Mesh {
         self.adaptation.trend = None;
         if wanted != k {
             self.adaptation.changed_at = Some(now);
-            self.topology_stale = true;
             self.timers.arm(Timer::Settle, now + self.config.settle);
         }
     }

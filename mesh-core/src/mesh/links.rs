@@ -209,7 +209,7 @@ impl Mesh {
         link.keepalive = Keepalive::new(&self.config, now);
         let peer = link.peer;
         if self.wanted.contains(&peer) {
-            self.stirred_at = now;
+            self.formation.stirred(now);
         }
         let after_ms = |at: Instant| at.since(link.started_at).as_secs_f64() * 1e3;
         let opened = Event::LinkOpened {

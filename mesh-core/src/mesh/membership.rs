@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Mesh;
 use super::backlog::Backlog;
 use super::compare::Comparisons;
-use super::partners::Search;
+use super::partners::{Formation, Search};
 use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
@@ -64,7 +64,7 @@ impl Mesh {
         self.busy.clear();
         self.backlog = Backlog::default();
         self.comparisons = Comparisons::default();
-        self.forming = false;
+        self.formation = Formation::default();
         self.k_room = None;
         self.search = Search::default();
         self.timers.clear();

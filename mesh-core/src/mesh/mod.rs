@@ -47,7 +47,7 @@ use backlog::Backlog;
 use broadcast::Broadcasts;
 use compare::Comparisons;
 use delivery::Pending;
-use partners::Search;
+use partners::{Formation, Search};
 use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
@@ -99,13 +99,13 @@ pub struct Mesh {
     dialer: Dialer,
     /// The links of this agent's shard.
     topology: Topology,
+    /// The k that they were computed for.
+    topology_k: usize,
     /// Those out of it that fall to this agent: for each whom it may lead to, the first choice
     /// first.
     crossings: Vec<Vec<PeerId>>,
     /// Whom a star of the present members has in its middle.
     star: Option<PeerId>,
-    /// k has changed since the topology was computed.
-    topology_stale: bool,
     adaptation: Adaptation,
     /// The k of the room's size, before this agent has adapted it.
     k_room: Option<usize>,
@@ -115,12 +115,7 @@ pub struct Mesh {
     flood: BTreeSet<PeerId>,
     /// The same, with others for those that cannot be reached.
     inner: BTreeSet<PeerId>,
-    /// Whether this agent is one of a crowd that is forming its links.
-    forming: bool,
-    /// Until when newcomers belong to a crowd.
-    crowd_until: Instant,
-    /// When a link that is wanted opened last, or somebody of a crowd came.
-    stirred_at: Instant,
+    formation: Formation,
     search: Search,
     /// Links with something to send.
     busy: BTreeSet<LinkId>,
@@ -202,17 +197,15 @@ impl Mesh {
             last_link: 0,
             dialer: Dialer::default(),
             topology: Topology::partial_mesh(&BTreeSet::new(), 2),
+            topology_k: 2,
             crossings: Vec::new(),
             star: None,
-            topology_stale: false,
             adaptation: Adaptation::default(),
             k_room: None,
             wanted: BTreeSet::new(),
             flood: BTreeSet::new(),
             inner: BTreeSet::new(),
-            forming: false,
-            crowd_until: Instant::default(),
-            stirred_at: now,
+            formation: Formation::default(),
             search: Search::default(),
             busy: BTreeSet::new(),
             database: Database::default(),

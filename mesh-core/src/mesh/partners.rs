@@ -39,6 +39,45 @@ const CALM_AFTER: Duration = Duration::from_secs(15);
 /// How long the others open links to newcomers, after a crowd was seen, though they have enough.
 const CROWD_FOR: Duration = Duration::from_secs(5);
 
+/// Whether links follow the topology, as they do when many come at once.
+#[derive(Debug, Default)]
+pub(super) struct Formation {
+    /// This agent is one of the crowd, or its room was divided anew.
+    forming: bool,
+    /// When a link that is wanted opened last, or somebody of the crowd came.
+    stirred_at: Instant,
+    /// Until when newcomers belong to a crowd.
+    crowd_until: Instant,
+}
+
+impl Formation {
+    /// This agent opens what the topology names, until that has been done for a while.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.forming = true;
+        self.stirred_at = now;
+    }
+
+    pub(super) fn stirred(&mut self, now: Instant) {
+        self.stirred_at = now;
+    }
+
+    /// Ends when it has been calm for long enough; returns when that will be, if it is not.
+    fn calm_down(&mut self, now: Instant) -> Option<Instant> {
+        let calm_at = self.stirred_at + CALM_AFTER;
+        self.forming &= calm_at > now;
+        self.forming.then_some(calm_at)
+    }
+
+    /// Whether newcomers belong to a crowd, whoever sees them.
+    fn sees_crowd(&self, now: Instant) -> bool {
+        self.crowd_until > now
+    }
+
+    pub(super) fn is_on(&self, now: Instant) -> bool {
+        self.forming || self.sees_crowd(now)
+    }
+}
+
 /// Partners beyond the topology's.
 #[derive(Debug, Default)]
 pub(super) struct Search {
@@ -55,17 +94,20 @@ impl Mesh {
     pub(super) fn choose_partners(&mut self, now: Instant) {
         let mut wanted = self.inner_partners(now);
         self.inner.clone_from(&wanted);
-        let forming = self.is_forming(now);
-        let planned = self.planned_partners(&wanted, forming, now);
-        if forming || self.crowd_until > now {
+        if let Some(calm_at) = self.formation.calm_down(now) {
+            self.timers.arm(Timer::Settle, calm_at);
+        }
+        let named = self.topology.neighbours(self.this);
+        let planned = self.planned_partners(&named, &wanted, now);
+        if self.formation.is_on(now) {
             // Newcomers want what the topology names, whoever has enough.
             wanted.extend(planned.iter().copied());
         }
         let room = self.links_due().saturating_sub(wanted.len());
-        let kept = self.kept_partners(&wanted, room, now);
+        let kept = self.kept_partners(&named, &wanted, room, now);
         let lacking = room - kept.len();
         wanted.extend(kept);
-        if !forming {
+        if !self.formation.forming {
             let planned = planned.into_iter().filter(|peer| !wanted.contains(peer));
             let planned: Vec<_> = planned.take(lacking).collect();
             let lacking = lacking - planned.len();
@@ -80,25 +122,17 @@ impl Mesh {
             wanted.extend(self.star.filter(|&hub| hub != self.this));
         }
         self.wanted = wanted;
-        self.mark_links(now);
-    }
-
-    /// Whether this agent has come with a crowd, and its links have not been calm since.
-    fn is_forming(&mut self, now: Instant) -> bool {
-        let calm_at = self.stirred_at + CALM_AFTER;
-        self.forming &= calm_at > now;
-        if self.forming {
-            self.timers.arm(Timer::Settle, calm_at);
-        }
-        self.forming
+        self.mark_links(&named, now);
     }
 
     /// Notes whether a crowd is joining, and whether this agent is one of it.
     pub(super) fn note_crowd(&mut self, now: Instant) {
         if self.crowd.is_there(self.room_members, now) {
-            self.forming |= now.since(self.admitted_at) < NEW_FOR;
-            self.crowd_until = now + CROWD_FOR;
-            self.stirred_at = now;
+            self.formation.crowd_until = now + CROWD_FOR;
+            self.formation.stirred(now);
+            if now.since(self.admitted_at) < NEW_FOR {
+                self.formation.begin(now);
+            }
         }
     }
 
@@ -137,21 +171,24 @@ impl Mesh {
         inner
     }
 
-    /// Whose links stay, besides the inner ones: so many at most.
+    /// Whose links stay, besides those that are wanted anyway: so many at most.
     fn kept_partners(
         &mut self,
-        inner: &BTreeSet<PeerId>,
+        named: &BTreeSet<PeerId>,
+        wanted: &BTreeSet<PeerId>,
         room: usize,
         now: Instant,
     ) -> Vec<PeerId> {
-        let planned = self.topology.neighbours(self.this);
+        let here = |link: &&Link| !link.is_draining() && self.roster.contains(link.peer);
+        let others = self.links.iter().filter(here);
+        let others: Vec<_> = others.filter(|link| !wanted.contains(&link.peer)).collect();
+        if others.len() <= room {
+            return others.into_iter().map(|link| link.peer).collect();
+        }
         let needy = self.needy_neighbours();
         let is_new = |link: &Link| is_new(link, now);
-        let mut others: Vec<_> = self
-            .links
-            .iter()
-            .filter(|link| !link.is_draining() && self.roster.contains(link.peer))
-            .filter(|link| !inner.contains(&link.peer))
+        let mut ranked: Vec<_> = others
+            .into_iter()
             .map(|link| {
                 // Who gives a link up for somebody who needs it leaves an end that can take it.
                 let mut useful = needy
@@ -160,30 +197,27 @@ impl Mesh {
                 let preference = (
                     link.inner,
                     link.ours && !is_new(link),
-                    is_new(link) && !planned.contains(&link.peer),
+                    is_new(link) && !named.contains(&link.peer),
                     !needy.contains(&link.peer) && useful.all(|useful| useful),
                     Topology::pair_hash(self.this, link.peer),
                 );
                 (preference, link.peer)
             })
             .collect();
-        others.sort_unstable();
-        if others.len() > room {
-            // What is new now is not always.
-            self.timers.arm(Timer::Settle, now + NEW_FOR);
-        }
-        others.truncate(room);
-        others.into_iter().map(|(_, peer)| peer).collect()
+        ranked.sort_unstable();
+        ranked.truncate(room);
+        // What is new now is not always.
+        self.timers.arm(Timer::Settle, now + NEW_FOR);
+        ranked.into_iter().map(|(_, peer)| peer).collect()
     }
 
     /// Notes of open links what matters should there be too many one day.
-    fn mark_links(&mut self, now: Instant) {
-        let planned = self.topology.neighbours(self.this);
+    fn mark_links(&mut self, named: &BTreeSet<PeerId>, now: Instant) {
         let kept = |link: &&mut Link| self.wanted.contains(&link.peer);
         for link in self.links.iter_mut().filter(kept) {
             link.inner |= self.inner.contains(&link.peer);
             // What one end has opened and the other has kept for a while is wanted by both.
-            link.ours |= planned.contains(&link.peer) || !is_new(link, now);
+            link.ours |= named.contains(&link.peer) || !is_new(link, now);
         }
     }
 
@@ -214,21 +248,20 @@ impl Mesh {
     /// lack links; a newcomer to a mesh first hears who does.
     fn planned_partners(
         &self,
+        named: &BTreeSet<PeerId>,
         wanted: &BTreeSet<PeerId>,
-        forming: bool,
         now: Instant,
     ) -> Vec<PeerId> {
-        let planned = self.topology.neighbours(self.this);
-        let all = forming || planned.len() == self.roster.len();
+        let all = self.formation.forming || named.len() == self.roster.len();
         if !all && !self.is_informed(now) {
             return Vec::new();
         }
         let is_new = |peer: PeerId| match self.lacks(peer) {
             None => true,
             Some(0) => false,
-            Some(_) => self.crowd_until > now || self.dialer.failures(peer) > 0,
+            Some(_) => self.formation.sees_crowd(now) || self.dialer.failures(peer) > 0,
         };
-        let free = planned.into_iter().filter(|peer| !wanted.contains(peer));
+        let free = named.difference(wanted).copied();
         free.filter(|&peer| (all || is_new(peer)) && !self.out_of_reach(peer, now))
             .collect()
     }
@@ -268,13 +301,12 @@ impl Mesh {
         }
         let before = std::mem::replace(&mut self.search.lacking, lacking);
         let due = self.search.due.filter(|_| lacking <= before);
-        let due = *self.search.due.insert(due.unwrap_or(now + SEEK_AFTER));
+        let mut due = due.unwrap_or(now + SEEK_AFTER);
         if due <= now {
-            self.seek(wanted, lacking, now);
+            due = now + self.seek(wanted, lacking, now);
         }
-        if let Some(due) = self.search.due {
-            self.timers.arm(Timer::Settle, due);
-        }
+        self.search.due = Some(due);
+        self.timers.arm(Timer::Settle, due);
         let found = self.search.found.iter().copied();
         let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
         free.filter(|peer| !self.out_of_reach(*peer, now))
@@ -283,28 +315,26 @@ impl Mesh {
     }
 
     /// Looks for those who lack links too, or else for half as many as are lacking among those who
-    /// have enough.
-    fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, now: Instant) {
+    /// have enough. Returns after how long it may look again.
+    fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, now: Instant) -> Duration {
         if self.lacks(self.this) != Some(self.links_lacking()) {
             self.announce_soon(now);
         }
         self.search.found = self.pairs();
         self.search.found.retain(|peer| !wanted.contains(peer));
-        let mut again = SEEK_AFTER * 2;
-        if self.search.found.is_empty() && self.is_informed(now) {
-            let mut full: Vec<_> = self
-                .roster
-                .members()
-                .filter(|&peer| !wanted.contains(&peer) && self.lacks(peer) == Some(0))
-                .filter(|&peer| !self.out_of_reach(peer, now))
-                .map(|peer| (Topology::pair_hash(self.this, peer), peer))
-                .collect();
-            full.sort_unstable();
-            let asked = full.into_iter().map(|(_, peer)| peer).take(lacking / 2);
-            self.search.found = asked.collect();
-            again = ASK_AGAIN_AFTER;
+        if !self.search.found.is_empty() || !self.is_informed(now) {
+            return SEEK_AFTER * 2;
         }
-        self.search.due = Some(now + again);
+        let full = self.roster.members().filter(|peer| !wanted.contains(peer));
+        let full = full.filter(|&peer| self.lacks(peer) == Some(0));
+        let mut full: Vec<_> = full
+            .filter(|&peer| !self.out_of_reach(peer, now))
+            .map(|peer| (Topology::pair_hash(self.this, peer), peer))
+            .collect();
+        full.sort_unstable();
+        let asked = full.into_iter().map(|(_, peer)| peer).take(lacking / 2);
+        self.search.found = asked.collect();
+        ASK_AGAIN_AFTER
     }
 
     /// This agent's partners among those who lack links, as all of these who know the same choose

@@ -68,16 +68,15 @@ impl Mesh {
 
     /// Which links ought to exist, given who is in the room.
     pub(super) fn plan_links(&mut self, now: Instant) {
-        let before = self.k_now();
         self.follow_room(now);
         let k = self.k_now();
-        let stale = std::mem::take(&mut self.topology_stale) || k != before;
         let (this, shards) = (self.this, self.shards());
         let known = self.roster.members().chain(self.roster.abroad());
         let divided = shards.divide(known.chain([this]));
         let near: BTreeSet<_> = divided[shards.of(this)].iter().copied().collect();
-        if stale || !self.topology.members().iter().eq(&near) {
+        if k != self.topology_k || !self.topology.members().iter().eq(&near) {
             self.topology = Topology::partial_mesh(&near, k);
+            self.topology_k = k;
             self.star = self.topology.star_hub();
             let rings = self.config.gossip_rings;
             self.flood = self.topology.neighbours_in(self.this, rings);
@@ -91,7 +90,6 @@ impl Mesh {
             return;
         }
         self.policy.shards = shards;
-        self.topology_stale = true;
         let mut database = std::mem::take(&mut self.database);
         database.retain(|author, state| self.concerns_us(author, state));
         self.database = database;
@@ -104,8 +102,7 @@ impl Mesh {
         if !self.by_peer.is_empty() {
             // Nearly all neighbours change: as when the room formed, all open what the topology
             // names.
-            self.forming = true;
-            self.stirred_at = now;
+            self.formation.begin(now);
             // Everybody's links change now: one record of each tells of them, not all at once.
             let turn = (1.0 + unit(&mut self.rng)) / 2.0;
             self.announcing
