@@ -1,10 +1,16 @@
 //! The agent mesh for web pages: `mesh-core` on the browser's own WebRTC, as an npm package.
 //!
 //! ```js
-//! import init, { Mesh } from "./pkg/mesh_wasm.js"; await init(); const mesh = await Mesh.join({
-//! signaling: "ws://localhost:9600/signal", room: "demo", name: "tab-1" }); await
-//! mesh.broadcast("greetings", "hello"); for await (const event of mesh.events())
-//! console.log(event);
+//! import init, { Mesh } from "./pkg/mesh_wasm.js";
+//!
+//! await init();
+//! const mesh = await Mesh.join({
+//!   signaling: "ws://localhost:9600/signal",
+//!   room: "demo",
+//!   name: "tab-1",
+//! });
+//! await mesh.broadcast("greetings", "hello");
+//! for await (const event of mesh.events()) console.log(event);
 //! ```
 //!
 //! All decisions are `mesh-core`'s; this crate carries them out. Its files mirror those of
