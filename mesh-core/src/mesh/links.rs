@@ -129,9 +129,12 @@ impl Mesh {
         self.dialer.awaiting(peer, &self.config, jitter, now);
     }
 
-    /// Whether one link more may be opened by a peer.
-    pub(super) fn has_room_for(&self, peer: PeerId) -> bool {
-        self.wanted.contains(&peer) || self.links.len() < self.links_max()
+    /// Whether one link more may be opened by a peer. Where a room forms, who came first has planned
+    /// for fewer members: twice as many links may be open until the surplus is drained.
+    pub(super) fn has_room_for(&self, peer: PeerId, now: Instant) -> bool {
+        let forming = self.formation.is_on(now);
+        let more = if forming { self.k_now() } else { 0 };
+        self.wanted.contains(&peer) || self.links.len() < self.links_max() + more
     }
 
     /// Links that this agent has at most: others may want some that it does not.

@@ -235,7 +235,8 @@ impl Mesh {
         let (mut notices, mut patience) = (Duration::ZERO, 1);
         if self.awaits_crowd(now) {
             // The hub gathers what it tells: there is more until it has told twice.
-            notices = notice_delay(self.room_members) * 2;
+            let members = self.crowd.members_soon(self.room_members, now);
+            notices = notice_delay(members) * 2;
             patience = CROWD_PATIENCE;
         }
         let settle = self.config.settle.max(notices * patience) + self.lateness * patience;

@@ -123,7 +123,7 @@ impl Mesh {
             // The offerer has given the old attempt up, or lost its end of the link.
             self.close_link(old, "replaced by a new offer of the peer", now);
         }
-        if !self.has_room_for(from) {
+        if !self.has_room_for(from, now) {
             self.send_signal(from, attempt, PeerSignal::Decline, now);
             return;
         }
@@ -140,7 +140,7 @@ impl Mesh {
 
     fn solicited(&mut self, from: PeerId, incarnation: u64, now: Instant) {
         match self.by_peer.get(&from).and_then(|&id| self.links.get(id)) {
-            None if self.has_room_for(from) => self.dial(from, now),
+            None if self.has_room_for(from, now) => self.dial(from, now),
             None => self.send_signal(from, 0, PeerSignal::Decline, now),
             Some(link)
                 if link

@@ -21,7 +21,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd of which so many came lately.
+    /// A crowd of which so many came lately, or are about to.
     pub(crate) fn new(newcomers: usize, now: Instant) -> Self {
         Self {
             newcomers: newcomers as f64,
@@ -41,12 +41,18 @@ impl Crowd {
 
     /// Whether so many came lately that more are to be expected in a room of so many.
     pub(crate) fn is_coming(&self, members: usize, now: Instant) -> bool {
-        members >= MEMBERS_MIN && self.is_there(members, now)
+        self.members_soon(members, now) >= MEMBERS_MIN && self.is_there(members, now)
     }
 
     /// Whether so many came lately that they have come together.
     pub(crate) fn is_there(&self, members: usize, now: Instant) -> bool {
         self.lately(now) >= (SHARE * members as f64).max(NEWCOMERS_MIN)
+    }
+
+    /// How many a room of so many is about to have at least: of a crowd the first are told of
+    /// more than are there.
+    pub(crate) fn members_soon(&self, members: usize, now: Instant) -> usize {
+        members.max(self.newcomers(now))
     }
 
     fn lately(&self, now: Instant) -> f64 {
@@ -75,5 +81,14 @@ mod tests {
         let told = Crowd::new(crowd.newcomers(now), now);
         let later = told.lately(now + Duration::from_secs(1));
         assert!((2.0 * later - crowd.lately(now)).abs() <= 0.5, "{later}");
+    }
+
+    #[test]
+    fn the_first_of_a_crowd_wait_for_those_at_the_door() {
+        let now = Instant::from_micros(5_000_000);
+        let crowd = Crowd::new(MEMBERS_MIN, now);
+        assert!(crowd.is_coming(1, now));
+        assert_eq!(crowd.members_soon(1, now), MEMBERS_MIN);
+        assert!(!Crowd::new(MEMBERS_MIN - 1, now).is_coming(1, now));
     }
 }

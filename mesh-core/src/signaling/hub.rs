@@ -255,7 +255,7 @@ impl Hub {
                     member: Member { peer, name },
                     remembered,
                 };
-                self.challenge(id, version, newcomer, until)
+                self.challenge(id, version, newcomer, until, now)
             }
             (
                 ClientMessage::Prove { proof },
@@ -288,6 +288,7 @@ impl Hub {
         version: u32,
         newcomer: Newcomer,
         until: Instant,
+        now: Instant,
     ) -> Result<(), Refusal> {
         if version != PROTOCOL_VERSION {
             let message = format!("version {version} is not spoken here, {PROTOCOL_VERSION} is");
@@ -305,6 +306,8 @@ impl Hub {
                 nonce: nonce.clone(),
             },
         );
+        let room = self.rooms.entry(room.clone());
+        room.or_insert_with(|| Room::new(now)).arrive();
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Challenged {
                 until,
@@ -346,6 +349,7 @@ impl Hub {
             let message = format!("the room has {} members already", room.len());
             return Err((ErrorCode::RoomFull, message));
         }
+        room.arrived();
         let listing = room.admit(member, id, remembered, &self.config, now);
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Admitted {
@@ -411,10 +415,19 @@ impl Hub {
         let Some(client) = self.clients.remove(&id) else {
             return;
         };
-        let ClientState::Admitted { room, peer } = client.state else {
+        let (name, peer) = match client.state {
+            ClientState::Connected { .. } => return,
+            ClientState::Challenged { newcomer, .. } => (newcomer.room, None),
+            ClientState::Admitted { room, peer } => (room, Some(peer)),
+        };
+        let Some(room) = self.rooms.get_mut(&name) else {
             return;
         };
-        let Some(room) = self.rooms.get_mut(&room) else {
+        let Some(peer) = peer else {
+            room.arrived();
+            if room.is_over() {
+                self.rooms.remove(&name);
+            }
             return;
         };
         // A replaced connection must not take its successor with it.

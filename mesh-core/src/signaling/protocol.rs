@@ -88,7 +88,7 @@ pub enum HubMessage {
         /// How many are in the room.
         #[serde(default)]
         room_members: usize,
-        /// How many of them came lately: if they are many, more are to be expected.
+        /// How many came lately or are about to: if they are many, more are to be expected.
         #[serde(default)]
         newcomers: usize,
     },
@@ -120,7 +120,7 @@ pub struct Listing {
     /// How many are in the room, the agent among them.
     #[serde(default)]
     pub room_members: usize,
-    /// How many of them came lately: if they are many, more are to be expected.
+    /// How many came lately or are about to: if they are many, more are to be expected.
     #[serde(default)]
     pub newcomers: usize,
     /// How the room is divided.

@@ -44,6 +44,8 @@ pub(super) struct Room {
     /// When members are told what has changed.
     tell_at: Option<Instant>,
     crowd: Crowd,
+    /// Clients that have said hello and not proven yet who they are.
+    arriving: usize,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,7 @@ impl Room {
             remembered: Shards::WHOLE,
             tell_at: None,
             crowd: Crowd::default(),
+            arriving: 0,
         };
         room.divide(now);
         room
@@ -99,9 +102,24 @@ impl Room {
         self.tell_at
     }
 
-    /// Whether nobody is here, nor has anybody to be told so.
+    /// Whether nobody is here or at the door, nor has anybody to be told so.
     pub(super) fn is_over(&self) -> bool {
-        self.members.is_empty() && self.tell_at.is_none()
+        self.members.is_empty() && self.arriving == 0 && self.tell_at.is_none()
+    }
+
+    /// Somebody is at the door.
+    pub(super) fn arrive(&mut self) {
+        self.arriving += 1;
+    }
+
+    /// Somebody is no longer at the door, but inside or gone.
+    pub(super) fn arrived(&mut self) {
+        self.arriving = self.arriving.saturating_sub(1);
+    }
+
+    /// How many have come lately or are about to.
+    fn newcomers(&self, now: Instant) -> usize {
+        self.crowd.newcomers(now) + self.arriving
     }
 
     /// Takes a member in; returns whom it has to know.
@@ -243,7 +261,7 @@ impl Room {
             joined: self.named(joined.iter().copied()),
             left: left.iter().copied().collect(),
             room_members: self.len(),
-            newcomers: self.crowd.newcomers(now),
+            newcomers: self.newcomers(now),
         };
         (message, self.clients_in(shard))
     }
@@ -256,7 +274,7 @@ impl Room {
         Listing {
             members: self.named(members.iter().chain(abroad.iter().flatten()).copied()),
             room_members: self.len(),
-            newcomers: self.crowd.newcomers(now),
+            newcomers: self.newcomers(now),
             shards: self.division,
         }
     }

@@ -227,6 +227,40 @@ fn members_of_a_room_hear_of_each_other_and_of_no_one_else() {
     assert!(matches!(&told[..], [(1, HubMessage::Members { left, .. })] if left.len() == 1));
 }
 
+/// How many newcomers the next one to come is told of, itself among them.
+fn newcomers_told(clients: &mut Clients, client: u64, room: &str) -> usize {
+    let welcome = clients.admit(client, &identity(client as u8), room);
+    let [(_, HubMessage::Welcome { listing, .. })] = &welcome[..] else {
+        panic!("{welcome:?}");
+    };
+    listing.newcomers
+}
+
+#[test]
+fn who_is_at_the_door_counts_as_a_newcomer_until_it_is_gone() {
+    let mut clients = Clients::new(HubConfig::default());
+    for client in [2, 3] {
+        clients.connect(client);
+        let peer = identity(client as u8).peer();
+        clients.say(client, &hello(peer, "a", Shards::WHOLE));
+    }
+    assert_eq!(newcomers_told(&mut clients, 1, "a"), 3);
+    assert_eq!(newcomers_told(&mut clients, 4, "b"), 1);
+    let closed = HubInput::ClientClosed(ClientId(2));
+    clients.hub.handle_input(closed, clients.now);
+    clients.text(3, "{".into());
+    assert_eq!(newcomers_told(&mut clients, 5, "a"), 2);
+}
+
+#[test]
+fn a_room_that_nobody_gets_into_is_forgotten() {
+    let mut clients = Clients::new(HubConfig::default());
+    clients.connect(1);
+    clients.say(1, &hello(identity(1).peer(), "a", Shards::WHOLE));
+    clients.say(1, &ClientMessage::Leave);
+    assert_eq!(clients.hub.stats().rooms, 0);
+}
+
 #[test]
 fn who_does_not_hold_the_key_is_refused() {
     let mut clients = Clients::new(HubConfig::default());
