@@ -129,8 +129,8 @@ impl Mesh {
         self.dialer.awaiting(peer, &self.config, jitter, now);
     }
 
-    /// Whether one link more may be opened by a peer. Where a room forms, who came first has planned
-    /// for fewer members: twice as many links may be open until the surplus is drained.
+    /// Whether one link more may be opened by a peer. Where a room forms, who came first has
+    /// planned for fewer members: twice as many links may be open until the surplus is drained.
     pub(super) fn has_room_for(&self, peer: PeerId, now: Instant) -> bool {
         let forming = self.formation.is_on(now);
         let more = if forming { self.k_now() } else { 0 };
