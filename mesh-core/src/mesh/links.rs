@@ -322,7 +322,7 @@ impl Mesh {
 
     fn keep_alive(&mut self, id: LinkId, now: Instant) {
         let jitter = unit(&mut self.rng);
-        let interval = self.ping_interval();
+        let rhythm = (self.ping_interval(), self.grace());
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -333,7 +333,7 @@ impl Mesh {
             self.close_link(id, "it acknowledges nothing", now);
             return;
         }
-        match link.keepalive.poll(&self.config, interval, jitter, now) {
+        match link.keepalive.poll(&self.config, rhythm, jitter, now) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
             KeepaliveAction::Dead => self.close_link(id, "no sign of life", now),
