@@ -13,9 +13,11 @@ pub(crate) struct Dialer {
     failed: BTreeMap<PeerId, Failed>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Failed {
     failures: u32,
+    /// Those of them that were only offers which did not come.
+    awaited: u32,
     retry_at: Instant,
 }
 
@@ -47,6 +49,20 @@ impl Dialer {
     /// The peer has the next move, as the offerer; looked at again later, as if it had failed.
     pub(crate) fn awaiting(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
         self.wait(peer, config.offer_patience, config, jitter, now);
+        self.failed.entry(peer).or_default().awaited += 1;
+    }
+
+    /// A link opened: the offers that it was waited for have not failed.
+    pub(crate) fn opened(&mut self, peer: PeerId) {
+        let Some(failed) = self.failed.get_mut(&peer) else {
+            return;
+        };
+        failed.failures = failed
+            .failures
+            .saturating_sub(std::mem::take(&mut failed.awaited));
+        if failed.failures == 0 {
+            self.forget(peer);
+        }
     }
 
     /// A link was closed because one end did not want it: should the other still want it, it is
@@ -75,7 +91,9 @@ impl Dialer {
         now: Instant,
     ) {
         let retry_at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
-        self.failed.insert(peer, Failed { failures, retry_at });
+        let failed = self.failed.entry(peer).or_default();
+        failed.failures = failures;
+        failed.retry_at = retry_at;
     }
 
     /// The peer is linked, gone, or newly arrived.
@@ -114,5 +132,23 @@ mod tests {
         assert!(dialer.ready(peer, now) && !dialer.unreachable(peer, &config, now));
         dialer.forget(peer);
         assert_eq!(dialer.failures(peer), 0);
+    }
+
+    #[test]
+    fn an_offer_that_came_was_no_failure() {
+        let config = Config::new("room", "name").expect("valid");
+        let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
+        let now = Instant::default();
+        dialer.failed(peer, &config, 0.5, now);
+        dialer.awaiting(peer, &config, 0.5, now);
+        assert_eq!(dialer.failures(peer), 2);
+        for left in [1, 1] {
+            dialer.opened(peer);
+            assert_eq!(dialer.failures(peer), left);
+        }
+        dialer.forget(peer);
+        dialer.awaiting(peer, &config, 0.5, now);
+        dialer.opened(peer);
+        assert_eq!((dialer.failures(peer), dialer.deadline(now)), (0, None));
     }
 }

@@ -36,8 +36,9 @@ pub(crate) struct Link {
     pub(crate) via_hub: bool,
     /// Candidates received, of which only so many are taken.
     pub(crate) candidates: u32,
-    /// The incarnation of the peer that negotiated, once known: a later one has lost this link.
-    pub(crate) peer_incarnation: Option<u64>,
+    /// Incarnation and sequence of the peer's answer: if it asks for an offer later, it has lost
+    /// this link.
+    pub(crate) answer: Option<(u64, u64)>,
     pub(crate) state: LinkState,
     pub(crate) started_at: Instant,
     /// When our offer or answer was ready.
@@ -98,7 +99,7 @@ impl Link {
             attempt,
             via_hub: false,
             candidates: 0,
-            peer_incarnation: None,
+            answer: None,
             state: LinkState::Negotiating { until },
             started_at: now,
             described_at: now,

@@ -189,8 +189,7 @@ impl Mesh {
                 self.undelivered(author, message, reason, now);
             }
             Content::Signal { attempt, signal } => {
-                let signal = (attempt, signal);
-                self.signal_received(author, id.incarnation, signal, via, now);
+                self.signal_received(id, (attempt, signal), via, now);
             }
         }
     }

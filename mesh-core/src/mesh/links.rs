@@ -211,6 +211,7 @@ impl Mesh {
         link.opened_at = Some(now);
         link.keepalive = Keepalive::new(&self.config, now);
         let peer = link.peer;
+        self.dialer.opened(peer);
         if self.wanted.contains(&peer) {
             self.formation.stirred(now);
         }
@@ -246,7 +247,6 @@ impl Mesh {
         };
         let was = link.state;
         let peer = link.peer;
-        let short_lived = now.since(link.started_at) < PROVEN;
         let jitter = unit(&mut self.rng);
         let queue = self.remove_link(id);
         match was {
@@ -261,10 +261,10 @@ impl Mesh {
             LinkState::Open | LinkState::Draining { .. } => {
                 self.stats.links.closed += 1;
                 // Or the two ends would open and close it for ever.
-                if matches!(was, LinkState::Draining { .. }) {
-                    self.dialer.postpone(peer, &self.config, jitter, now);
-                } else if short_lived {
+                if was == LinkState::Open {
                     self.dialer.failed(peer, &self.config, jitter, now);
+                } else {
+                    self.dialer.postpone(peer, &self.config, jitter, now);
                 }
                 self.emit(Event::LinkClosed {
                     peer,
@@ -376,7 +376,7 @@ impl Mesh {
         self.poll_links(now);
     }
 
-    pub(super) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {
+    pub(crate) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {
         let link = self.links.get(*self.by_peer.get(&peer)?)?;
         link.is_open().then_some(link)
     }

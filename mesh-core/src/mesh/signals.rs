@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use crate::error::RejectReason;
-use crate::id::{LinkId, PeerId, Target};
+use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::{Channel, Output};
 use crate::link::LinkState;
 use crate::rng::unit;
@@ -83,8 +83,7 @@ impl Mesh {
     /// A verified signal from a peer.
     pub(super) fn signal_received(
         &mut self,
-        from: PeerId,
-        incarnation: u64,
+        id: MessageId,
         (attempt, signal): (u64, PeerSignal),
         via: Option<PeerId>,
         now: Instant,
@@ -92,16 +91,17 @@ impl Mesh {
         if !self.joined {
             return;
         }
+        let from = id.author;
         match signal {
             PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.this => {
-                self.offer_received(from, incarnation, (attempt, sdp), via, now);
+                self.offer_received(from, (attempt, sdp), via, now);
             }
-            PeerSignal::Solicit if from > self.this => self.solicited(from, incarnation, now),
+            PeerSignal::Solicit if from > self.this => self.solicited(id, now),
             PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
                 self.reject(via, Some(from), RejectReason::UnexpectedSignal);
             }
             PeerSignal::Link(signal) => {
-                self.apply_signal(from, incarnation, (attempt, signal), now);
+                self.apply_signal(id, (attempt, signal), now);
             }
             PeerSignal::Decline => self.declined(from, attempt, now),
         }
@@ -110,7 +110,6 @@ impl Mesh {
     fn offer_received(
         &mut self,
         from: PeerId,
-        incarnation: u64,
         (attempt, sdp): (u64, String),
         via: Option<PeerId>,
         now: Instant,
@@ -133,28 +132,31 @@ impl Mesh {
         if let Some(link) = self.links.get_mut(id) {
             link.ours = solicited;
             link.via_hub = via.is_none();
-            link.peer_incarnation = Some(incarnation);
         }
         self.open_link(id, from, Some(sdp));
     }
 
-    fn solicited(&mut self, from: PeerId, incarnation: u64, now: Instant) {
-        match self.by_peer.get(&from).and_then(|&id| self.links.get(id)) {
-            None if self.has_room_for(from, now) => self.dial(from, now),
-            None => self.send_signal(from, 0, PeerSignal::Decline, now),
-            Some(link)
-                if link
-                    .peer_incarnation
-                    .is_some_and(|known| known < incarnation) =>
-            {
-                let id = link.id;
-                self.close_link(id, "the peer has restarted", now);
+    /// A peer that has no link to us asks for an offer.
+    fn solicited(&mut self, asked: MessageId, now: Instant) {
+        let from = asked.author;
+        let Some(link) = self.by_peer.get(&from).and_then(|&id| self.links.get(id)) else {
+            if self.has_room_for(from, now) {
                 self.dial(from, now);
+            } else {
+                self.send_signal(from, 0, PeerSignal::Decline, now);
             }
-            Some(_) => {
-                self.redial_if_stuck(from, ANSWER_PATIENCE, now);
-                self.probe(from, now);
-            }
+            return;
+        };
+        let asked_at = (asked.incarnation, asked.sequence);
+        if link
+            .answer
+            .is_some_and(|answered_at| answered_at < asked_at)
+        {
+            let id = link.id;
+            self.close_link(id, "the peer has lost its end", now);
+            self.dial(from, now);
+        } else {
+            self.redial_if_stuck(from, ANSWER_PATIENCE, now);
         }
     }
 
@@ -163,7 +165,7 @@ impl Mesh {
     pub(super) fn redial_if_stuck(&mut self, peer: PeerId, patience: Duration, now: Instant) {
         let link = self.by_peer.get(&peer).and_then(|&id| self.links.get(id));
         let stuck = link.filter(|link| {
-            let unanswered = self.this < peer && link.peer_incarnation.is_none();
+            let unanswered = self.this < peer && link.answer.is_none();
             link.is_negotiating() && unanswered && now.since(link.started_at) >= patience
         });
         if let Some(id) = stuck.map(|link| link.id) {
@@ -172,13 +174,8 @@ impl Mesh {
         }
     }
 
-    fn apply_signal(
-        &mut self,
-        from: PeerId,
-        incarnation: u64,
-        (attempt, signal): (u64, LinkSignal),
-        now: Instant,
-    ) {
+    fn apply_signal(&mut self, id: MessageId, (attempt, signal): (u64, LinkSignal), now: Instant) {
+        let from = id.author;
         let link = self
             .by_peer
             .get(&from)
@@ -196,7 +193,7 @@ impl Mesh {
             self.reject(None, Some(from), RejectReason::UnexpectedSignal);
             return;
         } else {
-            link.peer_incarnation = Some(incarnation);
+            link.answer = Some((id.incarnation, id.sequence));
             link.answered_at = Some(now);
             let until = now + self.config.open_timeout;
             link.state = LinkState::Negotiating { until };

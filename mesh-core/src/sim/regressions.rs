@@ -314,3 +314,25 @@ fn an_offer_of_somebody_whom_the_hub_has_not_listed_yet_is_answered() {
 fn what_a_process_counted_as_lost_is_accounted_for_when_it_has_ended() {
     run(7_000_180, 2);
 }
+
+#[test]
+fn who_lost_its_end_of_a_link_is_believed_at_once() {
+    let mut world = World::formed(12, Some(8), 60);
+    for i in 0..20 {
+        let here = world.agents[i].id();
+        let lower = (0..60).find(|&j| {
+            let there = world.agents[j].id();
+            there < here && world.agents[i].link_to(there).is_some()
+        });
+        let Some(lower) = lower else {
+            continue;
+        };
+        let (there, lost) = (world.agents[lower].id(), world.now);
+        world.half_open(i, lower);
+        let is_back = |world: &World| {
+            let link = world.agents[i].mesh.open_link_to(there);
+            link.is_some_and(|link| link.started_at > lost)
+        };
+        assert!(world.run_until(SECOND, is_back), "agent {i}");
+    }
+}
