@@ -158,16 +158,24 @@ impl Mesh {
         let mut surplus = Vec::new();
         // Others know of the last replacement by then, however busy this machine is.
         let linger = self.config.linger + self.grace() * 2;
+        let database = &self.database;
         for link in self.links.iter_mut().filter(|link| link.is_open()) {
             if self.wanted.contains(&link.peer) {
                 link.unwanted_since = None;
                 continue;
             }
             let since = *link.unwanted_since.get_or_insert(now);
+            // Who lacks links as it is would ask for this one again.
+            let is_needed = database
+                .state(link.peer)
+                .is_some_and(|state| state.lacks > 0);
+            if !(crowded || link.ours && !is_needed) {
+                continue;
+            }
             let until = replaced_at.map_or(since, |at| at.max(since)) + linger;
-            if until > now && (link.ours || crowded) {
+            if until > now {
                 again = Some(again.map_or(until, |at| at.min(until)));
-            } else if complete && (link.ours || crowded) {
+            } else if complete {
                 surplus.push(link.id);
             }
         }

@@ -191,14 +191,14 @@ impl Mesh {
             .into_iter()
             .map(|link| {
                 // Who gives a link up for somebody who needs it leaves an end that can take it.
-                let mut useful = needy
+                let mut takers = needy
                     .iter()
-                    .map(|&needy| !self.are_linked(needy, link.peer));
+                    .filter(|&&needy| !self.are_linked(needy, link.peer));
                 let preference = (
+                    !needy.contains(&link.peer) && takers.next().is_some(),
                     link.inner,
                     link.ours && !is_new(link),
                     is_new(link) && !named.contains(&link.peer),
-                    !needy.contains(&link.peer) && useful.all(|useful| useful),
                     Topology::pair_hash(self.this, link.peer),
                 );
                 (preference, link.peer)

@@ -315,6 +315,14 @@ fn what_a_process_counted_as_lost_is_accounted_for_when_it_has_ended() {
     run(7_000_180, 2);
 }
 
+/// Three agents that lacked a link, but were linked with each other, took turns to be given up by
+/// a neighbour that had one too many, for ever.
+#[test]
+fn who_lacks_links_is_not_given_up_to_ask_again() {
+    run(9_801_413, 5);
+    run(9_831_315, 5);
+}
+
 #[test]
 fn who_lost_its_end_of_a_link_is_believed_at_once() {
     let mut world = World::formed(12, Some(8), 60);
