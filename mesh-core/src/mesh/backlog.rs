@@ -95,6 +95,9 @@ impl Mesh {
             && let Some(authors) = self.gossip.get_mut(&id)
         {
             authors.remove(&author); // The neighbour has it already: one copy less to send.
+        } else if version < held && author == peer {
+            // Its clock was set back. Where nobody of its shard is there, nobody else tells it.
+            self.send_record(id, author);
         }
     }
 

@@ -142,7 +142,7 @@ impl Mesh {
         }
     }
 
-    fn send_record(&mut self, id: LinkId, author: PeerId) {
+    pub(super) fn send_record(&mut self, id: LinkId, author: PeerId) {
         if let Some(signed) = self.database.signed(author) {
             let record = Record::LinkState(signed.clone());
             self.queue_control(id, &record);

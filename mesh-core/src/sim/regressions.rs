@@ -315,6 +315,13 @@ fn what_a_process_counted_as_lost_is_accounted_for_when_it_has_ended() {
     run(7_000_180, 2);
 }
 
+/// Alone in its shard, it was started again with its clock set back: its neighbours in other shards
+/// held a newer record, and did not say so.
+#[test]
+fn a_neighbour_of_another_shard_tells_an_agent_of_its_earlier_life() {
+    run(9_834_333, 6);
+}
+
 /// Three agents that lacked a link, but were linked with each other, took turns to be given up by
 /// a neighbour that had one too many, for ever.
 #[test]
