@@ -47,8 +47,16 @@ impl Dialer {
     }
 
     /// The peer has the next move, as the offerer; looked at again later, as if it had failed.
-    pub(crate) fn awaiting(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
-        self.wait(peer, config.offer_patience, config, jitter, now);
+    /// On a busy machine, `grace` later.
+    pub(crate) fn awaiting(
+        &mut self,
+        peer: PeerId,
+        grace: Duration,
+        config: &Config,
+        jitter: f64,
+        now: Instant,
+    ) {
+        self.wait(peer, config.offer_patience + grace, config, jitter, now);
         self.failed.entry(peer).or_default().awaited += 1;
     }
 
@@ -140,14 +148,14 @@ mod tests {
         let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
         let now = Instant::default();
         dialer.failed(peer, &config, 0.5, now);
-        dialer.awaiting(peer, &config, 0.5, now);
+        dialer.awaiting(peer, Duration::ZERO, &config, 0.5, now);
         assert_eq!(dialer.failures(peer), 2);
         for left in [1, 1] {
             dialer.opened(peer);
             assert_eq!(dialer.failures(peer), left);
         }
         dialer.forget(peer);
-        dialer.awaiting(peer, &config, 0.5, now);
+        dialer.awaiting(peer, Duration::ZERO, &config, 0.5, now);
         dialer.opened(peer);
         assert_eq!((dialer.failures(peer), dialer.deadline(now)), (0, None));
     }

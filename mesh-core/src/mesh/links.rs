@@ -126,7 +126,8 @@ impl Mesh {
             self.send_signal(peer, 0, PeerSignal::Solicit, now);
         }
         let jitter = unit(&mut self.rng);
-        self.dialer.awaiting(peer, &self.config, jitter, now);
+        let grace = self.grace();
+        self.dialer.awaiting(peer, grace, &self.config, jitter, now);
     }
 
     /// Whether one link more may be opened by a peer. Where a room forms, who came first has

@@ -19,9 +19,8 @@ use crate::io::{Event, Output};
 use crate::signaling::{ClientFact, Crowd, Member, notice_delay};
 use crate::time::Instant;
 
-/// How old an unanswered offer must be when its target joins (again) to count as lost: newcomers
-/// are listed twice within some milliseconds, in the welcome and as joined.
-const REJOIN_PATIENCE: Duration = Duration::from_millis(100);
+/// How long after an agent came in the hub may still tell it of those whom the welcome listed.
+const LISTED_TWICE: Duration = Duration::from_secs(5);
 
 /// How many times as long links wait for the next of a crowd, and the square of that in all.
 const CROWD_PATIENCE: u32 = 4;
@@ -171,7 +170,9 @@ impl Mesh {
             // Whatever failed before, this may be a new process.
             self.dialer.forget(peer);
             // A new connection is most likely a new process, which has not seen our offer.
-            self.redial_if_stuck(peer, REJOIN_PATIENCE, now);
+            if now.since(self.admitted_at) >= LISTED_TWICE {
+                self.redial_if_stuck(peer, Duration::ZERO, now);
+            }
             self.probe(peer, now);
         }
     }
