@@ -166,7 +166,9 @@ impl Mesh {
         let link = self.by_peer.get(&peer).and_then(|&id| self.links.get(id));
         let stuck = link.filter(|link| {
             let unanswered = self.this < peer && link.answer.is_none();
-            link.is_negotiating() && unanswered && now.since(link.started_at) >= patience + self.grace()
+            link.is_negotiating()
+                && unanswered
+                && now.since(link.started_at) >= patience + self.grace()
         });
         if let Some(id) = stuck.map(|link| link.id) {
             self.close_link(id, "the peer has not seen the offer", now);

@@ -26,10 +26,11 @@ impl Network {
         let index: BTreeMap<PeerId, usize> = ids.map(|(i, agent)| (agent.id(), i)).collect();
         let mut links = Vec::new();
         for (from, agent) in fleet.agents.iter().enumerate() {
-            let peers = agent.peers().await.unwrap_or_default();
-            let direct = peers.iter().filter(|peer| peer.direct);
-            let others = direct.filter_map(|peer| index.get(&peer.id));
-            links.extend(others.filter(|&&to| from < to).map(|&to| (from, to)));
+            // What it announces: links to other shards too, whose members are no peers of it.
+            let seen = agent.topology().await.map_or(Vec::new(), |view| view.links);
+            let ours = seen.iter().filter(|link| link.source == agent.id());
+            let others = ours.filter_map(|link| index.get(&link.target));
+            links.extend(others.map(|&to| (from, to)));
         }
         let graph = Graph::from_links(fleet.agents.len(), links);
         let mut routing = Routing {

@@ -1,6 +1,8 @@
 //! An agent under test, wherever it is.
 
-use mesh_native::core::{Delivery, Event, MessageId, Payload, PeerId, PeerView, RouteView, Stats};
+use mesh_native::core::{
+    Delivery, Event, MessageId, Payload, PeerId, PeerView, RouteView, Stats, TopologyView,
+};
 use mesh_native::{Agent, Events, SendOptions};
 use tokio::sync::mpsc;
 
@@ -82,6 +84,13 @@ impl Tested {
         match self {
             Self::Here(agent) => Ok(agent.routes()?),
             Self::Elsewhere(remote) => remote.table("routes").await,
+        }
+    }
+
+    pub(super) async fn topology(&self) -> anyhow::Result<TopologyView> {
+        match self {
+            Self::Here(agent) => Ok(agent.topology()?),
+            Self::Elsewhere(remote) => remote.table("topology").await,
         }
     }
 
