@@ -46,6 +46,10 @@ const QUIET: Duration = Duration::from_secs(5);
 /// A sleep that ends this close to a tick is for the tick.
 const TICK_ACCURACY: Duration = Duration::from_millis(2);
 
+/// A tick so soon after a datagram may be of the same turn of the driver: the acknowledgement that
+/// the datagram calls for and the next tick are then due together.
+const SAME_TURN: Duration = Duration::from_millis(10);
+
 /// How long SCTP waits with an acknowledgement (RFC 9260, section 6.2).
 const ACK_DELAY: Duration = Duration::from_millis(200);
 
@@ -57,7 +61,8 @@ pub(super) struct Pace {
     connecting_since: AtomicU64,
     /// When data was last sent or received, in µs since `born`; 0 until the channels are open.
     active_at: AtomicU64,
-    /// When the ICE agent last ticked, and when the first datagram after that was received.
+    /// When the ICE agent last ticked, and when the first datagram since was received, or one that
+    /// may have come in the same turn.
     ticked_at: AtomicU64,
     heard_at: AtomicU64,
     /// Why the connection is beyond help; set before `ended` is notified.
@@ -147,11 +152,16 @@ impl Pace {
 
     /// Notes a datagram received.
     pub(super) fn observe_received(&self, datagram: &[u8]) {
-        let heard_at = self.heard_at.load(Ordering::Relaxed);
-        if self.observe(datagram) && heard_at <= self.ticked_at.load(Ordering::Relaxed) {
+        let ticked_at = self.ticked_at.load(Ordering::Relaxed);
+        if self.observe(datagram) && !self.heard_since(ticked_at) {
             let now = self.active_at.load(Ordering::Relaxed);
             self.heard_at.store(now, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a datagram was received whose acknowledgement may still be due.
+    fn heard_since(&self, ticked_at: u64) -> bool {
+        self.heard_at.load(Ordering::Relaxed) + micros(SAME_TURN) > ticked_at
     }
 
     /// Notes a datagram sent. After a fatal alert of its own the library neither fails nor
@@ -186,8 +196,8 @@ impl Pace {
         }
         let quiet = now.saturating_sub(self.active_at.load(Ordering::Relaxed)) >= micros(QUIET);
         let mut until = ticked_at + micros(if quiet { QUIET_TICK } else { OPEN_TICK });
-        let heard_at = self.heard_at.load(Ordering::Relaxed);
-        if heard_at > ticked_at {
+        if self.heard_since(ticked_at) {
+            let heard_at = self.heard_at.load(Ordering::Relaxed);
             until = until.min(heard_at + micros(ACK_DELAY));
         }
         wanted.max(Duration::from_micros(until.saturating_sub(now)))
@@ -269,6 +279,13 @@ mod tests {
             sleep(50, 10_150),
             ms(150),
             "until an acknowledgement may be due"
+        );
+
+        let sleep = open(10_000, 9_999, 9_999);
+        assert_eq!(
+            sleep(199, 10_000),
+            ms(199),
+            "an acknowledgement due together with the tick"
         );
 
         let sleep = open(10_000, 1_000, 1_000);
