@@ -211,7 +211,7 @@ mod tests {
         Instant::from_micros(ms * 1_000)
     }
 
-    const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
+    const RHYTHM: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
 
     fn config() -> Config {
         Config::new("room", "name").expect("valid")
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn measures_and_smooths_the_round_trip() {
         let (config, mut keepalive) = asking();
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, at(0)) else {
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
         assert!(!keepalive.pong(nonce + 1, 0.5, at(8)), "not ours");
@@ -245,7 +245,7 @@ mod tests {
         // The first sample is replaced by the second, later ones are smoothed.
         for (sample_ms, srtt_ms) in [(16, 16), (8, 12)] {
             let next = keepalive.deadline();
-            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, INTERVAL, 0.5, next) else {
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
                 panic!("due");
             };
             keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
@@ -257,24 +257,24 @@ mod tests {
     fn silence_is_death_and_any_frame_is_life() {
         let (config, mut keepalive) = asking();
         let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
-        assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, at(0))));
+        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(0))));
         assert_eq!(
-            keepalive.poll(&config, INTERVAL, 0.5, at(2_999)),
+            keepalive.poll(&config, RHYTHM, 0.5, at(2_999)),
             KeepaliveAction::Wait
         );
-        assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, at(3_000))));
+        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(3_000))));
         keepalive.heard(at(3_500));
         assert_eq!(
-            keepalive.poll(&config, INTERVAL, 0.5, at(6_000)),
+            keepalive.poll(&config, RHYTHM, 0.5, at(6_000)),
             KeepaliveAction::Wait
         );
         for _ in 0..config.pings_max {
             let due = keepalive.deadline();
-            assert!(is_ping(keepalive.poll(&config, INTERVAL, 0.5, due)));
+            assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, due)));
         }
         let due = keepalive.deadline();
         assert_eq!(
-            keepalive.poll(&config, INTERVAL, 0.5, due),
+            keepalive.poll(&config, RHYTHM, 0.5, due),
             KeepaliveAction::Dead
         );
     }
@@ -285,17 +285,26 @@ mod tests {
         // On a busy machine answers take longer.
         for (grace, verdict) in [(0, 1_500), (1_000, 3_048), (60_000, 9_000)] {
             let (config, mut keepalive) = asking();
-            let rhythm = (INTERVAL.0, ms(grace));
+            let rhythm = (RHYTHM.0, ms(grace));
             let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
                 panic!("the first ping is due at once");
             };
             keepalive.pong(nonce, 0.5, at(2));
             keepalive.probe(at(100));
             let mut due = at(100);
-            while keepalive.poll(&config, rhythm, 0.5, due) != KeepaliveAction::Dead {
+            for n in 0..config.pings_max {
+                let action = keepalive.poll(&config, rhythm, 0.5, due);
+                assert!(
+                    matches!(action, KeepaliveAction::Ping(_)),
+                    "{n}: {action:?}"
+                );
                 due = keepalive.deadline();
             }
             assert_eq!(due.since(at(100)), ms(verdict), "{grace}");
+            assert_eq!(
+                keepalive.poll(&config, rhythm, 0.5, due),
+                KeepaliveAction::Dead
+            );
         }
     }
 
@@ -303,14 +312,14 @@ mod tests {
     fn who_looks_too_late_asks_once_more() {
         let (config, mut keepalive) = asking();
         for ms in [0, 3_000, 6_000] {
-            let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));
+            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
             assert!(matches!(action, KeepaliveAction::Ping(_)));
         }
         // The machine slept: nobody could have answered.
-        let action = keepalive.poll(&config, INTERVAL, 0.5, at(60_000));
+        let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
         assert!(matches!(action, KeepaliveAction::Ping(_)));
         assert_eq!(
-            keepalive.poll(&config, INTERVAL, 0.5, at(63_000)),
+            keepalive.poll(&config, RHYTHM, 0.5, at(63_000)),
             KeepaliveAction::Dead
         );
     }
@@ -320,7 +329,7 @@ mod tests {
         let (config, mut keepalive) = asking();
         let mut pings = Vec::new();
         let mut ask = |keepalive: &mut Keepalive, ms: u64| {
-            let action = keepalive.poll(&config, INTERVAL, 0.5, at(ms));
+            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
             if let KeepaliveAction::Ping(nonce) = action {
                 pings.push(ms);
                 keepalive.pong(nonce, 0.5, at(ms + 1));

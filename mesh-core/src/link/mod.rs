@@ -16,7 +16,7 @@ pub(crate) use queue::LinkQueue;
 pub(crate) use table::Links;
 
 use crate::config::Config;
-use crate::id::{LinkId, PeerId};
+use crate::id::{LinkId, MessageId, PeerId};
 use crate::routing::Metric;
 use crate::time::Instant;
 use crate::wire::LinkEntry;
@@ -36,15 +36,12 @@ pub(crate) struct Link {
     pub(crate) via_hub: bool,
     /// Candidates received, of which only so many are taken.
     pub(crate) candidates: u32,
-    /// Incarnation and sequence of the peer's answer: if it asks for an offer later, it has lost
-    /// this link.
-    pub(crate) answer: Option<(u64, u64)>,
+    /// The peer's answer to our offer.
+    pub(crate) answer: Option<Answer>,
     pub(crate) state: LinkState,
     pub(crate) started_at: Instant,
     /// When our offer or answer was ready.
     pub(crate) described_at: Instant,
-    /// When the answer to our offer was there.
-    pub(crate) answered_at: Option<Instant>,
     /// When ICE had found a path.
     pub(crate) reached_at: Option<Instant>,
     /// When it opened.
@@ -64,6 +61,22 @@ pub(crate) struct Link {
     announced: LinkEntry,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
+}
+
+/// The message that an answer came in, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) id: MessageId,
+    pub(crate) at: Instant,
+}
+
+impl Answer {
+    /// Whether its author has said something else after it: an offer that it asks for, say, means
+    /// that it has lost the link.
+    pub(crate) fn is_before(&self, later: &MessageId) -> bool {
+        let order = |id: &MessageId| (id.incarnation, id.sequence);
+        order(&self.id) < order(later)
+    }
 }
 
 /// Where a link stands.
@@ -103,7 +116,6 @@ impl Link {
             state: LinkState::Negotiating { until },
             started_at: now,
             described_at: now,
-            answered_at: None,
             reached_at: None,
             opened_at: None,
             unwanted_since: None,

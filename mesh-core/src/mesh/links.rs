@@ -167,9 +167,7 @@ impl Mesh {
             }
             let since = *link.unwanted_since.get_or_insert(now);
             // Who lacks links as it is would ask for this one again.
-            let is_needed = database
-                .state(link.peer)
-                .is_some_and(|state| state.lacks > 0);
+            let is_needed = database.lacks(link.peer).is_some_and(|lacks| lacks > 0);
             if !(crowded || link.ours && !is_needed) {
                 continue;
             }
@@ -229,7 +227,7 @@ impl Mesh {
             peer,
             setup_ms: after_ms(now),
             described_ms: after_ms(link.described_at),
-            answered_ms: link.answered_at.map(after_ms),
+            answered_ms: link.answer.map(|answer| after_ms(answer.at)),
             reached_ms: link.reached_at.map(after_ms),
         };
         self.stats.links.opened += 1;

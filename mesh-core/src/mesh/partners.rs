@@ -191,11 +191,10 @@ impl Mesh {
             .into_iter()
             .map(|link| {
                 // Who gives a link up for somebody who needs it leaves an end that can take it.
-                let mut takers = needy
-                    .iter()
-                    .filter(|&&needy| !self.are_linked(needy, link.peer));
+                let mut takers = needy.iter();
+                let is_of_use = takers.any(|&taker| !self.are_linked(taker, link.peer));
                 let preference = (
-                    !needy.contains(&link.peer) && takers.next().is_some(),
+                    !needy.contains(&link.peer) && is_of_use,
                     link.inner,
                     link.ours && !is_new(link),
                     is_new(link) && !named.contains(&link.peer),
@@ -225,13 +224,9 @@ impl Mesh {
     fn needy_neighbours(&self) -> Vec<PeerId> {
         let open = self.links.iter().filter(|link| link.is_open());
         let peers = open.map(|link| link.peer);
-        peers.filter(|&peer| self.lacks(peer) != Some(0)).collect()
-    }
-
-    /// How many links a member says it lacks, if it is known.
-    fn lacks(&self, peer: PeerId) -> Option<usize> {
-        let state = self.database.state(peer)?;
-        Some(usize::from(state.lacks))
+        peers
+            .filter(|&peer| self.database.lacks(peer) != Some(0))
+            .collect()
     }
 
     fn are_linked(&self, a: PeerId, b: PeerId) -> bool {
@@ -256,7 +251,7 @@ impl Mesh {
         if !all && !self.is_informed(now) {
             return Vec::new();
         }
-        let is_new = |peer: PeerId| match self.lacks(peer) {
+        let is_new = |peer: PeerId| match self.database.lacks(peer) {
             None => true,
             Some(0) => false,
             Some(_) => self.formation.sees_crowd(now) || self.dialer.failures(peer) > 0,
@@ -269,7 +264,7 @@ impl Mesh {
     /// Whether the link state of the members is here, as far as there is any.
     fn is_informed(&self, now: Instant) -> bool {
         let members = self.roster.members();
-        let known = members.filter(|&peer| self.lacks(peer).is_some());
+        let known = members.filter(|&peer| self.database.lacks(peer).is_some());
         known.count() * 2 >= self.roster.len() || now.since(self.admitted_at) >= NEW_FOR
     }
 
@@ -317,7 +312,7 @@ impl Mesh {
     /// Looks for those who lack links too, or else for half as many as are lacking among those who
     /// have enough. Returns after how long it may look again.
     fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, now: Instant) -> Duration {
-        if self.lacks(self.this) != Some(self.links_lacking()) {
+        if self.database.lacks(self.this) != Some(self.links_lacking()) {
             self.announce_soon(now);
         }
         self.search.found = self.pairs();
@@ -326,7 +321,7 @@ impl Mesh {
             return SEEK_AFTER * 2;
         }
         let full = self.roster.members().filter(|peer| !wanted.contains(peer));
-        let full = full.filter(|&peer| self.lacks(peer) == Some(0));
+        let full = full.filter(|&peer| self.database.lacks(peer) == Some(0));
         let mut full: Vec<_> = full
             .filter(|&peer| !self.out_of_reach(peer, now))
             .map(|peer| (Topology::pair_hash(self.this, peer), peer))
@@ -340,7 +335,10 @@ impl Mesh {
     /// This agent's partners among those who lack links, as all of these who know the same choose
     /// them: the topology's first.
     fn pairs(&self) -> BTreeSet<PeerId> {
-        let known = self.roster.members().map(|peer| (peer, self.lacks(peer)));
+        let known = self
+            .roster
+            .members()
+            .map(|peer| (peer, self.database.lacks(peer)));
         let lacking = known.filter_map(|(peer, lacks)| Some((peer, lacks.filter(|&n| n > 0)?)));
         let lacking: BTreeMap<_, _> = lacking.chain([(self.this, self.links_lacking())]).collect();
         let pairs = self.topology.pairs(lacking, |a, b| self.are_linked(a, b));

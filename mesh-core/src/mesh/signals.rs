@@ -7,7 +7,7 @@ use super::Mesh;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::{Channel, Output};
-use crate::link::LinkState;
+use crate::link::{Answer, LinkState};
 use crate::rng::unit;
 use crate::signaling::{self, ClientMessage};
 use crate::time::Instant;
@@ -147,11 +147,7 @@ impl Mesh {
             }
             return;
         };
-        let asked_at = (asked.incarnation, asked.sequence);
-        if link
-            .answer
-            .is_some_and(|answered_at| answered_at < asked_at)
-        {
+        if link.answer.is_some_and(|answer| answer.is_before(&asked)) {
             let id = link.id;
             self.close_link(id, "the peer has lost its end", now);
             self.dial(from, now);
@@ -191,12 +187,11 @@ impl Mesh {
                 self.reject(None, Some(from), RejectReason::Limit);
                 return;
             }
-        } else if from < self.this || !link.is_negotiating() || link.answered_at.is_some() {
+        } else if from < self.this || !link.is_negotiating() || link.answer.is_some() {
             self.reject(None, Some(from), RejectReason::UnexpectedSignal);
             return;
         } else {
-            link.answer = Some((id.incarnation, id.sequence));
-            link.answered_at = Some(now);
+            link.answer = Some(Answer { id, at: now });
             let until = now + self.config.open_timeout;
             link.state = LinkState::Negotiating { until };
         }

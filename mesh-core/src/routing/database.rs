@@ -92,6 +92,11 @@ impl Database {
         Some(&self.records.get(&author)?.known.state)
     }
 
+    /// How many links an author says it lacks, if it is known.
+    pub(crate) fn lacks(&self, author: PeerId) -> Option<usize> {
+        Some(usize::from(self.state(author)?.lacks))
+    }
+
     /// What an author says of its link to a peer.
     pub(crate) fn link(&self, author: PeerId, peer: PeerId) -> Option<&LinkEntry> {
         self.state(author)?.link_to(peer)
