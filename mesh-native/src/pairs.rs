@@ -8,14 +8,47 @@ use std::time::Duration;
 use bytes::Bytes;
 use mesh_core::{Channel, LinkSignal};
 use tokio::sync::{mpsc, oneshot};
+use webrtc::data_channel::RTCDataChannelInit;
+use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
-use crate::link::{Link, LinkFact, LinkFactory, LinkSettings};
+use crate::link::{Link, LinkFact, LinkFactory, LinkSettings, channel_init};
 
 /// Facts that may wait.
 const FACTS_MAX: usize = 4_096;
 
 /// How often a sender looks whether a congested link has drained.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// What the `webrtc` library is told for a link, for who makes a connection with nothing else of
+/// ours: no runtime, no pace and no tasks.
+#[expect(
+    missing_debug_implementations,
+    reason = "the library's own settings have none"
+)]
+pub struct BareSettings {
+    /// How the library is to behave.
+    pub engine: SettingEngine,
+    /// What all links of a process present to their peers.
+    pub certificate: RTCCertificate,
+    /// The data channels of a link: label, and how it is opened.
+    pub channels: [(&'static str, RTCDataChannelInit); 3],
+}
+
+impl BareSettings {
+    /// The settings of a link, with a fresh certificate.
+    ///
+    /// # Errors
+    /// When no certificate can be generated, or no crypto provider is compiled in.
+    pub fn new() -> Result<Self, String> {
+        let factory = LinkFactory::new(LinkSettings::default());
+        let (engine, certificate) = factory.map_err(|error| error.to_string())?.told();
+        Ok(Self {
+            engine,
+            certificate,
+            channels: Channel::ALL.map(|channel| (channel.label(), channel_init(channel))),
+        })
+    }
+}
 
 /// Open links, each with both its ends here: end `2n` has offered to end `2n + 1`.
 #[derive(Debug)]

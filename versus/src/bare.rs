@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
-use mesh_native::pairs::Pairs;
+use mesh_native::pairs::{BareSettings, Pairs};
 use tokio::sync::mpsc;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+    RTCIceGatheringState, RTCSessionDescription,
 };
 
 use crate::trial::{Figures, Mesh, PEERS, Sink};
@@ -53,13 +54,24 @@ impl Mesh for Links {
 }
 
 /// Opens links, and measures no more than that.
-pub async fn form(links: usize) -> anyhow::Result<Figures> {
+pub async fn form_links(links: usize) -> anyhow::Result<Figures> {
     let started = Instant::now();
     let _pairs = Pairs::open(links, drop).await.map_err(anyhow::Error::msg)?;
-    Ok(Figures {
-        open_s: started.elapsed().as_secs_f64(),
-        ..Figures::default()
-    })
+    Ok(Figures::of_forming(started))
+}
+
+/// Opens pairs of bare `webrtc` with the settings of our links, and measures no more than that.
+pub async fn form_webrtc(pairs: usize) -> anyhow::Result<Figures> {
+    let started = Instant::now();
+    let settings = BareSettings::new().map_err(anyhow::Error::msg)?;
+    let settings: &'static BareSettings = Box::leak(Box::new(settings));
+    let opening = (0..pairs).map(|_| async {
+        tokio::spawn(tokio::time::timeout(OPENING, linked(settings)))
+            .await?
+            .context("not open in time")?
+    });
+    let _couples = try_join_all(opening).await?;
+    Ok(Figures::of_forming(started))
 }
 
 /// `webrtc` as it comes: no setting touched but the address, candidates inside the descriptions.
@@ -96,46 +108,66 @@ type Couple = ([Arc<dyn PeerConnection>; 2], [Arc<dyn DataChannel>; 2]);
 
 /// Two connections with each other, and an open channel.
 async fn couple(sink: &'static Sink) -> anyhow::Result<Couple> {
-    let (offerer, mut ours) = connection().await?;
-    let (answerer, mut theirs) = connection().await?;
-    let channel = offerer.create_data_channel("data", None).await?;
-    let offer = offerer.create_offer(None).await?;
-    offerer.set_local_description(offer).await?;
-    ours.gathered.recv().await;
-    let offer = offerer.local_description().await.context("an offer")?;
-    answerer.set_remote_description(offer).await?;
-    let answer = answerer.create_answer(None).await?;
-    answerer.set_local_description(answer).await?;
-    theirs.gathered.recv().await;
-    let answer = answerer.local_description().await.context("an answer")?;
-    offerer.set_remote_description(answer).await?;
-    let theirs = theirs.channels.recv().await.context("a channel")?;
-    let mut opened = [&channel, &theirs].map(|channel| pump(Arc::clone(channel), sink));
-    for opened in &mut opened {
+    let mut offerer = End::new(None).await?;
+    let mut answerer = End::new(None).await?;
+    let channel = offerer.connection.create_data_channel("data", None).await?;
+    negotiate(&mut offerer, &mut answerer).await?;
+    let theirs = answerer.channels.recv().await.context("a channel")?;
+    let channels = [channel, theirs];
+    let pumped = channels.each_ref();
+    for mut opened in pumped.map(|channel| pump(Arc::clone(channel), Some(sink))) {
         opened.recv().await.context("the channel closed")?;
     }
-    Ok(([offerer, answerer], [channel, theirs]))
+    Ok(([offerer.connection, answerer.connection], channels))
+}
+
+/// Two connections with each other, and all the channels of a link open.
+async fn linked(settings: &BareSettings) -> anyhow::Result<[Arc<dyn PeerConnection>; 2]> {
+    let mut offerer = End::new(Some(settings)).await?;
+    let mut answerer = End::new(Some(settings)).await?;
+    let mut opening = Vec::new();
+    for end in [&offerer, &answerer] {
+        for (label, init) in &settings.channels {
+            let init = Some(init.clone());
+            let channel = end.connection.create_data_channel(label, init).await?;
+            opening.push(pump(channel, None));
+        }
+    }
+    negotiate(&mut offerer, &mut answerer).await?;
+    for opened in &mut opening {
+        opened.recv().await.context("the channel closed")?;
+    }
+    Ok([offerer.connection, answerer.connection])
+}
+
+/// Offer and answer, candidates inside.
+async fn negotiate(offerer: &mut End, answerer: &mut End) -> anyhow::Result<()> {
+    let offer = offerer.connection.create_offer(None).await?;
+    let offer = offerer.describe(offer).await?;
+    answerer.connection.set_remote_description(offer).await?;
+    let answer = answerer.connection.create_answer(None).await?;
+    let answer = answerer.describe(answer).await?;
+    offerer.connection.set_remote_description(answer).await?;
+    Ok(())
 }
 
 /// Hands over what arrives; tells when the channel is open.
-fn pump(channel: Arc<dyn DataChannel>, sink: &'static Sink) -> mpsc::Receiver<()> {
+fn pump(channel: Arc<dyn DataChannel>, sink: Option<&'static Sink>) -> mpsc::Receiver<()> {
     let (opened, opens) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(event) = channel.poll().await {
             match event {
                 DataChannelEvent::OnOpen => _ = opened.try_send(()),
-                DataChannelEvent::OnMessage(message) => sink.received(&message.data),
+                DataChannelEvent::OnMessage(message) => {
+                    if let Some(sink) = sink {
+                        sink.received(&message.data);
+                    }
+                }
                 _ => {}
             }
         }
     });
     opens
-}
-
-/// What a connection tells.
-struct Told {
-    gathered: mpsc::Receiver<()>,
-    channels: mpsc::Receiver<Arc<dyn DataChannel>>,
 }
 
 struct Handler {
@@ -156,17 +188,44 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-async fn connection() -> anyhow::Result<(Arc<dyn PeerConnection>, Told)> {
-    let (gathered, when_gathered) = mpsc::channel(1);
-    let (channels, new_channels) = mpsc::channel(1);
-    let connection = PeerConnectionBuilder::new()
-        .with_handler(Arc::new(Handler { gathered, channels }))
-        .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
-        .build()
-        .await?;
-    let told = Told {
-        gathered: when_gathered,
-        channels: new_channels,
-    };
-    Ok((Arc::new(connection), told))
+/// A connection, and what it tells.
+struct End {
+    connection: Arc<dyn PeerConnection>,
+    gathered: mpsc::Receiver<()>,
+    channels: mpsc::Receiver<Arc<dyn DataChannel>>,
+}
+
+impl End {
+    async fn new(settings: Option<&BareSettings>) -> anyhow::Result<Self> {
+        let (gathered, when_gathered) = mpsc::channel(1);
+        let (channels, new_channels) = mpsc::channel(1);
+        let mut builder = PeerConnectionBuilder::new()
+            .with_handler(Arc::new(Handler { gathered, channels }))
+            .with_udp_addrs(vec!["127.0.0.1:0".to_owned()]);
+        if let Some(settings) = settings {
+            let configuration = RTCConfigurationBuilder::new()
+                .with_certificates(vec![settings.certificate.clone()])
+                .build();
+            builder = builder
+                .with_configuration(configuration)
+                .with_setting_engine(settings.engine.clone());
+        }
+        Ok(Self {
+            connection: Arc::new(builder.build().await?),
+            gathered: when_gathered,
+            channels: new_channels,
+        })
+    }
+
+    /// Describes this end with all its candidates.
+    async fn describe(
+        &mut self,
+        description: RTCSessionDescription,
+    ) -> anyhow::Result<RTCSessionDescription> {
+        let connection = &self.connection;
+        connection.set_local_description(description).await?;
+        self.gathered.recv().await;
+        let described = connection.local_description().await;
+        described.context("a description")
+    }
 }

@@ -37,6 +37,8 @@ pub enum Contestant {
     OursForming,
     /// The same 1,000 links without a mesh.
     LinksForming,
+    /// 1,000 pairs of bare `webrtc`, told the same settings as our links.
+    WebrtcForming,
 }
 
 #[derive(Debug, Parser)]
@@ -76,7 +78,8 @@ async fn run(contestant: Contestant) -> anyhow::Result<Figures> {
         Contestant::Links => trial::run::<bare::Links>().await,
         Contestant::Webrtc => trial::run::<bare::Webrtc>().await,
         Contestant::OursForming => ours::form(100, 20).await,
-        Contestant::LinksForming => bare::form(1_000).await,
+        Contestant::LinksForming => bare::form_links(1_000).await,
+        Contestant::WebrtcForming => bare::form_webrtc(1_000).await,
     }
 }
 

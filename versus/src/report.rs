@@ -86,17 +86,7 @@ impl Rows {
             let _ = writeln!(text, "| {name} | {line} | {} | {} |", ratio(1), ratio(2));
         }
         text.push_str(&self.cost_of_signatures(cores).unwrap_or_default());
-        let open = |contestant| self.median(contestant, |figures| Some(figures.open_s));
-        let mesh = open(Contestant::OursForming);
-        if let Some((mesh, links)) = mesh.zip(open(Contestant::LinksForming)) {
-            let _ = writeln!(
-                text,
-                "\n100 agents with 20 links each, 1,000 in all, are linked after {mesh:.2} s; \
-                 1,000 pairs of our\nlinks, without signaling or a mesh, after {links:.2} s: {:.2} \
-                 times.",
-                mesh / links
-            );
-        }
+        text.push_str(&self.forming().unwrap_or_default());
         for (contestant, name) in COLUMNS {
             if let Some(failures) = self.failures.get(&contestant) {
                 let attempts = failures + self.rounds.get(&contestant).map_or(0, Vec::len);
@@ -109,6 +99,22 @@ impl Rows {
         }
         let _ = writeln!(text, "\n![the same as bars](versus.svg)");
         text
+    }
+
+    /// What a mesh needs to form, beside pairs of connections alone.
+    fn forming(&self) -> Option<String> {
+        let open = |contestant| self.median(contestant, |figures| Some(figures.open_s));
+        let mesh = open(Contestant::OursForming)?;
+        let webrtc = open(Contestant::WebrtcForming)?;
+        let links = open(Contestant::LinksForming)?;
+        Some(format!(
+            "\n100 agents with 20 links each, 1,000 in all, are linked after {mesh:.2} s. 1,000 \
+             pairs without signaling or a mesh\nare open after {webrtc:.2} s if they are bare \
+             `webrtc` with the settings of our links ({:.2} times), and after\n{links:.2} s if \
+             they are our links, with our runtime under `webrtc` ({:.2} times).\n",
+            mesh / webrtc,
+            mesh / links
+        ))
     }
 
     /// Why a burst of ours is slower.

@@ -51,6 +51,16 @@ pub struct Figures {
     pub signatures_us: Option<f64>,
 }
 
+impl Figures {
+    /// Of who has only opened its links.
+    pub fn of_forming(started: Instant) -> Self {
+        Self {
+            open_s: started.elapsed().as_secs_f64(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Who does the work.
 #[async_trait::async_trait]
 pub trait Mesh: Sized + Send + Sync + 'static {

@@ -36,6 +36,8 @@ use tokio::sync::mpsc;
 use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
 pub(crate) use self::settings::LinkSettings;
+#[cfg(feature = "pairs")]
+pub(crate) use self::settings::channel_init;
 
 use self::connection::{Command, Opening};
 use self::mdns::MdnsResolver;
@@ -124,6 +126,12 @@ impl LinkFactory {
         let factory = Self::new(settings.clone())?;
         factories.push((settings, factory.clone()));
         Ok(factory)
+    }
+
+    /// What the library is told for each link.
+    #[cfg(feature = "pairs")]
+    pub(crate) fn told(self) -> (SettingEngine, RTCCertificate) {
+        (self.shared.engine.clone(), self.certificate)
     }
 }
 

@@ -183,7 +183,7 @@ pub(super) fn engine(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
 }
 
 /// How one of the three channels is opened: by agreement on its id, with no handshake.
-pub(super) fn channel_init(channel: Channel) -> RTCDataChannelInit {
+pub(crate) fn channel_init(channel: Channel) -> RTCDataChannelInit {
     let lossy = channel == Channel::Stream;
     RTCDataChannelInit {
         ordered: !lossy,
