@@ -233,8 +233,8 @@ impl Mesh {
         self.stats.links.opened += 1;
         self.emit(opened);
         self.announce_opened(now);
-        if self.is_linked() {
-            // Nothing else opens now: there is time to measure.
+        if self.is_linked() && !self.formation.is_on(now) {
+            // Nothing else opens now, here or elsewhere: there is time to measure.
             let links = self.links.iter_mut().filter(|link| link.is_open());
             links.for_each(|link| link.keepalive.measure(now));
         }

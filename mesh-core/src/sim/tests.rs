@@ -229,6 +229,7 @@ fn an_agent_that_leaves_is_forgotten_at_once() {
 fn acknowledged_messages_survive_the_death_of_forwarders() {
     for seed in 0..10 {
         let mut world = World::formed(200 + seed, Some(4), 16);
+        world.run_for(SECOND * 2); // Until links are measured, a death takes long to be noticed.
         let mut awaited = Vec::new();
         let target = world.agents()[15].id();
         for from in 0..8 {
