@@ -61,10 +61,12 @@ pub(super) struct Pace {
     connecting_since: AtomicU64,
     /// When data was last sent or received, in µs since `born`; 0 until the channels are open.
     active_at: AtomicU64,
-    /// When the ICE agent last ticked, and when the first datagram since was received, or one that
-    /// may have come in the same turn.
+    /// When the ICE agent last ticked.
     ticked_at: AtomicU64,
-    heard_at: AtomicU64,
+    /// When the first and the last datagram were received since the tick, or in its turn; older
+    /// ones if there was none.
+    heard_first: AtomicU64,
+    heard_last: AtomicU64,
     /// Why the connection is beyond help; set before `ended` is notified.
     failure: OnceLock<&'static str>,
     ended: Notify,
@@ -77,7 +79,8 @@ impl Pace {
             connecting_since: AtomicU64::new(0),
             active_at: AtomicU64::new(0),
             ticked_at: AtomicU64::new(0),
-            heard_at: AtomicU64::new(0),
+            heard_first: AtomicU64::new(0),
+            heard_last: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
         })
@@ -152,16 +155,28 @@ impl Pace {
 
     /// Notes a datagram received.
     pub(super) fn observe_received(&self, datagram: &[u8]) {
-        let ticked_at = self.ticked_at.load(Ordering::Relaxed);
-        if self.observe(datagram) && !self.heard_since(ticked_at) {
-            let now = self.active_at.load(Ordering::Relaxed);
-            self.heard_at.store(now, Ordering::Relaxed);
+        if !self.observe(datagram) {
+            return;
         }
+        let now = self.active_at.load(Ordering::Relaxed);
+        if self.heard_first.load(Ordering::Relaxed) < self.turn_began() {
+            self.heard_first.store(now, Ordering::Relaxed);
+        }
+        self.heard_last.store(now, Ordering::Relaxed);
     }
 
-    /// Whether a datagram was received whose acknowledgement may still be due.
-    fn heard_since(&self, ticked_at: u64) -> bool {
-        self.heard_at.load(Ordering::Relaxed) + micros(SAME_TURN) > ticked_at
+    /// When the turn began, at the earliest, in which the ICE agent last ticked.
+    fn turn_began(&self) -> u64 {
+        let ticked_at = self.ticked_at.load(Ordering::Relaxed);
+        ticked_at.saturating_sub(micros(SAME_TURN))
+    }
+
+    /// When the acknowledgement of a datagram may be due that the next tick would hide.
+    fn acknowledgement_due(&self) -> Option<u64> {
+        let began = self.turn_began();
+        let heard = self.heard_last.load(Ordering::Relaxed) >= began;
+        let first = self.heard_first.load(Ordering::Relaxed).max(began);
+        heard.then(|| first + micros(ACK_DELAY))
     }
 
     /// Notes a datagram sent. After a fatal alert of its own the library neither fails nor
@@ -196,9 +211,8 @@ impl Pace {
         }
         let quiet = now.saturating_sub(self.active_at.load(Ordering::Relaxed)) >= micros(QUIET);
         let mut until = ticked_at + micros(if quiet { QUIET_TICK } else { OPEN_TICK });
-        if self.heard_since(ticked_at) {
-            let heard_at = self.heard_at.load(Ordering::Relaxed);
-            until = until.min(heard_at + micros(ACK_DELAY));
+        if let Some(due) = self.acknowledgement_due() {
+            until = until.min(due);
         }
         wanted.max(Duration::from_micros(until.saturating_sub(now)))
     }
@@ -261,34 +275,42 @@ mod tests {
     fn ticks_are_put_off_and_other_timers_are_not() {
         let ms = Duration::from_millis;
         let pace = Pace::new();
-        let open = |ticked: u64, heard: u64, active: u64| {
+        let open = |ticked: u64, (first, last): (u64, u64), active: u64| {
             let set = |field: &AtomicU64, ms: u64| field.store(ms * 1000, Ordering::Relaxed);
             set(&pace.ticked_at, ticked);
-            set(&pace.heard_at, heard);
+            set(&pace.heard_first, first);
+            set(&pace.heard_last, last);
             set(&pace.active_at, active);
             |wanted: u64, at: u64| pace.sleep_open(ms(wanted), at * 1000)
         };
-        let sleep = open(10_000, 9_000, 9_000);
+        let sleep = open(10_000, (8_900, 9_000), 9_000);
         assert_eq!(sleep(200, 10_000), OPEN_TICK, "for the tick");
         assert_eq!(sleep(50, 10_150), ms(850), "for the tick, later");
         assert_eq!(sleep(150, 10_000), ms(150), "for another timer");
         assert_eq!(sleep(0, 10_500), ms(0), "at once");
 
-        let sleep = open(10_000, 10_100, 10_150);
+        let sleep = open(10_000, (10_100, 10_150), 10_150);
         assert_eq!(
             sleep(50, 10_150),
             ms(150),
             "until an acknowledgement may be due"
         );
 
-        let sleep = open(10_000, 9_999, 9_999);
+        let sleep = open(10_000, (9_999, 9_999), 9_999);
         assert_eq!(
             sleep(199, 10_000),
             ms(199),
             "an acknowledgement due together with the tick"
         );
 
-        let sleep = open(10_000, 1_000, 1_000);
+        let sleep = open(10_000, (9_810, 9_999), 9_999);
+        assert_eq!(
+            sleep(199, 10_000),
+            ms(199),
+            "the same where others were heard before"
+        );
+
+        let sleep = open(10_000, (1_000, 1_000), 1_000);
         assert_eq!(sleep(200, 10_000), QUIET_TICK, "long without data");
     }
 
