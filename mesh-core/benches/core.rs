@@ -112,12 +112,10 @@ fn message(target: Target, payload: usize) -> Message {
             sent_at: UnixTime::from_micros(1_800_000_000_500_000),
             ttl: 16,
         },
-        content: Content::Data(Data {
-            topic: String::new(),
-            payload: Payload::Text("x".repeat(payload)),
-            delivery: Delivery::Datagram,
-            wants_reply: false,
-        }),
+        content: Content::Data(Data::one(
+            Payload::Text("x".repeat(payload)),
+            Delivery::Datagram,
+        )),
     }
 }
 

@@ -117,7 +117,7 @@ impl Rows {
         ))
     }
 
-    /// Why a burst of ours is slower.
+    /// What signatures add to a burst of ours.
     fn cost_of_signatures(&self, cores: usize) -> Option<String> {
         let cost = |of| {
             let burst = self.median(of, |figures| figures.burst_msg_s)?;
@@ -125,10 +125,9 @@ impl Rows {
         };
         let signatures = self.median(Contestant::Ours, |figures| figures.signatures_us)?;
         Some(format!(
-            "\nIn the last row a message of ours takes {:.0} µs of processor time, {signatures:.0} \
-             of them to sign it once and verify it\nonce; one of matchbox_socket takes {:.0} for \
-             all. One signature for several messages would change that, if each\nbrought along \
-             what proves that it is one of them.\n",
+            "\nIn the last row a message of ours takes {:.0} µs of processor time, one of \
+             matchbox_socket {:.0}. To sign a message and\nverify it takes {signatures:.0} µs; \
+             those that an agent sends to the same target in one turn of its loop share that.\n",
             cost(Contestant::Ours)?,
             cost(Contestant::Matchbox)?
         ))

@@ -202,9 +202,10 @@ impl LinkQueue {
             .map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    /// Envelopes that were taken over from others or the application, and not sent.
-    pub(crate) fn unsent(&self) -> usize {
-        self.data.len()
+    /// What was taken over from others or the application, and not sent.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Envelope> {
+        let sent = self.unacknowledged.len() - self.data.len();
+        self.unacknowledged.iter().skip(sent)
     }
 
     /// Records that wait to be sent, on whatever channel.
@@ -213,10 +214,10 @@ impl LinkQueue {
         self.control.len() + self.data.len() + self.stream.len()
     }
 
-    /// Envelopes that the other end has not taken responsibility for.
+    /// What the other end has not taken responsibility for.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.unacknowledged.len()
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Envelope> {
+        self.unacknowledged.iter()
     }
 
     /// Everything that was queued has been sent and acknowledged.

@@ -8,8 +8,8 @@ use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event, Output};
 use crate::payload::{Delivery, Payload};
-use crate::time::Instant;
-use crate::wire::{Content, Envelope, Message, MessageHeader};
+use crate::time::{Instant, UnixTime};
+use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
 
 /// An envelope that cannot be passed on, and why.
 pub(super) type Stuck = Box<(LossReason, Envelope)>;
@@ -17,8 +17,10 @@ pub(super) type Stuck = Box<(LossReason, Envelope)>;
 /// A message that is repeated until its receipt or reply comes.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) envelope: Envelope,
+    pub(super) data: Data,
     pub(super) sent_at: Instant,
+    /// The same by the civil clock, as the message is dated.
+    pub(super) dated: UnixTime,
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
     pub(super) wait: Duration,
@@ -91,6 +93,17 @@ impl Mesh {
             Ok(peer) => peer,
             Err(reason) => return Err(Box::new((reason, envelope))),
         };
+        self.hand_to(peer, envelope, channel, now)
+    }
+
+    /// Passes an envelope on to this neighbour, however much waits for it.
+    pub(super) fn hand_to(
+        &mut self,
+        peer: PeerId,
+        envelope: Envelope,
+        channel: Channel,
+        now: Instant,
+    ) -> Result<(), Stuck> {
         let link = self
             .by_peer
             .get(&peer)
@@ -125,7 +138,7 @@ impl Mesh {
         }
     }
 
-    /// Counts a message lost here and tells its author, who may be this agent.
+    /// Counts messages lost here and tells their author, who may be this agent.
     pub(super) fn undeliverable(&mut self, envelope: &Envelope, reason: LossReason, now: Instant) {
         let author = envelope.signed.claimed_author();
         let Some(message) = envelope.signed.peek::<Message>() else {
@@ -137,40 +150,56 @@ impl Mesh {
         };
         let header = message.header;
         if author == self.this {
-            if !self.pending.contains_key(&header.id(author)) {
-                self.stats.lose(reason);
-                self.delivery_failed(header.id(author), reason, author);
+            for number in 0..data.items.len() {
+                let id = header.after(number).id(author);
+                if !self.pending.contains_key(&id) {
+                    self.stats.lose(reason);
+                    self.delivery_failed(id, reason, author);
+                }
             }
             return;
         }
+        let Some(count) = data.count() else {
+            return; // Nobody would take it.
+        };
         // An acknowledged message is not lost yet: its author repeats it.
         if data.delivery != Delivery::Acknowledged {
-            self.stats.lose(reason);
+            (0..count).for_each(|_| self.stats.lose(reason));
         }
         // Nobody has verified the author: a notice goes to members only, not to whoever is named.
         if data.delivery != Delivery::Datagram && self.may_be_here(author) {
-            let message = (header.incarnation, header.target, header.sequence);
-            let content = Content::Undelivered { message, reason };
+            let content = Content::Undelivered {
+                message: (header.incarnation, header.target, header.sequence),
+                count,
+                reason,
+            };
             let notice = self.sign(Target::Peer(author), content, now);
             let _ = self.forward(notice, Channel::Control, None, now);
         }
     }
 
-    /// Somebody on the way could not pass a message of this agent on.
+    /// Somebody on the way could not pass so many messages of this agent on, from this one.
     pub(super) fn undelivered(
         &mut self,
         at: PeerId,
-        (incarnation, target, sequence): (u64, Target, u64),
+        (incarnation, target, first): (u64, Target, u64),
+        count: u8,
         reason: LossReason,
         now: Instant,
     ) {
-        let id = MessageId {
-            author: self.this,
-            incarnation,
-            target,
-            sequence,
-        };
-        let sent_so_far = self.sequences.get(&target).copied().unwrap_or_default();
+        for number in 0..u64::from(count) {
+            let id = MessageId {
+                author: self.this,
+                incarnation,
+                target,
+                sequence: first.saturating_add(number),
+            };
+            self.one_undelivered(at, id, reason, now);
+        }
+    }
+
+    fn one_undelivered(&mut self, at: PeerId, id: MessageId, reason: LossReason, now: Instant) {
+        let sent_so_far = self.sequences.get(&id.target).copied().unwrap_or_default();
         if let Some(pending) = self.pending.get_mut(&id) {
             // Routes are about to change: once more, soon. A full queue needs time instead.
             if reason != LossReason::QueueFull {
@@ -179,7 +208,7 @@ impl Mesh {
                 pending.retry_at = pending.retry_at.min(soon);
                 self.timers.arm(Timer::Retry, soon);
             }
-        } else if incarnation == self.incarnation && sequence <= sent_so_far {
+        } else if id.incarnation == self.incarnation && id.sequence <= sent_so_far {
             self.delivery_failed(id, reason, at);
         }
     }
@@ -192,9 +221,16 @@ impl Mesh {
         self.emit(Event::DeliveryFailed { id, to, reason, at });
     }
 
-    pub(super) fn send_receipt(&mut self, to: PeerId, header: &MessageHeader, now: Instant) {
+    /// Tells the author that so many messages from this one on have arrived.
+    pub(super) fn send_receipt(
+        &mut self,
+        to: PeerId,
+        header: &MessageHeader,
+        count: u8,
+        now: Instant,
+    ) {
         let message = (header.incarnation, header.sequence);
-        let receipt = self.sign(Target::Peer(to), Content::Receipt { message }, now);
+        let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, now);
         // If it gets stuck, the message comes again and so does the receipt.
         let _ = self.forward(receipt, Channel::Data, None, now);
     }
@@ -206,30 +242,13 @@ impl Mesh {
         self.requests.push_back((id, None));
     }
 
-    /// A message that was delivered before came again. Returns false if it had no reason to.
-    pub(super) fn answer_again(&mut self, from: PeerId, message: &Message, now: Instant) -> bool {
-        let Content::Data(data) = &message.content else {
-            return false;
-        };
-        if data.delivery != Delivery::Acknowledged {
-            return false;
-        }
-        self.stats.duplicates += 1;
-        if !data.wants_reply {
-            self.send_receipt(from, &message.header, now);
-            return true;
-        }
-        let id = message.header.id(from);
-        let known = self
-            .requests
-            .iter()
-            .rev()
-            .find(|(request, _)| *request == id);
+    /// A request came again: so does its reply, if there is one yet.
+    pub(super) fn reply_again(&mut self, request: MessageId, now: Instant) {
+        let known = self.requests.iter().rev().find(|(id, _)| *id == request);
         if let Some((_, Some(reply))) = known {
             let reply = reply.clone();
             let _ = self.forward(reply, Channel::Data, None, now);
         }
-        true
     }
 
     fn take_pending(
@@ -249,13 +268,23 @@ impl Mesh {
         Some((id, pending))
     }
 
-    pub(super) fn receipt_received(&mut self, from: PeerId, message: (u64, u64), now: Instant) {
-        if let Some((id, pending)) = self.take_pending(from, message) {
-            self.emit(Event::Delivered {
-                id,
-                to: from,
-                round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
-            });
+    /// So many messages have arrived, from this one on.
+    pub(super) fn receipt_received(
+        &mut self,
+        from: PeerId,
+        (incarnation, first): (u64, u64),
+        count: u8,
+        now: Instant,
+    ) {
+        for number in 0..u64::from(count) {
+            let message = (incarnation, first.saturating_add(number));
+            if let Some((id, pending)) = self.take_pending(from, message) {
+                self.emit(Event::Delivered {
+                    id,
+                    to: from,
+                    round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
+                });
+            }
         }
     }
 
@@ -296,7 +325,10 @@ impl Mesh {
             pending.repeated_at = now;
             pending.wait = (pending.wait * 2).min(self.config.retry_max);
             pending.retry_at = (now + pending.wait).min(pending.deadline);
-            let envelope = pending.envelope.clone();
+            let dated = pending.dated;
+            let content = Content::Data(pending.data.clone());
+            let header = self.header(id, dated);
+            let envelope = self.sign_as(header, content);
             self.stats.retried += 1;
             let _ = self.forward(envelope, Channel::Data, None, now);
         }

@@ -10,7 +10,7 @@ use crate::payload::Delivery;
 use crate::rng::unit;
 use crate::routing::Seen;
 use crate::time::Instant;
-use crate::wire::{Content, Data, Envelope, Frame, Message, MessageHeader, Record};
+use crate::wire::{Content, Data, Envelope, Frame, Item, Message, MessageHeader, Record};
 
 /// The largest TTL that is taken from others.
 pub(super) const TTL_MAX: u8 = 64;
@@ -167,30 +167,81 @@ impl Mesh {
         if !self.remembers(author) {
             return self.reject(via, Some(author), RejectReason::Limit);
         }
-        let window = &mut self.windows.entry(author).or_default().direct;
-        match window.check(&header) {
-            Seen::Never => window.insert(&header),
-            Seen::Before if self.answer_again(author, &message, now) => return,
-            Seen::Before | Seen::TooOld => {
-                return self.reject(via, Some(author), RejectReason::Replayed);
-            }
+        // Of several messages each is looked for alone.
+        let is_data = matches!(message.content, Content::Data(_));
+        if !is_data && !self.is_news(author, &header) {
+            return self.reject(via, Some(author), RejectReason::Replayed);
         }
-        let id = header.id(author);
         match message.content {
-            Content::Data(data) => {
-                if data.delivery == Delivery::Acknowledged && !data.wants_reply {
-                    self.send_receipt(author, &header, now);
-                }
-                self.deliver(author, &header, data, ttl, now);
-            }
+            Content::Data(data) => self.data_received(author, &header, data, via, ttl, now),
             Content::Reply { request, payload } => self.replied(author, request, payload, now),
-            Content::Receipt { message } => self.receipt_received(author, message, now),
-            Content::Undelivered { message, reason } => {
-                self.undelivered(author, message, reason, now);
+            Content::Receipt { message, count } => {
+                self.receipt_received(author, message, count, now);
+            }
+            Content::Undelivered {
+                message,
+                count,
+                reason,
+            } => {
+                self.undelivered(author, message, count, reason, now);
             }
             Content::Signal { attempt, signal } => {
-                self.signal_received(id, (attempt, signal), via, now);
+                self.signal_received(header.id(author), (attempt, signal), via, now);
             }
+        }
+    }
+
+    /// Whether a message to this agent alone comes for the first time; it does not any more.
+    fn is_news(&mut self, author: PeerId, header: &MessageHeader) -> bool {
+        let window = &mut self.windows.entry(author).or_default().direct;
+        let is_news = window.check(header) == Seen::Never;
+        if is_news {
+            window.insert(header);
+        }
+        is_news
+    }
+
+    /// Messages for the application of this agent alone.
+    fn data_received(
+        &mut self,
+        author: PeerId,
+        header: &MessageHeader,
+        data: Data,
+        via: Option<PeerId>,
+        ttl: u8,
+        now: Instant,
+    ) {
+        let Some(count) = data.count() else {
+            return self.reject(via, Some(author), RejectReason::Malformed);
+        };
+        let acknowledged = data.delivery == Delivery::Acknowledged;
+        let window = &mut self.windows.entry(author).or_default().direct;
+        let (mut news, mut again, mut is_replay) = (Vec::new(), Vec::new(), false);
+        for (number, item) in data.items.into_iter().enumerate() {
+            let header = header.after(number);
+            match window.check(&header) {
+                Seen::Never => {
+                    window.insert(&header);
+                    news.push((header, item));
+                }
+                Seen::Before if acknowledged => again.push(header.id(author)),
+                Seen::Before | Seen::TooOld => is_replay = true,
+            }
+        }
+        if is_replay {
+            self.reject(via, Some(author), RejectReason::Replayed);
+        } else if acknowledged && !data.wants_reply {
+            self.send_receipt(author, header, count, now);
+        }
+        self.stats.duplicates += again.len() as u64;
+        if data.wants_reply {
+            again
+                .into_iter()
+                .for_each(|request| self.reply_again(request, now));
+        }
+        let kind = (data.delivery, data.wants_reply);
+        for (header, item) in news {
+            self.deliver(author, &header, kind, item, ttl, now);
         }
     }
 
@@ -216,10 +267,22 @@ impl Mesh {
         if !self.remembers(author) {
             return self.reject(Some(via), Some(author), RejectReason::Limit);
         }
-        self.windows.entry(author).or_default().room.insert(&header);
+        let window = &mut self.windows.entry(author).or_default().room;
         let Content::Data(data) = message.content else {
+            window.insert(&header);
             return self.reject(Some(via), Some(author), RejectReason::Misrouted);
         };
+        if data.count().is_none() {
+            return self.reject(Some(via), Some(author), RejectReason::Malformed);
+        }
+        let mut news = Vec::new();
+        for (number, item) in data.items.into_iter().enumerate() {
+            let header = header.after(number);
+            if window.check(&header) == Seen::Never {
+                window.insert(&header);
+                news.push((header, item));
+            }
+        }
         // That it was seen ends a broadcast, not the TTL, which is not signed: it only tells hops.
         let ttl = envelope.ttl;
         let ttl_left = ttl.max(1);
@@ -231,12 +294,15 @@ impl Mesh {
             Some(via),
             now,
         );
-        let topics = self.topics.as_ref();
-        if topics.is_some_and(|topics| !topics.contains(&data.topic)) {
-            self.stats.unsubscribed += 1;
-            return;
+        let kind = (data.delivery, data.wants_reply);
+        for (header, item) in news {
+            let topics = self.topics.as_ref();
+            if topics.is_some_and(|topics| !topics.contains(&item.topic)) {
+                self.stats.unsubscribed += 1;
+            } else {
+                self.deliver(author, &header, kind, item, ttl, now);
+            }
         }
-        self.deliver(author, &header, data, ttl, now);
     }
 
     /// Verifies a message that claims to be for this target: the only way to its content.
@@ -264,9 +330,17 @@ impl Mesh {
         Ok(message)
     }
 
-    fn deliver(&mut self, from: PeerId, header: &MessageHeader, data: Data, ttl: u8, now: Instant) {
+    fn deliver(
+        &mut self,
+        from: PeerId,
+        header: &MessageHeader,
+        (delivery, wants_reply): (Delivery, bool),
+        item: Item,
+        ttl: u8,
+        now: Instant,
+    ) {
         let id = header.id(from);
-        if data.wants_reply {
+        if wants_reply {
             self.remember_request(id);
         }
         self.stats.delivered += 1;
@@ -276,10 +350,10 @@ impl Mesh {
             id,
             from,
             name,
-            topic: (header.target == Target::Room).then_some(data.topic),
-            payload: data.payload,
-            delivery: data.delivery,
-            wants_reply: data.wants_reply,
+            topic: (header.target == Target::Room).then_some(item.topic),
+            payload: item.payload,
+            delivery,
+            wants_reply,
             hops: header.ttl.saturating_sub(ttl),
             latency_ms: latency.as_secs_f64() * 1e3,
         }));

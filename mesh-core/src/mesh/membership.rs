@@ -18,6 +18,7 @@ use crate::id::{PeerId, Target};
 use crate::io::{Event, Output};
 use crate::signaling::{ClientFact, Crowd, Member, notice_delay};
 use crate::time::Instant;
+use crate::wire::Envelope;
 
 /// How long after an agent came in the hub may still tell it of those whom the welcome listed.
 const LISTED_TWICE: Duration = Duration::from_secs(5);
@@ -49,12 +50,15 @@ impl Mesh {
             return;
         }
         self.joined = false;
+        self.seal_all();
         self.say_goodbye(now);
         self.fail_pending();
         let links = self.links.ids();
         for link in links {
             self.flush_link(link);
-            let unsent = self.links.get(link).map_or(0, |link| link.queue.unsent());
+            let unsent = self.links.get(link).into_iter();
+            let unsent = unsent.flat_map(|link| link.queue.unsent());
+            let unsent: usize = unsent.map(Envelope::messages).sum();
             (0..unsent).for_each(|_| self.stats.lose(LossReason::Left));
             self.outbox.push_back(Output::CloseLink { link });
         }

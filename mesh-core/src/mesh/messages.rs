@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::delivery::Pending;
+use super::drafts::channel_of;
 use super::inbox::TTL_MAX;
 use super::timers::Timer;
 use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
@@ -14,7 +15,7 @@ use crate::io::Channel;
 use crate::link::Link;
 use crate::payload::{Delivery, Payload};
 use crate::time::Instant;
-use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
+use crate::wire::{Content, Data};
 
 impl Mesh {
     /// Sends a message to one member. `deadline` counts for [`Delivery::Acknowledged`] only.
@@ -30,13 +31,7 @@ impl Mesh {
         deadline: Option<Duration>,
         now: Instant,
     ) -> Result<MessageId, SendError> {
-        let data = Data {
-            topic: String::new(),
-            payload,
-            delivery,
-            wants_reply: false,
-        };
-        self.send_data(to, data, deadline, now)
+        self.send_data(to, Data::one(payload, delivery), deadline, now)
     }
 
     /// Sends a request: a message that is repeated until its reply comes
@@ -53,10 +48,8 @@ impl Mesh {
         now: Instant,
     ) -> Result<MessageId, SendError> {
         let data = Data {
-            topic: String::new(),
-            payload,
-            delivery: Delivery::Acknowledged,
             wants_reply: true,
+            ..Data::one(payload, Delivery::Acknowledged)
         };
         self.send_data(to, data, deadline, now)
     }
@@ -81,7 +74,9 @@ impl Mesh {
             request: (request.incarnation, request.sequence),
             payload,
         };
-        let envelope = self.sign(Target::Peer(request.author), content, now);
+        let target = Target::Peer(request.author);
+        self.seal(target, now); // In the order of sending.
+        let envelope = self.sign(target, content, now);
         self.requests[slot].1 = Some(envelope.clone());
         // If it gets stuck here, the request comes again and so does the reply.
         let _ = self.forward(envelope, Channel::Data, None, now);
@@ -109,17 +104,10 @@ impl Mesh {
             self.starved = true;
             return Err(SendError::Backpressure);
         }
-        let content = Content::Data(Data {
-            topic: topic.to_owned(),
-            payload,
-            delivery: Delivery::Reliable,
-            wants_reply: false,
-        });
-        let envelope = self.sign(Target::Room, content, now);
-        let id = self.id_of(&envelope);
+        let mut data = Data::one(payload, Delivery::Reliable);
+        topic.clone_into(&mut data.items[0].topic);
         self.stats.broadcasts += 1;
-        self.pass_on(envelope, None, now);
-        Ok(id)
+        Ok(self.draft(Target::Room, data, None, now))
     }
 
     /// Hands the application broadcasts of these topics alone from now on; `None` for all, as at
@@ -154,7 +142,7 @@ impl Mesh {
         deadline: Option<Duration>,
         now: Instant,
     ) -> Result<MessageId, SendError> {
-        self.check(&data.payload, &data.topic)?;
+        self.check(&data.items[0].payload, "")?;
         if to == self.this {
             return Err(SendError::ToSelf);
         }
@@ -170,27 +158,24 @@ impl Mesh {
             self.starved = true;
             return Err(SendError::TooManyPending(self.config.pending_max));
         }
-        let channel = match data.delivery {
-            Delivery::Datagram => Channel::Stream,
-            Delivery::Reliable | Delivery::Acknowledged => Channel::Data,
-        };
-        match self.next_hop(to, None, channel) {
-            Ok(_) => {}
+        let next = match self.next_hop(to, None, channel_of(data.delivery)) {
+            Ok(peer) => Some(peer),
             Err(LossReason::QueueFull) => {
                 self.starved = true;
                 return Err(SendError::Backpressure);
             }
-            Err(_) if acknowledged => {} // There may be a route before the deadline.
+            Err(_) if acknowledged => None, // There may be a route before the deadline.
             Err(_) => return Err(SendError::NoRoute(to)),
-        }
-        let envelope = self.sign(Target::Peer(to), Content::Data(data), now);
-        let id = self.id_of(&envelope);
+        };
+        let copy = acknowledged.then(|| data.clone());
+        let id = self.draft(Target::Peer(to), data, next, now);
         self.stats.sent += 1;
-        if acknowledged {
+        if let Some(data) = copy {
             let wait = self.config.retry_min;
             let pending = Pending {
-                envelope: envelope.clone(),
+                data,
                 sent_at: now,
+                dated: self.unix(now),
                 deadline: now + deadline,
                 retry_at: now + wait.min(deadline),
                 wait,
@@ -199,34 +184,12 @@ impl Mesh {
             self.timers.arm(Timer::Retry, pending.retry_at);
             self.pending.insert(id, pending);
         }
-        // The way was free a moment ago, or the message is pending and will be tried again.
-        let _ = self.forward(envelope, channel, None, now);
         Ok(id)
-    }
-
-    /// Numbers, dates and signs.
-    pub(super) fn sign(&mut self, target: Target, content: Content, now: Instant) -> Envelope {
-        let ttl = self.ttl_for(target);
-        let sequence = self.sequences.entry(target).or_insert(self.sequence_floor);
-        *sequence += 1;
-        let header = MessageHeader {
-            incarnation: self.incarnation,
-            sequence: *sequence,
-            target,
-            sent_at: self.unix(now),
-            ttl,
-        };
-        let message = Message { header, content };
-        Envelope {
-            ttl,
-            target,
-            signed: self.identity.sign(&self.config.room, &message),
-        }
     }
 
     /// Enough for a detour twice as long as the present path; a broadcast is cut by its duplicates
     /// and may go as far as it must.
-    fn ttl_for(&self, target: Target) -> u8 {
+    pub(super) fn ttl_for(&self, target: Target) -> u8 {
         match target {
             Target::Room => TTL_MAX,
             Target::Peer(peer) => {
@@ -234,10 +197,5 @@ impl Mesh {
                 hops.saturating_mul(2).clamp(self.config.ttl, TTL_MAX)
             }
         }
-    }
-
-    fn id_of(&self, envelope: &Envelope) -> MessageId {
-        let header = envelope.signed.peek::<MessageHeader>();
-        header.expect("our own message decodes").id(self.this)
     }
 }

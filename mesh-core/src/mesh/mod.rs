@@ -8,6 +8,7 @@ mod backlog;
 mod broadcast;
 mod compare;
 mod delivery;
+mod drafts;
 mod gossip;
 mod inbox;
 mod links;
@@ -47,6 +48,7 @@ use backlog::Backlog;
 use broadcast::Broadcasts;
 use compare::Comparisons;
 use delivery::Pending;
+use drafts::Drafts;
 use partners::{Formation, Search};
 use roster::Roster;
 use throttle::Throttle;
@@ -141,6 +143,8 @@ pub struct Mesh {
     comparisons: Comparisons,
 
     // Messages.
+    /// Those that are to be signed.
+    drafts: Drafts,
     sequences: BTreeMap<Target, u64>,
     /// The highest sequence of targets that were forgotten: where new ones start.
     sequence_floor: u64,
@@ -223,6 +227,7 @@ impl Mesh {
             backlog: Backlog::default(),
             gossip: BTreeMap::new(),
             comparisons: Comparisons::default(),
+            drafts: Drafts::default(),
             sequences: BTreeMap::new(),
             sequence_floor: 0,
             windows: BTreeMap::new(),
@@ -322,6 +327,7 @@ impl Mesh {
     /// The next order, until there is none. Frames are packed only here, so that whatever one turn
     /// of the loop queued for a link shares them.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.seal_all();
         loop {
             if let Some(output) = self.outbox.pop_front() {
                 return Some(output);

@@ -16,8 +16,8 @@ use crate::sim::{World, WorldConfig};
 use crate::time::UnixTime;
 use crate::topology::Shards;
 use crate::wire::{
-    Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, LinkEntry, LinkState, Message,
-    MessageHeader, Record,
+    Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, LinkEntry, LinkState,
+    Message, MessageHeader, Record,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,12 +82,7 @@ fn message(world: &World, author: &Identity, sequence: u64, target: usize) -> Si
         sent_at: unix(world),
         ttl: 16,
     };
-    let data = Data {
-        topic: String::new(),
-        payload: Payload::Text("forged".into()),
-        delivery: Delivery::Reliable,
-        wants_reply: false,
-    };
+    let data = Data::one(Payload::Text("forged".into()), Delivery::Reliable);
     let content = Content::Data(data);
     author.sign("sim", &Message { header, content })
 }
@@ -130,6 +125,37 @@ fn a_message_signed_by_another_key_is_an_invalid_signature() {
 }
 
 #[test]
+fn a_signature_over_no_message_or_over_too_many_is_malformed() {
+    for count in [0, ITEMS_MAX + 1] {
+        for target in [VICTIM, usize::MAX] {
+            let mut world = world(4);
+            let author = world.agents()[2].identity().clone();
+            let target = match target {
+                VICTIM => Target::Peer(world.agents()[VICTIM].id()),
+                _ => Target::Room,
+            };
+            let header = MessageHeader {
+                incarnation: u64::MAX / 2,
+                sequence: 1,
+                target,
+                sent_at: unix(&world),
+                ttl: 16,
+            };
+            let one = Data::one("x".into(), Delivery::Reliable);
+            let items = vec![one.items[0].clone(); count];
+            let content = Content::Data(Data { items, ..one });
+            let record = Record::Envelope(Envelope {
+                ttl: 15,
+                target,
+                signed: author.sign("sim", &Message { header, content }),
+            });
+            attack(&mut world, Channel::Data, frame(&record));
+            assert_rejected(&mut world, RejectReason::Malformed, Some(2));
+        }
+    }
+}
+
+#[test]
 fn a_replayed_message_is_rejected_and_not_delivered_twice() {
     let mut world = world(4);
     let victim = Target::Peer(world.agents()[VICTIM].id());
@@ -150,7 +176,10 @@ fn a_replayed_message_is_rejected_and_not_delivered_twice() {
         sent_at: unix(&world),
         ttl: 16,
     };
-    let content = Content::Receipt { message: (0, 0) };
+    let content = Content::Receipt {
+        message: (0, 0),
+        count: 1,
+    };
     let replay = author.sign("sim", &Message { header, content });
     let record = envelope(&world, replay);
     attack(&mut world, Channel::Data, frame(&record));
@@ -361,12 +390,7 @@ fn a_broadcast_whose_ttl_was_cut_down_on_the_way_still_goes_on() {
         sent_at: unix(&world),
         ttl: 16,
     };
-    let content = Content::Data(Data {
-        topic: String::new(),
-        payload: Payload::Text("all".into()),
-        delivery: Delivery::Reliable,
-        wants_reply: false,
-    });
+    let content = Content::Data(Data::one(Payload::Text("all".into()), Delivery::Reliable));
     world.sent_elsewhere(header.id(author.peer()), "all");
     let record = Record::Envelope(Envelope {
         ttl: 1,

@@ -9,6 +9,8 @@ use crate::stats::{LinkCounts, Stats};
 #[cfg(any(test, feature = "sim"))]
 use crate::topology::Shards;
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+#[cfg(any(test, feature = "sim"))]
+use crate::wire::Envelope;
 
 impl Mesh {
     /// This agent's identity.
@@ -191,9 +193,15 @@ impl Mesh {
     }
 
     /// Envelopes that it is responsible for: no next hop has acknowledged them.
-    pub(crate) fn messages_held(&self) -> u64 {
+    pub(crate) fn envelopes_held(&self) -> impl Iterator<Item = &Envelope> {
         let links = self.links.iter();
-        links.map(|link| link.queue.unacknowledged() as u64).sum()
+        links.flat_map(|link| link.queue.unacknowledged())
+    }
+
+    /// The messages in them.
+    pub(crate) fn messages_held(&self) -> u64 {
+        let held = self.envelopes_held();
+        held.map(|envelope| envelope.messages() as u64).sum()
     }
 
     /// Whether nothing waits to be sent, acknowledged, answered or gossiped.

@@ -271,13 +271,30 @@ impl World {
         payload: Payload,
         delivery: Delivery,
     ) -> Result<MessageId, crate::SendError> {
-        let copy = payload.clone();
-        let sent = self.command(from, |mesh, now| match target {
-            Target::Peer(peer) => mesh.send(peer, payload, delivery, None, now),
-            Target::Room => mesh.broadcast("topic", payload, now),
+        let mut sent = self.send_together(from, target, vec![payload], delivery);
+        sent.pop().expect("one result a payload")
+    }
+
+    /// Sends messages in one turn of an agent's loop.
+    pub fn send_together(
+        &mut self,
+        from: usize,
+        target: Target,
+        payloads: Vec<Payload>,
+        delivery: Delivery,
+    ) -> Vec<Result<MessageId, crate::SendError>> {
+        let copies = payloads.clone();
+        let sent: Vec<_> = self.command(from, |mesh, now| {
+            let send = |payload| match target {
+                Target::Peer(peer) => mesh.send(peer, payload, delivery, None, now),
+                Target::Room => mesh.broadcast("topic", payload, now),
+            };
+            payloads.into_iter().map(send).collect()
         });
-        if let Ok(id) = sent {
-            self.note_sent(id, copy, delivery);
+        for (id, payload) in sent.iter().zip(copies) {
+            if let Ok(id) = id {
+                self.note_sent(*id, payload, delivery);
+            }
         }
         sent
     }

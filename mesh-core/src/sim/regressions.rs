@@ -55,6 +55,7 @@ fn failure_notices_do_not_double_the_wait_until_it_overflows() {
         };
         let content = Content::Undelivered {
             message: (id.incarnation, id.target, id.sequence),
+            count: 1,
             reason: LossReason::NoRoute,
         };
         let signed = liar.sign("sim", &Message { header, content });

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::{SimAgent, World, WorldConfig};
 use crate::id::Target;
 use crate::io::Channel;
-use crate::payload::Delivery;
+use crate::payload::{Delivery, Payload};
 use crate::routing::Metric;
 use crate::time::Instant;
 use crate::topology::Analysis;
@@ -31,6 +31,9 @@ const HEALING: Duration = Duration::from_secs(180);
 /// How long a healed world may take until nothing happens any more: a partner that could not be
 /// reached is left out for half a minute, by some and not by others, and then tried again.
 const SETTLING: Duration = Duration::from_secs(60);
+
+/// How long what an agent tells of its links may be on its way, once that is all that happens.
+const PASSING_ON: Duration = Duration::from_secs(10);
 
 /// How long a world where nothing happens any more is watched.
 const REST: Duration = Duration::from_secs(30);
@@ -173,8 +176,9 @@ impl Scenario {
         // What has just opened is announced, and what is no longer wanted is drained.
         world.run_for(SETTLING);
         if !world.is_idle() {
-            // Two databases may be being compared at this very moment.
-            world.run_until(Duration::from_secs(2), World::is_idle);
+            // Two databases may be being compared at this very moment, or the first measurements
+            // of links be on their way, which each hop gathers for a second.
+            world.run_until(PASSING_ON, World::is_idle);
         }
         world.check_settled();
         check_rest(&mut world);
@@ -263,7 +267,8 @@ impl Operation {
             Kind::Send => self.send(world, a, b),
             Kind::Broadcast => {
                 // Whoever has no link yet is told so.
-                let _ = world.send(a, Target::Room, "all".into(), Delivery::Reliable);
+                let payloads = self.payloads("all");
+                let _ = world.send_together(a, Target::Room, payloads, Delivery::Reliable);
             }
             Kind::Wait => world.run_for(Duration::from_millis(20 * value)),
             Kind::Join if world.agents().len() < AGENTS_MAX => {
@@ -317,6 +322,13 @@ impl Operation {
         let delivery = classes[usize::from(self.value) % classes.len()];
         let target = Target::Peer(world.agents()[to].id());
         // Who is not known yet, or is oneself, cannot be sent to: the caller is told.
-        let _ = world.send(from, target, "one".into(), delivery);
+        let _ = world.send_together(from, target, self.payloads("one"), delivery);
+    }
+
+    /// One payload, or several that are sent in one turn.
+    fn payloads(self, text: &str) -> Vec<Payload> {
+        let counts = [1, 1, 2, 7];
+        let count = counts[usize::from(self.value >> 2) % counts.len()];
+        (0..count).map(|n| format!("{text} {n}").into()).collect()
     }
 }

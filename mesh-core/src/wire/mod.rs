@@ -15,5 +15,6 @@ mod tests;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
 pub use record::{DigestEntry, Envelope, Record};
 pub use statement::{
-    Admit, Content, Data, LinkEntry, LinkSignal, LinkState, Message, MessageHeader, PeerSignal,
+    Admit, Content, Data, ITEMS_MAX, Item, LinkEntry, LinkSignal, LinkState, Message,
+    MessageHeader, PeerSignal,
 };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::statement::{Content, Message};
 use crate::id::{PeerId, Target};
 use crate::identity::Signed;
 
@@ -78,6 +79,16 @@ pub struct Envelope {
     pub target: Target,
     /// The message.
     pub signed: Signed,
+}
+
+impl Envelope {
+    /// How many messages it claims to carry.
+    pub(crate) fn messages(&self) -> usize {
+        match self.signed.peek::<Message>().map(|message| message.content) {
+            Some(Content::Data(data)) => data.items.len(),
+            _ => 1,
+        }
+    }
 }
 
 impl DigestEntry {

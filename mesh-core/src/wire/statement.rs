@@ -80,7 +80,7 @@ pub struct Message {
 pub struct MessageHeader {
     /// The author's start, in microseconds since the epoch.
     pub incarnation: u64,
-    /// Counts the author's messages to this target, from 1.
+    /// Counts the author's messages to this target, from 1; of several the number of the first.
     pub sequence: u64,
     /// Whom it is for.
     pub target: Target,
@@ -100,6 +100,14 @@ impl MessageHeader {
             sequence: self.sequence,
         }
     }
+
+    /// The header that the message so many after this one would have alone.
+    pub(crate) fn after(&self, messages: usize) -> Self {
+        Self {
+            sequence: self.sequence.saturating_add(messages as u64),
+            ..*self
+        }
+    }
 }
 
 /// What a message carries.
@@ -114,15 +122,19 @@ pub enum Content {
         /// The answer.
         payload: Payload,
     },
-    /// An acknowledged message has arrived.
+    /// Acknowledged messages have arrived.
     Receipt {
-        /// The message's incarnation and sequence.
+        /// The incarnation and sequence of the first.
         message: (u64, u64),
+        /// How many they are, numbered one after another.
+        count: u8,
     },
-    /// A forwarder could not pass a message on; its author is the target of the notice.
+    /// A forwarder could not pass messages on; their author is the target of the notice.
     Undelivered {
-        /// The message's incarnation, target and sequence.
+        /// The incarnation, target and sequence of the first.
         message: (u64, Target, u64),
+        /// How many they are, numbered one after another.
+        count: u8,
         /// What stopped it.
         reason: LossReason,
     },
@@ -135,17 +147,45 @@ pub enum Content {
     },
 }
 
-/// Application data.
+/// Application data: messages that were sent together, in the order of sending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
+    /// How hard the mesh tries.
+    pub delivery: Delivery,
+    /// The author waits for a [`Content::Reply`] to each.
+    pub wants_reply: bool,
+    /// What was sent, numbered one after another; at least one and at most [`ITEMS_MAX`].
+    pub items: Vec<Item>,
+}
+
+/// Messages that travel under one signature at most: their number is a byte in receipts.
+pub const ITEMS_MAX: usize = u8::MAX as usize;
+
+/// What the application sent in one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
     /// The topic of a broadcast; empty for none.
     pub topic: String,
     /// The bytes, text or JSON.
     pub payload: Payload,
-    /// How hard the mesh tries.
-    pub delivery: Delivery,
-    /// The author waits for a [`Content::Reply`].
-    pub wants_reply: bool,
+}
+
+impl Data {
+    /// One message without a topic, that wants no reply.
+    pub fn one(payload: Payload, delivery: Delivery) -> Self {
+        let topic = String::new();
+        Self {
+            delivery,
+            wants_reply: false,
+            items: vec![Item { topic, payload }],
+        }
+    }
+
+    /// How many messages these are, if it is a number that may be.
+    pub(crate) fn count(&self) -> Option<u8> {
+        let count = u8::try_from(self.items.len()).ok();
+        count.filter(|count| *count > 0)
+    }
 }
 
 /// What two agents say to each other to open a link.

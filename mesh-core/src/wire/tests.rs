@@ -27,10 +27,12 @@ fn signed(payload: Payload) -> Signed {
             ttl: 16,
         },
         content: Content::Data(Data {
-            topic: "greetings".into(),
-            payload,
             delivery: Delivery::Reliable,
             wants_reply: false,
+            items: vec![Item {
+                topic: "greetings".into(),
+                payload,
+            }],
         }),
     };
     Identity::from_secret([1; 32]).sign("demo", &message)
@@ -150,10 +152,12 @@ fn the_largest_payload_fits_a_frame() {
             ttl: 255,
         },
         content: Content::Data(Data {
-            topic: "t".repeat(crate::TOPIC_BYTES_MAX),
-            payload,
             delivery: Delivery::Acknowledged,
             wants_reply: true,
+            items: vec![Item {
+                topic: "t".repeat(crate::TOPIC_BYTES_MAX),
+                payload,
+            }],
         }),
     };
     let envelope = Envelope {

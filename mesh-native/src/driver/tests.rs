@@ -129,12 +129,7 @@ impl Arena {
             sent_at: Clock::unix_now(),
             ttl: 16,
         };
-        let content = Content::Data(Data {
-            topic: String::new(),
-            payload: Payload::from("forged"),
-            delivery: Delivery::Reliable,
-            wants_reply: false,
-        });
+        let content = Content::Data(Data::one(Payload::from("forged"), Delivery::Reliable));
         self.identity.sign(ROOM, &Message { header, content })
     }
 

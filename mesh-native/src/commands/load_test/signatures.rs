@@ -20,12 +20,10 @@ pub(super) fn signature_times() -> (f64, f64) {
             sent_at: UnixTime::from_micros(1),
             ttl: 16,
         },
-        content: Content::Data(Data {
-            topic: String::new(),
-            payload: Payload::Bytes(vec![0xa5; 256]),
-            delivery: Delivery::Reliable,
-            wants_reply: false,
-        }),
+        content: Content::Data(Data::one(
+            Payload::Bytes(vec![0xa5; 256]),
+            Delivery::Reliable,
+        )),
     };
     let signed = identity.sign("room", &message);
     let median = |work: &dyn Fn()| {
