@@ -127,7 +127,8 @@ impl Rows {
         Some(format!(
             "\nIn the last row a message of ours takes {:.0} µs of processor time, one of \
              matchbox_socket {:.0}. To sign a message and\nverify it takes {signatures:.0} µs; \
-             those that an agent sends to the same target in one turn of its loop share that.\n",
+             those that an agent sends to the same target in one turn of its loop share that.\nOne \
+             signature for messages to several targets would save more of the signing.\n",
             cost(Contestant::Ours)?,
             cost(Contestant::Matchbox)?
         ))

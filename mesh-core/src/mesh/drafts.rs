@@ -71,19 +71,19 @@ impl Mesh {
         let header = self.next_header(target, now);
         let id = header.id(self.this);
         let bytes = size_of(&data);
-        let last = self.drafts.by_target.get(&target);
-        if last.is_some_and(|draft| !draft.takes(id, &data)) {
+        let draft = self.drafts.by_target.get(&target);
+        if draft.is_some_and(|draft| !draft.takes(id, &data)) {
             self.seal(target, now);
         }
         match self.drafts.by_target.entry(target) {
-            Entry::Occupied(last) => {
-                let draft = last.into_mut();
+            Entry::Occupied(draft) => {
+                let draft = draft.into_mut();
                 draft.data.items.extend(data.items);
                 draft.bytes += bytes;
                 draft.next = next;
             }
-            Entry::Vacant(first) => {
-                first.insert(Draft {
+            Entry::Vacant(none) => {
+                none.insert(Draft {
                     header,
                     data,
                     bytes,
