@@ -216,7 +216,7 @@ impl Mesh {
         };
         let acknowledged = data.delivery == Delivery::Acknowledged;
         let window = &mut self.windows.entry(author).or_default().direct;
-        let (mut news, mut again, mut is_replay) = (Vec::new(), Vec::new(), false);
+        let (mut news, mut again, mut replays) = (Vec::new(), Vec::new(), 0);
         for (number, item) in data.items.into_iter().enumerate() {
             let header = header.after(number);
             match window.check(&header) {
@@ -225,10 +225,12 @@ impl Mesh {
                     news.push((header, item));
                 }
                 Seen::Before if acknowledged => again.push(header.id(author)),
-                Seen::Before | Seen::TooOld => is_replay = true,
+                Seen::Before | Seen::TooOld => replays += 1,
             }
         }
-        if is_replay {
+        if replays > 0 {
+            // Each counts, one is told.
+            (1..replays).for_each(|_| self.stats.reject(RejectReason::Replayed));
             self.reject(via, Some(author), RejectReason::Replayed);
         } else if acknowledged && !data.wants_reply {
             self.send_receipt(author, header, count, now);

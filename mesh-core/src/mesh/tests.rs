@@ -187,6 +187,32 @@ fn a_replayed_message_is_rejected_and_not_delivered_twice() {
 }
 
 #[test]
+fn of_messages_that_are_replayed_together_each_counts() {
+    let mut world = world(4);
+    let author = world.agents()[2].identity().clone();
+    let header = MessageHeader {
+        incarnation: u64::MAX / 2,
+        sequence: 1,
+        target: Target::Peer(world.agents()[VICTIM].id()),
+        sent_at: unix(&world),
+        ttl: 16,
+    };
+    let one = Data::one("again".into(), Delivery::Reliable);
+    let items = vec![one.items[0].clone(); 3];
+    let content = Content::Data(Data { items, ..one });
+    let record = envelope(&world, author.sign("sim", &Message { header, content }));
+    for number in 0..3 {
+        world.sent_elsewhere(header.after(number).id(author.peer()), "again");
+    }
+    attack(&mut world, Channel::Data, frame(&record));
+    attack(&mut world, Channel::Data, frame(&record));
+    let victim = &world.agents()[VICTIM];
+    assert_eq!(victim.received().len(), 3);
+    let rejected = &victim.mesh().stats().rejected;
+    assert_eq!(rejected.get(&RejectReason::Replayed), Some(&3));
+}
+
+#[test]
 fn an_old_message_has_expired() {
     let mut world = world(4);
     let author = world.agents()[2].identity().clone();
