@@ -169,7 +169,8 @@ impl Mesh {
         }
         // Of several messages each is looked for alone.
         let is_data = matches!(message.content, Content::Data(_));
-        if !is_data && !self.is_news(author, &header) {
+        let window = &mut self.windows.entry(author).or_default().direct;
+        if !is_data && window.accept(&header) != Seen::Never {
             return self.reject(via, Some(author), RejectReason::Replayed);
         }
         match message.content {
@@ -191,16 +192,6 @@ impl Mesh {
         }
     }
 
-    /// Whether a message to this agent alone comes for the first time; it does not any more.
-    fn is_news(&mut self, author: PeerId, header: &MessageHeader) -> bool {
-        let window = &mut self.windows.entry(author).or_default().direct;
-        let is_news = window.check(header) == Seen::Never;
-        if is_news {
-            window.insert(header);
-        }
-        is_news
-    }
-
     /// Messages for the application of this agent alone.
     fn data_received(
         &mut self,
@@ -219,11 +210,8 @@ impl Mesh {
         let (mut news, mut again, mut replays) = (Vec::new(), Vec::new(), 0);
         for (number, item) in data.items.into_iter().enumerate() {
             let header = header.after(number);
-            match window.check(&header) {
-                Seen::Never => {
-                    window.insert(&header);
-                    news.push((header, item));
-                }
+            match window.accept(&header) {
+                Seen::Never => news.push((header, item)),
                 Seen::Before if acknowledged => again.push(header.id(author)),
                 Seen::Before | Seen::TooOld => replays += 1,
             }
@@ -280,8 +268,7 @@ impl Mesh {
         let mut news = Vec::new();
         for (number, item) in data.items.into_iter().enumerate() {
             let header = header.after(number);
-            if window.check(&header) == Seen::Never {
-                window.insert(&header);
+            if window.accept(&header) == Seen::Never {
                 news.push((header, item));
             }
         }

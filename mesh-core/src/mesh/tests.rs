@@ -73,15 +73,20 @@ fn assert_rejected(world: &mut World, reason: RejectReason, author: Option<usize
     assert_eq!(world.agents()[VICTIM].received().len(), before + 1);
 }
 
-/// A message of some agent to the victim, signed by whoever.
-fn message(world: &World, author: &Identity, sequence: u64, target: usize) -> Signed {
-    let header = MessageHeader {
+/// The header of a message of an agent that has just started.
+fn header(world: &World, sequence: u64, target: Target) -> MessageHeader {
+    MessageHeader {
         incarnation: u64::MAX / 2,
         sequence,
-        target: Target::Peer(world.agents()[target].id()),
+        target,
         sent_at: unix(world),
         ttl: 16,
-    };
+    }
+}
+
+/// A message of some agent to the victim, signed by whoever.
+fn message(world: &World, author: &Identity, sequence: u64, target: usize) -> Signed {
+    let header = header(world, sequence, Target::Peer(world.agents()[target].id()));
     let data = Data::one(Payload::Text("forged".into()), Delivery::Reliable);
     let content = Content::Data(data);
     author.sign("sim", &Message { header, content })
@@ -134,13 +139,7 @@ fn a_signature_over_no_message_or_over_too_many_is_malformed() {
                 VICTIM => Target::Peer(world.agents()[VICTIM].id()),
                 _ => Target::Room,
             };
-            let header = MessageHeader {
-                incarnation: u64::MAX / 2,
-                sequence: 1,
-                target,
-                sent_at: unix(&world),
-                ttl: 16,
-            };
+            let header = header(&world, 1, target);
             let one = Data::one("x".into(), Delivery::Reliable);
             let items = vec![one.items[0].clone(); count];
             let content = Content::Data(Data { items, ..one });
@@ -190,13 +189,7 @@ fn a_replayed_message_is_rejected_and_not_delivered_twice() {
 fn of_messages_that_are_replayed_together_each_counts() {
     let mut world = world(4);
     let author = world.agents()[2].identity().clone();
-    let header = MessageHeader {
-        incarnation: u64::MAX / 2,
-        sequence: 1,
-        target: Target::Peer(world.agents()[VICTIM].id()),
-        sent_at: unix(&world),
-        ttl: 16,
-    };
+    let header = header(&world, 1, Target::Peer(world.agents()[VICTIM].id()));
     let one = Data::one("again".into(), Delivery::Reliable);
     let items = vec![one.items[0].clone(); 3];
     let content = Content::Data(Data { items, ..one });
@@ -409,13 +402,7 @@ fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
 fn a_broadcast_whose_ttl_was_cut_down_on_the_way_still_goes_on() {
     let mut world = world(4);
     let author = world.agents()[2].identity().clone();
-    let header = MessageHeader {
-        incarnation: u64::MAX / 2,
-        sequence: 1,
-        target: Target::Room,
-        sent_at: unix(&world),
-        ttl: 16,
-    };
+    let header = header(&world, 1, Target::Room);
     let content = Content::Data(Data::one(Payload::Text("all".into()), Delivery::Reliable));
     world.sent_elsewhere(header.id(author.peer()), "all");
     let record = Record::Envelope(Envelope {

@@ -62,6 +62,15 @@ impl ReplayWindow {
         Seen::Never
     }
 
+    /// Looks, and notes a verified message that is new.
+    pub(crate) fn accept(&mut self, header: &MessageHeader) -> Seen {
+        let seen = self.check(header);
+        if seen == Seen::Never {
+            self.insert(header);
+        }
+        seen
+    }
+
     /// Notes an accepted message.
     pub(crate) fn insert(&mut self, header: &MessageHeader) {
         let MessageHeader {
