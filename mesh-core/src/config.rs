@@ -317,7 +317,7 @@ pub struct HubConfig {
     /// How long membership changes gather before members are told.
     pub members_delay: Duration,
     /// STUN and TURN servers handed to members.
-    pub ice_servers: Vec<crate::io::IceServer>,
+    pub ice_servers: Vec<crate::ice::IceServer>,
 }
 
 impl Default for HubConfig {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::id::PeerId;
+use crate::payload::JsonError;
 
 /// Bytes that are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -160,6 +161,9 @@ pub enum SendError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The payload is marked as JSON and cannot be sent as such.
+    #[error(transparent)]
+    Json(JsonError),
     /// The topic is too long.
     #[error("the topic has {bytes} bytes, at most {bytes_max} are allowed")]
     TopicTooLong {
@@ -192,6 +196,7 @@ impl SendError {
             Self::NoRoute(_) => "no-route",
             Self::NoLink => "no-link",
             Self::TooLarge { .. } => "too-large",
+            Self::Json(_) => "json",
             Self::TopicTooLong { .. } => "topic-too-long",
             Self::Backpressure => "backpressure",
             Self::TooManyPending(_) => "too-many-pending",

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LossReason, RejectReason};
+use crate::ice::IceServer;
 use crate::id::{LinkId, MessageId, PeerId};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
@@ -44,19 +45,6 @@ impl Channel {
             Self::Stream => "stream",
         }
     }
-}
-
-/// A STUN or TURN server, as WebRTC's `RTCIceServer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IceServer {
-    /// `stun:`, `turn:` or `turns:` URLs.
-    pub urls: Vec<String>,
-    /// The TURN user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// The TURN password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
 }
 
 /// A fact that the driver reports.
@@ -107,6 +95,9 @@ pub enum Input {
         /// The link.
         link: LinkId,
     },
+    /// The addresses of this machine have changed, or the browser is online again: links may be dead,
+    /// and the signaling server may be reached in another way.
+    NetworkChanged,
     /// The link failed or its other end closed it.
     LinkClosed {
         /// The link.
@@ -288,11 +279,44 @@ pub enum Event {
         /// How many.
         missed: u64,
     },
+    /// Something is not as it should be. The agent goes on.
+    Warning {
+        /// What it is about, for programs.
+        code: WarningCode,
+        /// The cause and the remedy.
+        message: String,
+    },
     /// This agent has left the mesh: the last event.
     Left,
 }
 
+/// What a [`Event::Warning`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum WarningCode {
+    /// This machine's clock is far off the signaling server's.
+    ClockOff,
+    /// A STUN or TURN server is left out, because it cannot be used.
+    IceServer,
+}
+
 impl Event {
+    /// The memory that the event takes, in bytes, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let more = match self {
+            Self::Message(message) => {
+                let topic = message.topic.as_ref().map_or(0, String::len);
+                message.payload.len() + message.name.len() + topic
+            }
+            Self::Replied { payload, .. } => payload.len(),
+            Self::LinkClosed { reason, .. } | Self::LinkFailed { reason, .. } => reason.len(),
+            Self::PeerJoined { name, .. } | Self::PeerLeft { name, .. } => name.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+
     /// What became of a request, if this event settles one: what its caller waits for.
     pub fn outcome(&self) -> Option<(MessageId, Result<Payload, LossReason>)> {
         match self {

@@ -44,8 +44,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod agent;
 mod config;
 mod error;
+mod ice;
 mod id;
 mod identity;
 mod io;
@@ -64,16 +66,18 @@ mod verifier;
 mod view;
 pub mod wire;
 
+pub use agent::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue};
 pub use config::{
     Adaptive, Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
     sparse_k,
 };
 pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
+pub use ice::IceServer;
 pub use id::{ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, Target};
 pub use identity::{Domain, Identity, Signature, Signed, Statement, Verified};
-pub use io::{Channel, Event, IceServer, Input, Output, Received};
+pub use io::{Channel, Event, Input, Output, Received, WarningCode};
 pub use mesh::Mesh;
-pub use payload::{Delivery, Payload};
+pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, check_json};
 pub use routing::{Metric, ParseMetricError};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{LinkCounts, Stats};

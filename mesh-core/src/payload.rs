@@ -4,8 +4,14 @@ use std::borrow::Cow;
 
 use data_encoding::BASE64;
 use serde::de::Error as _;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use thiserror::Error;
+
+/// Arrays and objects inside each other that a JSON payload may have at most: the limit of
+/// serde_json, so that whatever the mesh delivers can be parsed without a deep stack.
+pub const JSON_DEPTH_MAX: usize = 128;
 
 /// The content of a message: as JavaScript has it, a string, bytes, or any JSON value.
 ///
@@ -14,7 +20,7 @@ use serde_json::Value;
 pub enum Payload {
     /// UTF-8 text.
     Text(String),
-    /// A JSON value, as text: the mesh carries it and does not look inside.
+    /// A JSON value, as text that [`check_json`] accepts.
     Json(String),
     /// Bytes.
     Bytes(Vec<u8>),
@@ -53,6 +59,53 @@ impl From<Vec<u8>> for Payload {
     }
 }
 
+/// Why a text is no JSON payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// It is not JSON ([RFC 8259](https://www.rfc-editor.org/rfc/rfc8259)).
+    #[error("the payload is marked as JSON and is none")]
+    Invalid,
+    /// Its arrays and objects are nested too deep.
+    #[error("the payload is nested more than {JSON_DEPTH_MAX} deep")]
+    TooDeep,
+}
+
+/// Checks that a text is one JSON value, nested at most [`JSON_DEPTH_MAX`] deep.
+///
+/// # Errors
+/// [`JsonError`] says which of the two it is not.
+pub fn check_json(text: &str) -> Result<(), JsonError> {
+    if depth(text) > JSON_DEPTH_MAX {
+        return Err(JsonError::TooDeep);
+    }
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(JsonError::Invalid),
+    }
+}
+
+/// How deep brackets and braces outside of strings are nested.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// How hard the mesh tries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,6 +114,8 @@ pub enum Delivery {
     Datagram,
     /// Hop by hop: each hop keeps the message until the next has it, and a failure notice comes
     /// back from wherever it got stuck. Lost without notice only if a forwarder crashes holding it.
+    /// "Failed" means that the message is not known to have arrived: a link may die after the
+    /// message has passed it and before the acknowledgement has come back.
     #[default]
     Reliable,
     /// End to end: repeated over whatever path there is until the target's receipt comes back or
@@ -109,7 +164,9 @@ impl<'de> Deserialize<'de> for Payload {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self::Text(text)),
             Value::Object(map) if map.len() == 1 && map.contains_key("base64") => {
-                let text = map["base64"].as_str().unwrap_or_default();
+                let text = map["base64"]
+                    .as_str()
+                    .ok_or_else(|| D::Error::custom("\"base64\" must be a string"))?;
                 let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
                 Ok(Self::Bytes(bytes))
             }
@@ -137,6 +194,29 @@ mod tests {
         }
         let wrong = Payload::Json("{".into());
         assert_eq!(serde_json::to_string(&wrong).expect("encodes"), r#""{""#);
-        assert!(serde_json::from_str::<Payload>(r#"{"base64":"!"}"#).is_err());
+        for bad in [r#"{"base64":"!"}"#, r#"{"base64":5}"#, r#"{"base64":null}"#] {
+            assert!(serde_json::from_str::<Payload>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_is_checked_for_form_and_depth() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for valid in [
+            "null",
+            "1795835072076000000",
+            r#""[[[ \" [[[""#,
+            r#"{"a":[1,{"b":"}"}]}"#,
+            &nested(JSON_DEPTH_MAX),
+        ] {
+            assert_eq!(check_json(valid), Ok(()), "{valid}");
+        }
+        for bad in ["", "{bad", "[1,]", "nul", "1 2", "\u{feff}1", "NaN"] {
+            assert_eq!(check_json(bad), Err(JsonError::Invalid), "{bad}");
+        }
+        for depth in [JSON_DEPTH_MAX + 1, 15_000] {
+            assert_eq!(check_json(&nested(depth)), Err(JsonError::TooDeep));
+        }
+        assert_eq!(check_json(&"[".repeat(15_000)), Err(JsonError::TooDeep));
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_core::{
-    Adaptive, Config, Delivery, Event, Identity, Instant, KnownSignatures, Mesh, MessageId, Metric,
-    Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
+    Adaptive, Config, Delivery, Event, EventQueue, Identity, Instant, KnownSignatures, Mesh,
+    MessageId, Metric, Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats,
+    TopologyView,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::driver::Driver;
@@ -18,9 +19,6 @@ use crate::link::{LinkFactory, LinkSettings};
 use crate::random_seed;
 use crate::shared::{Shared, State};
 use crate::signaling::is_loopback;
-
-/// Events that a slow reader may have waiting; what comes on top is counted and reported.
-const EVENTS: usize = 4_096;
 
 /// What all agents of this process hear is verified once.
 static SIGNATURES: LazyLock<KnownSignatures> = LazyLock::new(KnownSignatures::default);
@@ -93,22 +91,21 @@ pub struct Agent {
     writable: watch::Receiver<u64>,
 }
 
-/// The events of an agent, as a stream of its own for each reader.
+/// The events of an agent, as a stream of its own for each reader: see [`EventQueue`] for how many
+/// may wait.
 #[derive(Debug)]
 pub struct Events {
-    events: mpsc::Receiver<Event>,
+    queue: Subscriber,
 }
 
-/// The other end of [`Events`].
-#[derive(Debug)]
-pub(crate) struct Subscriber {
-    events: mpsc::Sender<Event>,
-    missed: u64,
-}
+/// The agent's end of [`Events`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subscriber(Arc<Mutex<EventQueue>>);
 
 impl Agent {
     /// Joins a room. Returns when the signaling server has admitted the agent; links open from
-    /// then on by themselves.
+    /// then on by themselves, and what is sent before waits for them. Dropped before it returns, it
+    /// leaves no agent behind.
     ///
     /// # Errors
     /// [`JoinError`] says what was wrong and what to do.
@@ -186,7 +183,7 @@ impl Agent {
                     _ => {}
                 }
             }
-            Ok(())
+            Err(JoinError::Ended)
         };
         let outcome = tokio::time::timeout(timeout, decided).await;
         let outcome = outcome.unwrap_or_else(|_| {
@@ -218,14 +215,24 @@ impl Agent {
 
     /// Events from now on. Ends when the agent is closed.
     pub fn events(&self) -> Events {
-        let (sender, events) = mpsc::channel(EVENTS);
-        let subscriber = Subscriber {
-            events: sender,
-            missed: 0,
-        };
-        // If the agent is closed the events end at once.
-        let _ = self.call(|state, _| state.subscribers.push(subscriber));
-        Events { events }
+        let queue = Subscriber::default();
+        let subscriber = queue.clone();
+        if self
+            .call(|state, _| state.subscribers.push(subscriber))
+            .is_err()
+        {
+            queue.lock().end(); // The agent is closed.
+        }
+        Events { queue }
+    }
+
+    /// Waits until what is sent leaves at once: until the first link is open, or not at all in an
+    /// empty room. What is sent before waits by itself, up to its deadline.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`] if the agent is.
+    pub async fn ready(&self) -> Result<(), MeshError> {
+        self.when_writable(|state, _| state.mesh.ready()).await
     }
 
     /// Sends a message to one member, waiting while the queue to the next hop is full.
@@ -416,32 +423,26 @@ impl Agent {
 impl Events {
     /// The next event; none after the agent was closed.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        std::future::poll_fn(|context| self.queue.lock().poll_next(context)).await
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.queue.lock().abandon();
     }
 }
 
 impl Subscriber {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, EventQueue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Hands an event on. Returns false when the reader is gone.
-    pub(crate) fn tell(&mut self, event: &Event) -> bool {
-        if self.missed > 0 {
-            let missed = self.missed;
-            match self.events.try_send(Event::Lagged { missed }) {
-                Ok(()) => self.missed = 0,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.missed += 1;
-                    return true;
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            }
-        }
-        match self.events.try_send(event.clone()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.missed += 1;
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-        }
+    pub(crate) fn tell(&self, event: &Event) -> bool {
+        let mut queue = self.lock();
+        queue.push(event);
+        !queue.is_ended()
     }
 }
 

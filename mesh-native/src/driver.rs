@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::error::MeshError;
 use crate::link::{Link, LinkFact, LinkFactory};
-use crate::shared::{Shared, State};
+use crate::shared::{Ending, Shared, State};
 use crate::signaling::{Signaling, SignalingFact};
 
 /// Facts of all links that may wait; beyond, links stop reading, and so do their senders.
@@ -82,13 +82,10 @@ impl Driver {
 
     /// Runs until the agent is closed or its last handle dropped.
     pub(crate) async fn run(mut self) {
+        let _ending = Ending(Arc::clone(&self.shared));
         self.start();
         while !self.turn().await {}
-        let shared = Arc::clone(&self.shared);
         self.wind_up().await;
-        let mut state = shared.lock();
-        state.subscribers.clear();
-        state.waiting.clear();
     }
 
     fn start(&mut self) {
@@ -150,7 +147,13 @@ impl Driver {
 
     /// Applies what else is ready, without waiting.
     fn apply_ready(&mut self) {
+        let shared = Arc::clone(&self.shared);
         for _ in 0..INPUTS_A_TURN {
+            let mut state = shared.lock();
+            if state.mesh.wants_drain() {
+                self.drain(&mut state);
+            }
+            drop(state);
             let woken = if let Ok((link, fact)) = self.facts.1.try_recv() {
                 Woken::Fact(link, fact)
             } else if let Ok((epoch, fact)) = self.texts.1.try_recv() {

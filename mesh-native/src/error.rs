@@ -34,6 +34,9 @@ pub enum JoinError {
         /// The cause and the remedy.
         message: String,
     },
+    /// The agent was closed, or its task failed, before the signaling server had decided.
+    #[error("the agent ended before the signaling server had admitted it")]
+    Ended,
     /// WebRTC cannot be used on this machine.
     #[error("WebRTC cannot be used here: {reason}")]
     Unsupported {
@@ -50,6 +53,7 @@ impl JoinError {
             Self::Url { .. } => "url",
             Self::SignalingUnreachable { .. } => "signaling-unreachable",
             Self::Refused { .. } => "refused",
+            Self::Ended => "ended",
             Self::Unsupported { .. } => "unsupported",
         }
     }

@@ -4,7 +4,7 @@
 //! queued for it, no answer of it awaited, and what is sent until it comes around leaves together.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_core::{Event, Instant, LossReason, Mesh, MessageId, Payload};
 use tokio::sync::{Notify, oneshot};
@@ -84,7 +84,27 @@ impl State {
             let _ = reply.send(outcome); // The caller may have given up.
         }
         tracing::trace!(?event);
-        self.subscribers
-            .retain_mut(|subscriber| subscriber.tell(event));
+        if let Event::Warning { message, .. } = event {
+            tracing::warn!("{message}");
+        }
+        self.subscribers.retain(|subscriber| subscriber.tell(event));
+        // The mesh may leave of its own accord: when another agent has taken its identity.
+        self.closed |= matches!(event, Event::Left);
+    }
+}
+
+/// Ends what handles wait for when the loop ends, however it does: a panic in it must not leave
+/// them waiting for ever.
+#[derive(Debug)]
+pub(crate) struct Ending(pub(crate) Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.waiting.clear();
+        for subscriber in state.subscribers.drain(..) {
+            subscriber.lock().end();
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::Mesh;
 use super::timers::Timer;
+use crate::config::TOPIC_BYTES_MAX;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId, Target};
 use crate::identity::Signed;
 use crate::io::{Channel, Event, Received};
-use crate::payload::Delivery;
+use crate::payload::{Delivery, Payload, check_json};
 use crate::rng::unit;
 use crate::routing::Seen;
 use crate::time::Instant;
@@ -160,6 +161,9 @@ impl Mesh {
             Err(reason) => return self.reject(via, Some(author), reason),
         };
         let header = message.header;
+        if via.is_some() && ttl >= header.ttl {
+            return self.reject(via, Some(author), RejectReason::Malformed);
+        }
         // The hub introduces; it does not carry messages.
         if via.is_none() && !matches!(message.content, Content::Signal { .. }) {
             return self.reject(via, Some(author), RejectReason::Misrouted);
@@ -254,6 +258,9 @@ impl Mesh {
             Err(reason) => return self.reject(Some(via), Some(author), reason),
         };
         let header = message.header;
+        if envelope.ttl >= header.ttl {
+            return self.reject(Some(via), Some(author), RejectReason::Malformed);
+        }
         if !self.remembers(author) {
             return self.reject(Some(via), Some(author), RejectReason::Limit);
         }
@@ -313,6 +320,9 @@ impl Mesh {
         if author == self.this {
             return Err(RejectReason::Replayed);
         }
+        if !is_well_formed(&message) {
+            return Err(RejectReason::Malformed);
+        }
         if message.header.sent_at.distance(self.unix(now)) > self.config.clock_skew_max {
             return Err(RejectReason::Expired);
         }
@@ -346,6 +356,26 @@ impl Mesh {
             hops: header.ttl.saturating_sub(ttl),
             latency_ms: latency.as_secs_f64() * 1e3,
         }));
+    }
+}
+
+/// Whether the content is as an honest author makes it.
+fn is_well_formed(message: &Message) -> bool {
+    let is_json = |payload: &Payload| match payload {
+        Payload::Json(json) => check_json(json).is_ok(),
+        Payload::Text(_) | Payload::Bytes(_) => true,
+    };
+    let topic_bytes_max = match message.header.target {
+        Target::Room => TOPIC_BYTES_MAX,
+        Target::Peer(_) => 0,
+    };
+    match &message.content {
+        Content::Data(data) => data
+            .items
+            .iter()
+            .all(|item| item.topic.len() <= topic_bytes_max && is_json(&item.payload)),
+        Content::Reply { payload, .. } => is_json(payload),
+        Content::Receipt { .. } | Content::Undelivered { .. } | Content::Signal { .. } => true,
     }
 }
 

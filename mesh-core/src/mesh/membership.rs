@@ -14,9 +14,10 @@ use super::compare::Comparisons;
 use super::partners::{Formation, Search};
 use super::timers::Timer;
 use crate::error::{LossReason, RejectReason};
+use crate::ice::IceServer;
 use crate::id::{PeerId, Target};
-use crate::io::{Event, Output};
-use crate::signaling::{ClientFact, Crowd, Member, notice_delay};
+use crate::io::{Event, Output, WarningCode};
+use crate::signaling::{ClientFact, Crowd, ErrorCode, Member, notice_delay};
 use crate::time::Instant;
 use crate::wire::Envelope;
 
@@ -32,6 +33,7 @@ const AUTHORS_MIN: usize = 2_000;
 impl Mesh {
     /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
     pub fn join(&mut self, now: Instant) {
+        let now = self.enter(now);
         if self.joined {
             return;
         }
@@ -46,12 +48,19 @@ impl Mesh {
 
     /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.
     pub fn leave(&mut self, now: Instant) {
-        if !self.joined {
-            return;
+        let now = self.enter(now);
+        if self.joined {
+            self.seal_all();
+            self.say_goodbye(now);
+            self.end();
         }
+    }
+
+    /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
+    /// and go on with whoever has its identity now.
+    fn end(&mut self) {
         self.joined = false;
         self.seal_all();
-        self.say_goodbye(now);
         self.fail_pending();
         let links = self.links.ids();
         for link in links {
@@ -79,6 +88,7 @@ impl Mesh {
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
     /// forwarders choose theirs. To them it still sends.
     pub fn avoid(&mut self, members: BTreeSet<PeerId>, now: Instant) {
+        let now = self.enter(now);
         self.policy.avoid = members;
         self.routes_changed(now);
     }
@@ -94,8 +104,15 @@ impl Mesh {
                 listing,
                 ice_servers,
                 again,
+                time,
             }) => {
-                self.ice_servers = ice_servers;
+                self.take_ice_servers(ice_servers);
+                if let Some(time) = time {
+                    self.hub_told_time(time, now);
+                }
+                if self.sequences.is_empty() {
+                    self.incarnation = self.unix(now).as_micros(); // By the time of the room.
+                }
                 let event = if again {
                     Event::SignalingRestored
                 } else {
@@ -140,6 +157,7 @@ impl Mesh {
                     self.timers.arm(Timer::Settle, now + self.config.settle);
                 }
             }
+            Some(ClientFact::Time(time)) => self.hub_told_time(time, now),
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
             Some(ClientFact::Refused { code, message }) => {
                 self.roster.unlist_all(|_| false);
@@ -147,7 +165,12 @@ impl Mesh {
                     code: code.as_str().to_owned(),
                     message,
                 });
-                self.members_changed(now);
+                if code == ErrorCode::Replaced {
+                    // Two agents of one identity would outdate each other's records without end.
+                    self.end();
+                } else {
+                    self.members_changed(now);
+                }
             }
             Some(ClientFact::Nonsense) => self.reject(None, None, RejectReason::Signaling),
         }
@@ -162,6 +185,23 @@ impl Mesh {
                 retry_in_ms: u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
             });
             self.members_changed(now);
+        }
+    }
+
+    /// Takes the ICE servers that every backend takes: one bad URL must not cost the others, nor
+    /// all links.
+    fn take_ice_servers(&mut self, servers: Vec<IceServer>) {
+        self.ice_servers.clear();
+        for server in servers {
+            match server.check() {
+                Ok(()) => self.ice_servers.push(server),
+                Err(cause) => self.emit(Event::Warning {
+                    code: WarningCode::IceServer,
+                    message: format!(
+                        "{cause}. It is left out; the signaling server should not list it"
+                    ),
+                }),
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::link::Link;
-use crate::payload::{Delivery, Payload};
+use crate::payload::{Delivery, Payload, check_json};
 use crate::time::Instant;
 use crate::wire::{Content, Data};
 
@@ -64,6 +64,7 @@ impl Mesh {
         payload: Payload,
         now: Instant,
     ) -> Result<(), SendError> {
+        let now = self.enter(now);
         self.check(&payload, "")?;
         let slot = self
             .requests
@@ -93,6 +94,7 @@ impl Mesh {
         payload: Payload,
         now: Instant,
     ) -> Result<MessageId, SendError> {
+        let now = self.enter(now);
         self.check(&payload, topic)?;
         let open = || self.links.iter().filter(|link| link.is_open());
         if open().next().is_none() && self.roster.len() != 0 {
@@ -108,6 +110,24 @@ impl Mesh {
         topic.clone_into(&mut data.items[0].topic);
         self.stats.broadcasts += 1;
         Ok(self.draft(Target::Room, data, None, now))
+    }
+
+    /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its room.
+    ///
+    /// # Errors
+    /// [`SendError::Backpressure`] until then: wait for [`Output::Writable`](crate::Output::Writable)
+    /// and ask again. [`SendError::NotJoined`] before joining and after leaving.
+    pub fn ready(&mut self) -> Result<(), SendError> {
+        if !self.joined {
+            return Err(SendError::NotJoined);
+        }
+        let linked = self.links.iter().any(Link::is_open);
+        let alone = self.client.is_admitted() && self.room_members <= 1;
+        if linked || alone {
+            return Ok(());
+        }
+        self.starved = true;
+        Err(SendError::Backpressure)
     }
 
     /// Hands the application broadcasts of these topics alone from now on; `None` for all, as at
@@ -132,6 +152,9 @@ impl Mesh {
                 bytes_max: PAYLOAD_BYTES_MAX,
             });
         }
+        if let Payload::Json(json) = payload {
+            check_json(json).map_err(SendError::Json)?;
+        }
         Ok(())
     }
 
@@ -142,6 +165,7 @@ impl Mesh {
         deadline: Option<Duration>,
         now: Instant,
     ) -> Result<MessageId, SendError> {
+        let now = self.enter(now);
         self.check(&data.items[0].payload, "")?;
         if to == self.this {
             return Err(SendError::ToSelf);

@@ -4,8 +4,10 @@
 //! membership, signals, links, gossip, messages, views.
 
 mod adapt;
+mod awake;
 mod backlog;
 mod broadcast;
+mod clock;
 mod compare;
 mod delivery;
 mod drafts;
@@ -32,9 +34,10 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::config::Config;
 use crate::error::RejectReason;
+use crate::ice::IceServer;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::identity::Identity;
-use crate::io::{Event, IceServer, Input, Output};
+use crate::io::{Event, Input, Output};
 use crate::link::{Dialer, Link, Links};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
 use crate::signaling::{self, Client, ClientMessage, ClientTask, Crowd};
@@ -44,8 +47,10 @@ use crate::topology::Topology;
 use crate::verifier::{KnownSignatures, Verifier};
 use crate::wire::Envelope;
 use adapt::Adaptation;
+use awake::{Awake, LATENESS_MAX};
 use backlog::Backlog;
 use broadcast::Broadcasts;
+use clock::CivilClock;
 use compare::Comparisons;
 use delivery::Pending;
 use drafts::Drafts;
@@ -57,8 +62,9 @@ use timers::{Timer, Timers};
 /// Orders that an empty outbox has room for.
 const OUTBOX_KEPT: usize = 64;
 
-/// Lateness that counts at most: whoever has slept is not busy.
-const LATENESS_MAX: Duration = Duration::from_secs(5);
+/// Orders in the outbox at which the driver should carry them out before the next input: one frame
+/// can cause some thousands of events, and thousands of frames may be ready.
+const OUTBOX_MAX: usize = 1_024;
 
 /// How much longer what can wait does so for each second that the driver is late.
 const LATENESS_WEIGHT: u32 = 4;
@@ -70,8 +76,8 @@ pub struct Mesh {
     identity: Identity,
     this: PeerId,
     rng: ChaCha8Rng,
-    /// The civil time at an instant of the monotonic clock.
-    clock: (Instant, UnixTime),
+    awake: Awake,
+    clock: CivilClock,
     /// Grows with every start of this identity; dates its messages and link-state records.
     incarnation: u64,
     joined: bool,
@@ -181,7 +187,8 @@ impl Mesh {
             this: identity.peer(),
             identity,
             rng: ChaCha8Rng::from_seed(seed),
-            clock: (now, unix_now),
+            awake: Awake::new(now),
+            clock: CivilClock::new(now, unix_now),
             incarnation: unix_now.as_micros(),
             joined: false,
             admitted_at: now,
@@ -245,14 +252,9 @@ impl Mesh {
         self.verifier.signatures = Some(signatures);
     }
 
-    /// Reads the civil clock again. Drivers call this once a turn: a machine that slept, or whose
-    /// clock was set, would otherwise date its messages wrongly.
-    pub fn set_unix_time(&mut self, now: Instant, unix_now: UnixTime) {
-        self.clock = (now, unix_now);
-    }
-
     /// Takes note of a fact. Whatever is wrong with it becomes an [`Event`] and a counter.
     pub fn handle_input(&mut self, input: Input, now: Instant) {
+        let now = self.enter(now);
         match input {
             Input::SignalingOpened => {
                 let shards = self.shards();
@@ -274,11 +276,13 @@ impl Mesh {
             Input::LinkCongested { link } => self.set_congested(link, true, now),
             Input::LinkDrained { link } => self.set_congested(link, false, now),
             Input::LinkClosed { link, reason } => self.link_closed(link, &reason, now),
+            Input::NetworkChanged => self.woke_up(now),
         }
     }
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.enter(now);
         self.note_lateness(now);
         match self.client.poll(&self.config, now) {
             Some(ClientTask::Dial) => {
@@ -316,6 +320,16 @@ impl Mesh {
 
     /// When [`Mesh::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline().map(|at| self.awake.leave(at))
+    }
+
+    /// Whether the orders that wait are so many that the driver should carry them out before it
+    /// hands over more inputs.
+    pub fn wants_drain(&self) -> bool {
+        self.outbox.len() >= OUTBOX_MAX
+    }
+
+    fn deadline(&self) -> Option<Instant> {
         let links = self.links.deadline();
         let timers = self.timers.deadline();
         [links, timers, self.client.deadline(), self.backlog.due]
@@ -349,9 +363,7 @@ impl Mesh {
     /// How late the driver is: on a busy machine it comes around seldom. What costs others work is
     /// done more seldom then too, and what others have to do gets more time.
     fn note_lateness(&mut self, now: Instant) {
-        let late = self
-            .poll_timeout()
-            .map_or(Duration::ZERO, |due| now.since(due));
+        let late = self.deadline().map_or(Duration::ZERO, |due| now.since(due));
         let late = late.min(LATENESS_MAX);
         self.lateness = late.max(self.lateness.mul_f64(now.left_since(self.lateness_noted)));
         self.lateness_noted = now;
@@ -360,12 +372,6 @@ impl Mesh {
     /// How much longer than else what can wait does so, on a machine as late as this.
     fn grace(&self) -> Duration {
         self.lateness * LATENESS_WEIGHT
-    }
-
-    /// The civil time at `now`.
-    fn unix(&self, now: Instant) -> UnixTime {
-        let (at, unix) = self.clock;
-        unix + now.since(at)
     }
 
     fn emit(&mut self, event: Event) {

@@ -225,6 +225,13 @@ impl Mesh {
         self.incarnation
     }
 
+    /// Whether an agent has said goodbye to this one.
+    pub(crate) fn has_departed(&self, peer: PeerId) -> bool {
+        self.database
+            .state(peer)
+            .is_some_and(|state| state.departed)
+    }
+
     /// Link-state records held.
     pub(crate) fn records(&self) -> usize {
         self.database.len()

@@ -6,11 +6,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 use crate::config::Config;
+use crate::ice::IceServer;
 use crate::id::PeerId;
 use crate::identity::{Identity, Signed};
-use crate::io::{IceServer, Output};
+use crate::io::Output;
 use crate::rng::unit;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::wire::Admit;
 
@@ -22,7 +23,13 @@ pub(crate) struct Client {
     /// What the hub last complained of: a better cause than "connection closed".
     complaint: Option<String>,
     ever_admitted: bool,
+    /// When the hub was last asked something that it answers at once: its proof, a ping.
+    asked_at: Instant,
 }
+
+/// How long the hub may take to answer when there is reason to believe that it is gone, unless it
+/// has less time as it is: several round trips to the other side of the world.
+const SUSPECT_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -67,7 +74,10 @@ pub(crate) enum ClientFact {
         listing: Listing,
         ice_servers: Vec<IceServer>,
         again: bool,
+        time: Option<HubTime>,
     },
+    /// The hub has told its time.
+    Time(HubTime),
     Divided(Listing),
     Members {
         joined: Vec<Member>,
@@ -83,6 +93,13 @@ pub(crate) enum ClientFact {
     },
     /// The hub said something that is not in the protocol.
     Nonsense,
+}
+
+/// What the hub's clock showed, at some moment between two of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HubTime {
+    pub(crate) asked_at: Instant,
+    pub(crate) unix: UnixTime,
 }
 
 impl Client {
@@ -153,6 +170,7 @@ impl Client {
                 self.state = State::Proving {
                     until: now + config.signaling_timeout,
                 };
+                self.asked_at = now;
                 let name = config.name.clone();
                 let proof = identity.sign(&config.room, &Admit { nonce, name });
                 (None, Some(send(&ClientMessage::Prove { proof })))
@@ -161,6 +179,7 @@ impl Client {
                 HubMessage::Welcome {
                     listing,
                     ice_servers,
+                    time_ms,
                 },
                 State::Proving { .. },
             ) => {
@@ -173,6 +192,7 @@ impl Client {
                     listing,
                     ice_servers,
                     again,
+                    time: self.hub_time(time_ms),
                 };
                 (Some(fact), None)
             }
@@ -199,9 +219,44 @@ impl Client {
             (HubMessage::Signal { message, .. }, State::Admitted { .. }) => {
                 (Some(ClientFact::Signal(message)), None)
             }
-            (HubMessage::Pong, State::Admitted { .. }) => (None, None),
+            (HubMessage::Pong { time_ms }, State::Admitted { .. }) => {
+                (self.hub_time(time_ms).map(ClientFact::Time), None)
+            }
             (HubMessage::Error { code, message }, _) => self.complained(code, message),
             _ => (Some(ClientFact::Nonsense), None),
+        }
+    }
+
+    fn hub_time(&self, time_ms: Option<u64>) -> Option<HubTime> {
+        let us = time_ms?.checked_mul(1_000)?;
+        Some(HubTime {
+            asked_at: self.asked_at,
+            unix: UnixTime::from_micros(us),
+        })
+    }
+
+    /// There is reason to believe that the hub is out of reach, or in reach again: asks it now
+    /// instead of at the next interval, or dials it now. Returns the order.
+    pub(crate) fn suspect(&mut self, config: &Config, now: Instant) -> Option<Output> {
+        match &mut self.state {
+            State::Admitted { ping_at, until } => {
+                let soon = now + SUSPECT_PATIENCE;
+                if *until <= soon {
+                    return None; // It was asked already.
+                }
+                *until = soon;
+                *ping_at = now + config.signaling_ping;
+                self.asked_at = now;
+                Some(send(&ClientMessage::Ping))
+            }
+            State::Waiting { .. } => {
+                self.failures = 0;
+                Some(self.connect(config, now))
+            }
+            State::Idle
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Proving { .. } => None,
         }
     }
 
@@ -267,6 +322,7 @@ impl Client {
             }
             State::Admitted { ping_at, .. } if *ping_at <= now => {
                 *ping_at = now + config.signaling_ping;
+                self.asked_at = now;
                 Some(ClientTask::Ping)
             }
             _ => None,

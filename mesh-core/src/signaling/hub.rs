@@ -13,7 +13,7 @@ use super::room::Room;
 use crate::config::{HubConfig, check_name};
 use crate::id::{ClientId, PeerId};
 use crate::identity::Signed;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::wire::Admit;
 
@@ -67,6 +67,8 @@ pub struct Hub {
     rooms: BTreeMap<String, Room>,
     outbox: VecDeque<HubOutput>,
     sweep_at: Instant,
+    /// The civil time at an instant of the monotonic clock, if the driver has told.
+    clock: Option<(Instant, UnixTime)>,
     stats: HubStats,
 }
 
@@ -116,8 +118,20 @@ impl Hub {
             rooms: BTreeMap::new(),
             outbox: VecDeque::new(),
             sweep_at: Instant::default(),
+            clock: None,
             stats: HubStats::default(),
         }
+    }
+
+    /// Reads the civil clock, by which the members of all rooms date. Drivers call this once a
+    /// turn. A hub that was never told tells its members nothing.
+    pub fn set_unix_time(&mut self, now: Instant, unix_now: UnixTime) {
+        self.clock = Some((now, unix_now));
+    }
+
+    fn time_ms(&self, now: Instant) -> Option<u64> {
+        let (at, unix) = self.clock?;
+        Some((unix + now.since(at)).as_micros() / 1_000)
     }
 
     /// What the hub has done.
@@ -268,7 +282,8 @@ impl Hub {
                 Ok(())
             }
             (ClientMessage::Ping, ClientState::Admitted { .. }) => {
-                self.send(id, &HubMessage::Pong);
+                let time_ms = self.time_ms(now);
+                self.send(id, &HubMessage::Pong { time_ms });
                 Ok(())
             }
             (ClientMessage::Leave, _) => {
@@ -362,6 +377,7 @@ impl Hub {
         let welcome = HubMessage::Welcome {
             listing,
             ice_servers,
+            time_ms: self.time_ms(now),
         };
         self.send(id, &welcome);
         if let Some(old) = replaced {

@@ -13,7 +13,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, ClientFact, ClientTask, send};
+pub(crate) use client::{Client, ClientFact, ClientTask, HubTime, send};
 pub(crate) use crowd::Crowd;
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};

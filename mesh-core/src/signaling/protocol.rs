@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ice::IceServer;
 use crate::id::PeerId;
 use crate::identity::Signed;
-use crate::io::IceServer;
 use crate::topology::Shards;
 
 /// The signaling protocol that this build speaks.
@@ -70,6 +70,9 @@ pub enum HubMessage {
         listing: Listing,
         /// STUN and TURN servers to use.
         ice_servers: Vec<IceServer>,
+        /// The hub's clock, in milliseconds since 1970-01-01T00:00:00Z: agents date by it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_ms: Option<u64>,
     },
     /// The room is divided anew: this replaces what was listed before.
     Divided {
@@ -100,7 +103,11 @@ pub enum HubMessage {
         message: Signed,
     },
     /// Answers [`ClientMessage::Ping`].
-    Pong,
+    Pong {
+        /// The hub's clock, as in [`HubMessage::Welcome`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_ms: Option<u64>,
+    },
     /// The agent made a mistake, or the hub cannot serve it.
     Error {
         /// For programs.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::HubConfig;
+use crate::ice::IceServer;
 use crate::id::{ClientId, PeerId};
 use crate::identity::{Identity, Signed};
-use crate::io::IceServer;
 use crate::time::Instant;
 use crate::topology::Shards;
 use crate::wire::Admit;
@@ -63,6 +63,7 @@ fn golden() -> Vec<(&'static str, String)> {
                     urls: vec!["stun:stun.example.org:3478".into()],
                     ..IceServer::default()
                 }],
+                time_ms: Some(1_795_848_123_456),
             }),
         ),
         (
@@ -76,7 +77,12 @@ fn golden() -> Vec<(&'static str, String)> {
         ),
         ("divided", hub(&HubMessage::Divided { listing })),
         ("ping", client(&ClientMessage::Ping)),
-        ("pong", hub(&HubMessage::Pong)),
+        (
+            "pong",
+            hub(&HubMessage::Pong {
+                time_ms: Some(1_795_848_138_456),
+            }),
+        ),
         ("leave", client(&ClientMessage::Leave)),
         (
             "error",
@@ -320,7 +326,7 @@ fn limits_hold_at_the_edge() {
     assert!(
         pings[..3]
             .iter()
-            .all(|sent| sent.contains(&(1, HubMessage::Pong))),
+            .all(|sent| sent.contains(&(1, HubMessage::Pong { time_ms: None }))),
         "{pings:?}"
     );
     assert_eq!(

@@ -140,7 +140,7 @@ impl World {
     }
 
     /// The civil time, on a clock that is wrong by so much.
-    fn unix(&self, ahead: bool, by: Duration) -> UnixTime {
+    pub(super) fn unix(&self, ahead: bool, by: Duration) -> UnixTime {
         let true_time = EPOCH + self.now.since(Instant::default());
         if ahead {
             return true_time + by;
@@ -152,7 +152,7 @@ impl World {
     /// Sets an agent's civil clock ahead or behind.
     pub fn set_clock(&mut self, agent: usize, ahead: bool, by: Duration) {
         let unix = self.unix(ahead, by);
-        self.agents[agent].mesh.set_unix_time(self.now, unix);
+        self.command(agent, |mesh, now| mesh.set_unix_time(now, unix));
     }
 
     /// Has a neighbour send an agent what it likes. Does nothing if the two are not linked.

@@ -271,7 +271,9 @@ impl World {
 
     pub(super) fn hub_input(&mut self, life: u64, input: HubInput) {
         let now = self.now;
+        let unix = self.unix(true, Duration::ZERO);
         if let Some(hub) = self.hub.as_mut().filter(|_| life == self.hub_life) {
+            hub.set_unix_time(now, unix);
             hub.handle_input(input, now);
             self.drain_hub();
         }

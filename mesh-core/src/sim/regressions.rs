@@ -254,7 +254,7 @@ fn an_agent_whose_clock_was_set_back_can_come_back() {
 #[test]
 fn who_is_refused_by_the_hub_has_no_ghost_members() {
     let mut world = World::formed(10, Some(4), 8);
-    let text = r#"{"type":"error","code":"replaced","message":"another has your key"}"#;
+    let text = r#"{"type":"error","code":"version","message":"version 1 is not spoken here"}"#;
     world.inject(0, Input::SignalingReceived(text.into()));
     world.crash(3);
     let dead = world.agents[3].id();
@@ -266,6 +266,24 @@ fn who_is_refused_by_the_hub_has_no_ghost_members() {
             .iter()
             .all(|peer| peer.id != dead)
     );
+}
+
+#[test]
+fn a_replaced_agent_says_why_and_leaves_without_a_goodbye_in_its_successors_name() {
+    let mut world = World::formed(10, Some(4), 8);
+    let text = r#"{"type":"error","code":"replaced","message":"another has your key"}"#;
+    world.inject(0, Input::SignalingReceived(text.into()));
+    let replaced = &world.agents()[0];
+    let last: Vec<_> = replaced.events().iter().rev().take(2).collect();
+    assert!(
+        matches!(last[..], [Event::Left, Event::Refused { code, .. }] if code == "replaced"),
+        "{last:?}"
+    );
+    let peer = replaced.id();
+    assert_eq!(replaced.mesh().link_count(), 0);
+    world.run_for(SECOND);
+    let others = &world.agents()[1..];
+    assert!(others.iter().all(|other| !other.mesh().has_departed(peer)));
 }
 
 #[test]

@@ -154,6 +154,7 @@ async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>) {
         tokio::select! {
             fact = facts.recv() => {
                 let Some(fact) = fact else { return };
+                hub.set_unix_time(clock.now(), Clock::unix_now());
                 apply(&mut hub, &mut clients, fact, clock);
                 for _ in 0..FACTS_A_TURN {
                     let Ok(fact) = facts.try_recv() else { break };

@@ -1,0 +1,155 @@
+//! The civil time that the mesh dates by: the hub's, as long as it has told it, carried on by the
+//! monotonic clock.
+//!
+//! Members of a room must agree on the time within [`Config::clock_skew_max`], and their machines do
+//! not: a clock may be minutes off, be set, or stand still while the machine sleeps. So every
+//! member takes the hub's time, and keeps it while the hub is away.
+//!
+//! [`Config::clock_skew_max`]: crate::Config::clock_skew_max
+
+use std::time::Duration;
+
+use super::Mesh;
+use crate::io::{Event, WarningCode};
+use crate::signaling::HubTime;
+use crate::time::{Instant, UnixTime};
+
+/// How far the machine's clock may run ahead of the monotonic one between two looks until it counts
+/// as a leap: adjustments by NTP are smaller.
+const LEAP_MIN: Duration = Duration::from_secs(2);
+
+/// How far the machine's clock may be off the hub's until the user is told: message dates and
+/// certificates bear this much, logs of two machines can still be compared.
+const OFF_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct CivilClock {
+    /// The mesh's time at an instant.
+    mesh: (Instant, UnixTime),
+    /// The machine's clock at an instant.
+    machine: (Instant, UnixTime),
+    /// How far the machine's clock was off when the user was last told.
+    told: Duration,
+}
+
+impl CivilClock {
+    pub(super) fn new(now: Instant, unix: UnixTime) -> Self {
+        Self {
+            mesh: (now, unix),
+            machine: (now, unix),
+            told: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn unix(&self, now: Instant) -> UnixTime {
+        let (at, unix) = self.mesh;
+        unix + now.since(at)
+    }
+
+    /// Reads the machine's clock. Returns whether it has leapt ahead, as it does while the machine
+    /// sleeps and the monotonic clock stands still; the mesh's time follows. A clock that is set
+    /// back tells nothing of the time, and is not followed.
+    fn read(&mut self, now: Instant, unix: UnixTime) -> bool {
+        let (at, before) = self.machine;
+        let leap = unix - (before + now.since(at));
+        self.machine = (now, unix);
+        if leap < LEAP_MIN {
+            return false;
+        }
+        self.mesh = (now, self.unix(now) + leap);
+        true
+    }
+
+    /// Takes the hub's time, told between asking and now. Returns how far the machine's clock is
+    /// off, if the user should know: the distance, and whether it is ahead.
+    fn sync(&mut self, told: HubTime, now: Instant) -> Option<(Duration, bool)> {
+        let unix = told.unix + now.since(told.asked_at) / 2;
+        self.mesh = (now, unix);
+        let (at, machine) = self.machine;
+        let machine = machine + now.since(at);
+        let off = machine.distance(unix);
+        let news = off.abs_diff(self.told) > OFF_MAX;
+        if off <= OFF_MAX {
+            self.told = Duration::ZERO;
+            return None;
+        }
+        news.then(|| {
+            self.told = off;
+            (off, machine > unix)
+        })
+    }
+}
+
+impl Mesh {
+    /// Reads the civil clock again. Drivers call this once a turn: a machine that slept, or whose
+    /// clock was set, would otherwise date its messages wrongly.
+    pub fn set_unix_time(&mut self, now: Instant, unix_now: UnixTime) {
+        let now = self.enter(now);
+        if self.clock.read(now, unix_now) {
+            self.woke_up(now);
+        }
+    }
+
+    /// The civil time at `now`, as the mesh dates.
+    pub(super) fn unix(&self, now: Instant) -> UnixTime {
+        self.clock.unix(now)
+    }
+
+    pub(super) fn hub_told_time(&mut self, told: HubTime, now: Instant) {
+        let Some((off, ahead)) = self.clock.sync(told, now) else {
+            return;
+        };
+        let seconds = off.as_secs();
+        let direction = if ahead { "ahead of" } else { "behind" };
+        self.emit(Event::Warning {
+            code: WarningCode::ClockOff,
+            message: format!(
+                "the clock of this machine is {seconds} s {direction} the signaling server's. \
+                 Messages are dated by the server's; set the machine's clock (NTP does it)"
+            ),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: UnixTime = UnixTime::from_micros(1_800_000_000_000_000);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn after(seconds: u64) -> UnixTime {
+        START + Duration::from_secs(seconds)
+    }
+
+    fn back(seconds: u64) -> UnixTime {
+        UnixTime::from_micros(START.as_micros() - seconds * 1_000_000)
+    }
+
+    #[test]
+    fn the_time_goes_on_when_the_clock_is_set_back_and_follows_a_sleep() {
+        let mut clock = CivilClock::new(at(0), START);
+        assert!(!clock.read(at(10), back(300)), "set back");
+        assert_eq!(clock.unix(at(10)), after(10));
+        assert!(!clock.read(at(20), back(290)));
+        assert_eq!(clock.unix(at(20)), after(20));
+        assert!(clock.read(at(21), back(229)), "60 s of sleep");
+        assert_eq!(clock.unix(at(21)), after(81));
+    }
+
+    #[test]
+    fn the_hubs_time_counts_and_a_clock_that_is_off_is_told_once() {
+        let mut clock = CivilClock::new(at(0), START);
+        let told = |asked_at, unix| HubTime { asked_at, unix };
+        let off = clock.sync(told(at(1), after(126)), at(3));
+        assert_eq!(off, Some((Duration::from_secs(124), false)));
+        assert_eq!(clock.unix(at(3)), after(127), "half a round trip later");
+        assert_eq!(clock.sync(told(at(9), after(134)), at(9)), None, "known");
+        assert_eq!(clock.unix(at(10)), after(135));
+        let ahead = clock.sync(told(at(20), back(80)), at(20));
+        assert_eq!(ahead, Some((Duration::from_secs(100), true)));
+    }
+}
