@@ -147,12 +147,6 @@ pub enum SendError {
     /// The target is not a member of the room.
     #[error("{0} is not a member of this room")]
     UnknownPeer(PeerId),
-    /// The target is a member, but no path leads to it at the moment.
-    #[error("no route to {0} at the moment: retry, or send it acknowledged with a deadline")]
-    NoRoute(PeerId),
-    /// There are other members, but no link to any is open yet.
-    #[error("no link to any member is open yet: wait for the first, and retry")]
-    NoLink,
     /// The payload does not fit a frame.
     #[error("the payload has {bytes} bytes, at most {bytes_max} fit a message")]
     TooLarge {
@@ -193,8 +187,6 @@ impl SendError {
             Self::NotJoined => "not-joined",
             Self::ToSelf => "to-self",
             Self::UnknownPeer(_) => "unknown-peer",
-            Self::NoRoute(_) => "no-route",
-            Self::NoLink => "no-link",
             Self::TooLarge { .. } => "too-large",
             Self::Json(_) => "json",
             Self::TopicTooLong { .. } => "topic-too-long",

@@ -6,7 +6,7 @@ use super::Mesh;
 use super::timers::Timer;
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
-use crate::io::{Channel, Event, Output};
+use crate::io::{Channel, Event};
 use crate::payload::{Delivery, Payload};
 use crate::time::{Instant, UnixTime};
 use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
@@ -125,6 +125,12 @@ impl Mesh {
             if envelope.target == Target::Room {
                 continue;
             }
+            if envelope.signed.claimed_author() == self.this {
+                self.stats.rerouted += 1;
+                let patience = self.patience_left(&envelope, now);
+                self.dispatch(envelope, Channel::Data, None, patience, now);
+                continue;
+            }
             match self
                 .forward(envelope, Channel::Data, None, now)
                 .map_err(|stuck| *stuck)
@@ -136,6 +142,13 @@ impl Mesh {
                 Err((reason, envelope)) => self.undeliverable(&envelope, reason, now),
             }
         }
+    }
+
+    /// How long a message of this agent may still wait for a way.
+    fn patience_left(&self, envelope: &Envelope, now: Instant) -> Duration {
+        let header = envelope.signed.peek::<MessageHeader>();
+        let age = header.map_or(Duration::ZERO, |header| self.unix(now) - header.sent_at);
+        self.config.deadline.saturating_sub(age)
     }
 
     /// Counts messages lost here and tells their author, who may be this agent.
@@ -152,7 +165,12 @@ impl Mesh {
         if author == self.this {
             for number in 0..data.items.len() {
                 let id = header.after(number).id(author);
-                if !self.pending.contains_key(&id) {
+                let is_news = match (data.delivery, id.target) {
+                    (Delivery::Acknowledged, _) => false, // Told when its deadline has passed.
+                    (Delivery::Reliable, Target::Peer(to)) => self.outcomes.close(to, id.sequence),
+                    (Delivery::Datagram, _) | (_, Target::Room) => true,
+                };
+                if is_news {
                     self.stats.lose(reason);
                     self.delivery_failed(id, reason, author);
                 }
@@ -199,7 +217,6 @@ impl Mesh {
     }
 
     fn one_undelivered(&mut self, at: PeerId, id: MessageId, reason: LossReason, now: Instant) {
-        let sent_so_far = self.sequences.get(&id.target).copied().unwrap_or_default();
         if let Some(pending) = self.pending.get_mut(&id) {
             // Routes are about to change: once more, soon. A full queue needs time instead.
             if reason != LossReason::QueueFull {
@@ -208,7 +225,10 @@ impl Mesh {
                 pending.retry_at = pending.retry_at.min(soon);
                 self.timers.arm(Timer::Retry, soon);
             }
-        } else if id.incarnation == self.incarnation && id.sequence <= sent_so_far {
+        } else if let Target::Peer(to) = id.target
+            && id.incarnation == self.incarnation
+            && self.outcomes.close(to, id.sequence)
+        {
             self.delivery_failed(id, reason, at);
         }
     }
@@ -231,8 +251,7 @@ impl Mesh {
     ) {
         let message = (header.incarnation, header.sequence);
         let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, now);
-        // If it gets stuck, the message comes again and so does the receipt.
-        let _ = self.forward(receipt, Channel::Data, None, now);
+        self.dispatch(receipt, Channel::Data, None, self.config.deadline, now);
     }
 
     pub(super) fn remember_request(&mut self, id: MessageId) {
@@ -247,7 +266,9 @@ impl Mesh {
         let known = self.requests.iter().rev().find(|(id, _)| *id == request);
         if let Some((_, Some(reply))) = known {
             let reply = reply.clone();
-            let _ = self.forward(reply, Channel::Data, None, now);
+            if !self.waiting.holds(reply.target) {
+                self.dispatch(reply, Channel::Data, None, self.config.deadline, now);
+            }
         }
     }
 
@@ -255,6 +276,7 @@ impl Mesh {
         &mut self,
         to: PeerId,
         (incarnation, sequence): (u64, u64),
+        now: Instant,
     ) -> Option<(MessageId, Pending)> {
         let id = MessageId {
             author: self.this,
@@ -264,7 +286,7 @@ impl Mesh {
         };
         let pending = self.pending.remove(&id)?;
         self.stats.acknowledged += 1;
-        self.tell_writable();
+        self.notify_writable(now);
         Some((id, pending))
     }
 
@@ -278,7 +300,7 @@ impl Mesh {
     ) {
         for number in 0..u64::from(count) {
             let message = (incarnation, first.saturating_add(number));
-            if let Some((id, pending)) = self.take_pending(from, message) {
+            if let Some((id, pending)) = self.take_pending(from, message, now) {
                 self.emit(Event::Delivered {
                     id,
                     to: from,
@@ -295,7 +317,7 @@ impl Mesh {
         payload: Payload,
         now: Instant,
     ) {
-        if let Some((id, pending)) = self.take_pending(from, request) {
+        if let Some((id, pending)) = self.take_pending(from, request, now) {
             self.emit(Event::Replied {
                 id,
                 from,
@@ -325,6 +347,9 @@ impl Mesh {
             pending.repeated_at = now;
             pending.wait = (pending.wait * 2).min(self.config.retry_max);
             pending.retry_at = (now + pending.wait).min(pending.deadline);
+            if self.waiting.holds(id.target) {
+                continue; // The first copy has not left yet.
+            }
             let dated = pending.dated;
             let content = Content::Data(pending.data.clone());
             let header = self.header(id, dated);
@@ -335,21 +360,17 @@ impl Mesh {
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
             self.timers.arm(Timer::Retry, at);
         }
-        self.tell_writable();
+        self.notify_writable(now);
     }
 
-    /// The agent leaves: nobody will hear the answers.
-    pub(super) fn fail_pending(&mut self) {
+    /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.
+    pub(super) fn fail_pending(&mut self, now: Instant) {
+        for envelope in self.waiting.take_all() {
+            self.undeliverable(&envelope, LossReason::Left, now);
+        }
         for (id, _) in std::mem::take(&mut self.pending) {
             self.stats.lose(LossReason::Left);
             self.delivery_failed(id, LossReason::Left, self.this);
-        }
-    }
-
-    /// Wakes callers that were told to wait; those for whom it is too early ask again.
-    pub(super) fn tell_writable(&mut self) {
-        if std::mem::take(&mut self.starved) {
-            self.outbox.push_back(Output::Writable);
         }
     }
 }

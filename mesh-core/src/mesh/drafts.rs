@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Duration;
 
 use super::Mesh;
 use crate::config::PAYLOAD_BYTES_MAX;
@@ -35,16 +36,19 @@ struct Draft {
     bytes: usize,
     /// The neighbour that had room for them.
     next: Option<PeerId>,
+    /// How long they wait for a way if there is none.
+    patience: Duration,
 }
 
 impl Draft {
     /// Whether one signature can cover this message too.
-    fn takes(&self, id: MessageId, data: &Data) -> bool {
+    fn takes(&self, id: MessageId, data: &Data, patience: Duration) -> bool {
         let (ours, count) = (&self.data, self.data.items.len());
         // What may get lost shall not take others along.
         ours.delivery != Delivery::Datagram
             && (ours.delivery, ours.wants_reply) == (data.delivery, data.wants_reply)
             && id == self.header.after(count).id(id.author)
+            && self.patience == patience
             && count < ITEMS_MAX
             && self.bytes + size_of(data) <= PAYLOAD_BYTES_MAX
     }
@@ -60,19 +64,23 @@ fn size_of(data: &Data) -> usize {
 
 impl Mesh {
     /// Numbers and dates a message, and has it sent before this turn of the loop ends: over `next`,
-    /// if that neighbour had room for it.
+    /// if that neighbour had room for it. Without a way it waits for one, so long.
     pub(super) fn draft(
         &mut self,
         target: Target,
         data: Data,
         next: Option<PeerId>,
+        patience: Duration,
         now: Instant,
     ) -> MessageId {
         let header = self.next_header(target, now);
         let id = header.id(self.this);
+        if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
+            self.outcomes.open(to, id.sequence);
+        }
         let bytes = size_of(&data);
         let draft = self.drafts.by_target.get(&target);
-        if draft.is_some_and(|draft| !draft.takes(id, &data)) {
+        if draft.is_some_and(|draft| !draft.takes(id, &data, patience)) {
             self.seal(target, now);
         }
         match self.drafts.by_target.entry(target) {
@@ -88,6 +96,7 @@ impl Mesh {
                     data,
                     bytes,
                     next,
+                    patience,
                 });
             }
         }
@@ -114,18 +123,7 @@ impl Mesh {
         self.drafts.bytes -= draft.bytes;
         let channel = channel_of(draft.data.delivery);
         let envelope = self.sign_as(draft.header, Content::Data(draft.data));
-        if target == Target::Room {
-            return self.pass_on(envelope, None, now);
-        }
-        let reserved = draft.next.filter(|&peer| self.open_link_to(peer).is_some());
-        let sent = match reserved {
-            Some(peer) => self.hand_to(peer, envelope, channel, now),
-            None => self.forward(envelope, channel, None, now),
-        };
-        if let Err(stuck) = sent {
-            let (reason, envelope) = *stuck;
-            self.undeliverable(&envelope, reason, now);
-        }
+        self.dispatch(envelope, channel, draft.next, draft.patience, now);
     }
 
     /// Numbers, dates and signs.

@@ -257,15 +257,16 @@ impl Mesh {
     /// Computes paths, and with them who is in the room.
     pub(super) fn update_routes(&mut self, now: Instant) {
         self.routing.done(now);
-        let changed = self.refresh_routes();
+        self.refresh_routes();
         self.forget_authors(now);
         self.members_changed(now);
-        if changed {
+        if std::mem::take(&mut self.routes_news) {
             self.emit(Event::TopologyChanged);
         }
         self.search_on(now);
-        // Callers that waited for room may find another path now.
-        self.tell_writable();
+        // What waited for a way, and callers that waited for room, may find one now.
+        self.flush_waiting(now);
+        self.notify_writable(now);
     }
 
     /// Notes whose records are of somebody out of reach, and forgets them in time.
@@ -276,10 +277,10 @@ impl Mesh {
             .expire(reachable, self.config.forget_after, now);
     }
 
-    /// Computes paths if anything has happened since the last time; returns whether they changed.
-    pub(super) fn refresh_routes(&mut self) -> bool {
+    /// Computes paths if anything has happened since the last time.
+    pub(super) fn refresh_routes(&mut self) {
         if !std::mem::take(&mut self.routes_stale) {
-            return false;
+            return;
         }
         self.broadcasts.forget_trees();
         let open = self.links.iter().filter(|link| link.is_open());
@@ -287,6 +288,8 @@ impl Mesh {
         let policy = &self.policy;
         self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);
         let routes = Routes::compute(self.this, &open, &self.graph, &self.database, policy);
-        std::mem::replace(&mut self.routes, routes) != self.routes
+        // A message may have had them computed before it was their time: that is told then.
+        self.routes_news |= routes != self.routes;
+        self.routes = routes;
     }
 }

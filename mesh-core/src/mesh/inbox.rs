@@ -92,7 +92,7 @@ impl Mesh {
             self.flush_link(id); // The acknowledgements that it owes in turn.
             self.close_link(id, "no longer wanted", now);
         }
-        self.tell_writable();
+        self.notify_writable(now);
     }
 
     /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all

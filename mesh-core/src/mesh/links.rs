@@ -244,6 +244,8 @@ impl Mesh {
         }
         self.tell_news(id, now);
         self.routes_changed(now);
+        self.flush_waiting(now);
+        self.notify_writable(now);
         // Replacements may all be open now, and a slot for negotiating is free.
         self.timers.arm(Timer::Settle, now + self.config.settle);
     }
@@ -283,7 +285,7 @@ impl Mesh {
                 }
                 self.routes_changed(now);
                 self.reroute(queue, now);
-                self.tell_writable();
+                self.notify_writable(now);
             }
         }
         self.timers.arm(Timer::Settle, now);
@@ -395,7 +397,7 @@ impl Mesh {
         link.queue.set_congested(congested, now);
         if !congested {
             self.busy.insert(id);
-            self.tell_writable();
+            self.notify_writable(now);
             self.measured(id, now);
         }
     }

@@ -19,7 +19,6 @@ use crate::id::{PeerId, Target};
 use crate::io::{Event, Output, WarningCode};
 use crate::signaling::{ClientFact, Crowd, ErrorCode, Member, notice_delay};
 use crate::time::Instant;
-use crate::wire::Envelope;
 
 /// How long after an agent came in the hub may still tell it of those whom the welcome listed.
 const LISTED_TWICE: Duration = Duration::from_secs(5);
@@ -52,23 +51,28 @@ impl Mesh {
         if self.joined {
             self.seal_all();
             self.say_goodbye(now);
-            self.end();
+            self.end(now);
         }
     }
 
     /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
     /// and go on with whoever has its identity now.
-    fn end(&mut self) {
+    fn end(&mut self, now: Instant) {
         self.joined = false;
         self.seal_all();
-        self.fail_pending();
+        self.fail_pending(now);
         let links = self.links.ids();
         for link in links {
             self.flush_link(link);
-            let unsent = self.links.get(link).into_iter();
-            let unsent = unsent.flat_map(|link| link.queue.unsent());
-            let unsent: usize = unsent.map(Envelope::messages).sum();
-            (0..unsent).for_each(|_| self.stats.lose(LossReason::Left));
+            let left = self.links.get(link).into_iter();
+            let unsent: Vec<_> = left.flat_map(|link| link.queue.unsent()).cloned().collect();
+            for envelope in unsent {
+                if envelope.signed.claimed_author() == self.this {
+                    self.undeliverable(&envelope, LossReason::Left, now);
+                } else {
+                    (0..envelope.messages()).for_each(|_| self.stats.lose(LossReason::Left));
+                }
+            }
             self.outbox.push_back(Output::CloseLink { link });
         }
         self.links.clear();
@@ -129,6 +133,7 @@ impl Mesh {
                 self.room_counted(listing.room_members, listing.newcomers, now);
                 self.hub_joined(listing.members, now);
                 self.members_changed(now);
+                self.notify_writable(now);
                 if again {
                     // Who could not be reached without the hub can be now, though nobody is new.
                     self.timers.arm(Timer::Settle, now + self.config.settle);
@@ -167,7 +172,7 @@ impl Mesh {
                 });
                 if code == ErrorCode::Replaced {
                     // Two agents of one identity would outdate each other's records without end.
-                    self.end();
+                    self.end(now);
                 } else {
                     self.members_changed(now);
                 }
@@ -329,6 +334,7 @@ impl Mesh {
                 Target::Peer(peer) => self.roster.contains(*peer),
             });
             self.sequences = kept.collect();
+            self.outcomes.retain(|peer| self.roster.contains(peer));
         }
     }
 

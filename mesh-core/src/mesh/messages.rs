@@ -18,7 +18,8 @@ use crate::time::Instant;
 use crate::wire::{Content, Data};
 
 impl Mesh {
-    /// Sends a message to one member. `deadline` counts for [`Delivery::Acknowledged`] only.
+    /// Sends a message to one member. Until the deadline it waits for a way to lead there, and an
+    /// acknowledged one is repeated.
     ///
     /// # Errors
     /// [`SendError`] for what the caller should know now; what happens later is an
@@ -79,8 +80,7 @@ impl Mesh {
         self.seal(target, now); // In the order of sending.
         let envelope = self.sign(target, content, now);
         self.requests[slot].1 = Some(envelope.clone());
-        // If it gets stuck here, the request comes again and so does the reply.
-        let _ = self.forward(envelope, Channel::Data, None, now);
+        self.dispatch(envelope, Channel::Data, None, self.config.deadline, now);
         Ok(())
     }
 
@@ -96,10 +96,11 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         let now = self.enter(now);
         self.check(&payload, topic)?;
-        let open = || self.links.iter().filter(|link| link.is_open());
-        if open().next().is_none() && self.roster.len() != 0 {
-            return Err(SendError::NoLink);
+        if !self.has_way_to_room() && self.waiting.is_full(&self.config) {
+            self.starved = true;
+            return Err(SendError::Backpressure);
         }
+        let open = || self.links.iter().filter(|link| link.is_open());
         // One neighbour that takes nothing must not silence this agent: others pass it on.
         let is_full = |link: &Link| link.queue.is_full(Channel::Data, &self.config);
         if open().next().is_some() && open().all(is_full) {
@@ -109,7 +110,7 @@ impl Mesh {
         let mut data = Data::one(payload, Delivery::Reliable);
         topic.clone_into(&mut data.items[0].topic);
         self.stats.broadcasts += 1;
-        Ok(self.draft(Target::Room, data, None, now))
+        Ok(self.draft(Target::Room, data, None, self.config.deadline, now))
     }
 
     /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its room.
@@ -188,11 +189,15 @@ impl Mesh {
                 self.starved = true;
                 return Err(SendError::Backpressure);
             }
-            Err(_) if acknowledged => None, // There may be a route before the deadline.
-            Err(_) => return Err(SendError::NoRoute(to)),
+            // There may be a route before the deadline.
+            Err(_) if self.waiting.is_full(&self.config) => {
+                self.starved = true;
+                return Err(SendError::Backpressure);
+            }
+            Err(_) => None,
         };
         let copy = acknowledged.then(|| data.clone());
-        let id = self.draft(Target::Peer(to), data, next, now);
+        let id = self.draft(Target::Peer(to), data, next, deadline, now);
         self.stats.sent += 1;
         if let Some(data) = copy {
             let wait = self.config.retry_min;

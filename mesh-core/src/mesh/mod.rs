@@ -16,6 +16,7 @@ mod inbox;
 mod links;
 mod membership;
 mod messages;
+mod outcomes;
 mod partners;
 mod roster;
 mod signals;
@@ -25,6 +26,7 @@ mod tests;
 mod throttle;
 mod timers;
 mod views;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -54,10 +56,12 @@ use clock::CivilClock;
 use compare::Comparisons;
 use delivery::Pending;
 use drafts::Drafts;
+use outcomes::Outcomes;
 use partners::{Formation, Search};
 use roster::Roster;
 use throttle::Throttle;
 use timers::{Timer, Timers};
+use waiting::Waiting;
 
 /// Orders that an empty outbox has room for.
 const OUTBOX_KEPT: usize = 64;
@@ -136,6 +140,8 @@ pub struct Mesh {
     policy: RoutePolicy,
     routes: Routes,
     routes_stale: bool,
+    /// Paths have changed since the application was told.
+    routes_news: bool,
     /// How soon our links are announced, and paths computed.
     announcing: Throttle,
     /// Links have opened that were not announced yet.
@@ -151,6 +157,10 @@ pub struct Mesh {
     // Messages.
     /// Those that are to be signed.
     drafts: Drafts,
+    /// Those that no way leads to yet.
+    waiting: Waiting,
+    /// Those that may still be told to have failed.
+    outcomes: Outcomes,
     sequences: BTreeMap<Target, u64>,
     /// The highest sequence of targets that were forgotten: where new ones start.
     sequence_floor: u64,
@@ -228,6 +238,7 @@ impl Mesh {
             },
             routes: Routes::default(),
             routes_stale: false,
+            routes_news: false,
             announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
             unannounced: false,
             routing: Throttle::new(config.routes_delay, config.routes_delay_max),
@@ -235,6 +246,8 @@ impl Mesh {
             gossip: BTreeMap::new(),
             comparisons: Comparisons::default(),
             drafts: Drafts::default(),
+            waiting: Waiting::default(),
+            outcomes: Outcomes::default(),
             sequences: BTreeMap::new(),
             sequence_floor: 0,
             windows: BTreeMap::new(),
@@ -314,6 +327,7 @@ impl Mesh {
                 Timer::Suspect => self.probe_stalled(now),
                 Timer::Return => self.give_up_absent(now),
                 Timer::Retry => self.retry_pending(now),
+                Timer::Waiting => self.expire_waiting(now),
             }
         }
     }

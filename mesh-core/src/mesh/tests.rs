@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::error::RejectReason;
+use crate::error::{LossReason, RejectReason};
 use crate::id::Target;
 use crate::identity::{Identity, Signed};
 use crate::io::{Channel, Event, Input};
@@ -434,5 +434,72 @@ proptest! {
             attack(&mut world, channel, bytes.into());
         }
         prop_assert!(world.run_until(SECOND * 20, World::is_converged));
+    }
+}
+
+/// What the victim is told of one of its messages.
+fn outcomes(world: &World, id: crate::id::MessageId) -> Vec<&Event> {
+    let events = world.agents()[VICTIM].events().iter();
+    let ours = events.filter(|event| match event {
+        Event::Delivered { id: told, .. } | Event::DeliveryFailed { id: told, .. } => *told == id,
+        _ => false,
+    });
+    ours.collect()
+}
+
+#[test]
+fn a_message_has_one_outcome_however_many_notices_come() {
+    for delivery in [Delivery::Acknowledged, Delivery::Reliable] {
+        let mut world = world(4);
+        let to = Target::Peer(world.agents()[2].id());
+        let id = world.send(VICTIM, to, "x".into(), delivery).expect("sent");
+        world.run_for(SECOND);
+        let before = outcomes(&world, id).len();
+        assert_eq!(before, usize::from(delivery == Delivery::Acknowledged));
+        let author = world.agents()[3].identity().clone();
+        for sequence in 1..4 {
+            let header = header(&world, sequence, Target::Peer(world.agents()[VICTIM].id()));
+            let content = Content::Undelivered {
+                message: (id.incarnation, id.target, id.sequence),
+                count: 1,
+                reason: LossReason::QueueFull,
+            };
+            let record = envelope(&world, author.sign("sim", &Message { header, content }));
+            attack(&mut world, Channel::Control, frame(&record));
+        }
+        assert_eq!(outcomes(&world, id).len(), 1, "{delivery:?}");
+    }
+}
+
+#[test]
+fn what_no_honest_author_sends_is_malformed() {
+    let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    let json = |text: &str| Data::one(Payload::Json(text.to_owned()), Delivery::Reliable);
+    let mut long_topic = json("1");
+    long_topic.items[0].topic = "t".repeat(15_000);
+    let cases = [
+        (json("{bad"), 15, false),
+        (json(&deep), 15, false),
+        (long_topic.clone(), 15, true),
+        (long_topic, 15, false),
+        (json("1"), 17, false),
+        (json("1"), 17, true),
+    ];
+    for (data, ttl, to_all) in cases {
+        let mut world = world(4);
+        let target = match to_all {
+            true => Target::Room,
+            false => Target::Peer(world.agents()[VICTIM].id()),
+        };
+        let header = header(&world, 1, target);
+        let author = world.agents()[2].identity().clone();
+        let content = Content::Data(data);
+        let record = Record::Envelope(Envelope {
+            ttl,
+            target,
+            signed: author.sign("sim", &Message { header, content }),
+        });
+        attack(&mut world, Channel::Data, frame(&record));
+        assert_rejected(&mut world, RejectReason::Malformed, Some(2));
     }
 }

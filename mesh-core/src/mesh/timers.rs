@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Return,
     /// Unanswered messages are sent again or given up.
     Retry,
+    /// Messages that have found no way are given up.
+    Waiting,
 }
 
 #[derive(Debug, Default)]

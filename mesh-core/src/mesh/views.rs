@@ -209,6 +209,7 @@ impl Mesh {
         let mut links = self.links.iter();
         links.all(|link| link.queue.is_settled())
             && self.pending.is_empty()
+            && self.waiting.is_empty()
             && self.backlog.is_empty()
             && self.gossip.is_empty()
     }

@@ -1,6 +1,6 @@
 //! One agent of the world: the real [`Mesh`], and what its application has seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::error::RejectReason;
@@ -27,10 +27,12 @@ pub struct SimAgent {
     /// Where each message stands in `received`.
     seen: BTreeMap<MessageId, usize>,
     events: Vec<Event>,
+    /// Messages of this agent whose outcome was told.
+    settled: BTreeSet<MessageId>,
     /// What former processes had counted as lost.
     lost_before: u64,
     /// How often callers were told that the mesh is writable.
-    pub(super) writable: u64,
+    pub(crate) writable: u64,
 }
 
 impl SimAgent {
@@ -52,6 +54,7 @@ impl SimAgent {
             received: Vec::new(),
             seen: BTreeMap::new(),
             events: Vec::new(),
+            settled: BTreeSet::new(),
             lost_before: 0,
             writable: 0,
         }
@@ -116,8 +119,16 @@ impl SimAgent {
         self.mesh.link_to(peer)
     }
 
-    /// Notes an event. Returns false if a message was delivered that was delivered before.
+    /// Notes an event. Returns false if a message was delivered that was delivered before, or a
+    /// second outcome told of one that was sent.
     pub(super) fn note(&mut self, event: Event) -> bool {
+        if let Event::Delivered { id, .. }
+        | Event::Replied { id, .. }
+        | Event::DeliveryFailed { id, .. } = &event
+            && !self.settled.insert(*id)
+        {
+            return false;
+        }
         match event {
             Event::Message(message) => {
                 let place = self.received.len();

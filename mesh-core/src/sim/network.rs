@@ -133,7 +133,11 @@ impl World {
             );
         }
         let new = self.agents[agent].note(event);
-        assert!(new, "{}: delivered twice", self.whoami(agent));
+        assert!(
+            new,
+            "{}: delivered, or told its outcome, twice",
+            self.whoami(agent)
+        );
     }
 
     fn open_socket(&mut self, agent: usize) {

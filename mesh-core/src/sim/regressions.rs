@@ -286,16 +286,6 @@ fn a_replaced_agent_says_why_and_leaves_without_a_goodbye_in_its_successors_name
     assert!(others.iter().all(|other| !other.mesh().has_departed(peer)));
 }
 
-#[test]
-fn a_broadcast_without_any_link_is_refused_while_there_are_members() {
-    let mut world = World::new(WorldConfig::new(5));
-    world.start_agents(3);
-    let listed = |world: &World| !world.agents()[0].mesh().peers().is_empty();
-    assert!(world.run_until(SECOND, listed));
-    let sent = world.send(0, Target::Room, "to all".into(), Delivery::Reliable);
-    assert_eq!(sent, Err(crate::SendError::NoLink));
-}
-
 /// The scenario of a seed, as it was when it failed.
 fn run(seed: u64, k: usize) {
     let mut scenario = Scenario::draw(seed);
