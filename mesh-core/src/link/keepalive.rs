@@ -2,7 +2,9 @@
 //!
 //! WebRTC itself notices a dead peer only after many seconds (and the backends differ), so the mesh
 //! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of
-//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8).
+//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8), but for a
+//! sample that is far below: a sample is longer than the path if either end was busy, as both are
+//! while a room forms, and never shorter.
 //!
 //! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
 
@@ -20,6 +22,13 @@ const SOON: u32 = 5;
 
 /// Pings are at least so much of the interval apart, and at most as much more as this is less.
 const REST_MIN: f64 = 0.75;
+
+/// A sample that is so many times shorter than the smoothed round trip replaces it.
+const FAR_BELOW: u32 = 2;
+
+/// Samples after which the round trip is credible: the first is of a machine that was busy with
+/// connecting and is forgotten, the second may still be.
+const CREDIBLE_AFTER: u32 = 3;
 
 /// Intervals after which the round trip of a link that is never quiet is measured again, where
 /// paths do not depend on it and where they do.
@@ -43,6 +52,8 @@ pub(crate) struct Keepalive {
 struct Outstanding {
     nonce: u32,
     sent_at: Instant,
+    /// When the first of the pings without an answer was sent.
+    since: Instant,
     /// Pings sent without an answer, this one included.
     tries: u32,
 }
@@ -94,9 +105,20 @@ impl Keepalive {
         self.srtt
     }
 
-    /// Whether the round trip has just become credible: the first sample is of a busy machine.
+    /// Whether the round trip has just become credible.
     pub(crate) fn just_measured(&self) -> bool {
-        self.samples == 2
+        self.samples == CREDIBLE_AFTER
+    }
+
+    /// Since when the other end has left pings unanswered, if it has.
+    pub(crate) fn unanswered_since(&self) -> Option<Instant> {
+        let ping = self.outstanding?;
+        (self.last_heard <= ping.since).then_some(ping.since)
+    }
+
+    /// When anything was last heard of the other end.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.last_heard
     }
 
     /// A frame arrived.
@@ -146,6 +168,7 @@ impl Keepalive {
         self.outstanding = Some(Outstanding {
             nonce,
             sent_at: now,
+            since: self.outstanding.map_or(now, |ping| ping.since),
             tries,
         });
         self.last_ping = now;
@@ -164,7 +187,8 @@ impl Keepalive {
         // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
         // until there are enough samples to smooth.
         let weight = self.samples.saturating_sub(1).clamp(1, 8);
-        self.srtt = Some(match self.srtt.filter(|_| self.samples > 2) {
+        let credible = self.srtt.filter(|_| self.samples > 2);
+        self.srtt = Some(match credible.filter(|srtt| sample * FAR_BELOW >= *srtt) {
             Some(srtt) => (srtt * (weight - 1) + sample) / weight,
             None => sample,
         });
@@ -183,7 +207,7 @@ impl Keepalive {
         let lately = |at: Instant, intervals: f64| now.since(at) < self.interval.mul_f64(intervals);
         self.outstanding.is_none()
             && !self.suspected
-            && self.samples >= 2
+            && self.samples >= CREDIBLE_AFTER
             && lately(self.last_heard, REST_MIN)
             && lately(self.last_ping, measure_every)
     }
@@ -242,8 +266,9 @@ mod tests {
         assert!(!keepalive.pong(nonce + 1, 0.5, at(8)), "not ours");
         assert!(keepalive.pong(nonce, 0.5, at(8)));
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
-        // The first sample is replaced by the second, later ones are smoothed.
-        for (sample_ms, srtt_ms) in [(16, 16), (8, 12)] {
+        // The first sample is replaced by the second, later ones are smoothed, and one that is far
+        // below counts at once.
+        for (sample_ms, srtt_ms) in [(16, 16), (8, 12), (3, 3), (3, 3), (8, 4)] {
             let next = keepalive.deadline();
             let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
                 panic!("due");
@@ -345,8 +370,9 @@ mod tests {
         assert!(ask(&mut keepalive, 60_000), "suspected");
         let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();
         assert_eq!(quiet[0], 2_000, "the second sample soon");
+        assert_eq!(quiet[1], 6_000, "the third is the first that is credible");
         assert!(
-            quiet[1..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
+            quiet[2..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
             "{pings:?}"
         );
     }

@@ -22,8 +22,8 @@ use crate::time::Instant;
 use crate::wire::LinkEntry;
 
 /// A change of the round trip that is not worth telling, in microseconds, however large it is for
-/// the link: jitter makes as much.
-const RTT_NOISE_US: u32 = 20_000;
+/// the link: smoothed samples of a busy wireless network differ by as much.
+const RTT_NOISE_US: u32 = 5_000;
 
 /// One link, from the decision to open it.
 #[derive(Debug)]

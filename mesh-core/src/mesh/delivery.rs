@@ -1,5 +1,6 @@
 //! Messages on their way: the next hop, receipts, retries, losses.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Mesh;
@@ -8,8 +9,13 @@ use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::payload::{Delivery, Payload};
+use crate::routing::Routes;
 use crate::time::{Instant, UnixTime};
 use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
+
+/// Neighbours around which paths are computed in one turn, at most: each costs as much as all paths
+/// do, a millisecond in a large room.
+const DETOURS_MAX: usize = 4;
 
 /// An envelope that cannot be passed on, and why.
 pub(super) type Stuck = Box<(LossReason, Envelope)>;
@@ -24,6 +30,8 @@ pub(super) struct Pending {
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
     pub(super) wait: Duration,
+    /// The neighbour that it was last handed to.
+    pub(super) hop: Option<PeerId>,
     /// When it was last on its way. Notices bring a retry forward, but not at once after the last,
     /// or they could make us shout.
     pub(super) repeated_at: Instant,
@@ -241,17 +249,20 @@ impl Mesh {
         self.emit(Event::DeliveryFailed { id, to, reason, at });
     }
 
-    /// Tells the author that so many messages from this one on have arrived.
+    /// Tells the author that so many messages from this one on have arrived. The neighbour `back` has
+    /// brought them, so it is alive and leads to the author; the shortest path may not.
     pub(super) fn send_receipt(
         &mut self,
         to: PeerId,
         header: &MessageHeader,
         count: u8,
+        back: Option<PeerId>,
         now: Instant,
     ) {
         let message = (header.incarnation, header.sequence);
         let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, now);
-        self.dispatch(receipt, Channel::Data, None, self.config.deadline, now);
+        let back = back.filter(|&peer| self.takes_data(peer));
+        self.dispatch(receipt, Channel::Data, back, self.config.deadline, now);
     }
 
     pub(super) fn remember_request(&mut self, id: MessageId) {
@@ -262,12 +273,13 @@ impl Mesh {
     }
 
     /// A request came again: so does its reply, if there is one yet.
-    pub(super) fn reply_again(&mut self, request: MessageId, now: Instant) {
+    pub(super) fn reply_again(&mut self, request: MessageId, back: Option<PeerId>, now: Instant) {
         let known = self.requests.iter().rev().find(|(id, _)| *id == request);
         if let Some((_, Some(reply))) = known {
             let reply = reply.clone();
             if !self.waiting.holds(reply.target) {
-                self.dispatch(reply, Channel::Data, None, self.config.deadline, now);
+                let back = back.filter(|&peer| self.takes_data(peer));
+                self.dispatch(reply, Channel::Data, back, self.config.deadline, now);
             }
         }
     }
@@ -334,6 +346,7 @@ impl Mesh {
             .iter()
             .filter(|(_, pending)| pending.retry_at <= now);
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        let mut detours = BTreeMap::new();
         for id in due {
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
@@ -350,17 +363,63 @@ impl Mesh {
             if self.waiting.holds(id.target) {
                 continue; // The first copy has not left yet.
             }
-            let dated = pending.dated;
+            let (dated, last) = (pending.dated, pending.hop);
             let content = Content::Data(pending.data.clone());
             let header = self.header(id, dated);
             let envelope = self.sign_as(header, content);
             self.stats.retried += 1;
-            let _ = self.forward(envelope, Channel::Data, None, now);
+            let Some(hop) = self.hop_for_retry(id.target, last, &mut detours) else {
+                continue;
+            };
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.hop = Some(hop);
+            }
+            let _ = self.hand_to(hop, envelope, Channel::Data, now);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
             self.timers.arm(Timer::Retry, at);
         }
         self.notify_writable(now);
+    }
+
+    /// Whether there is an open link to a neighbour, with room for messages.
+    fn takes_data(&self, peer: PeerId) -> bool {
+        let link = self.open_link_to(peer);
+        link.is_some_and(|link| !link.queue.is_full(Channel::Data, &self.config))
+    }
+
+    /// The neighbour for a repetition: another than the last, which may be dead or behind somebody
+    /// dead, if any leads to the target at all. `detours` are the paths without a neighbour,
+    /// computed once for all that is repeated in a turn.
+    fn hop_for_retry(
+        &mut self,
+        target: Target,
+        last: Option<PeerId>,
+        detours: &mut BTreeMap<PeerId, Routes>,
+    ) -> Option<PeerId> {
+        let Target::Peer(to) = target else {
+            return None;
+        };
+        let usual = self.next_hop(to, None, Channel::Data).ok();
+        let Some(last) = last.filter(|last| usual == Some(*last)) else {
+            return usual;
+        };
+        let takes = |peer| peer != last && self.takes_data(peer);
+        let flow = to.prefix() ^ self.this.prefix();
+        let equal = self.routes.next_hop(to, flow, &self.database, takes);
+        if equal.is_some() {
+            return equal;
+        }
+        if detours.len() >= DETOURS_MAX && !detours.contains_key(&last) {
+            return usual;
+        }
+        let paths = detours.entry(last).or_insert_with(|| {
+            let open = self.links.iter().filter(|link| link.is_open());
+            let open = open.map(|link| link.peer).filter(|&peer| peer != last);
+            let (graph, policy) = (&self.graph, &self.policy);
+            Routes::compute(self.this, &open.collect(), graph, &self.database, policy)
+        });
+        paths.next_hop(to, flow, &self.database, takes).or(usual)
     }
 
     /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.

@@ -225,13 +225,13 @@ impl Mesh {
             (1..replays).for_each(|_| self.stats.reject(RejectReason::Replayed));
             self.reject(via, Some(author), RejectReason::Replayed);
         } else if acknowledged && !data.wants_reply {
-            self.send_receipt(author, header, count, now);
+            self.send_receipt(author, header, count, via, now);
         }
         self.stats.duplicates += again.len() as u64;
         if data.wants_reply {
             again
                 .into_iter()
-                .for_each(|request| self.reply_again(request, now));
+                .for_each(|request| self.reply_again(request, via, now));
         }
         let kind = (data.delivery, data.wants_reply);
         for (header, item) in news {

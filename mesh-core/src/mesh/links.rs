@@ -345,7 +345,23 @@ impl Mesh {
         match link.keepalive.poll(&self.config, rhythm, jitter, now) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
-            KeepaliveAction::Dead => self.close_link(id, "no sign of life", now),
+            KeepaliveAction::Dead => {
+                let since = link.keepalive.unanswered_since().unwrap_or(now);
+                self.close_link(id, "no sign of life", now);
+                self.look_around(since, now);
+            }
+        }
+    }
+
+    /// A neighbour has been silent since then. If all others were too, it is this agent that cannot
+    /// be reached: at another address now, perhaps.
+    fn look_around(&mut self, since: Instant, now: Instant) {
+        let one_speaks = self
+            .links
+            .iter()
+            .any(|link| link.is_usable() && link.keepalive.last_heard() > since);
+        if !one_speaks {
+            self.woke_up(now);
         }
     }
 

@@ -208,6 +208,7 @@ impl Mesh {
                 deadline: now + deadline,
                 retry_at: now + wait.min(deadline),
                 wait,
+                hop: next,
                 repeated_at: now,
             };
             self.timers.arm(Timer::Retry, pending.retry_at);

@@ -330,6 +330,8 @@ impl Mesh {
                 Timer::Waiting => self.expire_waiting(now),
             }
         }
+        // One link's death may be a reason to ask the others.
+        self.poll_links(now);
     }
 
     /// When [`Mesh::handle_timeout`] is due next.

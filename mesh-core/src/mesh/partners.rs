@@ -327,9 +327,35 @@ impl Mesh {
             .map(|peer| (Topology::pair_hash(self.this, peer), peer))
             .collect();
         full.sort_unstable();
-        let asked = full.into_iter().map(|(_, peer)| peer).take(lacking / 2);
-        self.search.found = asked.collect();
+        let full = full.into_iter().map(|(_, peer)| peer);
+        self.search.found = match lacking {
+            1 => full
+                .filter(|&peer| self.helps_stuck(peer))
+                .take(1)
+                .collect(),
+            _ => full.take(lacking / 2).collect(),
+        };
         ASK_AGAIN_AFTER
+    }
+
+    /// Whether a link to this member lets this agent and another have all their links, if both lack
+    /// one and are linked already: the member is a neighbour of the other one, and has a link to give
+    /// up to somebody with whom the other can link up. The first of the two asks.
+    fn helps_stuck(&self, peer: PeerId) -> bool {
+        let members = self.roster.members();
+        let mut stuck = members.filter(|&peer| self.database.lacks(peer) > Some(0));
+        let Some(other) = stuck.next().filter(|&other| self.this < other) else {
+            return false;
+        };
+        let inner = self.topology.neighbours_in(peer, self.config.gossip_rings);
+        let can_link_up = |third: PeerId| {
+            ![self.this, other].contains(&third)
+                && self.database.lacks(third) == Some(0)
+                && !inner.contains(&third)
+                && self.are_linked(peer, third)
+                && !self.are_linked(other, third)
+        };
+        self.are_linked(peer, other) && self.roster.members().any(can_link_up)
     }
 
     /// This agent's partners among those who lack links, as all of these who know the same choose

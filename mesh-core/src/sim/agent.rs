@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::RejectReason;
 use crate::id::{ClientId, LinkId, MessageId, PeerId};
 use crate::identity::Identity;
-use crate::io::{Event, Received};
+use crate::io::{Event, Input, Received};
 use crate::mesh::Mesh;
 use crate::time::{Instant, UnixTime};
 
@@ -18,6 +18,11 @@ pub struct SimAgent {
     /// Grows when the process ends, so that what was on its way to it is lost.
     pub(super) life: u32,
     pub(super) socket: Option<ClientId>,
+    /// Its process is stopped: what reaches it waits until it goes on.
+    pub(super) frozen: bool,
+    pub(super) held: Vec<Input>,
+    /// It was stopped once, so it may take its driver for late.
+    pub(super) was_frozen: bool,
     /// The earliest wake that stands in the queue.
     pub(super) wake_at: Option<Instant>,
     /// The connection and the end of it that each link is.
@@ -48,6 +53,9 @@ impl SimAgent {
             alive: true,
             life: 0,
             socket: None,
+            frozen: false,
+            held: Vec::new(),
+            was_frozen: false,
             wake_at: None,
             links: BTreeMap::new(),
             identity,
@@ -66,6 +74,8 @@ impl SimAgent {
         let config = self.mesh.config().clone();
         self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
         self.alive = true;
+        self.frozen = false;
+        self.held.clear();
         self.wake_at = None;
         // A new process does not know what the former has received.
         self.seen.clear();

@@ -21,9 +21,9 @@ fn a_join_or_leave_touches_at_most_twice_k_links_and_the_mesh_stays_a_good_one()
             });
             assert!(left <= 40 && joined <= 40, "seed {seed}: {left}, {joined}");
         }
-        // Round trips of the last links are announced half a minute after.
-        world.run_for(SECOND * 20);
-        world.run_until(SECOND * 5, World::is_idle);
+        // Round trips of the last links are announced within a minute.
+        world.run_for(SECOND * 40);
+        world.run_until(SECOND * 20, World::is_idle);
         world.check_settled();
         let analysis = Analysis::of(&world.true_graph().1);
         assert!((980..=1_000).contains(&analysis.edges), "{analysis:?}");
@@ -64,5 +64,30 @@ fn a_room_whose_size_wavers_about_a_step_of_k_keeps_its_links() {
         let newcomer = world.agents().len() - 1;
         let left = links_touched(&mut world, |world| world.leave(newcomer));
         assert!(joined <= 50 && left <= 50, "{joined}, {left}");
+    }
+}
+
+/// Two that lack a link each and are linked with each other cannot link up: one of them takes the
+/// place of somebody else's link, whose other end the second one takes.
+#[test]
+fn after_a_death_all_have_k_links_again_even_who_are_linked_with_each_other() {
+    for seed in 0..12 {
+        let mut world = World::formed(seed, Some(6), 20);
+        world.run_for(SECOND * 30);
+        world.crash(usize::try_from(seed).expect("small"));
+        let complete = |world: &World| {
+            let mut living = world.living().into_iter();
+            living.all(|agent| world.agents()[agent].mesh().open_peers().count() >= 6)
+        };
+        world.run_for(SECOND * 5);
+        assert!(
+            world.run_until(SECOND * 25, complete),
+            "seed {seed}: {:?}",
+            world
+                .link_counts()
+                .iter()
+                .map(|counts| counts.open)
+                .collect::<Vec<_>>()
+        );
     }
 }

@@ -97,6 +97,38 @@ impl World {
         self.agents[agent].life += 1;
     }
 
+    /// Stops an agent's process, as SIGSTOP does, or a machine that sleeps: nothing is lost, and
+    /// nothing done.
+    pub fn freeze(&mut self, agent: usize) {
+        self.record("freeze", agent);
+        self.agents[agent].frozen = true;
+        self.agents[agent].was_frozen = true;
+    }
+
+    /// Lets a process go on: all that has reached it meanwhile is there at once.
+    pub fn thaw(&mut self, agent: usize) {
+        self.record("thaw", agent);
+        self.agents[agent].frozen = false;
+        for input in std::mem::take(&mut self.agents[agent].held) {
+            let now = self.now;
+            self.agents[agent].mesh.handle_input(input, now);
+        }
+        self.command(agent, |mesh, now| mesh.handle_timeout(now));
+    }
+
+    /// Gives an agent another address: its connections and its WebSocket carry nothing any more, and
+    /// nothing says so.
+    pub fn change_address(&mut self, agent: usize) {
+        self.record("address", agent);
+        if let Some(client) = self.agents[agent].socket.take() {
+            self.hub_sockets.remove(&client);
+        }
+        let others: Vec<_> = (0..self.agents.len())
+            .filter(|&other| other != agent)
+            .collect();
+        others.into_iter().for_each(|other| self.cut(agent, other));
+    }
+
     /// Whether the hub lives.
     pub fn has_hub(&self) -> bool {
         self.hub.is_some()

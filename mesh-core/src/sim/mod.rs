@@ -20,6 +20,8 @@ mod regressions;
 mod report;
 mod scenario;
 #[cfg(test)]
+mod sleep;
+#[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
@@ -365,7 +367,10 @@ impl World {
         self.now = at;
         match *happening {
             Happening::Input { agent, life, input } => {
-                if self.agents[agent].life == life {
+                let sim = &mut self.agents[agent];
+                if sim.life == life && sim.frozen {
+                    sim.held.push(input);
+                } else if sim.life == life {
                     self.handle(agent, input);
                 }
             }
@@ -402,6 +407,9 @@ impl World {
             return;
         }
         sim.wake_at = None;
+        if sim.frozen {
+            return;
+        }
         if sim.mesh.poll_timeout().is_some_and(|at| at <= now) {
             sim.mesh.handle_timeout(now);
         }
