@@ -1,5 +1,8 @@
 //! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -443,33 +446,5 @@ impl Subscriber {
         let mut queue = self.lock();
         queue.push(event);
         !queue.is_ended()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use mesh_core::HubConfig;
-
-    use super::*;
-    use crate::hub::HubServer;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_closed_agent_says_so_and_its_events_end() {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let hub = HubServer::bind(any, HubConfig::default()).expect("binds");
-        let url = format!("ws://{}/signal", hub.local_addr().expect("bound"));
-        tokio::spawn(hub.serve(std::future::pending()));
-        let options = JoinOptions::new(&url, "closing", "agent");
-        let (agent, mut events) = Agent::join_with_events(options).await.expect("joins");
-        let request = agent.request(PeerId::from_bytes([1; 32]), "anybody there?", None);
-        assert!(matches!(request.await, Err(MeshError::Send(_))));
-        let ended = async { while events.next().await.is_some() {} };
-        tokio::join!(agent.close(), agent.close(), ended);
-        assert!(matches!(agent.peers(), Err(MeshError::Closed)));
-        let sent = agent.send(agent.id(), "too late", SendOptions::default());
-        assert!(matches!(sent.await, Err(MeshError::Closed)));
-        assert!(agent.events().next().await.is_none());
     }
 }

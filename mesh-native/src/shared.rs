@@ -108,3 +108,46 @@ impl Drop for Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use mesh_core::{Config, EventQueue, Identity};
+
+    use super::*;
+    use crate::random_seed;
+
+    #[tokio::test]
+    async fn a_panic_of_the_loop_ends_what_handles_wait_for() {
+        let identity = Identity::from_secret(random_seed());
+        let config = Config::new("room", "agent").expect("valid");
+        let clock = Clock::start();
+        let now = clock.now();
+        let mesh = Mesh::new(config, identity, random_seed(), now, Clock::unix_now());
+        let shared = Arc::new(Shared::new(mesh, clock));
+        let subscriber = Subscriber::default();
+        let (reply, answer) = oneshot::channel();
+        let id = MessageId {
+            author: shared.lock().mesh.id(),
+            incarnation: 1,
+            target: mesh_core::Target::Room,
+            sequence: 1,
+        };
+        let mut state = shared.lock();
+        state.subscribers.push(subscriber.clone());
+        state.waiting.insert(id, reply);
+        drop(state);
+        let ending = Ending(Arc::clone(&shared));
+        let failed = tokio::spawn(async move {
+            let _ending = ending;
+            panic!("as a bug of ours might");
+        });
+        assert!(failed.await.is_err());
+        assert!(answer.await.is_err(), "the request is not awaited for ever");
+        let mut queue: std::sync::MutexGuard<'_, EventQueue> = subscriber.lock();
+        let next = queue.poll_next(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(next, Poll::Ready(None), "the events end");
+        assert!(shared.lock().closed);
+    }
+}

@@ -190,6 +190,14 @@ impl AgentProcess {
         self.process.lock().await.kill().await
     }
 
+    /// Sends it a signal by name, as `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        self.process.lock().await.signal(name).await
+    }
+
     /// Waits until it ends by itself, and returns its exit code.
     ///
     /// # Errors

@@ -105,6 +105,18 @@ impl MeshProcess {
         })
     }
 
+    /// Sends it a signal by name, as `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// If it has ended, or there is no such signal.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        let id = self.child.id().context("it has ended")?.to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().await;
+        let status = status.context("cannot start kill")?;
+        ensure!(status.success(), "kill -s {name} {id} fails with {status}");
+        Ok(())
+    }
+
     /// Writes a line to its stdin.
     ///
     /// # Errors
