@@ -26,16 +26,16 @@ async fn join(url: &str, name: &str) -> (Agent, Events) {
 
 /// The first event that is wanted.
 async fn event(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Event {
-    let found = async {
-        while let Some(event) = events.next().await {
-            if wanted(&event) {
-                return event;
-            }
+    let mut others = Vec::new();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        match tokio::time::timeout_at(deadline, events.next()).await {
+            Ok(Some(event)) if wanted(&event) => return event,
+            Ok(Some(event)) => others.push(event),
+            Ok(None) => panic!("the events ended, and these came: {others:?}"),
+            Err(_) => panic!("not within {DEADLINE:?}, and these came: {others:?}"),
         }
-        panic!("the events ended without it");
-    };
-    let found = tokio::time::timeout(DEADLINE, found).await;
-    found.expect("the event comes")
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

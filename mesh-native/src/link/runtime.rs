@@ -118,6 +118,7 @@ impl Drop for DriverGuard {
 mod socket {
     use std::sync::{Mutex, PoisonError};
 
+    use std::task::Waker;
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
     use webrtc::runtime::{RecvMeta, Transmit};
@@ -175,6 +176,14 @@ mod socket {
         }
     }
 
+    /// Whether the driver only looks if there is more to read in this turn. It must not find more
+    /// before the data channels are open: the library hands over a message that comes in the same
+    /// turn as the end of the SCTP handshake before it has opened the channel, and loses it. What is
+    /// there to read is read in the next turn, for readiness is kept until a read finds nothing.
+    fn is_probe(cx: &Context<'_>) -> bool {
+        cx.waker().will_wake(Waker::noop())
+    }
+
     #[expect(
         deprecated,
         reason = "deprecated because of types that change or close their descriptor, which \
@@ -216,6 +225,9 @@ mod socket {
             let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
                 return Poll::Ready(Ok(0));
             };
+            if !self.pace.is_open() && is_probe(cx) {
+                return Poll::Pending;
+            }
             loop {
                 let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
                 let Ok(received) = guard.try_io(|socket| socket.get_ref().recv_from(buf)) else {
