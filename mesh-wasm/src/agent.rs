@@ -1,28 +1,37 @@
 //! The handle of an agent in a web page. Mirrors the native `Agent` name for name.
+//!
+//! Its TypeScript is in `types.d.ts`, by hand. Each method takes whatever JavaScript hands over and
+//! checks it; what fails is a promise that rejects, never an exception.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures::channel::oneshot;
-use futures::future::{Either, select};
-use mesh_core::{
-    Adaptive, Config, Delivery, Event, Identity, Instant, MessageId, Metric, PeerId, SendError,
-};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use js_sys::Promise;
+use mesh_core::{Delivery, Identity, Instant, PeerId, SendError};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::future_to_promise;
 
-use crate::clock::{Clock, set_timeout};
+use crate::abort::{Abort, unless_aborted};
+use crate::arguments::{self, Options};
 use crate::driver::Driver;
 use crate::error;
-use crate::events::{EventStream, payload_from_js, payload_to_js, to_js};
+use crate::events::{EventStream, to_js};
+use crate::join::{JoinOptions, Joined};
+use crate::payload;
 
-/// How long joining may take before the last failure is reported.
-const JOIN_TIMEOUT_MS: f64 = 5_000.0;
+#[wasm_bindgen(module = "/js/handle.js")]
+extern "C" {
+    /// Has `free` and `using` close the agent, and leave the handle as it is.
+    #[wasm_bindgen(js_name = closeInsteadOfFree)]
+    fn close_instead_of_free(mesh: &JsValue);
+}
 
-/// One agent of a mesh: this tab, or a worker of it.
-#[wasm_bindgen]
+/// One agent of a mesh: this tab.
+///
+/// An open agent is held by its driver, not by whoever has the handle: it lives until it is closed,
+/// whatever the garbage collector finds unreachable.
+#[wasm_bindgen(skip_typescript)]
 pub struct Mesh {
     driver: Rc<Driver>,
     id: PeerId,
@@ -30,72 +39,20 @@ pub struct Mesh {
     room: String,
     identity: Identity,
     /// The events from the very first, for who asks for events first.
-    first: Option<EventStream>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JoinOptions {
-    signaling: String,
-    room: String,
-    name: String,
-    k: Option<usize>,
-    #[serde(default)]
-    sparse: bool,
-    #[serde(default)]
-    metric: Metric,
-    #[serde(default)]
-    adaptive: bool,
-    timeout_ms: Option<f64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SendOptions {
-    delivery: Delivery,
-    deadline_ms: Option<f64>,
+    first: RefCell<Option<EventStream>>,
 }
 
 #[wasm_bindgen]
 impl Mesh {
     /// Joins a room. Resolves when the signaling server has admitted this agent; links open from
-    /// then on by themselves. Rejects with a `MeshError`.
-    #[wasm_bindgen(unchecked_return_type = "Mesh")]
-    pub async fn join(
-        #[wasm_bindgen(unchecked_param_type = "JoinOptions")] options: JsValue,
-    ) -> Result<Self, JsValue> {
-        let identity = identity_of(&options)?;
-        let options: JoinOptions = parse("join", options)?;
-        if !js_sys::Reflect::has(&js_sys::global(), &"RTCPeerConnection".into())? {
-            let message = "this browser, or this context of it, has no WebRTC";
-            return Err(error::error("unsupported", message));
-        }
-        let mut config = Config::new(&options.room, &options.name)
-            .and_then(|config| config.with_k(options.k))
-            .map_err(|cause| error::config_error(&cause))?;
-        config.metric = options.metric;
-        config.sparse = options.sparse;
-        config.adaptive = options.adaptive.then(Adaptive::default);
-        let clock = Clock::start();
-        let (id, seed) = (identity.peer(), random()?);
-        let now = clock.now();
-        let mesh = mesh_core::Mesh::new(config, identity.clone(), seed, now, Clock::unix_now());
-        // Two readers, so that the one handed out still has what is read here.
-        let (waiting, subscriber) = EventStream::new();
-        let (first, handed_out) = EventStream::new();
-        let driver = Driver::start(mesh, clock, options.signaling.clone(), subscriber);
-        driver.subscribe(handed_out);
-        let joined = Self {
-            driver,
-            id,
-            name: options.name,
-            room: options.room,
-            identity,
-            first: Some(first),
-        };
-        let timeout_ms = options.timeout_ms.unwrap_or(JOIN_TIMEOUT_MS);
-        admitted(waiting, &options.signaling, timeout_ms).await?; // Dropped, it leaves.
-        Ok(joined)
+    /// then on by themselves. Rejects with a `MeshError`, or with the reason of the `signal`.
+    pub async fn join(options: JsValue) -> Result<JsValue, JsValue> {
+        let joined = JoinOptions::read(&options)?.join().await?;
+        let driver = Rc::clone(&joined.driver);
+        let handle = JsValue::from(Self::from(joined));
+        close_instead_of_free(&handle);
+        driver.keep(handle.clone());
+        Ok(handle)
     }
 
     /// This agent's identity: its Ed25519 public key, 64 hexadecimal digits.
@@ -116,18 +73,17 @@ impl Mesh {
         self.room.clone()
     }
 
-    /// The 32 secret bytes of the identity, to join as the same agent again. Whoever has them is
-    /// this agent.
+    /// The 32 secret bytes of the identity, to join as the same agent again.
     #[wasm_bindgen(js_name = exportIdentity)]
     pub fn export_identity(&self) -> Vec<u8> {
         self.identity.secret().to_vec()
     }
 
     /// The events of this agent. The first call gets those since joining, later ones those from
-    /// now on.
-    #[wasm_bindgen(unchecked_return_type = "AsyncIterableIterator<MeshEvent>")]
-    pub fn events(&mut self) -> JsValue {
-        let stream = self.first.take().unwrap_or_else(|| {
+    /// now on; of a closed agent there are none.
+    pub fn events(&self) -> JsValue {
+        let first = self.first.take().filter(|_| !self.driver.is_closed());
+        let stream = first.unwrap_or_else(|| {
             let (stream, subscriber) = EventStream::new();
             self.driver.subscribe(subscriber);
             stream
@@ -135,22 +91,15 @@ impl Mesh {
         stream.into_iterable()
     }
 
-    /// Sends a message to one member, waiting while the queue to the next hop is full. Resolves
-    /// with the message's id as soon as it is on its way.
-    #[wasm_bindgen(unchecked_return_type = "Promise<MessageId>")]
-    pub fn send(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "PeerId")] peer: &str,
-        #[wasm_bindgen(unchecked_param_type = "Payload")] payload: &JsValue,
-        #[wasm_bindgen(unchecked_optional_param_type = "SendOptions")] options: JsValue,
-    ) -> js_sys::Promise {
+    /// Sends a message to one member. Resolves with the message's id when it is on its way.
+    pub fn send(&self, peer: &JsValue, payload: &JsValue, options: &JsValue) -> Promise {
+        let call = Call::read("send", peer, payload, options, &SEND_OPTIONS);
         let driver = Rc::clone(&self.driver);
-        let arguments = send_arguments(peer, payload, options);
-        wasm_bindgen_futures::future_to_promise(async move {
-            let (to, payload, options) = arguments?;
-            let deadline = deadline(options.deadline_ms)?;
+        promise(call, async move |call| {
+            let payload = call.payload.ready().await?;
             let id = when_writable(&driver, |mesh, now| {
-                mesh.send(to, payload.clone(), options.delivery, deadline, now)
+                let payload = payload.clone();
+                mesh.send(call.to, payload, call.delivery, call.deadline, now)
             })
             .await?;
             Ok(id.to_string().into())
@@ -158,115 +107,117 @@ impl Mesh {
     }
 
     /// Sends a message to every member of the room, under a topic (may be empty).
-    #[wasm_bindgen(unchecked_return_type = "Promise<MessageId>")]
-    pub fn broadcast(
-        &self,
-        topic: String,
-        #[wasm_bindgen(unchecked_param_type = "Payload")] payload: &JsValue,
-    ) -> js_sys::Promise {
+    pub fn broadcast(&self, topic: &JsValue, payload: &JsValue) -> Promise {
         let driver = Rc::clone(&self.driver);
-        let payload = payload_from_js(payload);
-        wasm_bindgen_futures::future_to_promise(async move {
-            let payload = payload?;
-            let broadcast =
-                |mesh: &mut mesh_core::Mesh, now| mesh.broadcast(&topic, payload.clone(), now);
-            let id = when_writable(&driver, broadcast).await?;
+        let arguments = arguments::topic("broadcast", topic)
+            .and_then(|topic| Ok((topic, payload::take(payload)?)));
+        future_to_promise(async move {
+            let (topic, payload) = arguments?;
+            let payload = payload.ready().await?;
+            let id = when_writable(&driver, |mesh, now| {
+                mesh.broadcast(&topic, payload.clone(), now)
+            })
+            .await?;
             Ok(id.to_string().into())
         })
     }
 
-    /// Receives broadcasts of these topics alone from now on; all of them if none are given, as at
-    /// first. Others are passed on as before: everybody carries every broadcast of a room.
-    pub fn subscribe(&self, topics: Option<Vec<String>>) {
-        let topics = topics.map(|topics| topics.into_iter().collect());
-        self.driver.call(|mesh, _| mesh.subscribe(topics));
+    /// Receives broadcasts of these topics alone from now on; all of them if none are given.
+    pub fn subscribe(&self, topics: &JsValue) -> Promise {
+        settled(arguments::topics(topics).and_then(|topics| {
+            self.open()?.call(|mesh, _| mesh.subscribe(topics));
+            Ok(())
+        }))
     }
 
     /// Sends a request; resolves with its reply.
-    #[wasm_bindgen(unchecked_return_type = "Promise<Payload>")]
-    pub fn request(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "PeerId")] peer: &str,
-        #[wasm_bindgen(unchecked_param_type = "Payload")] payload: &JsValue,
-        #[wasm_bindgen(unchecked_optional_param_type = "RequestOptions")] options: JsValue,
-    ) -> js_sys::Promise {
+    pub fn request(&self, peer: &JsValue, payload: &JsValue, options: &JsValue) -> Promise {
+        let call = Call::read("request", peer, payload, options, &REQUEST_OPTIONS);
         let driver = Rc::clone(&self.driver);
-        let arguments = send_arguments(peer, payload, options);
-        wasm_bindgen_futures::future_to_promise(async move {
-            let (to, payload, options) = arguments?;
-            let deadline = deadline(options.deadline_ms)?;
+        promise(call, async move |call| {
+            let payload = call.payload.ready().await?;
             let id = when_writable(&driver, |mesh, now| {
-                mesh.request(to, payload.clone(), deadline, now)
+                mesh.request(call.to, payload.clone(), call.deadline, now)
             })
             .await?;
             let (reply, answer) = oneshot::channel();
             driver.await_reply(id, reply);
             let reply = answer.await.map_err(|_| error::closed())?;
-            Ok(payload_to_js(&reply.map_err(error::no_reply)?))
+            let reply = reply.map_err(error::no_reply)?;
+            payload::show(&reply).map_err(|cause| error::error("no-reply", &cause))
         })
     }
 
-    /// Answers a request: a `message` event with `wantsReply`.
-    pub fn reply(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "MessageId")] request: &str,
-        #[wasm_bindgen(unchecked_param_type = "Payload")] payload: &JsValue,
-    ) -> Result<(), JsValue> {
-        let id: MessageId = request
-            .parse()
-            .map_err(|cause| error::error("message-id", &format!("{cause}")))?;
-        let payload = payload_from_js(payload)?;
-        self.driver
-            .call(|mesh, now| mesh.reply(id, payload, now))
-            .map_err(error::send_error)
+    /// Answers a request: a `message` event with `wantsReply`, or its id.
+    pub fn reply(&self, request: &JsValue, payload: &JsValue) -> Promise {
+        let driver = Rc::clone(&self.driver);
+        let arguments = arguments::message("reply", request)
+            .and_then(|request| Ok((request, payload::take(payload)?)));
+        future_to_promise(async move {
+            let (request, payload) = arguments?;
+            let payload = payload.ready().await?;
+            when_writable(&driver, |mesh, now| {
+                mesh.reply(request, payload.clone(), now)
+            })
+            .await?;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// Every other member of the room; of a divided one, of this agent's shard.
-    #[wasm_bindgen(unchecked_return_type = "Peer[]")]
     pub fn peers(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.call(|mesh, _| mesh.peers()))
     }
 
     /// The routing table.
-    #[wasm_bindgen(unchecked_return_type = "Route[]")]
     pub fn routes(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.call(|mesh, _| mesh.routes()))
     }
 
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
     /// forwarders choose theirs. To them it still sends.
-    pub fn avoid(&self, members: Vec<String>) -> Result<(), JsValue> {
-        let members = members
-            .iter()
-            .map(|member| parse_peer(member))
-            .collect::<Result<_, _>>()?;
-        self.driver.call(|mesh, now| mesh.avoid(members, now));
-        Ok(())
+    pub fn avoid(&self, members: &JsValue) -> Promise {
+        settled(arguments::peers("avoid", members).and_then(|members| {
+            self.open()?.call(|mesh, now| mesh.avoid(members, now));
+            Ok(())
+        }))
     }
 
     /// The mesh as this agent knows it.
-    #[wasm_bindgen(unchecked_return_type = "Topology")]
     pub fn topology(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.call(|mesh, _| mesh.topology()))
     }
 
     /// Counters.
-    #[wasm_bindgen(unchecked_return_type = "Stats")]
     pub fn stats(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.call(|mesh, _| mesh.stats()))
     }
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.
-    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
-    pub fn close(&self) -> js_sys::Promise {
+    pub fn close(&self) -> Promise {
         self.driver.close();
-        js_sys::Promise::resolve(&JsValue::UNDEFINED)
+        self.first.take();
+        Promise::resolve(&JsValue::UNDEFINED)
+    }
+
+    fn open(&self) -> Result<&Rc<Driver>, JsValue> {
+        match self.driver.is_closed() {
+            true => Err(error::closed()),
+            false => Ok(&self.driver),
+        }
     }
 }
 
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        self.driver.close();
+impl From<Joined> for Mesh {
+    fn from(joined: Joined) -> Self {
+        Self {
+            driver: joined.driver,
+            id: joined.identity.peer(),
+            name: joined.name,
+            room: joined.room,
+            identity: joined.identity,
+            first: RefCell::new(Some(joined.events)),
+        }
     }
 }
 
@@ -279,39 +230,60 @@ impl std::fmt::Debug for Mesh {
     }
 }
 
-/// Waits until the signaling server has decided, or the time is up.
-async fn admitted(events: EventStream, url: &str, timeout_ms: f64) -> Result<(), JsValue> {
-    let timeout = js_sys::Promise::new(&mut |resolve, _reject| {
-        set_timeout(&resolve, timeout_ms);
-    });
-    let mut timeout = JsFuture::from(timeout);
-    let mut last = "no answer".to_owned();
-    loop {
-        let event = Box::pin(events.next_event());
-        let event = match select(event, timeout).await {
-            Either::Left((event, unfinished)) => {
-                timeout = unfinished;
-                event
-            }
-            Either::Right(_) => {
-                let message = format!(
-                    "the signaling server at {url} cannot be reached: {last}. Is `mesh up` \
-                     running there?"
-                );
-                return Err(error::error("signaling-unreachable", &message));
-            }
-        };
-        match event {
-            Some(Event::Joined { .. }) => return Ok(()),
-            Some(Event::Refused { code, message }) => {
-                let message =
-                    format!("the signaling server refuses this agent ({code}): {message}");
-                return Err(error::error("refused", &message));
-            }
-            Some(Event::SignalingLost { reason, .. }) => last = reason,
-            Some(_) => {}
-            None => return Err(error::closed()),
-        }
+const SEND_OPTIONS: [&str; 3] = ["delivery", "deadlineMs", "signal"];
+const REQUEST_OPTIONS: [&str; 2] = ["deadlineMs", "signal"];
+
+/// What `send` and `request` were given.
+struct Call {
+    to: PeerId,
+    payload: payload::Taken,
+    delivery: Delivery,
+    deadline: Option<std::time::Duration>,
+    signal: Option<Abort>,
+}
+
+impl Call {
+    fn read(
+        method: &'static str,
+        peer: &JsValue,
+        payload: &JsValue,
+        options: &JsValue,
+        known: &[&str],
+    ) -> Result<Self, JsValue> {
+        let to = arguments::peer(method, peer)?;
+        let options = Options::of(method, options, known)?;
+        let deliveries = [
+            ("datagram", Delivery::Datagram),
+            ("reliable", Delivery::Reliable),
+            ("acknowledged", Delivery::Acknowledged),
+        ];
+        Ok(Self {
+            to,
+            delivery: options.choice("delivery", &deliveries)?.unwrap_or_default(),
+            deadline: options.duration("deadlineMs")?,
+            signal: options.signal()?,
+            payload: payload::take(payload)?,
+        })
+    }
+}
+
+/// Does the work of a call, unless its arguments are wrong or its signal is aborted.
+fn promise<W>(call: Result<Call, JsValue>, work: impl FnOnce(Call) -> W + 'static) -> Promise
+where
+    W: Future<Output = Result<JsValue, JsValue>>,
+{
+    future_to_promise(async move {
+        let mut call = call?;
+        let signal = call.signal.take();
+        unless_aborted(signal.as_ref(), work(call)).await
+    })
+}
+
+/// A promise of what is decided already.
+fn settled(result: Result<(), JsValue>) -> Promise {
+    match result {
+        Ok(()) => Promise::resolve(&JsValue::UNDEFINED),
+        Err(error) => Promise::reject(&error),
     }
 }
 
@@ -331,57 +303,4 @@ async fn when_writable<T>(
             result => return result.map_err(error::send_error),
         }
     }
-}
-
-fn send_arguments(
-    peer: &str,
-    payload: &JsValue,
-    options: JsValue,
-) -> Result<(PeerId, mesh_core::Payload, SendOptions), JsValue> {
-    let to = parse_peer(peer)?;
-    let options = if options.is_undefined() || options.is_null() {
-        SendOptions::default()
-    } else {
-        parse("send", options)?
-    };
-    Ok((to, payload_from_js(payload)?, options))
-}
-
-fn deadline(ms: Option<f64>) -> Result<Option<Duration>, JsValue> {
-    let invalid = |_| error::error("deadline", "deadlineMs must be a positive number");
-    ms.map(|ms| Duration::try_from_secs_f64(ms / 1e3))
-        .transpose()
-        .map_err(invalid)
-}
-
-fn parse<T: DeserializeOwned>(what: &str, options: JsValue) -> Result<T, JsValue> {
-    serde_wasm_bindgen::from_value(options)
-        .map_err(|cause| error::error("options", &format!("the options of {what}: {cause}")))
-}
-
-/// The identity among the options, or a new one.
-fn identity_of(options: &JsValue) -> Result<Identity, JsValue> {
-    let value = match options.is_object() {
-        true => js_sys::Reflect::get(options, &"identity".into())?,
-        false => JsValue::UNDEFINED,
-    };
-    if value.is_undefined() || value.is_null() {
-        return Ok(Identity::from_secret(random()?));
-    }
-    let bytes = js_sys::Uint8Array::new(&value).to_vec();
-    let secret = <[u8; 32]>::try_from(bytes.as_slice())
-        .map_err(|_| error::error("options", "identity must be a Uint8Array of 32 bytes"))?;
-    Ok(Identity::from_secret(secret))
-}
-
-fn random() -> Result<[u8; 32], JsValue> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|cause| error::error("unsupported", &format!("no randomness: {cause}")))?;
-    Ok(bytes)
-}
-
-fn parse_peer(text: &str) -> Result<PeerId, JsValue> {
-    text.parse()
-        .map_err(|cause| error::error("peer-id", &format!("{cause}")))
 }

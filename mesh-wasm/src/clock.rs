@@ -1,8 +1,12 @@
 //! The time, as the core wants it, and the one timer of the driver.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
+use futures::FutureExt;
+use futures::channel::oneshot;
 use mesh_core::{Instant, UnixTime};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue, wasm_bindgen};
 
@@ -42,6 +46,42 @@ impl Clock {
 
     pub(crate) fn unix_now() -> UnixTime {
         UnixTime::from_micros((js_sys::Date::now() * 1e3) as u64)
+    }
+}
+
+/// A wait of its own, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Sleep {
+    over: oneshot::Receiver<()>,
+    _wake: Closure<dyn FnMut()>,
+    id: JsValue,
+}
+
+/// Completes after a time.
+pub(crate) fn sleep(delay_ms: f64) -> Sleep {
+    let (tell, over) = oneshot::channel();
+    let wake = Closure::once(move || {
+        let _ = tell.send(()); // Given up meanwhile.
+    });
+    let id = set_timeout(wake.as_ref().unchecked_ref(), delay_ms.min(DELAY_MS_MAX));
+    Sleep {
+        over,
+        _wake: wake,
+        id,
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.over.poll_unpin(context).map(|_| ())
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        clear_timeout(&self.id);
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 
 use futures::channel::oneshot;
 use mesh_core::{Event, Input, LinkId, LossReason, Mesh, MessageId, Output, Payload};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::clock::{Clock, Timer};
@@ -37,11 +38,18 @@ struct State {
     signaling: Option<Signaling>,
     /// Counts the WebSockets dialled, to tell facts of an abandoned one apart.
     epoch: u64,
+    /// Whether one of them has ever opened.
+    signaled: bool,
     links: BTreeMap<LinkId, Link>,
     subscribers: Vec<Subscriber>,
     waiting: BTreeMap<MessageId, Reply>,
     /// Callers that wait until the mesh is writable.
     blocked: Vec<oneshot::Sender<()>>,
+    /// The handle that JavaScript has: held from here, neither it nor this agent is garbage, even
+    /// where the application waits for events and nothing else.
+    handle: Option<JsValue>,
+    /// The core has said that it left.
+    left: bool,
 }
 
 enum Fact {
@@ -67,10 +75,13 @@ impl Driver {
                     url,
                     signaling: None,
                     epoch: 0,
+                    signaled: false,
                     links: BTreeMap::new(),
                     subscribers: vec![subscriber],
                     waiting: BTreeMap::new(),
                     blocked: Vec::new(),
+                    handle: None,
+                    left: false,
                 }),
                 inbox: RefCell::default(),
                 turn_scheduled: Cell::new(false),
@@ -96,9 +107,25 @@ impl Driver {
         result
     }
 
-    /// Has events told to one more reader.
+    /// Has events told to one more reader; none come of a closed agent.
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {
-        self.state.borrow_mut().subscribers.push(subscriber);
+        if self.closed.get() {
+            subscriber.end();
+        } else {
+            self.state.borrow_mut().subscribers.push(subscriber);
+        }
+    }
+
+    /// Keeps the handle, and through it this agent, until it is closed.
+    pub(crate) fn keep(&self, handle: JsValue) {
+        if !self.closed.get() {
+            self.state.borrow_mut().handle = Some(handle);
+        }
+    }
+
+    /// Whether a WebSocket to the signaling server has ever opened.
+    pub(crate) fn has_signaled(&self) -> bool {
+        self.state.borrow().signaled
     }
 
     /// Has the reply to a request told.
@@ -109,7 +136,9 @@ impl Driver {
     /// Completes when the mesh may have room again, or the agent is closed.
     pub(crate) fn writable(&self) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
-        self.state.borrow_mut().blocked.push(wake);
+        let blocked = &mut self.state.borrow_mut().blocked;
+        blocked.retain(|caller| !caller.is_canceled()); // Aborted meanwhile.
+        blocked.push(wake);
         woken
     }
 
@@ -124,12 +153,23 @@ impl Driver {
         }
         self.call(|mesh, now| mesh.leave(now));
         self.turn();
+        self.end();
+    }
+
+    /// Ends, and whoever waits for something is told that nothing comes.
+    fn end(&self) {
         self.closed.set(true);
         let mut state = self.state.borrow_mut();
         state.links.clear();
         state.signaling = None;
         state.blocked.clear();
         state.waiting.clear();
+        for subscriber in state.subscribers.drain(..) {
+            subscriber.end();
+        }
+        let handle = state.handle.take();
+        drop(state);
+        drop(handle); // From here on the handle is all that holds this agent.
     }
 
     fn put(self: &Rc<Self>, fact: Fact) {
@@ -162,7 +202,10 @@ impl Driver {
         while let Some(output) = state.mesh.poll_output() {
             state.carry_out(output, self);
         }
-        if let Some(at) = state.mesh.poll_timeout() {
+        if state.left {
+            drop(state);
+            self.end();
+        } else if let Some(at) = state.mesh.poll_timeout() {
             state.timer.arm(at, now);
         }
     }
@@ -191,7 +234,10 @@ impl State {
     fn apply(&mut self, fact: Fact, now: mesh_core::Instant) {
         let input = match fact {
             Fact::Signaling(epoch, _) if epoch != self.epoch => return,
-            Fact::Signaling(_, SignalingFact::Opened) => Input::SignalingOpened,
+            Fact::Signaling(_, SignalingFact::Opened) => {
+                self.signaled = true;
+                Input::SignalingOpened
+            }
             Fact::Signaling(_, SignalingFact::Received(text)) => Input::SignalingReceived(text),
             Fact::Signaling(_, SignalingFact::Closed { reason }) => {
                 Input::SignalingClosed { reason }
@@ -290,5 +336,6 @@ impl State {
             let _ = reply.send(outcome); // The caller may have given up.
         }
         self.subscribers.retain(|subscriber| subscriber.tell(event));
+        self.left |= matches!(event, Event::Left);
     }
 }

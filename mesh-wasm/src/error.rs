@@ -21,7 +21,10 @@ pub(crate) fn send_error(cause: SendError) -> JsValue {
 }
 
 pub(crate) fn no_reply(reason: LossReason) -> JsValue {
-    error("no-reply", &format!("no reply: {reason}"))
+    match reason {
+        LossReason::Left => closed(),
+        reason => error("no-reply", &format!("no reply: {reason}")),
+    }
 }
 
 pub(crate) fn closed() -> JsValue {
@@ -30,10 +33,10 @@ pub(crate) fn closed() -> JsValue {
 
 /// What JavaScript threw, for people.
 pub(crate) fn describe(thrown: &JsValue) -> String {
-    match thrown.dyn_ref::<js_sys::Error>() {
-        Some(error) => String::from(error.message()),
+    // An error of another window is no instance of ours.
+    let message = js_sys::Reflect::get(thrown, &"message".into());
+    match message.ok().and_then(|message| message.as_string()) {
+        Some(message) => message,
         None => format!("{thrown:?}"),
     }
 }
-
-use wasm_bindgen::JsCast;

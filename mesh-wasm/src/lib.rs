@@ -15,17 +15,23 @@
 //!
 //! All decisions are `mesh-core`'s; this crate carries them out. Its files mirror those of
 //! `mesh-native`: `agent` is the handle that JavaScript gets, `driver` the loop around the core's
-//! state machine, `link` one peer connection, `signaling` the WebSocket, `clock` the time. `events`
-//! and `types` are the JavaScript side of the interface.
+//! state machine, `link` one peer connection, `signaling` the WebSocket, `clock` the time. All else
+//! is the JavaScript side of the interface: `arguments` and `payload` check what comes in, `join`
+//! and `hub_url` say why a room is not reached, `abort` gives up, `events` and `types` go out.
 
 #![warn(missing_docs)]
 
+mod abort;
 mod agent;
+mod arguments;
 mod clock;
 mod driver;
 mod error;
 mod events;
+mod hub_url;
+mod join;
 mod link;
+mod payload;
 mod signaling;
 mod types;
 

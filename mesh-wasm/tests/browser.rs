@@ -32,47 +32,164 @@ async fn refused(pairs: &[(&str, JsValue)]) -> (String, String) {
 
 #[wasm_bindgen_test]
 async fn an_unreachable_hub_is_named_with_the_remedy() {
-    let (code, message) = refused(&[
-        ("signaling", "ws://127.0.0.1:1/signal".into()),
-        ("room", "r".into()),
-        ("name", "n".into()),
-        ("timeoutMs", 800.into()),
-    ])
-    .await;
+    let (code, message) = refused(&with("timeoutMs", 800)).await;
     assert_eq!(code, "signaling-unreachable");
     assert!(message.contains("ws://127.0.0.1:1/signal"), "{message}");
     assert!(message.contains("mesh up"), "{message}");
 }
 
-#[wasm_bindgen_test]
-async fn wrong_options_are_named() {
-    let (code, message) = refused(&[("room", "r".into())]).await;
-    assert_eq!(code, "options");
-    assert!(message.contains("signaling"), "{message}");
+const URL: &str = "ws://127.0.0.1:1/signal";
 
-    let url = ("signaling", JsValue::from("ws://127.0.0.1:1/signal"));
-    let (code, _) = refused(&[url.clone(), ("room", "".into()), ("name", "n".into())]).await;
-    assert_eq!(code, "config");
+/// Options that are fine, but that no hub is there.
+fn fine() -> Vec<(&'static str, JsValue)> {
+    vec![
+        ("signaling", URL.into()),
+        ("room", "r".into()),
+        ("name", "n".into()),
+    ]
+}
 
-    let named = [("room", JsValue::from("r")), ("name", JsValue::from("n"))];
-    let [room, name] = named;
-    let (code, _) = refused(&[url.clone(), room.clone(), name.clone(), ("k", 1.into())]).await;
-    assert_eq!(code, "config");
-
-    let short = js_sys::Uint8Array::new_with_length(5).into();
-    let (code, _) = refused(&[url, room, name, ("identity", short)]).await;
-    assert_eq!(code, "options");
+/// The fine options with one more, or another.
+fn with(key: &'static str, value: impl Into<JsValue>) -> Vec<(&'static str, JsValue)> {
+    let mut options = fine();
+    options.retain(|(name, _)| *name != key);
+    options.push((key, value.into()));
+    options
 }
 
 #[wasm_bindgen_test]
-async fn a_url_that_is_none_fails_in_time() {
-    let (code, message) = refused(&[
-        ("signaling", "no url at all\u{1}".into()),
-        ("room", "r".into()),
-        ("name", "n".into()),
-        ("timeoutMs", 300.into()),
-    ])
-    .await;
-    assert_eq!(code, "signaling-unreachable");
-    assert!(!message.is_empty());
+async fn wrong_options_are_named() {
+    let short = js_sys::Uint8Array::new_with_length(5);
+    for (pairs, code, named) in [
+        (
+            vec![("room", "r".into())],
+            "options",
+            "`signaling` is missing",
+        ),
+        (
+            with("signaling", 5),
+            "options",
+            "`signaling` is the number 5",
+        ),
+        (
+            with("room", Object::new()),
+            "options",
+            "`room` is an object",
+        ),
+        (with("name", JsValue::NULL), "options", "`name` is missing"),
+        (with("room", ""), "config", "room"),
+        (with("k", 1), "config", "k"),
+        (with("k", 2.5), "options", "`k` is the number 2.5"),
+        (with("k", "4"), "options", "`k` is \"4\""),
+        (with("sparse", "yes"), "options", "`sparse` is \"yes\""),
+        (with("metric", "speed"), "options", "`metric` is \"speed\""),
+        (with("identity", short), "options", "`identity` has 5 bytes"),
+        (
+            with("identity", "secret"),
+            "options",
+            "`identity` is \"secret\"",
+        ),
+        (
+            with("timeoutMs", -1),
+            "options",
+            "`timeoutMs` is the number -1",
+        ),
+        (with("signal", true), "options", "`signal` is a boolean"),
+        (
+            with("signalling", "ws://a/b"),
+            "options",
+            "Did you mean `signaling`?",
+        ),
+        (with("timeout", 5), "options", "Did you mean `timeoutMs`?"),
+        (with("retries", 5), "options", "There are signaling, "),
+    ] {
+        let (told, message) = refused(&pairs).await;
+        assert_eq!(told, code, "{message}");
+        assert!(message.contains(named), "{message}");
+    }
+    for options in [
+        JsValue::UNDEFINED,
+        JsValue::NULL,
+        5.into(),
+        "ws://a/b".into(),
+    ] {
+        let error = Mesh::join(options).await.expect_err("no options");
+        assert_eq!(get(&error, "code"), "options");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn an_address_that_cannot_work_is_refused_at_once_with_the_remedy() {
+    for (url, remedy) in [
+        ("no url at all\u{1}", "like ws://localhost:9600/signal"),
+        ("/signal", "like ws://localhost:9600/signal"),
+        ("localhost:9600/signal", "try ws://localhost:9600/signal"),
+        (
+            "http://hub.example:9600/",
+            "try ws://hub.example:9600/signal",
+        ),
+        ("https://hub.example/a?b=c", "try wss://hub.example/a?b=c"),
+        ("ftp://hub.example/signal", "ws:// or wss://"),
+        ("ws://hub.example:9600", "try ws://hub.example:9600/signal"),
+        ("ws://hub.example/signal#room", "what follows #"),
+        ("ws://", "like ws://localhost:9600/signal"),
+        ("", "like ws://localhost:9600/signal"),
+    ] {
+        let started = js_sys::Date::now();
+        let (code, message) = refused(&with("signaling", url)).await;
+        assert_eq!(code, "url", "{message}");
+        assert!(message.contains(remedy), "{message}");
+        assert!(js_sys::Date::now() - started < 1_000.0, "{url} was dialled");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_web_server_that_is_no_hub_is_named_as_such_with_its_answer() {
+    // The server of these tests answers all it does not know with 404.
+    let location = Reflect::get(&js_sys::global(), &"location".into()).expect("a page");
+    let url = format!("ws://{}/signal", get(&location, "host"));
+    let started = js_sys::Date::now();
+    let (code, message) = refused(&with("signaling", url.as_str())).await;
+    assert_eq!(code, "not-a-hub", "{message}");
+    assert!(
+        message.contains(&url) && message.contains("404"),
+        "{message}"
+    );
+    assert!(
+        js_sys::Date::now() - started < 4_000.0,
+        "the whole timeout was waited"
+    );
+}
+
+fn controller() -> (JsValue, JsValue) {
+    let made = js_sys::eval("new AbortController()").expect("browsers have it");
+    let signal = Reflect::get(&made, &"signal".into()).expect("it has a signal");
+    (made, signal)
+}
+
+fn abort(controller: &JsValue, reason: &JsValue) {
+    let abort = Reflect::get(controller, &"abort".into()).expect("a method");
+    let abort: js_sys::Function = abort.into();
+    abort.call1(controller, reason).expect("it aborts");
+}
+
+#[wasm_bindgen_test]
+async fn joining_is_given_up_with_the_reason_of_the_signal() {
+    for early in [true, false] {
+        let (controller, signal) = controller();
+        if early {
+            abort(&controller, &"enough".into());
+        }
+        let joining = Mesh::join(options(&with("signal", signal)));
+        let aborting = async {
+            abort(&controller, &"enough".into());
+        };
+        let (joined, ()) = futures::join!(joining, aborting);
+        assert_eq!(joined.expect_err("aborted"), JsValue::from("enough"));
+    }
+    let (controller, signal) = controller();
+    abort(&controller, &JsValue::UNDEFINED);
+    let error = Mesh::join(options(&with("signal", signal)));
+    let error = error.await.expect_err("aborted");
+    assert_eq!(get(&error, "name"), "AbortError");
 }

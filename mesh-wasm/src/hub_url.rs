@@ -1,0 +1,154 @@
+//! The address of the hub: refused at once if it cannot work, and looked at more closely when it
+//! does not.
+
+use js_sys::Reflect;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Url;
+
+use crate::arguments::quoted;
+use crate::error::error;
+
+/// What a hub's address looks like.
+const EXAMPLE: &str = "ws://localhost:9600/signal";
+
+#[wasm_bindgen(module = "/js/probe.js")]
+extern "C" {
+    /// The HTTP status of what answers at an address, or 0, 301 or -1: see there.
+    #[wasm_bindgen(js_name = probe)]
+    fn probe_js(url: &str) -> js_sys::Promise;
+}
+
+/// What answers where a WebSocket could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Nothing,
+    /// Another origin, that does not let this page see what it says.
+    Hidden,
+    Redirect,
+    Status(u16),
+    /// A WebSocket that opens and says what no hub would say.
+    OtherTalk,
+}
+
+/// Checks an address.
+///
+/// # Errors
+/// Why it cannot be that of a hub.
+pub(crate) fn check(text: &str) -> Result<(), JsValue> {
+    let refuse = |cause: &str| {
+        let message = format!("join: `signaling` is {}: {cause}", quoted(text));
+        Err(error("url", &message))
+    };
+    let Ok(url) = Url::new(text) else {
+        return refuse(&format!("this is no address. A hub's is like {EXAMPLE}"));
+    };
+    let (scheme, host, path) = (url.protocol(), url.host(), url.pathname());
+    let rest = match path.as_str() {
+        "" | "/" => "/signal".to_owned(),
+        path => path.to_owned() + &url.search(),
+    };
+    match scheme.as_str() {
+        "ws:" | "wss:" => {}
+        "http:" | "https:" => {
+            let ws = if scheme == "http:" { "ws" } else { "wss" };
+            return refuse(&format!(
+                "this is the address of a page. The hub's begins with ws:// or wss://: try \
+                 {ws}://{host}{rest}"
+            ));
+        }
+        _ if host.is_empty() => {
+            return refuse(&format!(
+                "it must begin with ws:// or wss://: try ws://{}",
+                text.trim()
+            ));
+        }
+        _ => return refuse("it must begin with ws:// or wss://"),
+    }
+    if !url.hash().is_empty() {
+        return refuse("what follows # is not for servers: leave it out");
+    }
+    let after_scheme = text.trim().split_once("//").map_or("", |(_, rest)| rest);
+    if path == "/" && !after_scheme.contains('/') {
+        return refuse(&format!(
+            "it lacks the path of the hub, which is /signal: try {scheme}//{host}/signal"
+        ));
+    }
+    if scheme == "ws:" && page_is_secure() && !is_local(&url.hostname()) {
+        return refuse(&format!(
+            "this page was loaded by https, and browsers let it open wss:// only: try \
+             wss://{host}{rest}, with a TLS proxy before the hub"
+        ));
+    }
+    Ok(())
+}
+
+/// Asks by HTTP what there is.
+pub(crate) async fn probe(ws_url: String) -> Seen {
+    let http = match Url::new(&ws_url) {
+        Ok(url) => url.href().replacen("ws", "http", 1),
+        Err(_) => return Seen::Nothing,
+    };
+    let status = JsFuture::from(probe_js(&http)).await;
+    match status.ok().and_then(|status| status.as_f64()) {
+        Some(0.0) => Seen::Hidden,
+        Some(301.0) => Seen::Redirect,
+        Some(status) if status > 0.0 => Seen::Status(status as u16),
+        _ => Seen::Nothing,
+    }
+}
+
+impl Seen {
+    /// Whether it is no hub, and waiting will not make it one.
+    pub(crate) const fn is_no_hub(self) -> bool {
+        match self {
+            Self::Nothing | Self::Hidden => false,
+            Self::Redirect | Self::OtherTalk => true,
+            // A hub asks for a WebSocket with 400 or 426; 408, 429 and a proxy's 5xx may pass.
+            Self::Status(status) => status < 500 && !matches!(status, 400 | 408 | 426 | 429),
+        }
+    }
+
+    /// What is known, for people; none if that is nothing.
+    pub(crate) fn told(self) -> Option<String> {
+        Some(match self {
+            Self::Nothing => return None,
+            Self::Hidden => "something answers there by HTTP, but no WebSocket opens: it is a \
+                             web server and no hub, or a hub that admits no pages from this \
+                             origin"
+                .to_owned(),
+            Self::Redirect => {
+                "a web server answers there with a redirect, and not as a hub does".to_owned()
+            }
+            Self::OtherTalk => {
+                "the WebSocket server there does not speak the protocol of a hub".to_owned()
+            }
+            Self::Status(status @ (401 | 403)) => format!(
+                "a web server answers there with {status}: it lets no pages from this origin \
+                 in, or is no hub"
+            ),
+            Self::Status(400 | 426) => "a server answers there and asks for a WebSocket, but \
+                                        none opens: a proxy before the hub may not pass them on"
+                .to_owned(),
+            Self::Status(status) => format!(
+                "a web server answers there with {status}, and not as a hub does; a hub's \
+                 address is like {EXAMPLE}"
+            ),
+        })
+    }
+}
+
+fn page_is_secure() -> bool {
+    let location = Reflect::get(&js_sys::global(), &"location".into());
+    let scheme = location.and_then(|location| Reflect::get(&location, &"protocol".into()));
+    scheme.is_ok_and(|scheme| scheme.as_string().as_deref() == Some("https:"))
+}
+
+/// Whether browsers trust the way to a host as they do TLS.
+fn is_local(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host == "[::1]"
+        || host.starts_with("127.")
+}

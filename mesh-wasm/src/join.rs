@@ -1,0 +1,218 @@
+//! Joining: the options, and the wait until the hub has decided.
+
+use std::rc::Rc;
+
+use futures::future::{Fuse, FutureExt, LocalBoxFuture};
+use futures::{pin_mut, select_biased};
+use js_sys::Reflect;
+use mesh_core::{Adaptive, Config, Event, Identity, Metric};
+use wasm_bindgen::JsValue;
+
+use crate::abort::{Abort, unless_aborted};
+use crate::arguments::Options;
+use crate::clock::{Clock, sleep};
+use crate::driver::Driver;
+use crate::error::{self, error};
+use crate::events::EventStream;
+use crate::hub_url::{self, Seen};
+
+/// How long joining may take before the last failure is reported.
+const JOIN_TIMEOUT_MS: f64 = 5_000.0;
+
+const OPTIONS: [&str; 10] = [
+    "signaling",
+    "room",
+    "name",
+    "k",
+    "sparse",
+    "metric",
+    "adaptive",
+    "identity",
+    "timeoutMs",
+    "signal",
+];
+
+/// What `join` was asked for.
+pub(crate) struct JoinOptions {
+    config: Config,
+    identity: Identity,
+    signaling: String,
+    timeout_ms: f64,
+    signal: Option<Abort>,
+}
+
+/// An agent that is in its room.
+pub(crate) struct Joined {
+    pub(crate) driver: Rc<Driver>,
+    pub(crate) identity: Identity,
+    pub(crate) name: String,
+    pub(crate) room: String,
+    /// The events from the very first.
+    pub(crate) events: EventStream,
+}
+
+/// Closes the agent if joining fails or is given up: none stays in the room that nobody holds.
+struct Joining(Option<Rc<Driver>>);
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        if let Some(driver) = self.0.take() {
+            driver.close();
+        }
+    }
+}
+
+impl JoinOptions {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// Which option is wrong, and how.
+    pub(crate) fn read(value: &JsValue) -> Result<Self, JsValue> {
+        let options = Options::of("join", value, &OPTIONS)?;
+        let signaling = options.required_text("signaling")?;
+        let room = options.required_text("room")?;
+        let name = options.required_text("name")?;
+        let k = options.whole_number("k")?;
+        let mut config = Config::new(&room, &name)
+            .and_then(|config| config.with_k(k))
+            .map_err(|cause| error::config_error(&cause))?;
+        hub_url::check(&signaling)?;
+        let metrics = [
+            ("hops", Metric::Hops),
+            ("latency", Metric::Latency),
+            ("bandwidth", Metric::Bandwidth),
+        ];
+        config.metric = options.choice("metric", &metrics)?.unwrap_or_default();
+        config.sparse = options.flag("sparse")?;
+        config.adaptive = options.flag("adaptive")?.then(Adaptive::default);
+        let secret = match options.bytes("identity")? {
+            Some(secret) => secret,
+            None => random()?,
+        };
+        let timeout = options.duration("timeoutMs")?;
+        Ok(Self {
+            config,
+            identity: Identity::from_secret(secret),
+            signaling,
+            timeout_ms: timeout.map_or(JOIN_TIMEOUT_MS, |timeout| timeout.as_secs_f64() * 1e3),
+            signal: options.signal()?,
+        })
+    }
+
+    /// Joins. Given up by the signal, nothing of the agent is left.
+    ///
+    /// # Errors
+    /// Why the agent is not in the room, or the signal's reason.
+    pub(crate) async fn join(mut self) -> Result<Joined, JsValue> {
+        let signal = self.signal.take();
+        unless_aborted(signal.as_ref(), self.join_unless_refused()).await
+    }
+
+    async fn join_unless_refused(self) -> Result<Joined, JsValue> {
+        if !Reflect::has(&js_sys::global(), &"RTCPeerConnection".into())? {
+            let message = "this browser, or this context of it, has no WebRTC";
+            return Err(error("unsupported", message));
+        }
+        let (room, name) = (self.config.room.clone(), self.config.name.clone());
+        let (clock, seed) = (Clock::start(), random()?);
+        let (now, unix_now) = (clock.now(), Clock::unix_now());
+        let mesh = mesh_core::Mesh::new(self.config, self.identity.clone(), seed, now, unix_now);
+        // Two readers, so that the one handed out still has what is read here.
+        let (waiting, subscriber) = EventStream::new();
+        let (events, handed_out) = EventStream::new();
+        let driver = Driver::start(mesh, clock, self.signaling.clone(), subscriber);
+        driver.subscribe(handed_out);
+        let mut joining = Joining(Some(Rc::clone(&driver)));
+        admitted(&driver, waiting, &self.signaling, self.timeout_ms).await?;
+        joining.0 = None;
+        Ok(Joined {
+            driver,
+            identity: self.identity,
+            name,
+            room,
+            events,
+        })
+    }
+}
+
+/// What is known of a hub that has not answered yet.
+struct Silence<'a> {
+    url: &'a str,
+    last: String,
+    seen: Seen,
+}
+
+impl Silence<'_> {
+    fn error(&self) -> JsValue {
+        let Self { url, last, seen } = self;
+        if seen.is_no_hub() {
+            let seen = seen.told().unwrap_or_default();
+            return error("not-a-hub", &format!("there is no hub at {url}: {seen}"));
+        }
+        let message = match seen.told() {
+            Some(seen) => format!("no hub answers at {url}: {seen} ({last})"),
+            None => format!(
+                "the signaling server at {url} cannot be reached: {last}. Is `mesh up` running \
+                 there?"
+            ),
+        };
+        error("signaling-unreachable", &message)
+    }
+}
+
+/// Waits until the signaling server has decided, or the time is up.
+async fn admitted(
+    driver: &Driver,
+    events: EventStream,
+    url: &str,
+    timeout_ms: f64,
+) -> Result<(), JsValue> {
+    let mut silence = Silence {
+        url,
+        last: "no answer".to_owned(),
+        seen: Seen::Nothing,
+    };
+    let timeout = sleep(timeout_ms).fuse();
+    pin_mut!(timeout);
+    let mut probe = Fuse::<LocalBoxFuture<'_, Seen>>::terminated();
+    loop {
+        let next = events.next_event().fuse();
+        pin_mut!(next);
+        let event = select_biased! {
+            event = next => event,
+            seen = probe => {
+                silence.seen = seen;
+                if seen.is_no_hub() {
+                    return Err(silence.error());
+                }
+                continue;
+            }
+            () = timeout => return Err(silence.error()),
+        };
+        match event {
+            Some(Event::Joined { .. }) => return Ok(()),
+            Some(Event::Refused { code, message }) => {
+                let message =
+                    format!("the signaling server refuses this agent ({code}): {message}");
+                return Err(error("refused", &message));
+            }
+            Some(Event::SignalingLost { reason, .. }) => {
+                silence.last = reason;
+                if !driver.has_signaled() {
+                    probe = hub_url::probe(url.to_owned()).boxed_local().fuse();
+                }
+            }
+            Some(Event::Rejected { via: None, .. }) => silence.seen = Seen::OtherTalk,
+            Some(_) => {}
+            None => return Err(error::closed()),
+        }
+    }
+}
+
+/// 32 bytes from the system's randomness.
+fn random() -> Result<[u8; 32], JsValue> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| error("unsupported", &format!("no randomness: {cause}")))?;
+    Ok(bytes)
+}

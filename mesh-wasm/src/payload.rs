@@ -1,0 +1,101 @@
+//! Payloads between JavaScript and the mesh: what cannot arrive as it is is refused, with its path.
+
+use js_sys::{Array, Promise, Reflect, Uint8Array};
+use mesh_core::{PAYLOAD_BYTES_MAX, Payload};
+use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+
+use crate::error::{describe, error};
+
+#[cfg(test)]
+mod tests;
+
+/// How deep arrays and objects may be nested, as both ends check it: deeper ones end the stack of
+/// some reader.
+const DEPTH_MAX: u32 = 128;
+
+#[wasm_bindgen(module = "/js/payload.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = encodePayload, catch)]
+    fn encode_payload(value: &JsValue, depth_max: u32, bytes_max: u32) -> Result<JsValue, JsValue>;
+}
+
+/// A payload as it was when it was handed over, but for a Blob, which has to be read first.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Ready(Payload),
+    Blob(Promise),
+}
+
+impl Taken {
+    /// The payload itself.
+    pub(crate) async fn ready(self) -> Result<Payload, JsValue> {
+        match self {
+            Self::Ready(payload) => Ok(payload),
+            Self::Blob(read) => {
+                let parts = JsFuture::from(read).await;
+                of_parts(&parts.map_err(|thrown| refused(&thrown))?)
+            }
+        }
+    }
+}
+
+/// Takes what the application hands over: later changes to it do not matter.
+///
+/// # Errors
+/// What cannot be sent, where it is and why.
+pub(crate) fn take(value: &JsValue) -> Result<Taken, JsValue> {
+    let bytes_max = u32::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX);
+    let parts = encode_payload(value, DEPTH_MAX, bytes_max).map_err(|thrown| refused(&thrown))?;
+    match parts.dyn_into::<Promise>() {
+        Ok(read) => Ok(Taken::Blob(read)),
+        Err(parts) => of_parts(&parts).map(Taken::Ready),
+    }
+}
+
+fn of_parts(parts: &JsValue) -> Result<Payload, JsValue> {
+    let part = |name: &str| Reflect::get(parts, &name.into());
+    if let Some(text) = part("text")?.as_string() {
+        return Ok(Payload::Text(text));
+    }
+    if let Some(json) = part("json")?.as_string() {
+        return Ok(Payload::Json(json));
+    }
+    Ok(Payload::Bytes(Uint8Array::new(&part("bytes")?).to_vec()))
+}
+
+fn refused(thrown: &JsValue) -> JsValue {
+    error("payload", &describe(thrown))
+}
+
+/// What the application gets: numbers are those of `JSON.parse`, whatever their size.
+///
+/// # Errors
+/// Why it cannot be shown, for people.
+pub(crate) fn show(payload: &Payload) -> Result<JsValue, String> {
+    match payload {
+        Payload::Text(text) => Ok(text.into()),
+        Payload::Bytes(bytes) => Ok(Uint8Array::from(bytes.as_slice()).into()),
+        Payload::Json(json) => js_sys::JSON::parse(json).map_err(|thrown| {
+            let cause = describe(&thrown);
+            format!("its payload is no JSON that this browser reads: {cause}")
+        }),
+    }
+}
+
+/// What a value is, for people.
+pub(crate) fn kind_of(value: &JsValue) -> String {
+    if value.is_null() || value.is_undefined() {
+        return if value.is_null() { "null" } else { "undefined" }.to_owned();
+    }
+    if let Some(number) = value.as_f64() {
+        return format!("the number {number}");
+    }
+    if Array::is_array(value) {
+        return "an array".to_owned();
+    }
+    match String::from(value.js_typeof().unchecked_into::<js_sys::JsString>()) {
+        kind if kind == "object" => "an object".to_owned(),
+        kind => format!("a {kind}"),
+    }
+}
