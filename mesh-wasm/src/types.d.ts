@@ -1,5 +1,17 @@
-/** A string, bytes, or any value that JSON can represent. */
-export type Payload = string | Uint8Array | object | number | boolean | null;
+/**
+ * What is sent. A string arrives as a string; an ArrayBuffer, a typed array, a DataView and a Blob arrive as a
+ * Uint8Array; all else arrives as JSON.parse(JSON.stringify(value)) would have it. What JSON cannot say (NaN,
+ * undefined inside, a Map, bytes inside an object, cycles, …) is refused with its path, code `payload`.
+ */
+export type Payload = string | ArrayBufferLike | ArrayBufferView | Blob | object | number | boolean | null;
+
+/**
+ * What arrives: a string, bytes, or what JSON.parse makes of JSON. So a whole number beyond
+ * Number.MAX_SAFE_INTEGER (2^53 - 1), which a native agent may send, arrives as the nearest number that
+ * JavaScript has: send such numbers as strings.
+ */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type ReceivedPayload = any;
 
 /** 64 hexadecimal digits: an agent's Ed25519 public key. */
 export type PeerId = string;
@@ -7,8 +19,14 @@ export type PeerId = string;
 /** Names a message for ever. */
 export type MessageId = string;
 
+/** A member: its id, a row of `peers()`, or an event that came from the member or is about it. */
+export type PeerLike = PeerId | { id: PeerId } | { from: PeerId } | { peer: PeerId };
+
+/** A message: the event that brought it, or its id. */
+export type MessageLike = MessageId | { id: MessageId };
+
 export interface JoinOptions {
-    /** Where the signaling server is: `ws://host:9600/signal`. */
+    /** Where the signaling server is: `ws://host:9600/signal`, or `wss:` from a page that was loaded by https. */
     signaling: string;
     room: string;
     /** The agent's label; the identity is the key. */
@@ -22,14 +40,20 @@ export interface JoinOptions {
     /** Whether k follows the state of the mesh: more links where messages are slow, fewer where they are quick or fail. */
     adaptive?: boolean;
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
-    identity?: Uint8Array;
+    identity?: Uint8Array | ArrayBuffer;
     /** How long to try to reach the signaling server; 5,000 if not given. */
     timeoutMs?: number;
+    /**
+     * Gives up joining: `join` rejects with the signal's reason, and no agent is left in the room. It has no
+     * effect once `join` has resolved: `close` the agent then.
+     */
+    signal?: AbortSignal;
 }
 
 /**
  * - `datagram`: sent once, unordered, never repeated.
- * - `reliable`: kept by each hop until the next has it; `deliveryFailed` tells where it got stuck.
+ * - `reliable`: kept by each hop until the next has it; `deliveryFailed` tells where it got stuck. "Failed" means
+ *   not known to have arrived: it may have, where the news of it was lost.
  * - `acknowledged`: repeated until the target's receipt comes (`delivered`) or the deadline passes.
  */
 export type Delivery = "datagram" | "reliable" | "acknowledged";
@@ -39,11 +63,15 @@ export interface SendOptions {
     delivery?: Delivery;
     /** For acknowledged messages; 5,000 if not given. */
     deadlineMs?: number;
+    /** Gives up sending while the message waits for room. It has no effect on a message that is on its way. */
+    signal?: AbortSignal;
 }
 
 export interface RequestOptions {
     /** 5,000 if not given. */
     deadlineMs?: number;
+    /** Gives up waiting for the reply: `request` rejects with the signal's reason. The other end may have the request. */
+    signal?: AbortSignal;
 }
 
 export type LossReason =
@@ -53,7 +81,7 @@ export type RejectReason =
     | "malformed" | "oversized" | "version" | "invalid-signature" | "replayed" | "expired"
     | "misrouted" | "limit" | "signaling" | "unexpected-signal";
 
-export interface MessageEvent {
+export interface MeshMessage {
     type: "message";
     id: MessageId;
     /** The author, whose signature was verified. */
@@ -61,7 +89,7 @@ export interface MessageEvent {
     name: string;
     /** The topic of a broadcast; null for a message to this agent alone. */
     topic: string | null;
-    payload: Payload;
+    payload: ReceivedPayload;
     delivery: Delivery;
     /** The author awaits `mesh.reply(id, …)`. */
     wantsReply: boolean;
@@ -70,7 +98,7 @@ export interface MessageEvent {
 }
 
 export type MeshEvent =
-    | MessageEvent
+    | MeshMessage
     | { type: "joined"; room: string; members: number }
     | { type: "refused"; code: string; message: string }
     | { type: "signalingLost"; reason: string; retryInMs: number }
@@ -82,10 +110,14 @@ export type MeshEvent =
     | { type: "linkFailed"; peer: PeerId; reason: string }
     | { type: "topologyChanged" }
     | { type: "delivered"; id: MessageId; to: PeerId; roundTripMs: number }
-    | { type: "replied"; id: MessageId; from: PeerId; payload: Payload; roundTripMs: number }
+    | { type: "replied"; id: MessageId; from: PeerId; payload: ReceivedPayload; roundTripMs: number }
     | { type: "deliveryFailed"; id: MessageId; to: PeerId | null; reason: LossReason; at: PeerId }
     | { type: "rejected"; via: PeerId | null; author: PeerId | null; reason: RejectReason }
+    /** The agent goes on, but something is wrong that somebody should know of: what, and the remedy. */
+    | { type: "warning"; code: string; message: string }
+    /** The reader of events was too slow, and this many were dropped. */
     | { type: "lagged"; missed: number }
+    /** The last event. */
     | { type: "left" };
 
 export interface Peer {
@@ -144,9 +176,95 @@ export interface Stats {
     rejected: Partial<Record<RejectReason, number>>;
 }
 
-/** What the mesh throws and rejects with. */
+/**
+ * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.
+ *
+ * Promises reject with a `MeshError`, or with the reason of the AbortSignal that was given.
+ */
+export class Mesh {
+    private constructor();
+
+    /**
+     * Joins a room. Resolves when the signaling server has admitted this agent; links open from then on by
+     * themselves.
+     */
+    static join(options: JoinOptions): Promise<Mesh>;
+
+    /** This agent's identity: its Ed25519 public key. */
+    readonly id: PeerId;
+    /** This agent's label. */
+    readonly name: string;
+    /** The room that it joined. */
+    readonly room: string;
+
+    /** The 32 secret bytes of the identity, to join as the same agent again. Whoever has them is this agent. */
+    exportIdentity(): Uint8Array;
+
+    /**
+     * The events of this agent, for each caller a stream of its own. The first call gets those since joining,
+     * later ones those from now on; of a closed agent there are none. A reader that is too slow is told by a
+     * `lagged` event how many it missed.
+     */
+    events(): AsyncIterableIterator<MeshEvent>;
+
+    /** Sends a message to one member, waiting while the queue to the next hop is full. */
+    send(peer: PeerLike, payload: Payload, options?: SendOptions): Promise<MessageId>;
+
+    /** Sends a message to every member of the room, under a topic (may be empty). */
+    broadcast(topic: string, payload: Payload): Promise<MessageId>;
+
+    /** Sends a request; resolves with its reply. */
+    request(peer: PeerLike, payload: Payload, options?: RequestOptions): Promise<ReceivedPayload>;
+
+    /** Answers a request: a `message` event with `wantsReply`. */
+    reply(request: MessageLike, payload: Payload): Promise<void>;
+
+    /**
+     * Receives broadcasts of this topic, or of these, alone from now on; all of them if none are given, as at
+     * first. Others are passed on as before: every member carries every broadcast of a room.
+     */
+    subscribe(topics?: string | Iterable<string> | null): Promise<void>;
+
+    /**
+     * Sends nothing through these members from now on, as far as this agent chooses the path; forwarders choose
+     * theirs. To them it still sends.
+     */
+    avoid(members: PeerLike | Iterable<PeerLike>): Promise<void>;
+
+    /** Every other member of the room; of a divided one, of this agent's shard. */
+    peers(): Peer[];
+
+    /** The routing table. */
+    routes(): Route[];
+
+    /** The mesh as this agent knows it. */
+    topology(): Topology;
+
+    /** Counters. */
+    stats(): Stats;
+
+    /**
+     * Leaves the mesh and closes every link: event streams end after `left`, and what waits rejects with the code
+     * `closed`. Closing twice does no harm.
+     */
+    close(): Promise<void>;
+}
+
+/** Stable names of what went wrong. */
+export type MeshErrorCode =
+    // of join
+    | "not-initialised" | "options" | "config" | "url" | "unsupported" | "signaling-unreachable" | "not-a-hub"
+    | "refused"
+    // of an argument
+    | "peer-id" | "message-id" | "topic" | "payload"
+    // of a message
+    | "to-self" | "unknown-peer" | "no-route" | "no-link" | "too-large" | "topic-too-long" | "backpressure"
+    | "too-many-pending" | "unknown-request" | "deadline" | "no-reply"
+    // of an agent that is not in the mesh
+    | "not-joined" | "closed";
+
+/** What the mesh rejects with. */
 export interface MeshError extends Error {
     name: "MeshError";
-    /** Stable: `signaling-unreachable`, `refused`, `no-route`, `no-reply`, `closed`, … */
-    code: string;
+    code: MeshErrorCode;
 }
