@@ -91,6 +91,16 @@ impl Mesh {
         stream.into_iterable()
     }
 
+    /// Waits until what is sent leaves at once: until the first link is open, or not at all in an
+    /// empty room. What is sent before waits by itself, up to its deadline.
+    pub fn ready(&self) -> Promise {
+        let driver = Rc::clone(&self.driver);
+        future_to_promise(async move {
+            when_writable(&driver, |mesh, _| mesh.ready()).await?;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
     /// Sends a message to one member. Resolves with the message's id when it is on its way.
     pub fn send(&self, peer: &JsValue, payload: &JsValue, options: &JsValue) -> Promise {
         let call = Call::read("send", peer, payload, options, &SEND_OPTIONS);

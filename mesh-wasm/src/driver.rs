@@ -15,6 +15,7 @@ use wasm_bindgen_futures::spawn_local;
 use crate::clock::{Clock, Timer};
 use crate::events::Subscriber;
 use crate::link::{Link, LinkFact};
+use crate::network::Network;
 use crate::signaling::{Signaling, SignalingFact};
 
 /// Who waits for a reply.
@@ -50,9 +51,11 @@ struct State {
     handle: Option<JsValue>,
     /// The core has said that it left.
     left: bool,
+    _network: Network,
 }
 
 enum Fact {
+    NetworkChanged,
     Link(LinkId, LinkFact),
     Signaling(u64, SignalingFact),
 }
@@ -61,10 +64,20 @@ impl Driver {
     /// Starts an agent that joins.
     pub(crate) fn start(mesh: Mesh, clock: Clock, url: String, subscriber: Subscriber) -> Rc<Self> {
         let driver = Rc::new_cyclic(|weak: &Weak<Self>| {
-            let weak = weak.clone();
-            let timer = Timer::new(move || {
-                if let Some(driver) = weak.upgrade() {
-                    driver.turn();
+            let timer = Timer::new({
+                let weak = weak.clone();
+                move || {
+                    if let Some(driver) = weak.upgrade() {
+                        driver.turn();
+                    }
+                }
+            });
+            let network = Network::watch({
+                let weak = weak.clone();
+                move || {
+                    if let Some(driver) = weak.upgrade() {
+                        driver.put(Fact::NetworkChanged);
+                    }
                 }
             });
             Self {
@@ -82,6 +95,7 @@ impl Driver {
                     blocked: Vec::new(),
                     handle: None,
                     left: false,
+                    _network: network,
                 }),
                 inbox: RefCell::default(),
                 turn_scheduled: Cell::new(false),
@@ -194,14 +208,15 @@ impl Driver {
         let now = state.clock.now();
         state.mesh.set_unix_time(now, Clock::unix_now());
         for fact in facts {
+            if state.mesh.wants_drain() {
+                state.drain(self);
+            }
             state.apply(fact, now);
         }
         if state.mesh.poll_timeout().is_some_and(|at| at <= now) {
             state.mesh.handle_timeout(now);
         }
-        while let Some(output) = state.mesh.poll_output() {
-            state.carry_out(output, self);
-        }
+        state.drain(self);
         if state.left {
             drop(state);
             self.end();
@@ -233,6 +248,7 @@ impl Driver {
 impl State {
     fn apply(&mut self, fact: Fact, now: mesh_core::Instant) {
         let input = match fact {
+            Fact::NetworkChanged => Input::NetworkChanged,
             Fact::Signaling(epoch, _) if epoch != self.epoch => return,
             Fact::Signaling(_, SignalingFact::Opened) => {
                 self.signaled = true;
@@ -258,6 +274,12 @@ impl State {
             }
         };
         self.mesh.handle_input(input, now);
+    }
+
+    fn drain(&mut self, driver: &Rc<Driver>) {
+        while let Some(output) = self.mesh.poll_output() {
+            self.carry_out(output, driver);
+        }
     }
 
     fn carry_out(&mut self, output: Output, driver: &Rc<Driver>) {

@@ -1,12 +1,10 @@
 //! Events as JavaScript gets them: an async iterator, bounded for readers that are too slow.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use futures::channel::oneshot;
 use js_sys::{Object, Promise, Reflect};
-use mesh_core::{Event, Payload, Received};
+use mesh_core::{Event, EventQueue, Payload, Received};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -18,11 +16,9 @@ use crate::payload;
 #[cfg(test)]
 mod tests;
 
-/// Events that a slow reader may have waiting; what comes on top is counted and reported.
-const EVENTS: usize = 4_096;
-
-/// Calls of `next` that may wait at once: more are a loop that does not await.
-const WAITING_MAX: usize = 4_096;
+/// Calls of `next` that may wait at once: more are a loop that does not await. Each event wakes all
+/// of them.
+const WAITING_MAX: usize = 1_024;
 
 #[wasm_bindgen(module = "/js/handle.js")]
 extern "C" {
@@ -31,30 +27,27 @@ extern "C" {
     fn async_iterable(stream: EventStream) -> JsValue;
 }
 
+/// What waits for one reader, and how many calls of `next` wait for it.
 #[derive(Debug, Default)]
 struct Queue {
-    events: VecDeque<Event>,
-    missed: u64,
-    /// No more events come.
-    ended: bool,
-    /// Who waits for events, first come first served; none waits while there are events.
-    readers: VecDeque<oneshot::Sender<Event>>,
+    events: RefCell<EventQueue>,
+    waiting: Cell<usize>,
 }
 
 /// The driver's end of an [`EventStream`].
 #[derive(Debug)]
-pub(crate) struct Subscriber(Weak<RefCell<Queue>>);
+pub(crate) struct Subscriber(Weak<Queue>);
 
 /// The events of an agent: `for await (const event of mesh.events())`.
 #[wasm_bindgen(skip_typescript)]
 #[derive(Debug)]
 pub struct EventStream {
-    queue: Rc<RefCell<Queue>>,
+    queue: Rc<Queue>,
 }
 
 impl EventStream {
     pub(crate) fn new() -> (Self, Subscriber) {
-        let queue = Rc::new(RefCell::new(Queue::default()));
+        let queue = Rc::new(Queue::default());
         let subscriber = Subscriber(Rc::downgrade(&queue));
         (Self { queue }, subscriber)
     }
@@ -63,56 +56,11 @@ impl EventStream {
         async_iterable(self)
     }
 
-    /// The next event; none after the agent was closed.
+    /// The next event; none after the agent was closed. Those who wait are served in the order in
+    /// which they began to. They hold the queue: the stream itself may be garbage meanwhile.
     pub(crate) fn next_event(&self) -> impl Future<Output = Option<Event>> + use<> {
-        let (tell, told) = oneshot::channel();
-        let mut queue = self.queue.borrow_mut();
-        // Of a queue that has ended the sender is dropped here: then there is no event.
-        if !queue.ended || !queue.events.is_empty() || queue.missed > 0 {
-            queue.readers.push_back(tell);
-            queue.serve();
-        }
-        drop(queue);
-        // A reader that waits holds the queue: the handle of the stream may be garbage meanwhile.
         let queue = Rc::clone(&self.queue);
-        async move {
-            let event = told.await.ok();
-            drop(queue);
-            event
-        }
-    }
-}
-
-impl Queue {
-    /// Hands events to those who wait.
-    fn serve(&mut self) {
-        while let Some(event) = self.events.pop_front() {
-            let Some(event) = self.hand_out(event) else {
-                continue;
-            };
-            self.events.push_front(event);
-            return;
-        }
-        if self.missed > 0 {
-            let missed = std::mem::take(&mut self.missed);
-            if self.hand_out(Event::Lagged { missed }).is_some() {
-                self.missed = missed;
-            }
-        }
-        if self.ended {
-            self.readers.clear();
-        }
-    }
-
-    /// Gives an event to the first who still waits, or back.
-    fn hand_out(&mut self, mut event: Event) -> Option<Event> {
-        while let Some(reader) = self.readers.pop_front() {
-            match reader.send(event) {
-                Ok(()) => return None,
-                Err(unread) => event = unread,
-            }
-        }
-        Some(event)
+        std::future::poll_fn(move |context| queue.events.borrow_mut().poll_next(context))
     }
 }
 
@@ -120,22 +68,24 @@ impl Queue {
 impl EventStream {
     /// The next event, as async iterators give it.
     pub fn next(&self) -> Promise {
-        if self.queue.borrow().readers.len() >= WAITING_MAX {
+        let queue = Rc::clone(&self.queue);
+        if queue.waiting.get() == WAITING_MAX {
             let message = format!("{WAITING_MAX} calls of next() wait already: await them");
             return Promise::reject(&error("too-many-pending", &message));
         }
+        queue.waiting.update(|waiting| waiting + 1);
         let event = self.next_event();
-        future_to_promise(async move { iterator_result(event.await) })
+        future_to_promise(async move {
+            let event = event.await;
+            queue.waiting.update(|waiting| waiting - 1);
+            iterator_result(event)
+        })
     }
 
-    /// Ends the iteration: no more events gather for it, and whoever waits is told.
+    /// Ends the iteration: no more events gather for it, and those who wait are told.
     #[wasm_bindgen(js_name = "return")]
     pub fn end(&self) -> Promise {
-        let mut queue = self.queue.borrow_mut();
-        queue.ended = true;
-        queue.events.clear();
-        queue.missed = 0;
-        queue.readers.clear();
+        self.queue.events.borrow_mut().abandon();
         match iterator_result(None) {
             Ok(result) => Promise::resolve(&result),
             Err(thrown) => Promise::reject(&thrown),
@@ -149,25 +99,15 @@ impl Subscriber {
         let Some(queue) = self.0.upgrade() else {
             return false;
         };
-        let mut queue = queue.borrow_mut();
-        if queue.ended {
-            return false;
-        }
-        if queue.events.len() < EVENTS && queue.missed == 0 {
-            queue.events.push_back(event.clone());
-        } else {
-            queue.missed += 1;
-        }
-        queue.serve();
-        true
+        let mut events = queue.events.borrow_mut();
+        events.push(event);
+        !events.is_ended()
     }
 
     /// No more events come.
     pub(crate) fn end(self) {
         if let Some(queue) = self.0.upgrade() {
-            let mut queue = queue.borrow_mut();
-            queue.ended = true;
-            queue.serve();
+            queue.events.borrow_mut().end();
         }
     }
 }

@@ -31,6 +31,7 @@ mod events;
 mod hub_url;
 mod join;
 mod link;
+mod network;
 mod payload;
 mod signaling;
 mod types;

@@ -1,7 +1,7 @@
 //! Payloads between JavaScript and the mesh: what cannot arrive as it is is refused, with its path.
 
 use js_sys::{Array, Promise, Reflect, Uint8Array};
-use mesh_core::{PAYLOAD_BYTES_MAX, Payload};
+use mesh_core::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
@@ -10,14 +10,14 @@ use crate::error::{describe, error};
 #[cfg(test)]
 mod tests;
 
-/// How deep arrays and objects may be nested, as both ends check it: deeper ones end the stack of
-/// some reader.
-const DEPTH_MAX: u32 = 128;
-
 #[wasm_bindgen(module = "/js/payload.js")]
 extern "C" {
     #[wasm_bindgen(js_name = encodePayload, catch)]
-    fn encode_payload(value: &JsValue, depth_max: u32, bytes_max: u32) -> Result<JsValue, JsValue>;
+    fn encode_payload(
+        value: &JsValue,
+        depth_max: usize,
+        bytes_max: usize,
+    ) -> Result<JsValue, JsValue>;
 }
 
 /// A payload as it was when it was handed over, but for a Blob, which has to be read first.
@@ -45,8 +45,8 @@ impl Taken {
 /// # Errors
 /// What cannot be sent, where it is and why.
 pub(crate) fn take(value: &JsValue) -> Result<Taken, JsValue> {
-    let bytes_max = u32::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX);
-    let parts = encode_payload(value, DEPTH_MAX, bytes_max).map_err(|thrown| refused(&thrown))?;
+    let parts = encode_payload(value, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX);
+    let parts = parts.map_err(|thrown| refused(&thrown))?;
     match parts.dyn_into::<Promise>() {
         Ok(read) => Ok(Taken::Blob(read)),
         Err(parts) => of_parts(&parts).map(Taken::Ready),

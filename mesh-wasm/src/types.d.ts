@@ -81,6 +81,13 @@ export type RejectReason =
     | "malformed" | "oversized" | "version" | "invalid-signature" | "replayed" | "expired"
     | "misrouted" | "limit" | "signaling" | "unexpected-signal";
 
+/**
+ * - `clock-off`: this machine's clock is far off the signaling server's.
+ * - `ice-server`: a STUN or TURN server is left out, because it cannot be used.
+ * - `event`: an event came that cannot be shown; the message says which.
+ */
+export type WarningCode = "clock-off" | "ice-server" | "event";
+
 export interface MeshMessage {
     type: "message";
     id: MessageId;
@@ -114,7 +121,7 @@ export type MeshEvent =
     | { type: "deliveryFailed"; id: MessageId; to: PeerId | null; reason: LossReason; at: PeerId }
     | { type: "rejected"; via: PeerId | null; author: PeerId | null; reason: RejectReason }
     /** The agent goes on, but something is wrong that somebody should know of: what, and the remedy. */
-    | { type: "warning"; code: string; message: string }
+    | { type: "warning"; code: WarningCode; message: string }
     /** The reader of events was too slow, and this many were dropped. */
     | { type: "lagged"; missed: number }
     /** The last event. */
@@ -207,6 +214,12 @@ export class Mesh {
      */
     events(): AsyncIterableIterator<MeshEvent>;
 
+    /**
+     * Resolves when what is sent leaves at once: when the first link is open, or at once in an empty room. What is
+     * sent before waits by itself, up to its deadline.
+     */
+    ready(): Promise<void>;
+
     /** Sends a message to one member, waiting while the queue to the next hop is full. */
     send(peer: PeerLike, payload: Payload, options?: SendOptions): Promise<MessageId>;
 
@@ -256,7 +269,7 @@ export type MeshErrorCode =
     | "not-initialised" | "options" | "config" | "url" | "unsupported" | "signaling-unreachable" | "not-a-hub"
     | "refused"
     // of an argument
-    | "peer-id" | "message-id" | "topic" | "payload"
+    | "peer-id" | "message-id" | "topic" | "payload" | "json"
     // of a message
     | "to-self" | "unknown-peer" | "no-route" | "no-link" | "too-large" | "topic-too-long" | "backpressure"
     | "too-many-pending" | "unknown-request" | "deadline" | "no-reply"

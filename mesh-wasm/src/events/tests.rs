@@ -1,7 +1,7 @@
 //! The async iterator, with events as the driver tells them.
 
 use js_sys::{Function, JSON};
-use mesh_core::{Delivery, MessageId, PeerId, Target};
+use mesh_core::{Delivery, EVENTS_MAX, MessageId, PeerId, Target};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -71,6 +71,27 @@ async fn return_ends_those_who_wait() {
 }
 
 #[wasm_bindgen_test]
+async fn calls_of_next_that_wait_are_bounded() {
+    let (stream, subscriber) = EventStream::new();
+    let waiting: Vec<_> = (0..WAITING_MAX).map(|_| stream.next()).collect();
+    let refused = JsFuture::from(stream.next())
+        .await
+        .expect_err("one too many");
+    let code = Reflect::get(&refused, &"code".into()).expect("an error");
+    assert_eq!(code.as_string().as_deref(), Some("too-many-pending"));
+    for n in 0..WAITING_MAX {
+        subscriber.tell(&lost(&n.to_string()));
+    }
+    for (n, promise) in waiting.into_iter().enumerate() {
+        assert!(
+            settled(promise)
+                .await
+                .contains(&format!(r#""reason":"{n}""#))
+        );
+    }
+}
+
+#[wasm_bindgen_test]
 async fn the_end_comes_after_what_was_told_before() {
     let (stream, subscriber) = EventStream::new();
     subscriber.tell(&Event::Left);
@@ -135,10 +156,10 @@ async fn an_event_that_cannot_be_shown_is_told_of_and_ends_nothing() {
 #[wasm_bindgen_test]
 async fn a_reader_that_is_too_slow_is_told_how_many_it_missed() {
     let (stream, subscriber) = EventStream::new();
-    for n in 0..EVENTS + 3 {
+    for n in 0..EVENTS_MAX + 3 {
         subscriber.tell(&lost(&n.to_string()));
     }
-    for n in 0..EVENTS {
+    for n in 0..EVENTS_MAX {
         let reason = format!(r#""reason":"{n}""#);
         assert!(settled(stream.next()).await.contains(&reason));
     }
