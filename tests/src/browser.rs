@@ -152,21 +152,7 @@ impl Tab {
     /// # Errors
     /// If the browser does not start or the page does not join.
     pub async fn open(browser: Browser, url: &str) -> Result<Self> {
-        let driver = Driver::start(browser)?;
-        let client = driver.connect(browser.capabilities()?).await?;
-        let script = Some(REQUEST_DEADLINE + SOON);
-        let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
-        client.update_timeouts(timeouts).await?;
-        client
-            .goto(url)
-            .await
-            .with_context(|| format!("{browser:?} cannot open {url}"))?;
-        let mut tab = Self {
-            client,
-            driver,
-            id: PeerId::from_bytes([0; 32]),
-            name: String::new(),
-        };
+        let mut tab = Self::load(browser, url).await?;
         let joined = until("the page joins", SOON, async || tab.is_joined().await);
         joined
             .await
@@ -178,6 +164,28 @@ impl Tab {
         tab.name = who[1].as_str().context("the tab has no name")?.to_owned();
         tab.evaluate(COLLECT, &[]).await?;
         Ok(tab)
+    }
+
+    /// Opens a page of which nothing is expected: for tests that bring their own scripts.
+    ///
+    /// # Errors
+    /// If the browser does not start or the page does not load.
+    pub async fn load(browser: Browser, url: &str) -> Result<Self> {
+        let driver = Driver::start(browser)?;
+        let client = driver.connect(browser.capabilities()?).await?;
+        let script = Some(REQUEST_DEADLINE + SOON);
+        let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
+        client.update_timeouts(timeouts).await?;
+        client
+            .goto(url)
+            .await
+            .with_context(|| format!("{browser:?} cannot open {url}"))?;
+        Ok(Self {
+            client,
+            driver,
+            id: PeerId::from_bytes([0; 32]),
+            name: String::new(),
+        })
     }
 
     async fn is_joined(&self) -> Result<()> {

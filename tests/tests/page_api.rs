@@ -1,0 +1,442 @@
+//! The JavaScript interface with a real hub and real links, as the author of a page meets it.
+
+use anyhow::{Context, Result, ensure};
+use mesh_native::core::{Delivery, Event, Payload, PeerId, Received};
+use mesh_native::{Agent, Events, JoinOptions};
+use mesh_tests::browser::{Browser, Tab, are_wanted};
+use mesh_tests::hub::HubProcess;
+use mesh_tests::wait::{SOON, until};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+const ROOM: &str = "page";
+
+/// What every script begins with: the package, and how the page joins.
+const PRELUDE: &str = "
+    const { default: init, Mesh } = await import('/pkg/mesh_wasm.js');
+    await init();
+    const signaling = `ws://${location.host}/signal`;
+    const options = { signaling, room: 'page', name: 'page' };
+    const told = async (promise) => {
+        try {
+            return { ok: await promise };
+        } catch (error) {
+            return { name: error?.name, code: error?.code, message: error?.message ?? error };
+        }
+    };";
+
+/// A hub, a native agent in the room, and a page that does nothing by itself.
+struct Stage {
+    hub: HubProcess,
+    agent: Agent,
+    events: Events,
+    tab: Tab,
+}
+
+impl Stage {
+    async fn set(browser: Browser) -> Result<Self> {
+        let hub = HubProcess::start().await?;
+        hub.require_page().await?;
+        let options = JoinOptions::new(&hub.url(), ROOM, "native");
+        let (agent, events) = Agent::join_with_events(options).await?;
+        let url = format!("http://127.0.0.1:{}/drive.html", hub.port());
+        let tab = Tab::load(browser, &url).await?;
+        Ok(Self {
+            hub,
+            agent,
+            events,
+            tab,
+        })
+    }
+
+    /// Runs a script of an async function; `agent` is the id of the native agent.
+    async fn run(&self, script: &str) -> Result<Value> {
+        let script = format!(
+            "const agent = arguments[0];
+            return (async () => {{ {PRELUDE} {script} }})();"
+        );
+        self.tab.evaluate(&script, &[json!(self.agent.id())]).await
+    }
+
+    /// Looks at an expression of the page until it is what is wanted.
+    async fn until(&self, expression: &str, wanted: Value) -> Result<()> {
+        until(expression, SOON, async || {
+            let value = self
+                .tab
+                .evaluate(&format!("return {expression}"), &[])
+                .await?;
+            ensure!(value == wanted, "it is {value}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// The next message to the native agent.
+    async fn message(&mut self) -> Result<Received> {
+        let next = async {
+            while let Some(event) = self.events.next().await {
+                if let Event::Message(message) = event {
+                    return Some(message);
+                }
+            }
+            None
+        };
+        let message = timeout(SOON, next).await.context("no message came")?;
+        message.context("the agent has left")
+    }
+
+    /// Waits until so many others are in the room, and returns them.
+    async fn others(&self, count: usize) -> Result<Vec<PeerId>> {
+        until("others in the room", SOON, async || {
+            let peers = self.agent.peers()?;
+            ensure!(peers.len() == count, "there are {}", peers.len());
+            Ok(peers.iter().map(|peer| peer.id).collect())
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_agent_outlives_the_garbage_collector() -> Result<()> {
+    if !are_wanted("garbage collection") {
+        return Ok(());
+    }
+    // Only Chrome lets a page collect garbage at will.
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    let start = "
+        window.types = [];
+        const pump = async (events) => {
+            for await (const event of events) window.types.push(event.type);
+        };
+        const settle = (promise, key) => promise.then(
+            (value) => { window[key] = value; },
+            (error) => { window[key] = `failed: ${error.code}`; },
+        );
+        const start = async () => {
+            const mesh = await Mesh.join(options);
+            pump(mesh.events());
+            await mesh.ready();
+            settle(mesh.request(agent, 'slow', { deadlineMs: 60_000 }), 'reply');
+        };
+        await start();";
+    stage.run(start).await?;
+    let asked = stage.message().await?;
+    let collect = "
+        for (let round = 0; round < 30; round++) {
+            gc();
+            await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        return window.types.includes('left');";
+    let left = stage.run(collect).await?;
+    ensure!(left == false, "the agent left when garbage was collected");
+    stage.agent.reply(asked.id, "late")?;
+    stage.until("window.reply", json!("late")).await?;
+    stage.agent.broadcast("", "still there?").await?;
+    stage
+        .until("window.types.includes('message')", json!(true))
+        .await?;
+    stage.tab.close().await
+}
+
+/// Calls that are wrong, and the code that each is told.
+const WRONG_CALLS: &[(&str, &str)] = &[
+    ("mesh.send()", "peer-id"),
+    ("mesh.send(5, 'x')", "peer-id"),
+    ("mesh.send(null, 'x')", "peer-id"),
+    ("mesh.send({}, 'x')", "peer-id"),
+    ("mesh.send(Symbol('x'), 'x')", "peer-id"),
+    ("mesh.send(agent)", "payload"),
+    ("mesh.send(agent, new Map())", "payload"),
+    ("mesh.send(agent, { a: [1, NaN] })", "payload"),
+    ("mesh.send(agent, 'x', 'acknowledged')", "options"),
+    ("mesh.send(agent, 'x', { dedlineMs: 5 })", "options"),
+    ("mesh.send(agent, 'x', { delivery: 'fast' })", "options"),
+    ("mesh.send(agent, 'x', { signal: 5 })", "options"),
+    ("mesh.send(agent, 'x'.repeat(20_000))", "too-large"),
+    (
+        "mesh.send(agent, new Blob([new Uint8Array(20_000)]))",
+        "payload",
+    ),
+    ("mesh.send(mesh, 'x')", "to-self"),
+    ("mesh.broadcast()", "topic"),
+    ("mesh.broadcast({ text: 'hi' })", "topic"),
+    ("mesh.broadcast('t', () => 1)", "payload"),
+    ("mesh.broadcast('t'.repeat(500), 'x')", "topic-too-long"),
+    ("mesh.request({ id: 5 }, 'x')", "peer-id"),
+    (
+        "mesh.request(agent, 'x', { delivery: 'reliable' })",
+        "options",
+    ),
+    ("mesh.reply()", "message-id"),
+    ("mesh.reply({ type: 'message' }, 'x')", "message-id"),
+    ("mesh.reply(`${agent}/1/*/1`, 'x')", "unknown-request"),
+    ("mesh.subscribe(5)", "topic"),
+    ("mesh.subscribe(['a', 5])", "topic"),
+    ("mesh.avoid(5)", "peer-id"),
+    ("mesh.avoid([agent, 'x'])", "peer-id"),
+    ("Mesh.join()", "options"),
+    ("Mesh.join({ ...options, name: 5 })", "options"),
+    ("Mesh.join({ ...options, signaling: location.href })", "url"),
+    (
+        "Mesh.join({ ...options, signaling: `${signaling}ing` })",
+        "not-a-hub",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_value_is_a_promise_that_rejects_and_harms_nothing() -> Result<()> {
+    if !are_wanted("wrong values") {
+        return Ok(());
+    }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let stage = Stage::set(browser).await?;
+        stage
+            .run("window.mesh = await Mesh.join(options); await mesh.ready();")
+            .await?;
+        for (call, code) in WRONG_CALLS {
+            let rejected = stage.run(&format!("return await told({call});")).await?;
+            ensure!(
+                rejected["code"] == *code && rejected["name"] == "MeshError",
+                "{browser:?}: {call}: {rejected}"
+            );
+            // Thrown at once it would have been caught above as well.
+            let at_once =
+                format!("try {{ ({call}).catch(() => 0); return true }} catch {{ return false }}");
+            ensure!(
+                stage.run(&at_once).await? == true,
+                "{browser:?}: {call} throws"
+            );
+        }
+        let peers = stage.run("return mesh.peers().length;").await?;
+        ensure!(peers == 1, "the agent sees {peers} others");
+        stage.tab.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_and_an_event_stand_for_their_ids() -> Result<()> {
+    if !are_wanted("peers and events as arguments") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    stage
+        .run(
+            "window.mesh = await Mesh.join(options);
+            await mesh.ready();
+            window.answered = [];
+            (async () => {
+                for await (const event of mesh.events()) {
+                    if (event.type !== 'message') continue;
+                    await mesh.reply(event, { echo: event.payload });
+                    await mesh.send(event, new Blob([new Uint8Array([1, 2, 255])]));
+                }
+            })();
+            await mesh.subscribe('chat');
+            await mesh.avoid(mesh.peers());
+            await mesh.avoid([]);
+            await mesh.send(mesh.peers()[0], 'to a row');",
+        )
+        .await?;
+    ensure!(stage.message().await?.payload == Payload::from("to a row"));
+    let page = stage.others(1).await?[0];
+    let reply = stage.agent.request(page, "hi", Some(SOON)).await?;
+    ensure!(
+        reply == Payload::Json(r#"{"echo":"hi"}"#.into()),
+        "{reply:?}"
+    );
+    let blob = stage.message().await?.payload;
+    ensure!(blob == Payload::Bytes(vec![1, 2, 255]), "{blob:?}");
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_javascript_cannot_hold_ends_no_stream() -> Result<()> {
+    if !are_wanted("large numbers") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    let large = || Payload::Json(r#"{"ts":1795835072076000000}"#.into());
+    stage
+        .run(
+            "window.mesh = await Mesh.join(options);
+            window.payloads = [];
+            (async () => {
+                for await (const event of mesh.events())
+                    if (event.type === 'message') window.payloads.push(event.payload);
+            })();
+            await mesh.ready();
+            window.reply = undefined;
+            mesh.request(agent, 'when?').then((reply) => { window.reply = reply.ts; });",
+        )
+        .await?;
+    let asked = stage.message().await?;
+    let page = asked.from;
+    stage.agent.reply(asked.id, large())?;
+    stage
+        .until("window.reply === 1795835072076000000", json!(true))
+        .await?;
+    for payload in [large(), "after".into()] {
+        stage.agent.send(page, payload, Default::default()).await?;
+    }
+    stage.until("window.payloads.length", json!(2)).await?;
+    stage
+        .until("window.payloads[0].ts === 1795835072076000000", json!(true))
+        .await?;
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_join_leaves_no_agent_in_the_room() -> Result<()> {
+    if !are_wanted("aborted joins") {
+        return Ok(());
+    }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let stage = Stage::set(browser).await?;
+        // At every moment of joining: before, while the WebSocket opens, while the hub decides, after.
+        let aborted = stage
+            .run(
+                "const outcomes = new Set();
+                for (let ms = -1; ms < 40; ms++) {
+                    const controller = new AbortController();
+                    if (ms < 0) controller.abort('early');
+                    const joining = told(Mesh.join({ ...options, signal: controller.signal }));
+                    await new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+                    controller.abort('enough');
+                    const { ok, message } = await joining;
+                    if (ok) {
+                        if (ok.peers() === undefined) throw new Error('it was closed');
+                        await ok.close();
+                    }
+                    outcomes.add(ok ? 'joined' : message);
+                }
+                return [...outcomes];",
+            )
+            .await?;
+        let outcomes = aborted.as_array().context("outcomes")?;
+        ensure!(
+            outcomes[0] == "early" && outcomes.contains(&json!("enough")),
+            "{aborted}"
+        );
+        stage.others(0).await?;
+        // React's double mount: an effect runs, is cleaned up at once, and runs again.
+        let mounted = stage
+            .run(
+                "const mount = () => {
+                    const controller = new AbortController();
+                    window.mounted = told(Mesh.join({ ...options, signal: controller.signal }));
+                    return () => controller.abort();
+                };
+                const cleanUp = mount();
+                const first = window.mounted;
+                cleanUp();
+                mount();
+                const [{ name }, { ok }] = await Promise.all([first, window.mounted]);
+                window.mesh = ok;
+                return [name, ok.id];",
+            )
+            .await?;
+        ensure!(mounted[0] == "AbortError", "{mounted}");
+        let inside = stage.others(1).await?;
+        ensure!(
+            json!(inside[0]) == mounted[1],
+            "another agent is in the room"
+        );
+        stage.tab.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
+    if !are_wanted("aborted requests, closed agents") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    let request = stage
+        .run(
+            "window.mesh = await Mesh.join(options);
+            await mesh.ready();
+            const controller = new AbortController();
+            const { signal } = controller;
+            const asking = told(mesh.request(agent, 'never answered', { signal }));
+            await new Promise((resolve) => setTimeout(resolve));
+            controller.abort();
+            const early = told(mesh.send(agent, 'never sent', { signal }));
+            return [await asking, await early];",
+        )
+        .await?;
+    for given_up in [&request[0], &request[1]] {
+        ensure!(given_up["name"] == "AbortError", "{request}");
+    }
+    ensure!(stage.message().await?.payload == Payload::from("never answered"));
+    let closed = stage
+        .run(
+            "const events = mesh.events();
+            const waiting = [events.next(), events.next()];
+            const asking = told(mesh.request(agent, 'too late'));
+            await mesh.close();
+            await mesh.close();
+            const late = [
+                mesh.send(agent, 'x'), mesh.broadcast('', 'x'), mesh.request(agent, 'x'),
+                mesh.reply(`${agent}/1/*/1`, 'x'), mesh.subscribe('x'), mesh.avoid([]),
+                mesh.ready(),
+            ];
+            const codes = await Promise.all([asking, ...late.map(told)]);
+            const after = await mesh.events().next();
+            const types = [];
+            for (const next of waiting) types.push((await next).value.type);
+            for await (const { type } of events) types.push(type);
+            return [codes.map(({ code }) => code), after.done, types];",
+        )
+        .await?;
+    let codes = closed[0].as_array().context("codes")?;
+    ensure!(
+        codes.len() == 8 && codes.iter().all(|code| code == "closed"),
+        "{closed}"
+    );
+    ensure!(closed[1] == true, "events() of a closed agent go on");
+    let types = closed[2].as_array().context("types")?;
+    ensure!(
+        types[0] == "joined" && types.last() == Some(&json!("left")),
+        "{closed}"
+    );
+    stage.others(0).await?;
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_whose_clock_is_two_minutes_off_joins_links_and_talks() -> Result<()> {
+    if !are_wanted("a tab with a wrong clock") {
+        return Ok(());
+    }
+    for shift_ms in [125_000, -125_000] {
+        let mut stage = Stage::set(Browser::Chrome).await?;
+        let script = format!(
+            "const rightNow = Date.now.bind(Date);
+            Date.now = () => rightNow() + {shift_ms};
+            window.mesh = await Mesh.join(options);
+            window.warnings = [];
+            (async () => {{
+                for await (const event of mesh.events()) {{
+                    if (event.type === 'warning') window.warnings.push(event.code);
+                    if (event.type === 'message') await mesh.reply(event, 'in time');
+                }}
+            }})();
+            await mesh.ready();
+            await mesh.send(agent, 'hello', {{ delivery: 'acknowledged' }});"
+        );
+        stage.run(&script).await?;
+        let message = stage.message().await?;
+        ensure!(message.delivery == Delivery::Acknowledged);
+        let page = message.from;
+        let reply = stage.agent.request(page, "?", Some(SOON)).await?;
+        ensure!(reply == Payload::from("in time"), "{reply:?}");
+        stage
+            .until("window.warnings.includes('clock-off')", json!(true))
+            .await?;
+        drop(stage.hub);
+        stage.tab.close().await?;
+    }
+    Ok(())
+}
