@@ -1,0 +1,2 @@
+export * from "./mesh_wasm.js";
+export { default } from "./mesh_wasm.js";
