@@ -11,9 +11,10 @@ const PATIENCE_MS = 1_500;
 export async function probe(url) {
   const given = new AbortController();
   const timer = setTimeout(() => given.abort(), PATIENCE_MS);
-  const ask = (mode) => fetch(url, { mode, redirect: "manual", cache: "no-store", signal: given.signal });
+  const ask = (mode, redirect) => fetch(url, { mode, redirect, cache: "no-store", signal: given.signal });
   try {
-    const response = await ask("cors").catch(() => ask("no-cors"));
+    // What may not be seen may still be there; redirects are then followed or refused, unseen.
+    const response = await ask("cors", "manual").catch(() => ask("no-cors", "follow"));
     if (response.type === "opaqueredirect") return 301;
     return response.type === "opaque" ? 0 : response.status;
   } catch {

@@ -69,8 +69,14 @@ mod tests {
         };
         assert_eq!(fire("Event('online')"), 1);
         assert_eq!(fire("Event('offline')"), 2);
-        assert_eq!(fire("PageTransitionEvent('pageshow', { persisted: true })"), 3);
-        assert_eq!(fire("PageTransitionEvent('pageshow', { persisted: false })"), 3);
+        assert_eq!(
+            fire("PageTransitionEvent('pageshow', { persisted: true })"),
+            3
+        );
+        assert_eq!(
+            fire("PageTransitionEvent('pageshow', { persisted: false })"),
+            3
+        );
         drop(network);
         assert_eq!(fire("Event('online')"), 3);
     }

@@ -10,7 +10,6 @@ export type Payload = string | ArrayBufferLike | ArrayBufferView | Blob | object
  * Number.MAX_SAFE_INTEGER (2^53 - 1), which a native agent may send, arrives as the nearest number that
  * JavaScript has: send such numbers as strings.
  */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type ReceivedPayload = any;
 
 /** 64 hexadecimal digits: an agent's Ed25519 public key. */
@@ -271,8 +270,9 @@ export type MeshErrorCode =
     // of an argument
     | "peer-id" | "message-id" | "topic" | "payload" | "json"
     // of a message
-    | "to-self" | "unknown-peer" | "no-route" | "no-link" | "too-large" | "topic-too-long" | "backpressure"
-    | "too-many-pending" | "unknown-request" | "deadline" | "no-reply"
+    | "to-self" | "unknown-peer" | "too-large" | "topic-too-long" | "unknown-request" | "deadline" | "no-reply"
+    // of an iterator whose `next` is called again and again without waiting
+    | "too-many-pending"
     // of an agent that is not in the mesh
     | "not-joined" | "closed";
 

@@ -4,3 +4,64 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &'static str = include_str!("types.d.ts");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use mesh_core::{JsonError, PeerId, SendError};
+    use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+    wasm_bindgen_test_configure!(run_in_browser);
+
+    const TYPES: &str = include_str!("types.d.ts");
+
+    /// Everything that makes a `MeshError`.
+    const SOURCES: [&str; 7] = [
+        include_str!("../js/index.js"),
+        include_str!("arguments.rs"),
+        include_str!("error.rs"),
+        include_str!("events.rs"),
+        include_str!("hub_url.rs"),
+        include_str!("join.rs"),
+        include_str!("payload.rs"),
+    ];
+
+    /// The texts in quotes that follow a word.
+    fn quoted_after<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+        let after = text.split(word).skip(1);
+        after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+    }
+
+    #[wasm_bindgen_test]
+    fn the_declared_codes_are_those_of_all_errors() {
+        let ours = SOURCES.iter().flat_map(|source| {
+            quoted_after(source, "error(").chain(quoted_after(source, "code: "))
+        });
+        let of_core = [
+            SendError::NotJoined,
+            SendError::ToSelf,
+            SendError::UnknownPeer(PeerId::from_bytes([0; 32])),
+            SendError::TooLarge {
+                bytes: 0,
+                bytes_max: 0,
+            },
+            SendError::Json(JsonError::Invalid),
+            SendError::TopicTooLong {
+                bytes: 0,
+                bytes_max: 0,
+            },
+            SendError::UnknownRequest,
+            SendError::Deadline(Duration::ZERO),
+        ];
+        let made: BTreeSet<_> = ours.chain(of_core.map(SendError::code)).collect();
+        let declared = TYPES
+            .split_once("export type MeshErrorCode =")
+            .expect("it is there")
+            .1;
+        let declared = declared.split_once(';').expect("it ends").0;
+        let declared: BTreeSet<_> = quoted_after(declared, "|").collect();
+        assert_eq!(declared, made);
+    }
+}

@@ -1,0 +1,77 @@
+// What a page may write and what it may not, for `tsc --strict --noEmit --lib es2022,dom` with
+// `skipLibCheck: false`: each line that should be refused says so.
+
+import init, { Mesh } from "./pkg/mesh_wasm.js";
+import type { MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer } from "./pkg/mesh_wasm.js";
+
+function assertNever(value: never): never {
+    throw new Error(`there is no ${JSON.stringify(value)}`);
+}
+
+async function answer(mesh: Mesh, message: MeshMessage): Promise<void> {
+    if (message.wantsReply) await mesh.reply(message, { echo: message.payload });
+    await mesh.send(message, "to the author of an event");
+    const topic: string | null = message.topic;
+    await mesh.broadcast(topic ?? "", message.payload);
+}
+
+function told(event: MeshEvent): string {
+    switch (event.type) {
+        case "message": return event.name;
+        case "warning": return `${event.code}: ${event.message}`;
+        case "deliveryFailed": return event.reason;
+        case "lagged": return `${event.missed} missed`;
+        case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
+        case "joined": case "refused": case "signalingLost": case "signalingRestored": case "peerJoined":
+        case "peerLeft": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":
+        case "replied": case "rejected": case "left":
+            return event.type;
+        default: return assertNever(event);
+    }
+}
+
+export async function use(): Promise<void> {
+    await init();
+    const controller = new AbortController();
+    const mesh = await Mesh.join({
+        signaling: "ws://localhost:9600/signal", room: "demo", name: "tab",
+        k: 4, sparse: true, metric: "latency", adaptive: false, identity: new Uint8Array(32),
+        timeoutMs: 1_000, signal: controller.signal,
+    });
+    await mesh.ready();
+    const id: MessageId = await mesh.send(mesh.id, new Blob([]), { delivery: "acknowledged", deadlineMs: 5 });
+    const [peer]: Peer[] = mesh.peers();
+    if (peer) await mesh.request(peer, new DataView(new ArrayBuffer(4)), { signal: controller.signal });
+    await mesh.subscribe("chat");
+    await mesh.subscribe(new Set([id]));
+    await mesh.subscribe();
+    await mesh.avoid(mesh.peers());
+    await mesh.avoid(mesh.peers().values());
+    // A message of the DOM is still one of the DOM.
+    addEventListener("message", (event: MessageEvent) => event.origin);
+    for await (const event of mesh.events()) {
+        told(event);
+        if (event.type === "message") await answer(mesh, event);
+    }
+    const identity: Uint8Array = mesh.exportIdentity();
+    await Mesh.join({ signaling: "", room: "", name: "", identity }).catch((error: MeshError) => {
+        const code: MeshErrorCode = error.code;
+        return code === "not-a-hub";
+    });
+    await mesh.close();
+
+    // @ts-expect-error agents are joined, not made
+    new Mesh();
+    // @ts-expect-error a misspelt option
+    await Mesh.join({ signaling: "", room: "", name: "", timeout: 5 });
+    // @ts-expect-error the topic comes first
+    await mesh.broadcast({ text: "hi" });
+    // @ts-expect-error no such delivery
+    await mesh.send(mesh.id, "x", { delivery: "fast" });
+    // @ts-expect-error a number is no peer
+    await mesh.send(5, "x");
+    // @ts-expect-error requests have one delivery
+    await mesh.request(mesh.id, "x", { delivery: "reliable" });
+    // @ts-expect-error JSON has no undefined
+    await mesh.send(mesh.id, undefined);
+}
