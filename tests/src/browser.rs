@@ -188,6 +188,15 @@ impl Tab {
         })
     }
 
+    /// Opens another page in the tab.
+    ///
+    /// # Errors
+    /// If it does not load.
+    pub async fn go_to(&self, url: &str) -> Result<()> {
+        let loaded = self.client.goto(url).await;
+        loaded.with_context(|| format!("{url} cannot be opened"))
+    }
+
     async fn is_joined(&self) -> Result<()> {
         let look = "return [document.querySelector('#state')?.dataset.state, \
                     document.querySelector('#notice')?.innerText, !!window.mesh]";

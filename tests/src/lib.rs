@@ -10,6 +10,7 @@ pub mod agents;
 pub mod browser;
 pub mod hub;
 pub mod member;
+pub mod page;
 pub mod process;
 pub mod proxy;
 pub mod wait;

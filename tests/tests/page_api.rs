@@ -1,100 +1,13 @@
 //! The JavaScript interface with a real hub and real links, as the author of a page meets it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
-use mesh_native::core::{Delivery, Event, Payload, PeerId, Received};
-use mesh_native::{Agent, Events, JoinOptions};
-use mesh_tests::browser::{Browser, Tab, are_wanted};
-use mesh_tests::hub::HubProcess;
-use mesh_tests::wait::{SOON, until};
-use serde_json::{Value, json};
-use tokio::time::timeout;
-
-const ROOM: &str = "page";
-
-/// What every script begins with: the package, and how the page joins.
-const PRELUDE: &str = "
-    const { default: init, Mesh } = await import('/pkg/mesh_wasm.js');
-    await init();
-    const signaling = `ws://${location.host}/signal`;
-    const options = { signaling, room: 'page', name: 'page' };
-    const told = async (promise) => {
-        try {
-            return { ok: await promise };
-        } catch (error) {
-            return { name: error?.name, code: error?.code, message: error?.message ?? error };
-        }
-    };";
-
-/// A hub, a native agent in the room, and a page that does nothing by itself.
-struct Stage {
-    hub: HubProcess,
-    agent: Agent,
-    events: Events,
-    tab: Tab,
-}
-
-impl Stage {
-    async fn set(browser: Browser) -> Result<Self> {
-        let hub = HubProcess::start().await?;
-        hub.require_page().await?;
-        let options = JoinOptions::new(&hub.url(), ROOM, "native");
-        let (agent, events) = Agent::join_with_events(options).await?;
-        let url = format!("http://127.0.0.1:{}/drive.html", hub.port());
-        let tab = Tab::load(browser, &url).await?;
-        Ok(Self {
-            hub,
-            agent,
-            events,
-            tab,
-        })
-    }
-
-    /// Runs a script of an async function; `agent` is the id of the native agent.
-    async fn run(&self, script: &str) -> Result<Value> {
-        let script = format!(
-            "const agent = arguments[0];
-            return (async () => {{ {PRELUDE} {script} }})();"
-        );
-        self.tab.evaluate(&script, &[json!(self.agent.id())]).await
-    }
-
-    /// Looks at an expression of the page until it is what is wanted.
-    async fn until(&self, expression: &str, wanted: Value) -> Result<()> {
-        until(expression, SOON, async || {
-            let value = self
-                .tab
-                .evaluate(&format!("return {expression}"), &[])
-                .await?;
-            ensure!(value == wanted, "it is {value}");
-            Ok(())
-        })
-        .await
-    }
-
-    /// The next message to the native agent.
-    async fn message(&mut self) -> Result<Received> {
-        let next = async {
-            while let Some(event) = self.events.next().await {
-                if let Event::Message(message) = event {
-                    return Some(message);
-                }
-            }
-            None
-        };
-        let message = timeout(SOON, next).await.context("no message came")?;
-        message.context("the agent has left")
-    }
-
-    /// Waits until so many others are in the room, and returns them.
-    async fn others(&self, count: usize) -> Result<Vec<PeerId>> {
-        until("others in the room", SOON, async || {
-            let peers = self.agent.peers()?;
-            ensure!(peers.len() == count, "there are {}", peers.len());
-            Ok(peers.iter().map(|peer| peer.id).collect())
-        })
-        .await
-    }
-}
+use mesh_native::core::Payload;
+use mesh_tests::browser::{Browser, are_wanted};
+use mesh_tests::page::Stage;
+use mesh_tests::wait::SOON;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_agent_outlives_the_garbage_collector() -> Result<()> {
@@ -287,67 +200,6 @@ async fn a_number_that_javascript_cannot_hold_ends_no_stream() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_join_leaves_no_agent_in_the_room() -> Result<()> {
-    if !are_wanted("aborted joins") {
-        return Ok(());
-    }
-    for browser in [Browser::Chrome, Browser::Firefox] {
-        let stage = Stage::set(browser).await?;
-        // At every moment of joining: before, while the WebSocket opens, while the hub decides, after.
-        let aborted = stage
-            .run(
-                "const outcomes = new Set();
-                for (let ms = -1; ms < 40; ms++) {
-                    const controller = new AbortController();
-                    if (ms < 0) controller.abort('early');
-                    const joining = told(Mesh.join({ ...options, signal: controller.signal }));
-                    await new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
-                    controller.abort('enough');
-                    const { ok, message } = await joining;
-                    if (ok) {
-                        if (ok.peers() === undefined) throw new Error('it was closed');
-                        await ok.close();
-                    }
-                    outcomes.add(ok ? 'joined' : message);
-                }
-                return [...outcomes];",
-            )
-            .await?;
-        let outcomes = aborted.as_array().context("outcomes")?;
-        ensure!(
-            outcomes[0] == "early" && outcomes.contains(&json!("enough")),
-            "{aborted}"
-        );
-        stage.others(0).await?;
-        // React's double mount: an effect runs, is cleaned up at once, and runs again.
-        let mounted = stage
-            .run(
-                "const mount = () => {
-                    const controller = new AbortController();
-                    window.mounted = told(Mesh.join({ ...options, signal: controller.signal }));
-                    return () => controller.abort();
-                };
-                const cleanUp = mount();
-                const first = window.mounted;
-                cleanUp();
-                mount();
-                const [{ name }, { ok }] = await Promise.all([first, window.mounted]);
-                window.mesh = ok;
-                return [name, ok.id];",
-            )
-            .await?;
-        ensure!(mounted[0] == "AbortError", "{mounted}");
-        let inside = stage.others(1).await?;
-        ensure!(
-            json!(inside[0]) == mounted[1],
-            "another agent is in the room"
-        );
-        stage.tab.close().await?;
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
     if !are_wanted("aborted requests, closed agents") {
         return Ok(());
@@ -406,37 +258,34 @@ async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_whose_clock_is_two_minutes_off_joins_links_and_talks() -> Result<()> {
-    if !are_wanted("a tab with a wrong clock") {
+async fn the_declared_class_is_the_real_one() -> Result<()> {
+    if !are_wanted("the declared class") {
         return Ok(());
     }
-    for shift_ms in [125_000, -125_000] {
-        let mut stage = Stage::set(Browser::Chrome).await?;
-        let script = format!(
-            "const rightNow = Date.now.bind(Date);
-            Date.now = () => rightNow() + {shift_ms};
-            window.mesh = await Mesh.join(options);
-            window.warnings = [];
-            (async () => {{
-                for await (const event of mesh.events()) {{
-                    if (event.type === 'warning') window.warnings.push(event.code);
-                    if (event.type === 'message') await mesh.reply(event, 'in time');
-                }}
-            }})();
-            await mesh.ready();
-            await mesh.send(agent, 'hello', {{ delivery: 'acknowledged' }});"
-        );
-        stage.run(&script).await?;
-        let message = stage.message().await?;
-        ensure!(message.delivery == Delivery::Acknowledged);
-        let page = message.from;
-        let reply = stage.agent.request(page, "?", Some(SOON)).await?;
-        ensure!(reply == Payload::from("in time"), "{reply:?}");
-        stage
-            .until("window.warnings.includes('clock-off')", json!(true))
-            .await?;
-        drop(stage.hub);
-        stage.tab.close().await?;
-    }
-    Ok(())
+    let types = include_str!("../../mesh-wasm/src/types.d.ts");
+    let class = types
+        .split_once("export class Mesh {")
+        .context("no class")?
+        .1;
+    let class = class.split_once("\n}\n").context("no end")?.0;
+    let declared = class.lines().filter_map(|line| {
+        let line = line.strip_prefix("    ")?.trim_start_matches("readonly ");
+        let name = line.split(['(', ':']).next()?;
+        name.chars()
+            .all(char::is_alphanumeric)
+            .then(|| name.to_owned())
+    });
+    let declared: BTreeSet<_> = declared.collect();
+    let stage = Stage::set(Browser::Firefox).await?;
+    let real = stage
+        .run("return Object.getOwnPropertyNames(Mesh.prototype);")
+        .await?;
+    let real: BTreeSet<String> = serde_json::from_value(real)?;
+    // What wasm-bindgen adds for itself.
+    let own = |name: &&String| {
+        !name.starts_with("__") && !["constructor", "free"].contains(&name.as_str())
+    };
+    let real: BTreeSet<_> = real.iter().filter(own).cloned().collect();
+    ensure!(declared == real, "declared {declared:?}, there is {real:?}");
+    stage.tab.close().await
 }
