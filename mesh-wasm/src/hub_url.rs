@@ -32,11 +32,15 @@ pub(crate) enum Seen {
     OtherTalk,
 }
 
-/// Checks an address.
+/// Checks an address, for this page.
 ///
 /// # Errors
 /// Why it cannot be that of a hub.
 pub(crate) fn check(text: &str) -> Result<(), JsValue> {
+    check_for(text, page_is_secure())
+}
+
+fn check_for(text: &str, page_is_secure: bool) -> Result<(), JsValue> {
     let refuse = |cause: &str| {
         let message = format!("join: `signaling` is {}: {cause}", quoted(text));
         Err(error("url", &message))
@@ -75,7 +79,7 @@ pub(crate) fn check(text: &str) -> Result<(), JsValue> {
             "it lacks the path of the hub, which is /signal: try {scheme}//{host}/signal"
         ));
     }
-    if scheme == "ws:" && page_is_secure() && !is_local(&url.hostname()) {
+    if scheme == "ws:" && page_is_secure && !is_local(&url.hostname()) {
         return refuse(&format!(
             "this page was loaded by https, and browsers let it open wss:// only: try \
              wss://{host}{rest}, with a TLS proxy before the hub"
@@ -151,4 +155,50 @@ fn is_local(host: &str) -> bool {
         || host.ends_with(".localhost")
         || host == "[::1]"
         || host.starts_with("127.")
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+    use super::*;
+
+    wasm_bindgen_test_configure!(run_in_browser);
+
+    #[wasm_bindgen_test]
+    fn pages_loaded_by_https_dial_wss_or_their_own_machine() {
+        for (url, works) in [
+            ("ws://hub.example/signal", false),
+            ("ws://192.168.0.7:9600/signal", false),
+            ("wss://hub.example/signal", true),
+            ("ws://localhost:9600/signal", true),
+            ("ws://127.0.0.1:9600/signal", true),
+            ("ws://[::1]:9600/signal", true),
+        ] {
+            assert_eq!(check_for(url, true).is_ok(), works, "{url}");
+            assert!(check_for(url, false).is_ok(), "{url}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    fn a_path_of_ones_own_is_taken_and_none_is_not() {
+        for (url, works) in [
+            ("wss://hub.example/", true),
+            ("wss://hub.example/rooms/signal?key=1", true),
+            ("wss://hub.example", false),
+            ("wss://hub.example?key=1", false),
+        ] {
+            assert_eq!(check_for(url, false).is_ok(), works, "{url}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    fn what_may_pass_is_waited_for() {
+        for status in [400, 426, 408, 429, 500, 502, 503] {
+            assert!(!Seen::Status(status).is_no_hub(), "{status}");
+        }
+        for status in [200, 204, 403, 404, 405] {
+            assert!(Seen::Status(status).is_no_hub(), "{status}");
+        }
+    }
 }

@@ -254,6 +254,37 @@ async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
         "{closed}"
     );
     stage.others(0).await?;
+    let disposed = stage
+        .run(
+            "const again = await Mesh.join(options);
+            again.free();
+            const other = await Mesh.join(options);
+            other[Symbol.dispose]();
+            return [await told(again.ready()), await told(other.ready())];",
+        )
+        .await?;
+    for told in [&disposed[0], &disposed[1]] {
+        ensure!(told["code"] == "closed", "{disposed}");
+    }
+    stage.others(0).await?;
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_before_closing_arrives() -> Result<()> {
+    if !are_wanted("last words") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    stage
+        .run(
+            "const mesh = await Mesh.join(options);
+            await mesh.ready();
+            await mesh.send(agent, 'last words');
+            await mesh.close();",
+        )
+        .await?;
+    ensure!(stage.message().await?.payload == Payload::from("last words"));
     stage.tab.close().await
 }
 

@@ -19,7 +19,7 @@ async fn an_aborted_join_leaves_no_agent_in_the_room() -> Result<()> {
     }
     for browser in [Browser::Chrome, Browser::Firefox] {
         let stage = Stage::set(browser).await?;
-        // At every moment of joining: before, while the WebSocket opens, while the hub decides, after.
+        // Before, while the WebSocket opens, while the hub decides, after.
         let aborted = stage
             .run(
                 "const outcomes = new Set();
@@ -101,6 +101,37 @@ async fn a_message_right_after_joining_arrives() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_is_online_again_dials_the_hub_at_once() -> Result<()> {
+    if !are_wanted("a tab that is online again") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
+    stage
+        .run(
+            "window.mesh = await Mesh.join(options);
+            window.retryAt = 0;
+            (async () => {
+                for await (const { type, retryInMs } of mesh.events()) {
+                    if (type === 'signalingLost') window.retryAt = performance.now() + retryInMs;
+                    if (type === 'signalingRestored') window.restoredAt = performance.now();
+                }
+            })();",
+        )
+        .await?;
+    stage.hub.kill().await?;
+    // Far enough away that it cannot be the retry that finds the hub.
+    stage
+        .until("window.retryAt - performance.now() > 4_000", json!(true))
+        .await?;
+    stage.hub.restart().await?;
+    stage.run("dispatchEvent(new Event('online'));").await?;
+    stage
+        .until("window.restoredAt < window.retryAt - 1_000", json!(true))
+        .await?;
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_identity_joins_again_leaves_and_ends() -> Result<()> {
     if !are_wanted("one identity twice") {
         return Ok(());
@@ -162,7 +193,10 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
             let named = told["message"]
                 .as_str()
                 .is_some_and(|text| text.contains(words));
-            ensure!(told["code"] == code && named, "{browser:?}: {told}, not {words:?}");
+            ensure!(
+                told["code"] == code && named,
+                "{browser:?}: {told}, not {words:?}"
+            );
         }
         stage.tab.close().await?;
     }
