@@ -92,7 +92,17 @@ function objectionTo(object) {
   return `${article} ${tag} is nothing that JSON can say${remedy ? `: ${remedy}` : ""}`;
 }
 
-class Refused extends Error {}
+class Refused extends Error {
+  constructor(message, code = "payload") {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Refuses what is surely too large before it is copied: the memory that a copy takes is never given back. */
+function checkSize(size, bytesMax) {
+  if (size > bytesMax) throw new Refused(`payload: it has ${size} bytes or more, at most ${bytesMax} fit a message`, "too-large");
+}
 
 /** Refuses, on the way of JSON.stringify through a payload, what would not arrive as it is. */
 function checker(depthMax) {
@@ -126,18 +136,17 @@ function jsonOf(value, depthMax) {
   }
 }
 
-async function bytesOfBlob(blob, bytesMax) {
-  // Not read at all if it cannot be sent: a file may be larger than memory.
-  if (blob.size > bytesMax) throw new Refused(`payload: the Blob has ${blob.size} bytes, at most ${bytesMax} fit a message`);
+async function bytesOfBlob(blob) {
   return { bytes: new Uint8Array(await blob.arrayBuffer()) };
 }
 
 /**
- * A payload as `{ text }`, `{ bytes }` or `{ json }`, or a promise of it for a Blob. Throws an Error
+ * A payload as `{ text }`, `{ bytes }` or `{ json }`, or a promise of it for a Blob. Throws an Error with a code
  * that names the place and the cause.
  */
 export function encodePayload(value, depthMax, bytesMax) {
   if (typeof value === "string") {
+    checkSize(value.length, bytesMax);
     const objected = objection(value);
     if (objected) throw new Refused(`payload: ${objected}`);
     return { text: value };
@@ -149,10 +158,17 @@ export function encodePayload(value, depthMax, bytesMax) {
     } catch {
       throw new Refused("payload: its ArrayBuffer is detached: it was transferred to another owner");
     }
-    if (bytes) return { bytes };
-    if (isBlob(value)) return bytesOfBlob(value, bytesMax);
+    if (bytes) {
+      checkSize(bytes.length, bytesMax);
+      return { bytes };
+    }
+    if (isBlob(value)) {
+      checkSize(value.size, bytesMax);
+      return bytesOfBlob(value);
+    }
   }
   const json = jsonOf(value, depthMax);
   if (json === undefined) throw new Refused(`payload: ${objection(undefined)}`);
+  checkSize(json.length, bytesMax);
   return { json };
 }

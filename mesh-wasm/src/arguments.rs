@@ -11,7 +11,7 @@ use wasm_bindgen::JsValue;
 
 use crate::abort::Abort;
 use crate::error::{describe, error};
-use crate::payload::{self, Taken, kind_of};
+use crate::payload::{self, Taken, kind_of, text_of};
 
 #[cfg(test)]
 mod tests;
@@ -69,7 +69,7 @@ pub(crate) fn message(method: &str, value: &JsValue) -> Result<MessageId, JsValu
 /// # Errors
 /// If it is no string.
 pub(crate) fn topic(method: &str, value: &JsValue) -> Result<String, JsValue> {
-    value.as_string().ok_or_else(|| {
+    text_of(value).ok_or_else(|| {
         let found = kind_of(value);
         let message = format!(
             "{method}: the topic is {found}; it must be a string, which may be empty: \
@@ -87,7 +87,7 @@ pub(crate) fn topics(value: &JsValue) -> Result<Option<BTreeSet<String>>, JsValu
     if value.is_undefined() || value.is_null() {
         return Ok(None);
     }
-    if let Some(topic) = value.as_string() {
+    if let Some(topic) = text_of(value) {
         return Ok(Some(BTreeSet::from([topic])));
     }
     let refuse = |found: &str| {
@@ -99,7 +99,7 @@ pub(crate) fn topics(value: &JsValue) -> Result<Option<BTreeSet<String>>, JsValu
     };
     let mut topics = BTreeSet::new();
     for item in items(value).map_err(|found| refuse(&found))? {
-        let topic = item.as_string();
+        let topic = text_of(&item);
         topics.insert(topic.ok_or_else(|| refuse(&format!("with {} in it", kind_of(&item))))?);
     }
     Ok(Some(topics))
@@ -110,9 +110,9 @@ pub(crate) fn topics(value: &JsValue) -> Result<Option<BTreeSet<String>>, JsValu
 /// # Errors
 /// If it is anything else.
 pub(crate) fn peers(method: &str, value: &JsValue) -> Result<BTreeSet<PeerId>, JsValue> {
-    let iterable = !value.is_string()
-        && value.is_object()
-        && Reflect::get(value, &js_sys::Symbol::iterator())?.is_function();
+    let iterable = value.is_object()
+        && Reflect::get(value, &js_sys::Symbol::iterator())
+            .is_ok_and(|iterator| iterator.is_function());
     if !iterable {
         return Ok(BTreeSet::from([peer(method, value)?]));
     }
@@ -143,14 +143,14 @@ fn items(value: &JsValue) -> Result<Vec<JsValue>, String> {
 
 /// The text itself, or the first of these fields that is one.
 fn text_or_field(value: &JsValue, fields: &[&str]) -> Result<Option<String>, JsValue> {
-    if let Some(text) = value.as_string() {
+    if let Some(text) = text_of(value) {
         return Ok(Some(text));
     }
     if !value.is_object() {
         return Ok(None);
     }
     for field in fields {
-        if let Some(text) = Reflect::get(value, &(*field).into())?.as_string() {
+        if let Some(text) = text_of(&Reflect::get(value, &(*field).into())?) {
             return Ok(Some(text));
         }
     }
@@ -199,7 +199,7 @@ impl Options {
             return Err(options.error(&format!("the options are {found}, not an object")));
         }
         let keys = Reflect::own_keys(value).map_err(|thrown| options.unreadable(&thrown))?;
-        for key in keys.iter().filter_map(|key| key.as_string()) {
+        for key in keys.iter().filter_map(|key| text_of(&key)) {
             if !known.contains(&key.as_str()) {
                 return Err(options.unknown(&key, known));
             }
@@ -233,9 +233,7 @@ impl Options {
     }
 
     fn wrong(&self, name: &str, found: &JsValue, wanted: &str) -> JsValue {
-        let found = found
-            .as_string()
-            .map_or_else(|| kind_of(found), |text| quoted(&text));
+        let found = text_of(found).map_or_else(|| kind_of(found), |text| quoted(&text));
         self.error(&format!("`{name}` is {found}; it must be {wanted}"))
     }
 
@@ -254,7 +252,7 @@ impl Options {
         let Some(value) = self.get(name)? else {
             return Err(self.error(&format!("`{name}` is missing; it must be a string")));
         };
-        let text = value.as_string();
+        let text = text_of(&value);
         text.ok_or_else(|| self.wrong(name, &value, "a string"))
     }
 
@@ -300,7 +298,7 @@ impl Options {
         let Some(value) = self.get(name)? else {
             return Ok(None);
         };
-        let text = value.as_string();
+        let text = text_of(&value);
         let chosen = choices
             .iter()
             .find(|(word, _)| Some(*word) == text.as_deref());

@@ -13,6 +13,9 @@ use crate::error::error;
 /// What a hub's address looks like.
 const EXAMPLE: &str = "ws://localhost:9600/signal";
 
+/// How long an address may be, in bytes: proxies refuse longer ones.
+const URL_BYTES_MAX: usize = 2_048;
+
 #[wasm_bindgen(module = "/js/probe.js")]
 extern "C" {
     /// The HTTP status of what answers at an address, or 0, 301 or -1: see there.
@@ -45,6 +48,9 @@ fn check_for(text: &str, page_is_secure: bool) -> Result<(), JsValue> {
         let message = format!("join: `signaling` is {}: {cause}", quoted(text));
         Err(error("url", &message))
     };
+    if text.len() > URL_BYTES_MAX {
+        return refuse("no address of a hub is that long");
+    }
     let Ok(url) = Url::new(text) else {
         return refuse(&format!("this is no address. A hub's is like {EXAMPLE}"));
     };

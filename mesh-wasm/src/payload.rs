@@ -65,7 +65,11 @@ fn of_parts(parts: &JsValue) -> Result<Payload, JsValue> {
 }
 
 fn refused(thrown: &JsValue) -> JsValue {
-    error("payload", &describe(thrown))
+    let code = Reflect::get(thrown, &"code".into());
+    match code.ok().and_then(|code| code.as_string()).as_deref() {
+        Some("too-large") => error("too-large", &describe(thrown)),
+        _ => error("payload", &describe(thrown)),
+    }
 }
 
 /// What the application gets: numbers are those of `JSON.parse`, whatever their size.
@@ -81,6 +85,20 @@ pub(crate) fn show(payload: &Payload) -> Result<JsValue, String> {
             format!("its payload is no JSON that this browser reads: {cause}")
         }),
     }
+}
+
+/// Texts longer than this are no names, topics, ids or addresses, in UTF-16 code units. Longer
+/// ones are not copied: some hundreds of megabytes would not fit.
+const TEXT_UNITS_MAX: u32 = 4_096;
+
+/// A string, if it is one. A longer one than any that means something is cut, and refused as that.
+pub(crate) fn text_of(value: &JsValue) -> Option<String> {
+    let text: &js_sys::JsString = value.dyn_ref()?;
+    let shown = text.length() <= TEXT_UNITS_MAX;
+    Some(match shown {
+        true => String::from(text),
+        false => String::from(text.substring(0, TEXT_UNITS_MAX + 1)),
+    })
 }
 
 /// What a value is, for people.

@@ -68,8 +68,34 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("mesh.send(agent, 'x'.repeat(20_000))", "too-large"),
     (
         "mesh.send(agent, new Blob([new Uint8Array(20_000)]))",
-        "payload",
+        "too-large",
     ),
+    ("mesh.send(agent, 'x'.repeat(2 ** 28))", "too-large"),
+    ("mesh.send(agent, new Uint8Array(2 ** 28))", "too-large"),
+    ("mesh.send('x'.repeat(2 ** 28), 'x')", "peer-id"),
+    ("mesh.broadcast('x'.repeat(2 ** 28), 'x')", "topic-too-long"),
+    (
+        "mesh.send(agent, 'x', { get delivery() { throw new Error('boom'); } })",
+        "options",
+    ),
+    (
+        "mesh.send(agent, 'x', new Proxy({}, { ownKeys() { throw new Error('boom'); } }))",
+        "options",
+    ),
+    (
+        "mesh.send(new Proxy({}, { get() { throw new Error('boom'); } }), 'x')",
+        "peer-id",
+    ),
+    ("mesh.request(agent, 'x', { deadlineMs: 1e12 })", "deadline"),
+    (
+        "Mesh.join({ ...options, room: 'x'.repeat(2 ** 28) })",
+        "config",
+    ),
+    (
+        "Mesh.join({ ...options, signaling: 'x'.repeat(2 ** 28) })",
+        "url",
+    ),
+    ("Mesh.join({ ['x'.repeat(2 ** 20)]: 1 })", "options"),
     ("mesh.send(mesh, 'x')", "to-self"),
     ("mesh.broadcast()", "topic"),
     ("mesh.broadcast({ text: 'hi' })", "topic"),
@@ -86,6 +112,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("mesh.subscribe(5)", "topic"),
     ("mesh.subscribe(['a', 5])", "topic"),
     ("mesh.avoid(5)", "peer-id"),
+    (
+        "mesh.avoid(new Proxy({}, { get() { throw new Error('boom'); } }))",
+        "peer-id",
+    ),
     ("mesh.avoid([agent, 'x'])", "peer-id"),
     ("Mesh.join()", "options"),
     ("Mesh.join({ ...options, name: 5 })", "options"),
