@@ -104,24 +104,32 @@ function checkSize(size, bytesMax) {
   if (size > bytesMax) throw new Refused(`payload: it has ${size} bytes or more, at most ${bytesMax} fit a message`, "too-large");
 }
 
+/** Where a value is: the objects around it, outermost first, each with its key in the one before. */
+function pathOf(around, key) {
+  const steps = around.map((outer, at) => (at === 0 ? "" : step(outer.key, Array.isArray(around[at - 1].object))));
+  const last = around.length === 0 ? "" : step(key, Array.isArray(around[around.length - 1].object));
+  return `payload${steps.join("")}${last}`;
+}
+
 /** Refuses, on the way of JSON.stringify through a payload, what would not arrive as it is. */
 function checker(depthMax) {
-  /** The objects around the value being looked at, outermost first, each with its path. */
   const around = [];
   return function check(key, value) {
     while (around.length > 0 && around[around.length - 1].object !== this) around.pop();
-    const holder = around[around.length - 1];
-    const path = holder ? holder.path + step(key, Array.isArray(this)) : "payload";
-    if (holder && !isWellFormed(key)) throw new Refused(`${path}: the key is no Unicode text`);
+    const refuse = (cause) => {
+      throw new Refused(`${pathOf(around, key)}: ${cause}`);
+    };
+    if (around.length > 0 && !isWellFormed(key)) refuse("the key is no Unicode text");
     const objected = objection(value);
-    if (objected) throw new Refused(`${path}: ${objected}`);
+    if (objected) refuse(objected);
     if (typeof value === "object" && value !== null) {
-      const again = around.find(({ object }) => object === value);
-      if (again) throw new Refused(`${path}: it refers back to ${again.path}: JSON has no cycles`);
-      if (around.length >= depthMax) {
-        throw new Refused(`${path}: nested deeper than ${depthMax} arrays and objects`);
+      const again = around.findIndex(({ object }) => object === value);
+      if (again >= 0) {
+        const outer = pathOf(around.slice(0, again), around[again].key);
+        refuse(`it refers back to ${outer}: JSON has no cycles`);
       }
-      around.push({ object: value, path });
+      if (around.length >= depthMax) refuse(`nested deeper than ${depthMax} arrays and objects`);
+      around.push({ object: value, key });
     }
     return value;
   };
