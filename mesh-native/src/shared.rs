@@ -113,7 +113,7 @@ impl Drop for Ending {
 mod tests {
     use std::task::{Context, Poll, Waker};
 
-    use mesh_core::{Config, EventQueue, Identity};
+    use mesh_core::{Config, Identity};
 
     use super::*;
     use crate::random_seed;
@@ -145,7 +145,7 @@ mod tests {
         });
         assert!(failed.await.is_err());
         assert!(answer.await.is_err(), "the request is not awaited for ever");
-        let mut queue: std::sync::MutexGuard<'_, EventQueue> = subscriber.lock();
+        let mut queue = subscriber.lock();
         let next = queue.poll_next(&mut Context::from_waker(Waker::noop()));
         assert_eq!(next, Poll::Ready(None), "the events end");
         assert!(shared.lock().closed);
