@@ -26,6 +26,18 @@ impl HubProcess {
         Ok(Self { process, port })
     }
 
+    /// Starts a hub from a shell that limits it with `ulimit`.
+    ///
+    /// # Errors
+    /// If it does not serve.
+    pub async fn start_limited(limit: &str) -> Result<Self> {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let process = MeshProcess::start_limited(limit, &["signal", "--listen", &listen])?;
+        until("the hub serves", SOON, async || health(port).await).await?;
+        Ok(Self { process, port })
+    }
+
     /// SIGKILL.
     ///
     /// # Errors
@@ -41,6 +53,11 @@ impl HubProcess {
     pub async fn restart(&mut self) -> Result<()> {
         self.process = serve(self.port).await?;
         Ok(())
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &MeshProcess {
+        &self.process
     }
 
     /// The port that it listens on.

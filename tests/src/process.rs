@@ -84,9 +84,22 @@ impl MeshProcess {
     /// # Errors
     /// If it was not built or cannot be started.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        let binary = mesh_binary()?;
-        let mut child = Command::new(&binary)
-            .args(arguments)
+        Self::spawn(Command::new(mesh_binary()?).args(arguments))
+    }
+
+    /// Starts `mesh` from a shell that limits it with `ulimit`.
+    ///
+    /// # Errors
+    /// If it was not built or cannot be started.
+    pub fn start_limited(limit: &str, arguments: &[&str]) -> Result<Self> {
+        let limited = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        let shell = shell.arg("-c").arg(limited).arg(mesh_binary()?);
+        Self::spawn(shell.args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .env_remove("RUST_LOG") // The tests read its usual log.
             .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
@@ -94,7 +107,7 @@ impl MeshProcess {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+            .with_context(|| format!("cannot start {command:?}"))?;
         let stdout = child.stdout.take().context("its stdout is piped")?;
         let stderr = child.stderr.take().context("its stderr is piped")?;
         Ok(Self {
@@ -129,6 +142,20 @@ impl MeshProcess {
             .await
             .context("the process reads no more")?;
         stdin.flush().await.context("the process reads no more")
+    }
+
+    /// Processor time that it has used, in seconds. Linux has it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let id = self.child.id().context("the process has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let (_, fields) = stat.rsplit_once(')').context("no fields")?;
+        // User and system time, in hundredths of a second (proc_pid_stat(5)).
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(ticks as f64 / 100.0)
     }
 
     /// SIGKILL: it can say goodbye to nobody. Returns when it is gone.

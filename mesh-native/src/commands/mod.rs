@@ -1,6 +1,7 @@
 //! The subcommands of `mesh`, one a file.
 
 pub(crate) mod agent;
+mod hub;
 mod lines;
 pub(crate) mod load_test;
 pub(crate) mod signal;
@@ -9,15 +10,14 @@ pub(crate) mod topology;
 pub(crate) mod up;
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use mesh_native::Agent;
 use mesh_native::core::IceServer;
 
-/// The port of the seed, and of every example.
-pub(crate) const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9600);
+/// What most systems allow a process to open unless it asks for more.
+const FILES_USUAL: u64 = 1_024;
 
 /// Writes what a command is asked for. A reader that has seen enough is no failure.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
@@ -58,19 +58,29 @@ pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
     })
 }
 
+/// Open files: how many this process may have, and how many its links take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Files {
+    pub(crate) limit: u64,
+    pub(crate) wanted: u64,
+}
+
 /// Lets this process open as many files as it may. Each end of a link has a socket for each of the
 /// machine's addresses, and what a shell allows by default is soon used up.
-pub(crate) fn raise_file_limit(links: usize, addresses: usize) {
+pub(crate) fn raise_file_limit(links: usize, addresses: usize) -> Files {
     // Each link has both its ends here, and more are tried than stay.
     let wanted = (links * 2 * addresses * 3 / 2) as u64;
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) if limit < wanted => tracing::warn!(
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        tracing::warn!("the limit of open files cannot be raised: {error}");
+        FILES_USUAL
+    });
+    if limit < wanted {
+        tracing::warn!(
             "this process may open {limit} files, and {links} links take about {wanted}: raise the \
              limit (ulimit -n, as root), or start fewer agents"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!("the limit of open files cannot be raised: {error}"),
+        );
     }
+    Files { limit, wanted }
 }
 
 /// How many agents, one after the other, have their links and know the way to all others. Asks no

@@ -1,16 +1,20 @@
 //! `mesh up`: hub, page and agents in one process, to see the whole thing at work.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use mesh_native::core::{Event, HubConfig, Metric, default_k};
-use mesh_native::hub::HubServer;
+use futures::TryStreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use mesh_native::core::{Event, Metric, default_k};
 use mesh_native::{Agent, Events, JoinOptions};
 
-use super::signal::announce_page;
-use super::{DEFAULT_LISTEN, count_settled, interrupted, raise_file_limit, reachable};
+use super::hub::{HubArgs, announce_page, signaling_url};
+use super::{count_settled, interrupted};
 
 /// How long the mesh may take to form before we say that it has not.
 const FORMING: Duration = Duration::from_secs(60);
@@ -38,26 +42,41 @@ pub(crate) struct Up {
     /// The room that they join.
     #[arg(long, default_value = "demo")]
     room: String,
-    /// The address to listen on.
-    #[arg(long, default_value_t = DEFAULT_LISTEN)]
-    listen: SocketAddr,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 impl Up {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let agents = usize::from(self.agents);
         let k = self.k.unwrap_or_else(|| default_k(agents));
-        raise_file_limit(agents * k.min(agents) / 2, 3);
-        let server = HubServer::bind(self.listen, HubConfig::default())?;
+        let server = self.hub.bind(agents * k.min(agents) / 2)?;
         let address = server.local_addr().context("the server has no address")?;
-        let serving = tokio::spawn(server.serve(interrupted()));
-        let url = format!("ws://{}/signal", reachable(address));
+        // It serves until the agents have said goodbye.
+        let mut serving = pin!(server.serve(pending()));
+        let mut agents = Vec::new();
+        tokio::select! {
+            () = interrupted() => {}
+            served = &mut serving => served.context("the server failed")?,
+            failed = self.show(address, &mut agents) => failed?,
+        }
+        // All at once: closed one by one, those left would be busy healing a mesh that ends.
+        let closing = join_all(agents.iter().map(Agent::close));
+        tokio::select! {
+            _ = closing => Ok(()),
+            served = serving => served.context("the server failed"),
+        }
+    }
+
+    /// Starts the agents, tells how far they are, and goes on until it is dropped.
+    async fn show(&self, server: SocketAddr, agents: &mut Vec<Agent>) -> anyhow::Result<()> {
+        let url = signaling_url(server);
         let started = Instant::now();
-        let agents = self.start_agents(&url).await?;
-        if settle(&agents).await {
+        self.start_agents(&url, agents).await?;
+        if settle(agents).await {
             tracing::info!(
                 agents = agents.len(),
-                links = count_links(&agents),
+                links = count_links(agents),
                 "the mesh is up after {:.2} s",
                 started.elapsed().as_secs_f64()
             );
@@ -68,17 +87,11 @@ impl Up {
             );
         }
         tracing::info!("signaling at {url}, room {:?}", self.room);
-        announce_page(address);
-        serving
-            .await
-            .context("the server stopped")?
-            .context("the server failed")?;
-        // All at once: closed one by one, those left would be busy healing a mesh that ends.
-        futures::future::join_all(agents.iter().map(Agent::close)).await;
-        Ok(())
+        announce_page(server);
+        pending().await
     }
 
-    async fn start_agents(&self, url: &str) -> anyhow::Result<Vec<Agent>> {
+    async fn start_agents(&self, url: &str, agents: &mut Vec<Agent>) -> anyhow::Result<()> {
         let joining = (1..=self.agents).map(|n| {
             let options = JoinOptions {
                 k: self.k,
@@ -89,13 +102,12 @@ impl Up {
             };
             Agent::join_with_events(options)
         });
-        let mut agents = Vec::new();
-        for joined in futures::future::join_all(joining).await {
-            let (agent, events) = joined?;
+        let mut joining: FuturesUnordered<_> = joining.collect();
+        while let Some((agent, events)) = joining.try_next().await? {
             tokio::spawn(answer_requests(agent.clone(), events));
             agents.push(agent);
         }
-        Ok(agents)
+        Ok(())
     }
 }
 

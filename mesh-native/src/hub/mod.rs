@@ -4,61 +4,74 @@
 //! WebSocket moves texts. `/signal` is the WebSocket, `/healthz` tells what the hub is doing, and
 //! everything else is the page.
 
+mod door;
+mod driver;
+mod listen;
 mod page;
 mod socket;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
+pub use listen::BindError;
 pub use page::has_package;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Json;
 use axum::routing::get;
-use mesh_core::{ClientId, Hub, HubConfig, HubInput, HubOutput, HubStats};
-use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket};
+use mesh_core::{ClientId, Hub, HubConfig};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use self::door::{Door, Limits};
+use self::driver::Fact;
 use crate::random_seed;
 
-/// Connections that may wait to be accepted. The system's default is 128; a client beyond that has
-/// its connection attempt dropped, and makes the next after a second.
-const BACKLOG: u32 = 4_096;
-/// Facts about all WebSockets that may wait; beyond, sockets stop reading.
-const FACTS: usize = 4_096;
+/// Facts about all WebSockets that may wait, of 64 KiB at most; beyond, sockets stop reading.
+const FACTS: usize = 1_024;
 /// Texts that may wait for one client; a client that is slower is closed.
 const TEXTS_A_CLIENT: usize = 1_024;
-/// Facts handled in one turn at most.
-const FACTS_A_TURN: usize = 512;
-const IDLE: Duration = Duration::from_secs(3_600);
 
-/// Why a server could not be started.
-#[derive(Debug, Error)]
-#[error("cannot listen on {address}; another address can be given with --listen")]
-pub struct BindError {
-    address: SocketAddr,
-    source: std::io::Error,
+/// What a server serves, and to whom.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// The limits of the hub itself.
+    pub hub: HubConfig,
+    /// TCP connections at most, WebSockets among them. Each takes an open file.
+    pub connections_max: usize,
+    /// Of them, those of one address (of IPv6, of one /64). This machine's own are not limited: a
+    /// proxy on it carries those of others. One address is never given more than half of all.
+    pub connections_per_address: usize,
 }
 
-/// A signaling server that has its port and does not serve yet.
+impl Default for HubOptions {
+    fn default() -> Self {
+        HubConfig::default().into()
+    }
+}
+
+impl From<HubConfig> for HubOptions {
+    fn from(hub: HubConfig) -> Self {
+        Self {
+            // Beside every client's WebSocket, some that load the page.
+            connections_max: hub.clients_max.saturating_add(1_000),
+            // A load test of 1,000 agents, each twice while it dials again, or a large office.
+            connections_per_address: 2_000,
+            hub,
+        }
+    }
+}
+
+/// A signaling server that has its ports and does not serve yet.
 #[derive(Debug)]
 pub struct HubServer {
-    listener: TcpListener,
-    config: HubConfig,
-}
-
-/// What the task that owns the hub is told.
-enum Fact {
-    Connected(ClientId, mpsc::Sender<String>),
-    Received(ClientId, String),
-    Closed(ClientId),
-    Ask(oneshot::Sender<HubStats>),
+    listeners: Vec<TcpListener>,
+    options: HubOptions,
 }
 
 /// What request handlers share.
@@ -69,18 +82,6 @@ struct Shared {
     text_bytes_max: usize,
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // On Windows that would let another program take the port too.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 impl HubServer {
     /// Takes the port; 0 takes any free one.
     ///
@@ -89,48 +90,81 @@ impl HubServer {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn bind(address: SocketAddr, config: HubConfig) -> Result<Self, BindError> {
-        let listener = listen(address).map_err(|source| BindError { address, source })?;
-        Ok(Self { listener, config })
+    pub fn bind(address: SocketAddr, options: impl Into<HubOptions>) -> Result<Self, BindError> {
+        Self::bind_all(&[address], options)
     }
 
-    /// The address that it has.
+    /// Takes the ports of several addresses. `[::]` serves IPv4 too, unless an address of IPv4 is
+    /// given for the same port.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first address that cannot be had.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind_all(
+        addresses: &[SocketAddr],
+        options: impl Into<HubOptions>,
+    ) -> Result<Self, BindError> {
+        Ok(Self {
+            listeners: listen::listen(addresses)?,
+            options: options.into(),
+        })
+    }
+
+    /// The address that it has, the first of several.
     ///
     /// # Errors
     /// If the operating system does not know, which it does.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let first = self.listeners.first();
+        first.map_or(Err(std::io::ErrorKind::NotFound.into()), |listener| {
+            listener.local_addr()
+        })
     }
 
     /// Serves until `shutdown` completes.
     ///
     /// # Errors
-    /// If the listener fails for good.
+    /// If it was bound to no address, or fails within.
     pub async fn serve(
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        self.local_addr()?;
         let (facts, queue) = mpsc::channel(FACTS);
+        let HubOptions {
+            hub,
+            connections_max,
+            connections_per_address,
+        } = self.options;
         let shared = Shared {
             facts,
             last_client: Arc::new(AtomicU64::new(0)),
-            text_bytes_max: self.config.text_bytes_max,
+            text_bytes_max: hub.text_bytes_max,
         };
-        let driver = tokio::spawn(drive(Hub::new(self.config, random_seed()), queue));
         let router = Router::new()
             .route("/signal", get(socket::upgrade))
             .route("/healthz", get(healthz))
             .fallback(page::serve)
             .with_state(shared);
-        // WebSockets are upgraded connections, which a graceful shutdown would wait for: when the
-        // hub's task ends, so do they.
-        let serving = axum::serve(self.listener, router);
-        let outcome = tokio::select! {
-            outcome = async { serving.await } => outcome,
+        let door = Door::new(Limits {
+            all: connections_max,
+            per_address: connections_per_address.min(connections_max / 2),
+        });
+        // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
+        // their own, end when the hub's task does.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver::drive(Hub::new(hub, random_seed()), queue));
+        for listener in self.listeners {
+            let accepting = door::accept(listener, Arc::clone(&door), router.clone());
+            tasks.spawn(async move { match accepting.await {} });
+        }
+        tokio::select! {
             () = shutdown => Ok(()),
-        };
-        driver.abort();
-        outcome
+            // None of them ends by itself.
+            Some(ended) = tasks.join_next() => ended.map_err(std::io::Error::other),
+        }
     }
 }
 
@@ -142,99 +176,8 @@ async fn healthz(State(shared): State<Shared>) -> Json<serde_json::Value> {
     Json(serde_json::json!({ "status": status, "hub": stats }))
 }
 
-/// The loop around the hub: as an agent's driver.
-async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>) {
-    let clock = Clock::start();
-    let mut clients = BTreeMap::new();
-    loop {
-        let deadline = match hub.poll_timeout() {
-            Some(at) => clock.at(at),
-            None => tokio::time::Instant::now() + IDLE,
-        };
-        tokio::select! {
-            fact = facts.recv() => {
-                let Some(fact) = fact else { return };
-                hub.set_unix_time(clock.now(), Clock::unix_now());
-                apply(&mut hub, &mut clients, fact, clock);
-                for _ in 0..FACTS_A_TURN {
-                    let Ok(fact) = facts.try_recv() else { break };
-                    apply(&mut hub, &mut clients, fact, clock);
-                }
-            }
-            () = tokio::time::sleep_until(deadline) => {}
-        }
-        let now = clock.now();
-        if hub.poll_timeout().is_some_and(|at| at <= now) {
-            hub.handle_timeout(now);
-        }
-        while let Some(output) = hub.poll_output() {
-            match output {
-                HubOutput::Send(client, text) => {
-                    let queue: Option<&mpsc::Sender<String>> = clients.get(&client);
-                    if queue.is_some_and(|queue| queue.try_send(text).is_err()) {
-                        tracing::debug!(?client, "too slow or gone");
-                        clients.remove(&client);
-                        hub.handle_input(HubInput::ClientClosed(client), now);
-                    }
-                }
-                HubOutput::Close(client) => {
-                    clients.remove(&client);
-                }
-            }
-        }
-    }
-}
-
-fn apply(
-    hub: &mut Hub,
-    clients: &mut BTreeMap<ClientId, mpsc::Sender<String>>,
-    fact: Fact,
-    clock: Clock,
-) {
-    let input = match fact {
-        Fact::Connected(client, texts) => {
-            clients.insert(client, texts);
-            HubInput::ClientConnected(client)
-        }
-        Fact::Received(client, text) => HubInput::TextReceived(client, text),
-        Fact::Closed(client) => {
-            clients.remove(&client);
-            HubInput::ClientClosed(client)
-        }
-        Fact::Ask(answer) => {
-            let _ = answer.send(hub.stats()); // Who asked may have gone.
-            return;
-        }
-    };
-    hub.handle_input(input, clock.now());
-}
-
 impl Shared {
     fn next_client(&self) -> ClientId {
         ClientId(self.last_client.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use futures::future::join_all;
-    use tokio::net::TcpStream;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    /// Who found no room waited for a second, and came when the others had linked already.
-    #[tokio::test]
-    async fn a_crowd_that_dials_at_once_waits_its_turn_and_no_longer() {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let hub = HubServer::bind(any, HubConfig::default()).expect("a port");
-        let address = hub.local_addr().expect("an address");
-        // Nobody is accepted yet.
-        let dialling = (0..200).map(|_| TcpStream::connect(address));
-        let connected = timeout(Duration::from_millis(900), join_all(dialling)).await;
-        let connected = connected.expect("there is room for all");
-        assert!(connected.iter().all(Result::is_ok));
     }
 }

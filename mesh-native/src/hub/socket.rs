@@ -1,27 +1,37 @@
 //! One client's WebSocket: moves texts, knows nothing of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures::{SinkExt, StreamExt};
 use mesh_core::ClientId;
 use tokio::sync::mpsc;
 
-use super::{Fact, Shared, TEXTS_A_CLIENT};
+use super::door::Visit;
+use super::driver::Fact;
+use super::{Shared, TEXTS_A_CLIENT};
 use crate::signaling::READ_BYTES;
 
 /// How long a client may take to read what it was sent; one that never does would hold its socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+pub(super) async fn upgrade(
+    State(shared): State<Shared>,
+    Extension(visit): Extension<Arc<Visit>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
     upgrade
         .read_buffer_size(READ_BYTES)
         .max_frame_size(2 * shared.text_bytes_max)
         .max_message_size(2 * shared.text_bytes_max)
-        .on_upgrade(move |socket| run(socket, shared))
+        .on_upgrade(async move |socket| {
+            run(socket, shared).await;
+            drop(visit); // The connection counts until here.
+        })
 }
 
 async fn run(socket: WebSocket, shared: Shared) {

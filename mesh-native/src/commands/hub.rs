@@ -1,0 +1,94 @@
+//! The signaling server's options, which `mesh signal` and `mesh up` share.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use clap::Args;
+use mesh_native::core::{HubConfig, IceServer};
+use mesh_native::hub::{BindError, HubOptions, HubServer, has_package};
+
+use super::{parse_ice_server, raise_file_limit, reachable};
+
+/// The port of the seed, and of every example.
+const PORT: u16 = 9600;
+
+/// Where the server listens unless told otherwise: IPv6 and IPv4, or IPv4 where there is no IPv6.
+const DEFAULT_LISTEN: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT),
+];
+
+/// Open files that this process needs beside connections and links: its own, and those that answer
+/// connections beyond the limit.
+const FILES_BESIDE: u64 = 256;
+
+/// Where the server listens, and what it allows.
+#[derive(Debug, Args)]
+pub(crate) struct HubArgs {
+    /// An address to listen on; may be repeated. `[::]` takes IPv4 too [default: [::]:9600, and
+    /// 0.0.0.0:9600 where there is no IPv6]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<SocketAddr>,
+    /// Connections that one address may have, of IPv6 one /64; connections of this machine are not
+    /// limited, so that a proxy on it can serve all the world. One address never gets more than
+    /// half of all connections.
+    #[arg(long, value_name = "N", default_value_t = HubOptions::default().connections_per_address)]
+    connections_per_address: usize,
+    /// A STUN or TURN server that members should use: stun:host:port or
+    /// turn:host:port,user,password. May be repeated.
+    #[arg(long, value_parser = parse_ice_server, value_name = "SERVER")]
+    ice_server: Vec<IceServer>,
+}
+
+impl HubArgs {
+    /// Takes the ports. `links` is how many links this process has beside the server.
+    pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
+        let config = HubConfig {
+            ice_servers: self.ice_server.clone(),
+            ..HubConfig::default()
+        };
+        let mut options = HubOptions::from(config);
+        options.connections_per_address = self.connections_per_address;
+        let files = raise_file_limit(links, 3);
+        let left = files.limit.saturating_sub(files.wanted + FILES_BESIDE);
+        let left = left.max(files.limit / 4); // Too few for all is no cause to serve nobody.
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if left < options.connections_max {
+            options.connections_max = left;
+            tracing::info!(
+                "this process may open {} files: the server takes {} connections at most (more: \
+                 ulimit -n)",
+                files.limit,
+                options.connections_max
+            );
+        }
+        Ok(self.listen(options)?)
+    }
+
+    fn listen(&self, options: HubOptions) -> Result<HubServer, BindError> {
+        if !self.listen.is_empty() {
+            return HubServer::bind_all(&self.listen, options);
+        }
+        let [both, only_v4] = DEFAULT_LISTEN;
+        match HubServer::bind(both, options.clone()) {
+            Err(error) if error.lacks_address() => HubServer::bind(only_v4, options),
+            result => result,
+        }
+    }
+}
+
+/// The URL of signaling at a server's address, as this machine reaches it.
+pub(crate) fn signaling_url(server: SocketAddr) -> String {
+    format!("ws://{}/signal", reachable(server))
+}
+
+/// Tells where the page is, or what it lacks.
+pub(crate) fn announce_page(server: SocketAddr) {
+    let page = format!("http://{}", reachable(server));
+    if has_package() {
+        tracing::info!("the page is at {page}");
+    } else {
+        tracing::warn!(
+            "the page at {page} lacks its wasm package: run `cargo xtask wasm`, then build again"
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! The server over real sockets, against clients of all kinds.
+
+mod door;
+
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use mesh_core::wire::Admit;
+use mesh_core::{Identity, PeerId};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::*;
+
+/// Only a failure takes so long, on the slowest machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Serves with these options until the test's runtime ends.
+fn start(options: impl Into<HubOptions>) -> SocketAddr {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = HubServer::bind(any, options).expect("a port");
+    let address = server.local_addr().expect("an address");
+    tokio::spawn(server.serve(pending()));
+    address
+}
+
+/// An answer to an HTTP request.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Asks on a connection of its own.
+async fn ask(server: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut stream = TcpStream::connect(server).await.expect("connects");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request += &format!("Host: {server}\r\n");
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    let request = request + "\r\n";
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    let read = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
+    read.expect("answers in time").expect("reads");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).expect("a status");
+    Answer {
+        status: status.parse().expect("a number"),
+        body: answer.split_off(end + 4),
+        head,
+    }
+}
+
+async fn get(server: SocketAddr, path: &str) -> Answer {
+    ask(server, "GET", path, &[]).await
+}
+
+/// A member of a room that speaks the protocol by hand.
+struct Client {
+    identity: Identity,
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Client {
+    /// Joins a room.
+    async fn join(server: SocketAddr, room: &str) -> Self {
+        let connected = connect_async(format!("ws://{server}/signal")).await;
+        let (socket, _) = connected.expect("connects");
+        let identity = Identity::from_secret(random_seed());
+        let mut client = Self { identity, socket };
+        let hello = json!({
+            "type": "hello", "version": 1, "room": room, "peer": client.peer(), "name": "client",
+        });
+        client.say(&hello).await;
+        let challenge = client.hear("challenge").await;
+        let nonce = challenge["nonce"].as_str().expect("a nonce").to_owned();
+        let admit = Admit {
+            nonce,
+            name: "client".to_owned(),
+        };
+        let proof = client.identity.sign(room, &admit);
+        client
+            .say(&json!({ "type": "prove", "proof": proof }))
+            .await;
+        client.hear("welcome").await;
+        client
+    }
+
+    fn peer(&self) -> PeerId {
+        self.identity.peer()
+    }
+
+    async fn say(&mut self, message: &Value) {
+        let said = self.socket.send(Message::text(message.to_string())).await;
+        said.expect("sends");
+    }
+
+    /// The next text of this type; others are passed over.
+    async fn hear(&mut self, kind: &str) -> Value {
+        let heard = timeout(DEADLINE, async {
+            loop {
+                let message = self.socket.next().await.expect("open").expect("sound");
+                let Message::Text(text) = message else {
+                    continue;
+                };
+                let value: Value = serde_json::from_str(&text).expect("JSON");
+                if value["type"] == kind {
+                    return value;
+                }
+            }
+        });
+        heard.await.unwrap_or_else(|_| panic!("no {kind}"))
+    }
+}
+
+/// Looks again and again until it holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = timeout(DEADLINE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    looking.await.unwrap_or_else(|_| panic!("never: {what}"));
+}
