@@ -308,6 +308,9 @@ pub struct HubConfig {
     pub admission_timeout: Duration,
     /// Silence after which a client is taken for dead: three missed pings.
     pub silence_max: Duration,
+    /// Silence after which the hub pings a client, and then every half of it. An agent that pings
+    /// every 15 s needs none.
+    pub ping_after: Duration,
     /// Texts a second that a client may send on average.
     pub rate: u32,
     /// Texts that it may send at once: joining at k = 64 takes some hundreds.
@@ -328,6 +331,7 @@ impl Default for HubConfig {
             text_bytes_max: 32 * 1024,
             admission_timeout: Duration::from_secs(10),
             silence_max: Duration::from_secs(45),
+            ping_after: Duration::from_secs(18),
             rate: 200,
             burst: 1_000,
             shard_members: SHARD_MEMBERS,

@@ -158,6 +158,27 @@ impl MeshProcess {
         Ok(ticks as f64 / 100.0)
     }
 
+    /// Memory that it has, in bytes. Linux has it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn memory(&self) -> Result<u64> {
+        let id = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let mut lines = status.lines();
+        let kilobytes = lines.find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        Ok(kilobytes.context("no VmRSS")?.trim().parse::<u64>()? * 1_024)
+    }
+
+    /// Files and sockets that it has open. Linux has them.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn open_files(&self) -> Result<usize> {
+        let id = self.child.id().context("the process has ended")?;
+        Ok(std::fs::read_dir(format!("/proc/{id}/fd"))?.count())
+    }
+
     /// SIGKILL: it can say goodbye to nobody. Returns when it is gone.
     ///
     /// # Errors

@@ -1,22 +1,23 @@
 //! The hub as a process: what clients of all kinds do to it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use futures::{SinkExt, StreamExt};
-use mesh_native::core::Identity;
 use mesh_native::core::wire::Admit;
+use mesh_native::core::{Identity, PeerId};
 use mesh_native::random_seed;
 use mesh_tests::hub::HubProcess;
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// The files that a shell usually allows a process to open, until it asks for more.
 const USUAL_FILES: &str = "-S -n 1024";
@@ -36,7 +37,7 @@ async fn a_thousand_members_join_beside_a_thousand_idle_connections() -> Result<
     let hub = HubProcess::start_limited(USUAL_FILES).await?;
     let idle = idle_connections(&hub, IDLE).await?;
     let started = Instant::now();
-    let joining = try_join_all((0..MEMBERS).map(|n| member(&hub, n % 10)));
+    let joining = try_join_all((0..MEMBERS).map(|n| Member::join(&hub, n % 10)));
     let members = timeout(SOON, joining).await.context("members join")??;
     let joined = started.elapsed();
     let health = hub.health().await?;
@@ -107,40 +108,126 @@ async fn closed(idle: Vec<TcpStream>) -> Result<()> {
     Ok(())
 }
 
-/// Joins one of some rooms by hand.
-async fn member(
-    hub: &HubProcess,
-    room: usize,
-) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
-    let (mut socket, _) = connect_async(hub.url()).await?;
-    let identity = Identity::from_secret(random_seed());
-    let (room, name) = (format!("room-{room}"), "member".to_owned());
-    let hello = json!({
-        "type": "hello", "version": 1, "room": room, "peer": identity.peer(), "name": name,
-    });
-    socket.send(Message::text(hello.to_string())).await?;
-    let challenge = hear(&mut socket, "challenge").await?;
-    let nonce = challenge["nonce"].as_str().context("a nonce")?.to_owned();
-    let proof = identity.sign(&room, &Admit { nonce, name });
-    let prove = json!({ "type": "prove", "proof": proof });
-    socket.send(Message::text(prove.to_string())).await?;
-    hear(&mut socket, "welcome").await?;
-    Ok(socket)
+/// Members that read nothing, and those that have much to say to them.
+const DEAF: usize = 20;
+const TALKERS: usize = 4;
+
+/// Signals of 31 kB that each talker has for each of them.
+const SIGNALS: usize = 4;
+
+/// What the system keeps of what a member has not read: little, so that the hub has to.
+const DEAF_BYTES: u32 = 4_096;
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_read_nothing_cost_little_memory_and_are_closed() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let deaf = try_join_all((0..DEAF).map(|_| Member::deaf(&hub))).await?;
+    let mut talkers = try_join_all((0..TALKERS).map(|_| Member::join(&hub, 0))).await?;
+    let (memory, files) = (hub.process().memory()?, hub.process().open_files()?);
+    let mut peak = memory;
+    let started = Instant::now();
+    // They leave, and others come who have as much to say, until there is nobody to say it to.
+    until("those that read nothing are closed", SOON * 2, async || {
+        for talker in &mut talkers {
+            for other in &deaf {
+                talker.signal(other.identity.peer(), SIGNALS).await?;
+            }
+        }
+        peak = peak.max(hub.process().memory()?);
+        talkers = try_join_all((0..TALKERS).map(|_| Member::join(&hub, 0))).await?;
+        let health = hub.health().await?;
+        ensure!(health["hub"]["members"] == TALKERS, "{health}");
+        Ok(())
+    })
+    .await?;
+    let closed = started.elapsed();
+    until("their sockets are", SOON, async || {
+        let now = hub.process().open_files()?;
+        ensure!(now <= files - DEAF, "{now} open files of {files}");
+        Ok(())
+    })
+    .await?;
+    let grown = (peak - memory) / (1024 * 1024);
+    report(&format!(
+        "{DEAF} members that read nothing: closed after {closed:.1?}, memory grew by {grown} MiB"
+    ));
+    ensure!(grown < 64, "{grown} MiB more");
+    drop(deaf);
+    Ok(())
 }
 
-async fn hear(
-    socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>,
-    kind: &str,
-) -> Result<Value> {
-    loop {
-        let message = socket.next().await.context("closed")??;
-        let Message::Text(text) = message else {
-            continue;
+/// A member of a room that speaks the protocol by hand.
+struct Member {
+    identity: Identity,
+    room: String,
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Member {
+    /// Joins one of some rooms.
+    async fn join(hub: &HubProcess, room: usize) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", hub.port())).await?;
+        Self::join_by(stream, hub, room).await
+    }
+
+    /// Joins the first room, to read nothing after that.
+    async fn deaf(hub: &HubProcess) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(DEAF_BYTES)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], hub.port()));
+        Self::join_by(socket.connect(address).await?, hub, 0).await
+    }
+
+    async fn join_by(stream: TcpStream, hub: &HubProcess, room: usize) -> Result<Self> {
+        let (socket, _) = client_async(hub.url(), stream).await?;
+        let mut member = Self {
+            identity: Identity::from_secret(random_seed()),
+            room: format!("room-{room}"),
+            socket,
         };
-        let value: Value = serde_json::from_str(&text)?;
-        ensure!(value["type"] != "error", "{value}");
-        if value["type"] == kind {
-            return Ok(value);
+        let name = "member".to_owned();
+        let hello = json!({
+            "type": "hello", "version": 1, "room": member.room, "peer": member.identity.peer(),
+            "name": name,
+        });
+        member.say(&hello).await?;
+        let challenge = member.hear("challenge").await?;
+        let nonce = challenge["nonce"].as_str().context("a nonce")?.to_owned();
+        let proof = member.identity.sign(&member.room, &Admit { nonce, name });
+        member
+            .say(&json!({ "type": "prove", "proof": proof }))
+            .await?;
+        member.hear("welcome").await?;
+        Ok(member)
+    }
+
+    /// Sends a member the longest signals that the hub takes.
+    async fn signal(&mut self, to: PeerId, count: usize) -> Result<()> {
+        let (nonce, name) = ("n".repeat(22_000), "member".to_owned());
+        let message = self.identity.sign(&self.room, &Admit { nonce, name });
+        let signal = json!({ "type": "signal", "to": to, "message": message }).to_string();
+        for _ in 0..count {
+            self.socket.send(Message::text(signal.clone())).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&mut self, message: &Value) -> Result<()> {
+        Ok(self.socket.send(Message::text(message.to_string())).await?)
+    }
+
+    async fn hear(&mut self, kind: &str) -> Result<Value> {
+        loop {
+            let message = self.socket.next().await.context("closed")??;
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let value: Value = serde_json::from_str(&text)?;
+            ensure!(value["type"] != "error", "{value}");
+            if value["type"] == kind {
+                return Ok(value);
+            }
         }
     }
 }

@@ -265,8 +265,8 @@ impl Client {
         code: ErrorCode,
         message: String,
     ) -> (Option<ClientFact>, Option<Output>) {
-        if code == ErrorCode::UnknownPeer {
-            return (None, None); // It left meanwhile; the attempt will time out.
+        if matches!(code, ErrorCode::UnknownPeer | ErrorCode::Busy) {
+            return (None, None); // It left or is busy; the attempt will time out.
         }
         if code.is_final() {
             self.state = State::Idle;

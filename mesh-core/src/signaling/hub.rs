@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
 use super::room::Room;
+use super::session::{Client, ClientState, Newcomer, Refusal, bad_request};
 use crate::config::{HubConfig, check_name};
 use crate::id::{ClientId, PeerId};
 use crate::identity::Signed;
@@ -24,6 +25,15 @@ pub enum HubInput {
     ClientConnected(ClientId),
     /// A text arrived.
     TextReceived(ClientId, String),
+    /// A ping was answered, or came from the client: a sign of life without a text.
+    ClientAnswered(ClientId),
+    /// A signal was not queued for its target, which has too many to take already.
+    SignalDropped {
+        /// The client that sent it.
+        from: ClientId,
+        /// The client that it was for.
+        to: ClientId,
+    },
     /// The WebSocket closed.
     ClientClosed(ClientId),
 }
@@ -33,6 +43,19 @@ pub enum HubInput {
 pub enum HubOutput {
     /// Send a text. A client whose queue is full is too slow, and to be closed.
     Send(ClientId, String),
+    /// Send a text that another client caused: not if its target has too many of those to take
+    /// already, of all clients or of this one. Then it is dropped, and the target stays.
+    Relay {
+        /// The client that caused it.
+        from: ClientId,
+        /// The client that gets it.
+        to: ClientId,
+        /// The text.
+        text: String,
+    },
+    /// Send a WebSocket ping. A browser answers it whatever its tab does, where timers of a hidden
+    /// tab fire once a minute.
+    Ping(ClientId),
     /// Close the WebSocket after what was ordered before is sent.
     Close(ClientId),
 }
@@ -54,6 +77,8 @@ pub struct HubStats {
     pub admitted: u64,
     /// Signals passed on so far.
     pub signals: u64,
+    /// Of them those that their targets were too slow for.
+    pub signals_dropped: u64,
     /// Errors sent so far.
     pub errors: u64,
 }
@@ -71,42 +96,6 @@ pub struct Hub {
     clock: Option<(Instant, UnixTime)>,
     stats: HubStats,
 }
-
-#[derive(Debug)]
-struct Client {
-    state: ClientState,
-    last_heard: Instant,
-    /// Texts that it may still send now; refilled at the configured rate.
-    allowance: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum ClientState {
-    Connected {
-        until: Instant,
-    },
-    Challenged {
-        until: Instant,
-        nonce: String,
-        newcomer: Newcomer,
-    },
-    Admitted {
-        room: String,
-        peer: PeerId,
-    },
-}
-
-/// What a client said in its hello.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Newcomer {
-    room: String,
-    member: Member,
-    /// How the room was divided when it was last there.
-    remembered: Shards,
-}
-
-/// Why a client is turned away: the code, and the cause with the remedy.
-type Refusal = (ErrorCode, String);
 
 impl Hub {
     /// A hub without clients. `seed` makes its nonces.
@@ -159,6 +148,12 @@ impl Hub {
                     self.turn_away(client, code, message, now);
                 }
             }
+            HubInput::ClientAnswered(client) => {
+                if let Err((code, message)) = self.answered(client, now) {
+                    self.turn_away(client, code, message, now);
+                }
+            }
+            HubInput::SignalDropped { from, to } => self.dropped(from, to),
             HubInput::ClientClosed(client) => self.forget(client, now),
         }
     }
@@ -184,17 +179,25 @@ impl Hub {
         self.tell_members(now);
     }
 
-    /// Turns away clients that took too long.
+    /// Turns away clients that took too long, and pings those that are silent.
     fn sweep(&mut self, now: Instant) {
+        for (id, client) in &mut self.clients {
+            if client.wants_ping(&self.config, now) {
+                self.outbox.push_back(HubOutput::Ping(*id));
+            }
+        }
         let late: Vec<_> = self
             .clients
             .iter()
-            .filter(|(_, client)| self.patience(client) <= now)
+            .filter(|(_, client)| client.patience(&self.config) <= now)
             .map(|(id, client)| (*id, matches!(client.state, ClientState::Admitted { .. })))
             .collect();
         for (client, admitted) in late {
             let (code, message) = if admitted {
-                (ErrorCode::Silent, "no sign of life: send a ping every 15 s")
+                (
+                    ErrorCode::Silent,
+                    "no sign of life: send a ping every 15 s, or answer those of the WebSocket",
+                )
             } else {
                 (
                     ErrorCode::AdmissionTimeout,
@@ -205,39 +208,17 @@ impl Hub {
         }
     }
 
-    /// When this client's time is up.
-    fn patience(&self, client: &Client) -> Instant {
-        match client.state {
-            ClientState::Connected { until } | ClientState::Challenged { until, .. } => until,
-            ClientState::Admitted { .. } => client.last_heard + self.config.silence_max,
-        }
-    }
-
     fn connected(&mut self, id: ClientId, now: Instant) {
         if self.clients.len() >= self.config.clients_max {
             let message = "this server is full: try another, or later".into();
-            self.stats.errors += 1;
-            self.send(
-                id,
-                &HubMessage::Error {
-                    code: ErrorCode::HubFull,
-                    message,
-                },
-            );
+            self.complain(id, ErrorCode::HubFull, message);
             self.outbox.push_back(HubOutput::Close(id));
             return;
         }
         if self.clients.is_empty() {
             self.sweep_at = now + SWEEP_INTERVAL;
         }
-        let client = Client {
-            state: ClientState::Connected {
-                until: now + self.config.admission_timeout,
-            },
-            last_heard: now,
-            allowance: f64::from(self.config.burst),
-        };
-        self.clients.insert(id, client);
+        self.clients.insert(id, Client::new(&self.config, now));
     }
 
     fn received(&mut self, id: ClientId, text: &str, now: Instant) -> Result<(), Refusal> {
@@ -295,6 +276,12 @@ impl Hub {
                 "not now: first hello, then prove, then signal and ping".into(),
             )),
         }
+    }
+
+    /// A sign of life costs as much as a text.
+    fn answered(&mut self, id: ClientId, now: Instant) -> Result<(), Refusal> {
+        let client = self.clients.get_mut(&id);
+        client.map_or(Ok(()), |client| client.spend(&self.config, now))
     }
 
     fn challenge(
@@ -389,19 +376,34 @@ impl Hub {
 
     fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
         let target = self.rooms.get(room).and_then(|room| room.client_of(to));
-        if let Some(client) = target {
-            self.stats.signals += 1;
-            self.send(client, &HubMessage::Signal { from, message });
-        } else {
+        let Some(target) = target else {
             let message = format!("{to} is not in this room");
-            self.send(
-                id,
-                &HubMessage::Error {
-                    code: ErrorCode::UnknownPeer,
-                    message,
-                },
-            );
+            self.complain(id, ErrorCode::UnknownPeer, message);
+            return;
+        };
+        self.stats.signals += 1;
+        self.outbox.push_back(HubOutput::Relay {
+            from: id,
+            to: target,
+            text: encode(&HubMessage::Signal { from, message }),
+        });
+    }
+
+    /// A target has not taken what it was sent: its senders are told, each of its own signals.
+    fn dropped(&mut self, from: ClientId, to: ClientId) {
+        let target = self.clients.get(&to).and_then(Client::peer);
+        // One or the other may have left meanwhile.
+        if let (Some(peer), true) = (target, self.clients.contains_key(&from)) {
+            self.stats.signals_dropped += 1;
+            let message = format!("{peer} has too many signals to take: wait for its answers");
+            self.complain(from, ErrorCode::Busy, message);
         }
+    }
+
+    /// Tells a client what went wrong, and goes on with it.
+    fn complain(&mut self, client: ClientId, code: ErrorCode, message: String) {
+        self.stats.errors += 1;
+        self.send(client, &HubMessage::Error { code, message });
     }
 
     /// Tells every room what changed in it since the last time.
@@ -421,8 +423,7 @@ impl Hub {
     }
 
     fn turn_away(&mut self, client: ClientId, code: ErrorCode, message: String, now: Instant) {
-        self.stats.errors += 1;
-        self.send(client, &HubMessage::Error { code, message });
+        self.complain(client, code, message);
         self.outbox.push_back(HubOutput::Close(client));
         self.forget(client, now);
     }
@@ -456,25 +457,6 @@ impl Hub {
         self.outbox
             .push_back(HubOutput::Send(client, encode(message)));
     }
-}
-
-impl Client {
-    /// A token bucket ([RFC 2697](https://www.rfc-editor.org/rfc/rfc2697)) over the client's texts.
-    fn spend(&mut self, config: &HubConfig, now: Instant) -> Result<(), Refusal> {
-        let quiet: Duration = now.since(self.last_heard);
-        self.last_heard = now;
-        let refilled = self.allowance + quiet.as_secs_f64() * f64::from(config.rate);
-        self.allowance = refilled.min(f64::from(config.burst)) - 1.0;
-        if self.allowance >= 0.0 {
-            return Ok(());
-        }
-        let message = format!("more than {} texts a second: slow down", config.rate);
-        Err((ErrorCode::RateLimited, message))
-    }
-}
-
-fn bad_request(message: String) -> Refusal {
-    (ErrorCode::BadRequest, message)
 }
 
 fn encode(message: &HubMessage) -> String {

@@ -10,6 +10,7 @@ mod crowd;
 mod hub;
 mod protocol;
 mod room;
+mod session;
 #[cfg(test)]
 mod tests;
 

@@ -170,6 +170,9 @@ pub enum ErrorCode {
     Silent,
     /// The member that a signal is for is not here. The connection goes on.
     UnknownPeer,
+    /// The member that a signal is for has too many to take; the signal is dropped. The connection
+    /// goes on.
+    Busy,
     /// A code from a later version of the protocol.
     #[serde(other)]
     Other,
@@ -190,6 +193,7 @@ impl ErrorCode {
             Self::Replaced => "replaced",
             Self::Silent => "silent",
             Self::UnknownPeer => "unknown-peer",
+            Self::Busy => "busy",
             Self::Other => "other",
         }
     }

@@ -1,5 +1,8 @@
 //! The hub against clients of all kinds, and its texts against PROTOCOL.md.
 
+mod liveness;
+mod shards;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -154,7 +157,13 @@ impl Clients {
     fn drain(&mut self) -> Vec<(u64, HubMessage)> {
         let mut sent = Vec::new();
         while let Some(output) = self.hub.poll_output() {
-            if let HubOutput::Send(ClientId(client), text) = output {
+            if let HubOutput::Send(ClientId(client), text)
+            | HubOutput::Relay {
+                to: ClientId(client),
+                text,
+                ..
+            } = output
+            {
                 sent.push((client, serde_json::from_str(&text).expect("decodes")));
             }
         }
@@ -337,20 +346,6 @@ fn limits_hold_at_the_edge() {
 }
 
 #[test]
-fn the_silent_and_the_slow_are_turned_away() {
-    let mut clients = Clients::new(HubConfig::default());
-    clients.connect(1);
-    let late = clients.wait(Duration::from_secs(12));
-    assert_eq!(error_code(&late), Some(ErrorCode::AdmissionTimeout));
-    clients.admit(2, &identity(2), "a");
-    clients.wait(Duration::from_secs(40));
-    clients.say(2, &ClientMessage::Ping);
-    assert_eq!(error_code(&clients.wait(Duration::from_secs(40))), None);
-    let silent = clients.wait(Duration::from_secs(10));
-    assert_eq!(error_code(&silent), Some(ErrorCode::Silent));
-}
-
-#[test]
 fn a_second_connection_with_the_same_key_takes_the_place_of_the_first() {
     let mut clients = Clients::new(HubConfig::default());
     clients.admit(1, &identity(1), "a");
@@ -361,103 +356,4 @@ fn a_second_connection_with_the_same_key_takes_the_place_of_the_first() {
     }));
     let stats = clients.hub.stats();
     assert_eq!((stats.members, stats.clients), (1, 1));
-}
-
-/// What each client of a room was told, put together.
-#[derive(Default)]
-struct Told {
-    lists: BTreeMap<u64, BTreeSet<PeerId>>,
-    shards: Shards,
-}
-
-impl Told {
-    fn hear(&mut self, sent: Vec<(u64, HubMessage)>) {
-        for (client, message) in sent {
-            let list = self.lists.entry(client).or_default();
-            match message {
-                HubMessage::Welcome { listing, .. } | HubMessage::Divided { listing } => {
-                    *list = listing.members.iter().map(|member| member.peer).collect();
-                    self.shards = listing.shards;
-                }
-                HubMessage::Members { joined, left, .. } => {
-                    left.iter().for_each(|peer| _ = list.remove(peer));
-                    list.extend(joined.iter().map(|member| member.peer));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Every member was told of its shard, and of whom it may have to be linked with.
-    fn check(&self, room: &BTreeMap<u64, PeerId>) {
-        let sorted: BTreeSet<_> = room.values().copied().collect();
-        let divided = self.shards.divide(sorted);
-        for (client, &peer) in room {
-            let mut list = self.lists[client].clone();
-            list.insert(peer);
-            let known = self.shards.divide(list);
-            let here = self.shards.of(peer);
-            assert_eq!(known[here], divided[here], "client {client}");
-            let ours = self.shards.crossings(peer, &known);
-            assert_eq!(ours, self.shards.crossings(peer, &divided), "{client}");
-            let most = known[here].len() + 8 * (known.len() - 1);
-            assert!(self.lists[client].len() <= most, "client {client}");
-        }
-    }
-}
-
-#[test]
-fn members_of_a_divided_room_hear_of_their_shard_and_of_whom_it_may_be_linked_with() {
-    let config = HubConfig {
-        shard_members: 12,
-        ..HubConfig::default()
-    };
-    let mut clients = Clients::new(config);
-    let (mut told, mut room) = (Told::default(), BTreeMap::new());
-    for n in 1..=60u8 {
-        let client = u64::from(n);
-        told.hear(clients.admit(client, &identity(n), "a"));
-        room.insert(client, identity(n).peer());
-        if n % 7 == 0 {
-            told.hear(clients.wait(Duration::from_secs(1)));
-            told.check(&room);
-        }
-    }
-    told.hear(clients.wait(Duration::from_secs(1)));
-    assert_eq!(told.shards.count(), 5);
-    for client in (1..=60).filter(|client| client % 4 != 0) {
-        let closed = HubInput::ClientClosed(ClientId(client));
-        clients.hub.handle_input(closed, clients.now);
-        room.remove(&client);
-        told.hear(clients.wait(Duration::from_millis(300)));
-        told.check(&room);
-    }
-    assert_eq!(told.shards.count(), 5, "it heals first");
-    told.hear(clients.wait(Duration::from_secs(15)));
-    told.check(&room);
-    assert_eq!((room.len(), told.shards), (15, Shards::WHOLE));
-}
-
-#[test]
-fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
-    let config = HubConfig {
-        shard_members: 4,
-        ..HubConfig::default()
-    };
-    let mut clients = Clients::new(config);
-    let three = Shards::try_from(3).expect("valid");
-    let returning =
-        |clients: &mut Clients, n: u8| clients.admit_again(u64::from(n), &identity(n), "a", three);
-    let mut told = Told::default();
-    told.hear(returning(&mut clients, 1));
-    assert_eq!(told.shards.count(), 3);
-    told.hear(returning(&mut clients, 2));
-    told.hear(clients.wait(Duration::from_secs(14)));
-    assert_eq!(told.shards.count(), 3);
-    told.hear(clients.wait(Duration::from_secs(2)));
-    assert_eq!(told.shards.count(), 3, "somebody may yet come");
-    told.hear(clients.wait(Duration::from_secs(15)));
-    assert_eq!(told.shards, Shards::WHOLE, "nobody else came back");
-    let room = BTreeMap::from([(1, identity(1).peer()), (2, identity(2).peer())]);
-    told.check(&room);
 }

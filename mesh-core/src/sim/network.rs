@@ -266,6 +266,8 @@ impl World {
     fn hub_later(&mut self, input: HubInput) {
         let (HubInput::ClientConnected(client)
         | HubInput::TextReceived(client, _)
+        | HubInput::ClientAnswered(client)
+        | HubInput::SignalDropped { from: client, .. }
         | HubInput::ClientClosed(client)) = &input;
         let agent = self.hub_sockets.get(client).copied().unwrap_or_default();
         let at = self.in_order(agent);
@@ -306,7 +308,12 @@ impl World {
         let due = hub.poll_timeout();
         for output in outputs {
             match output {
-                HubOutput::Send(client, mut text) => {
+                HubOutput::Send(client, mut text)
+                | HubOutput::Relay {
+                    to: client,
+                    mut text,
+                    ..
+                } => {
                     if let Some(tamper) = self.tamper {
                         tamper(&mut text);
                     }
@@ -314,6 +321,7 @@ impl World {
                         self.input_later(agent, Input::SignalingReceived(text));
                     }
                 }
+                HubOutput::Ping(_) => {} // These agents give signs of life by themselves.
                 HubOutput::Close(client) => {
                     if let Some(agent) = self.hub_sockets.remove(&client) {
                         self.agents[agent].socket = None;

@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_core::{ClientId, Hub, HubInput, HubOutput, HubStats};
+use mesh_core::{ClientId, Hub, HubInput, HubOutput, HubStats, Instant};
 use tokio::sync::{mpsc, oneshot};
 
+use super::queue::{Full, Item, Sender};
 use crate::clock::Clock;
 
 /// Facts handled in one turn at most.
 const FACTS_A_TURN: usize = 512;
 const IDLE: Duration = Duration::from_secs(3_600);
 
+/// The queues of the WebSockets that are open.
+type Clients = BTreeMap<ClientId, Sender>;
+
 /// What the task that owns the hub is told.
 pub(super) enum Fact {
-    Connected(ClientId, mpsc::Sender<String>),
+    Connected(ClientId, Sender),
     Received(ClientId, String),
+    Answered(ClientId),
     Closed(ClientId),
     Ask(oneshot::Sender<HubStats>),
 }
@@ -23,7 +28,7 @@ pub(super) enum Fact {
 /// Runs the hub until nobody can tell it anything any more.
 pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>) {
     let clock = Clock::start();
-    let mut clients = BTreeMap::new();
+    let mut clients = Clients::new();
     loop {
         let deadline = match hub.poll_timeout() {
             Some(at) => clock.at(at),
@@ -46,35 +51,51 @@ pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>) {
             hub.handle_timeout(now);
         }
         while let Some(output) = hub.poll_output() {
-            match output {
-                HubOutput::Send(client, text) => {
-                    let queue: Option<&mpsc::Sender<String>> = clients.get(&client);
-                    if queue.is_some_and(|queue| queue.try_send(text).is_err()) {
-                        tracing::debug!(?client, "too slow or gone");
-                        clients.remove(&client);
-                        hub.handle_input(HubInput::ClientClosed(client), now);
-                    }
-                }
-                HubOutput::Close(client) => {
-                    clients.remove(&client);
-                }
-            }
+            carry_out(&mut hub, &mut clients, output, now);
         }
     }
 }
 
-fn apply(
-    hub: &mut Hub,
-    clients: &mut BTreeMap<ClientId, mpsc::Sender<String>>,
-    fact: Fact,
-    clock: Clock,
-) {
+fn carry_out(hub: &mut Hub, clients: &mut Clients, output: HubOutput, now: Instant) {
+    let (client, outcome) = match output {
+        HubOutput::Send(client, text) => {
+            let queue = clients.get(&client);
+            (client, queue.map(|queue| queue.send(Item::Text(text))))
+        }
+        HubOutput::Ping(client) => {
+            let queue = clients.get(&client);
+            (client, queue.map(|queue| queue.send(Item::Ping)))
+        }
+        HubOutput::Relay { from, to, text } => {
+            let outcome = clients.get(&to).map(|queue| queue.relay(from, text));
+            if outcome == Some(Err(Full::Signals)) {
+                hub.handle_input(HubInput::SignalDropped { from, to }, now);
+                return;
+            }
+            (to, outcome)
+        }
+        HubOutput::Close(client) => {
+            clients.remove(&client);
+            return;
+        }
+    };
+    if outcome == Some(Err(Full::Client)) {
+        tracing::debug!(?client, "too slow or gone");
+        if let Some(queue) = clients.remove(&client) {
+            queue.give_up();
+        }
+        hub.handle_input(HubInput::ClientClosed(client), now);
+    }
+}
+
+fn apply(hub: &mut Hub, clients: &mut Clients, fact: Fact, clock: Clock) {
     let input = match fact {
-        Fact::Connected(client, texts) => {
-            clients.insert(client, texts);
+        Fact::Connected(client, queue) => {
+            clients.insert(client, queue);
             HubInput::ClientConnected(client)
         }
         Fact::Received(client, text) => HubInput::TextReceived(client, text),
+        Fact::Answered(client) => HubInput::ClientAnswered(client),
         Fact::Closed(client) => {
             clients.remove(&client);
             HubInput::ClientClosed(client)

@@ -8,6 +8,7 @@ mod door;
 mod driver;
 mod listen;
 mod page;
+mod queue;
 mod socket;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -30,12 +31,11 @@ use tokio::task::JoinSet;
 
 use self::door::{Door, Limits};
 use self::driver::Fact;
+use self::queue::Total;
 use crate::random_seed;
 
 /// Facts about all WebSockets that may wait, of 64 KiB at most; beyond, sockets stop reading.
-const FACTS: usize = 1_024;
-/// Texts that may wait for one client; a client that is slower is closed.
-const TEXTS_A_CLIENT: usize = 1_024;
+const FACTS: usize = 256;
 
 /// What a server serves, and to whom.
 #[derive(Clone, Debug)]
@@ -80,6 +80,8 @@ struct Shared {
     facts: mpsc::Sender<Fact>,
     last_client: Arc<AtomicU64>,
     text_bytes_max: usize,
+    /// Bytes that wait for all clients.
+    queued: Total,
 }
 
 impl HubServer {
@@ -142,6 +144,7 @@ impl HubServer {
             facts,
             last_client: Arc::new(AtomicU64::new(0)),
             text_bytes_max: hub.text_bytes_max,
+            queued: Total::default(),
         };
         let router = Router::new()
             .route("/signal", get(socket::upgrade))

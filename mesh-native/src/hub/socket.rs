@@ -3,20 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Error;
+use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::Response;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use mesh_core::ClientId;
-use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::Shared;
 use super::door::Visit;
 use super::driver::Fact;
-use super::{Shared, TEXTS_A_CLIENT};
+use super::queue::{Item, Receiver, queue};
 use crate::signaling::READ_BYTES;
 
-/// How long a client may take to read what it was sent; one that never does would hold its socket.
+/// How long a client may take to read a text; one that never does would hold its socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that are written at once, and wait outside of the queue's bound.
+const WRITE_BYTES: usize = 16 * 1024;
+
+/// How long the socket stays open for a client to read why it was closed: closed before all was
+/// read that the client sent, it would be reset, and what the client has not read yet be lost.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
@@ -26,6 +37,7 @@ pub(super) async fn upgrade(
     // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
     upgrade
         .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
         .max_frame_size(2 * shared.text_bytes_max)
         .max_message_size(2 * shared.text_bytes_max)
         .on_upgrade(async move |socket| {
@@ -36,16 +48,12 @@ pub(super) async fn upgrade(
 
 async fn run(socket: WebSocket, shared: Shared) {
     let client = shared.next_client();
-    let (texts, queue) = mpsc::channel(TEXTS_A_CLIENT);
-    if shared
-        .facts
-        .send(Fact::Connected(client, texts))
-        .await
-        .is_err()
-    {
+    let (sender, receiver) = queue(&shared.queued);
+    let connected = Fact::Connected(client, sender);
+    if shared.facts.send(connected).await.is_err() {
         return; // The server is stopping.
     }
-    if let Err(error) = move_texts(socket, client, queue, &shared).await {
+    if let Err(error) = move_texts(socket, client, receiver, &shared).await {
         tracing::debug!(?client, %error, "WebSocket failed");
     }
     let _ = shared.facts.send(Fact::Closed(client)).await;
@@ -54,37 +62,74 @@ async fn run(socket: WebSocket, shared: Shared) {
 async fn move_texts(
     socket: WebSocket,
     client: ClientId,
-    mut queue: mpsc::Receiver<String>,
+    mut queue: Receiver,
     shared: &Shared,
-) -> Result<(), axum::Error> {
+) -> Result<(), Error> {
     let (mut sink, mut stream) = socket.split();
     loop {
         tokio::select! {
-            text = queue.recv() => {
-                let Some(text) = text else {
-                    return sink.close().await; // The hub closed it.
-                };
-                sink.feed(Message::text(text)).await?;
-                while let Ok(text) = queue.try_recv() {
-                    sink.feed(Message::text(text)).await?;
+            mut next = queue.next() => {
+                if queue.is_given_up() {
+                    return Ok(());
                 }
-                let flushed = tokio::time::timeout(WRITE_TIMEOUT, sink.flush()).await;
-                flushed.map_err(axum::Error::new)??;
+                let closing = next.is_none(); // The hub closes it.
+                while let Some((item, receipt)) = next {
+                    in_time(sink.feed(item.into())).await?;
+                    drop(receipt);
+                    next = queue.try_next().filter(|_| !queue.is_given_up());
+                }
+                if closing {
+                    return close(sink, stream).await;
+                }
+                in_time(sink.flush()).await?;
             }
-            message = stream.next() => match message.transpose()? {
-                None | Some(Message::Close(_)) => return Ok(()),
-                Some(Message::Text(text)) => {
-                    let fact = Fact::Received(client, text.as_str().to_owned());
-                    if shared.facts.send(fact).await.is_err() {
-                        return Ok(());
-                    }
+            message = stream.next() => {
+                let Some(message) = message.transpose()? else {
+                    return Ok(());
+                };
+                let Some(fact) = told(client, message) else {
+                    return Ok(());
+                };
+                if shared.facts.send(fact).await.is_err() {
+                    return Ok(());
                 }
-                // Bytes are no message of the protocol: the hub says so.
-                Some(Message::Binary(_)) => {
-                    let _ = shared.facts.send(Fact::Received(client, String::new())).await;
-                }
-                Some(Message::Ping(_) | Message::Pong(_)) => {}
-            },
+            }
+        }
+    }
+}
+
+/// What a message tells the hub; nothing if it is the last.
+fn told(client: ClientId, message: Message) -> Option<Fact> {
+    match message {
+        Message::Text(text) => Some(Fact::Received(client, text.as_str().to_owned())),
+        // Bytes are no message of the protocol: the hub says so.
+        Message::Binary(_) => Some(Fact::Received(client, String::new())),
+        Message::Ping(_) | Message::Pong(_) => Some(Fact::Answered(client)),
+        Message::Close(_) => None,
+    }
+}
+
+/// Says goodbye, and leaves the client some time to read it.
+async fn close(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut stream: SplitStream<WebSocket>,
+) -> Result<(), Error> {
+    in_time(sink.close()).await?;
+    let read = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = timeout(LAST_WORDS, read).await;
+    Ok(())
+}
+
+/// What the client is to take, if it takes it in time.
+async fn in_time(written: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    timeout(WRITE_TIMEOUT, written).await.map_err(Error::new)?
+}
+
+impl From<Item> for Message {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Text(text) => Self::text(text),
+            Item::Ping => Self::Ping(Bytes::new()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The server over real sockets, against clients of all kinds.
 
 mod door;
+mod slow;
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +13,7 @@ use mesh_core::{Identity, PeerId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -116,6 +117,11 @@ impl Client {
 
     /// The next text of this type; others are passed over.
     async fn hear(&mut self, kind: &str) -> Value {
+        self.hear_until(kind, |_| true).await
+    }
+
+    /// The next text of this type that is wanted.
+    async fn hear_until(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let heard = timeout(DEADLINE, async {
             loop {
                 let message = self.socket.next().await.expect("open").expect("sound");
@@ -123,7 +129,7 @@ impl Client {
                     continue;
                 };
                 let value: Value = serde_json::from_str(&text).expect("JSON");
-                if value["type"] == kind {
+                if value["type"] == kind && wanted(&value) {
                     return value;
                 }
             }
