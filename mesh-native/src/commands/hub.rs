@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use mesh_native::core::{HubConfig, IceServer};
-use mesh_native::hub::{BindError, HubOptions, HubServer, has_package};
+use mesh_native::hub::{AllowedOrigin, BindError, HubOptions, HubServer, has_package};
 
 use super::{parse_ice_server, raise_file_limit, reachable};
 
@@ -33,6 +33,14 @@ pub(crate) struct HubArgs {
     /// half of all connections.
     #[arg(long, value_name = "N", default_value_t = HubOptions::default().connections_per_address)]
     connections_per_address: usize,
+    /// Another origin than the server's own whose web pages may use it: https://host or
+    /// http://host:port, or * for any. May be repeated. Programs may always.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<AllowedOrigin>,
+    /// Serve drive.html too, an agent that obeys a program on its visitor's machine: for
+    /// `mesh load-test --browsers`, and for no public server.
+    #[arg(long)]
+    drive_page: bool,
     /// A STUN or TURN server that members should use: stun:host:port or
     /// turn:host:port,user,password. May be repeated.
     #[arg(long, value_parser = parse_ice_server, value_name = "SERVER")]
@@ -48,6 +56,8 @@ impl HubArgs {
         };
         let mut options = HubOptions::from(config);
         options.connections_per_address = self.connections_per_address;
+        options.allow_origins.clone_from(&self.allow_origin);
+        options.drive_page = self.drive_page;
         let files = raise_file_limit(links, 3);
         let left = files.limit.saturating_sub(files.wanted + FILES_BESIDE);
         let left = left.max(files.limit / 4); // Too few for all is no cause to serve nobody.

@@ -7,6 +7,7 @@
 mod door;
 mod driver;
 mod listen;
+mod origin;
 mod page;
 mod queue;
 mod socket;
@@ -14,14 +15,17 @@ mod socket;
 mod tests;
 
 pub use listen::BindError;
+pub use origin::{AllowedOrigin, Origin};
 pub use page::has_package;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::map_response;
 use axum::response::Json;
 use axum::routing::get;
 use mesh_core::{ClientId, Hub, HubConfig};
@@ -37,6 +41,9 @@ use crate::random_seed;
 /// Facts about all WebSockets that may wait, of 64 KiB at most; beyond, sockets stop reading.
 const FACTS: usize = 256;
 
+/// Time between two warnings of pages that may not use the hub.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What a server serves, and to whom.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
@@ -47,6 +54,11 @@ pub struct HubOptions {
     /// Of them, those of one address (of IPv6, of one /64). This machine's own are not limited: a
     /// proxy on it carries those of others. One address is never given more than half of all.
     pub connections_per_address: usize,
+    /// Other origins than the hub's own whose pages may use it. Programs may always.
+    pub allow_origins: Vec<AllowedOrigin>,
+    /// Whether `drive.html` is served, an agent that obeys a program on its visitor's machine: for
+    /// tests, and for nobody else.
+    pub drive_page: bool,
 }
 
 impl Default for HubOptions {
@@ -62,6 +74,8 @@ impl From<HubConfig> for HubOptions {
             connections_max: hub.clients_max.saturating_add(1_000),
             // A load test of 1,000 agents, each twice while it dials again, or a large office.
             connections_per_address: 2_000,
+            allow_origins: Vec::new(),
+            drive_page: false,
             hub,
         }
     }
@@ -82,6 +96,10 @@ struct Shared {
     text_bytes_max: usize,
     /// Bytes that wait for all clients.
     queued: Total,
+    allow_origins: Arc<[AllowedOrigin]>,
+    drive_page: bool,
+    /// When the last warning of a page was given that may not use the hub.
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl HubServer {
@@ -139,17 +157,23 @@ impl HubServer {
             hub,
             connections_max,
             connections_per_address,
+            allow_origins,
+            drive_page,
         } = self.options;
         let shared = Shared {
             facts,
             last_client: Arc::new(AtomicU64::new(0)),
             text_bytes_max: hub.text_bytes_max,
             queued: Total::default(),
+            allow_origins: allow_origins.into(),
+            drive_page,
+            warned: Arc::default(),
         };
         let router = Router::new()
             .route("/signal", get(socket::upgrade))
             .route("/healthz", get(healthz))
             .fallback(page::serve)
+            .layer(map_response(page::secure))
             .with_state(shared);
         let door = Door::new(Limits {
             all: connections_max,
@@ -182,5 +206,18 @@ async fn healthz(State(shared): State<Shared>) -> Json<serde_json::Value> {
 impl Shared {
     fn next_client(&self) -> ClientId {
         ClientId(self.last_client.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells the operator of a page that may not use the hub, now and then: a browser hides from
+    /// the page why.
+    fn warn_of(&self, origin: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                "a page of {origin:?} was refused: --allow-origin {origin:?} would let it use this \
+                 hub"
+            );
+        }
     }
 }

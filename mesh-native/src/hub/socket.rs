@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use axum::Error;
 use axum::body::Bytes;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use mesh_core::ClientId;
+use mesh_core::signaling::PROTOCOL_VERSION;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::door::Visit;
 use super::driver::Fact;
 use super::queue::{Item, Receiver, queue};
+use super::{Shared, origin};
 use crate::signaling::READ_BYTES;
 
 /// How long a client may take to read a text; one that never does would hold its socket.
@@ -29,11 +32,36 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// read that the client sent, it would be reset, and what the client has not read yet be lost.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// `/signal`: a WebSocket for those that may have one, and words for those that ask otherwise.
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
     Extension(visit): Extension<Arc<Visit>>,
-    upgrade: WebSocketUpgrade,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    // The words are for everybody: so a page can tell its user why it may not use the hub.
+    let open = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+    if let Some(origin) = origin::refused(&headers, &shared.allow_origins) {
+        shared.warn_of(&origin);
+        let message = format!(
+            "pages of {origin} may not use this hub: if they are to, start it with --allow-origin \
+             {origin}\n"
+        );
+        return (StatusCode::FORBIDDEN, open, message).into_response();
+    }
+    let Ok(upgrade) = upgrade else {
+        let host = origin::host_of(&headers).unwrap_or("this server");
+        let message = format!(
+            "This is a signaling server of the WebRTC agent mesh, protocol version \
+             {PROTOCOL_VERSION}. Agents join it by WebSocket at ws://{host}/signal, or wss: where \
+             a proxy adds TLS; the page is at http://{host}/.\n"
+        );
+        let websocket = [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "upgrade"),
+        ];
+        return (StatusCode::UPGRADE_REQUIRED, open, websocket, message).into_response();
+    };
     // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
     upgrade
         .read_buffer_size(READ_BYTES)

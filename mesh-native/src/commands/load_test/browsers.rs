@@ -86,8 +86,10 @@ pub(super) async fn start(number: usize, join: &Join) -> anyhow::Result<(Browser
         profile,
     };
     let socket = timeout(STARTING, accept(&listener)).await;
-    let socket =
-        socket.with_context(|| format!("{} has not opened {page}", program.display()))??;
+    let socket = socket.with_context(|| {
+        let program = program.display();
+        format!("{program} has not opened {page}, which a server has with --drive-page")
+    })??;
     Ok((browser, lines_of(socket)))
 }
 

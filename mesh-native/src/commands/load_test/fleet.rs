@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use indicatif::ProgressBar;
-use mesh_native::core::{HubConfig, Stats, Topology};
-use mesh_native::hub::{HubServer, has_package};
+use mesh_native::core::{Stats, Topology};
+use mesh_native::hub::{HubOptions, HubServer, has_package};
 use mesh_native::{Agent, JoinOptions};
 use tokio::process::Child;
 
@@ -72,7 +72,11 @@ impl Fleet {
             Some(url) => (url.clone(), None),
             None => {
                 let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let hub = HubServer::bind(any, HubConfig::default())?;
+                let options = HubOptions {
+                    drive_page: test.browsers > 0,
+                    ..HubOptions::default()
+                };
+                let hub = HubServer::bind(any, options)?;
                 let address = hub.local_addr().context("the server has no address")?;
                 let serving = tokio::spawn(hub.serve(std::future::pending()));
                 (format!("ws://{address}/signal"), Some(serving))

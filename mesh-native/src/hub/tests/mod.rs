@@ -1,6 +1,7 @@
 //! The server over real sockets, against clients of all kinds.
 
 mod door;
+mod page;
 mod slow;
 
 use std::future::pending;
@@ -12,10 +13,10 @@ use mesh_core::wire::Admit;
 use mesh_core::{Identity, PeerId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
 
@@ -40,35 +41,58 @@ struct Answer {
 }
 
 impl Answer {
+    /// A header.
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// Asks on a connection of its own.
+/// Asks on a connection of its own, which ends with the answer.
 async fn ask(server: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_by(server, method, path, "close", headers).await
+}
+
+/// Asks, with this `Connection`. Of an upgraded one the head is the answer.
+async fn ask_by(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    connection: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
     let mut stream = TcpStream::connect(server).await.expect("connects");
-    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-    if !headers.iter().any(|(name, _)| *name == "Host") {
-        request += &format!("Host: {server}\r\n");
-    }
+    let start = format!("{method} {path} HTTP/1.1\r\nHost: {server}\r\n");
+    let mut request = start + &format!("Connection: {connection}\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
     let request = request + "\r\n";
     stream.write_all(request.as_bytes()).await.expect("writes");
     let mut answer = Vec::new();
-    let read = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
-    read.expect("answers in time").expect("reads");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.expect("a head");
-    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let end = loop {
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = end {
+            break end + 4;
+        }
+        let read = timeout(DEADLINE, stream.read_buf(&mut answer)).await;
+        let read = read.expect("answers in time").expect("reads");
+        assert_ne!(read, 0, "an answer without a head: {answer:?}");
+    };
+    let mut body = answer.split_off(end);
+    let head = String::from_utf8_lossy(&answer).into_owned();
     let status = head.split(' ').nth(1).expect("a status");
-    Answer {
-        status: status.parse().expect("a number"),
-        body: answer.split_off(end + 4),
-        head,
+    let status = status.parse().expect("a number");
+    if status != 101 {
+        stream.shutdown().await.expect("shuts down");
+        let read = timeout(DEADLINE, stream.read_to_end(&mut body)).await;
+        read.expect("ends in time").expect("reads");
     }
+    Answer { status, head, body }
 }
 
 async fn get(server: SocketAddr, path: &str) -> Answer {
@@ -78,14 +102,27 @@ async fn get(server: SocketAddr, path: &str) -> Answer {
 /// A member of a room that speaks the protocol by hand.
 struct Client {
     identity: Identity,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
 }
 
 impl Client {
     /// Joins a room.
     async fn join(server: SocketAddr, room: &str) -> Self {
-        let connected = connect_async(format!("ws://{server}/signal")).await;
-        let (socket, _) = connected.expect("connects");
+        let stream = TcpStream::connect(server).await.expect("connects");
+        Self::join_by(stream, server, room).await
+    }
+
+    /// Joins by a connection of which the system keeps little that was not read.
+    async fn join_narrow(server: SocketAddr, room: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small one");
+        let stream = socket.connect(server).await.expect("connects");
+        Self::join_by(stream, server, room).await
+    }
+
+    async fn join_by(stream: TcpStream, server: SocketAddr, room: &str) -> Self {
+        let upgraded = client_async(format!("ws://{server}/signal"), stream).await;
+        let (socket, _) = upgraded.expect("a WebSocket");
         let identity = Identity::from_secret(random_seed());
         let mut client = Self { identity, socket };
         let hello = json!({

@@ -21,12 +21,11 @@ fn to(target: &Client, message: &Signed) -> Value {
 async fn one_member_cannot_have_another_thrown_out_by_its_signals() {
     let server = start(HubOptions::default());
     // It reads nothing until it has been sent a lot.
-    let mut target = Client::join(server, "a").await;
+    let mut target = Client::join_narrow(server, "a").await;
     let mut flooder = Client::join(server, "a").await;
     let mut other = Client::join(server, "a").await;
     let long = to(&target, &signal(&flooder, LONG));
-    // More than the system keeps for a socket.
-    for _ in 0..400 {
+    for _ in 0..200 {
         flooder.say(&long).await;
     }
     let refused = flooder.hear("error").await;
@@ -48,13 +47,13 @@ async fn one_member_cannot_have_another_thrown_out_by_its_signals() {
 #[tokio::test]
 async fn a_client_that_never_reads_is_closed_in_time() {
     let server = start(HubOptions::default());
-    let deaf = Client::join(server, "a").await;
+    let deaf = Client::join_narrow(server, "a").await;
     let sender = Client::join(server, "a").await;
     let long = to(&deaf, &signal(&sender, LONG));
     let (mut sink, mut stream) = sender.socket.split();
     // As fast as the hub takes them, and its errors are read.
     let sending = async {
-        for _ in 0..950 {
+        for _ in 0..200 {
             let sent = sink.send(Message::text(long.to_string())).await;
             sent.expect("sends");
         }
