@@ -9,6 +9,7 @@ use futures::{SinkExt, StreamExt};
 use mesh_native::core::wire::Admit;
 use mesh_native::core::{Identity, PeerId};
 use mesh_native::random_seed;
+use mesh_tests::browser::{Browser, Tab, are_wanted};
 use mesh_tests::hub::HubProcess;
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
@@ -230,4 +231,44 @@ impl Member {
             }
         }
     }
+}
+
+/// What a browser transferred for the page: bytes, of all files and of the wasm, and whether this
+/// was a reload. Each answer counts 300 bytes for its head (Resource Timing, `transferSize`).
+const TRANSFERRED: &str = "const all = [...performance.getEntriesByType('navigation'), \
+    ...performance.getEntriesByType('resource')]; \
+    const sum = (key) => all.reduce((sum, entry) => sum + entry[key], 0); \
+    const wasm = all.find((entry) => entry.name.endsWith('.wasm')); \
+    return { files: all.length, bytes: sum('transferSize'), plain: sum('decodedBodySize'), \
+        wasm: wasm?.transferSize, reload: all[0].type === 'reload' && !!window.mesh }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_loaded_compressed_and_again_only_if_it_changed() -> Result<()> {
+    if !are_wanted("the bytes of a page load, in Chrome") {
+        return Ok(());
+    }
+    let hub = HubProcess::start().await?;
+    hub.require_page().await?;
+    let tab = Tab::open(Browser::Chrome, &hub.page("room=load&name=tab")).await?;
+    let first = tab.evaluate(TRANSFERRED, &[]).await?;
+    tab.evaluate("location.reload()", &[]).await?;
+    let again = until("the page has joined again", SOON, async || {
+        let again = tab.evaluate(TRANSFERRED, &[]).await?;
+        ensure!(again["reload"] == true, "{again}");
+        Ok(again)
+    });
+    let again = again.await?;
+    report(&format!("first load: {first}"));
+    report(&format!("second load: {again}"));
+    let bytes = |load: &Value, what: &str| load[what].as_u64().context("a number");
+    ensure!(
+        bytes(&first, "bytes")? * 3 < bytes(&first, "plain")?,
+        "first: {first}"
+    );
+    ensure!(
+        bytes(&again, "bytes")? <= 300 * bytes(&again, "files")?,
+        "again: {again}"
+    );
+    ensure!(again["files"] == first["files"], "{first}, {again}");
+    tab.close().await
 }
