@@ -5,6 +5,7 @@
 //! refuse or delay, but not forge: signals are signed end to end by the agents, so a hub that swaps
 //! a DTLS fingerprint is found out by the receiver.
 
+mod claims;
 mod client;
 mod crowd;
 mod hub;

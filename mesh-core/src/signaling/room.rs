@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::claims::Claims;
 use super::crowd::Crowd;
 use super::protocol::{HubMessage, Listing, Member};
 use crate::config::HubConfig;
@@ -39,8 +40,10 @@ pub(super) struct Room {
     opened_at: Instant,
     /// Since when its shards are too many.
     small_since: Option<Instant>,
-    /// What agents said of the division when they came back.
-    remembered: Shards,
+    /// What agents say of the division who have come back.
+    claims: Claims,
+    /// The division that those agreed on who have come back.
+    returned: Shards,
     /// When members are told what has changed.
     tell_at: Option<Instant>,
     crowd: Crowd,
@@ -76,7 +79,8 @@ impl Room {
             shards: Vec::new(),
             opened_at: now,
             small_since: None,
-            remembered: Shards::WHOLE,
+            claims: Claims::default(),
+            returned: Shards::WHOLE,
             tell_at: None,
             crowd: Crowd::default(),
             arriving: 0,
@@ -131,26 +135,36 @@ impl Room {
         config: &HubConfig,
         now: Instant,
     ) -> Listing {
-        let most = Shards::of_room(config.room_members_max, config.shard_members);
-        self.remembered = self.remembered.max(remembered.min(most));
-        if self.members.is_empty() {
-            self.division = self.remembered;
+        if self.members.is_empty() && self.division != Shards::WHOLE {
+            self.division = Shards::WHOLE;
             self.divide(now); // Nobody is here to be told.
         }
         self.members.insert(peer, Seat { client, name });
+        let most = Shards::of_room(config.room_members_max, config.shard_members);
+        let claimed = remembered.min(most);
+        if claimed > self.division && now < self.opened_at + RETURN_PATIENCE {
+            self.claims.insert(peer, claimed);
+            self.tell_by(self.opened_at + RETURN_PATIENCE);
+        } else {
+            self.claims.remove(peer);
+        }
         self.crowd.came(now);
         let shard = &mut self.shards[self.division.of(peer)];
         shard.members.insert(peer);
         shard.joined.insert(peer);
         shard.left.remove(&peer);
         self.tell_soon(config, now);
-        let mut listing = self.listing(self.division.of(peer), now);
+        let mut listing = match self.claims.of(peer) {
+            None => self.listing(self.division.of(peer), now),
+            Some(claimed) => self.listing_by(claimed, claimed.of(peer), now),
+        };
         listing.members.retain(|member| member.peer != peer);
         listing
     }
 
     pub(super) fn remove(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
         self.members.remove(&peer);
+        self.claims.remove(peer);
         let shard = &mut self.shards[self.division.of(peer)];
         shard.members.remove(&peer);
         shard.joined.remove(&peer);
@@ -169,22 +183,54 @@ impl Room {
     /// What members are to be told, since the last time.
     pub(super) fn tell(&mut self, config: &HubConfig, now: Instant) -> Vec<Notice> {
         self.tell_at = None;
-        let mut division = self.division.resized(self.len(), config.shard_members);
-        let heed_until = self.opened_at + RETURN_PATIENCE;
-        if now < heed_until && division < self.remembered {
-            division = self.remembered;
-            self.tell_by(heed_until);
-        }
-        if division >= self.division {
-            self.small_since = None;
-        } else if let Some(wait_until) = self.await_healing(now) {
-            division = self.division;
-            self.tell_by(wait_until);
-        }
+        let division = self.wanted_division(config, now);
         if division != self.division {
             self.division = division;
+            self.claims.clear(); // Everybody gets a new list.
             return self.divide(now);
         }
+        let mut told = self.changes(now);
+        let heed_until = self.opened_at + RETURN_PATIENCE;
+        if now < heed_until {
+            if !self.claims.is_empty() {
+                self.tell_by(heed_until);
+            }
+            return told;
+        }
+        // So few have come back that the room is not what it was.
+        for peer in self.claims.clear() {
+            let listing = self.listing(self.division.of(peer), now);
+            let client = self.client_of(peer).into_iter().collect();
+            told.push((HubMessage::Divided { listing }, client));
+        }
+        told
+    }
+
+    /// How the room is to be divided, by its size, by what was before, and by what those say who
+    /// have come back to it.
+    fn wanted_division(&mut self, config: &HubConfig, now: Instant) -> Shards {
+        let by_size = self.division.resized(self.len(), config.shard_members);
+        let heed_until = self.opened_at + RETURN_PATIENCE;
+        if now < heed_until {
+            let agreed = self.claims.agreed(self.len()).max(self.returned);
+            if by_size < agreed {
+                self.returned = agreed;
+                self.tell_by(heed_until);
+                self.small_since = None;
+                return agreed;
+            }
+        }
+        if by_size >= self.division {
+            self.small_since = None;
+        } else if let Some(wait_until) = self.await_healing(now) {
+            self.tell_by(wait_until);
+            return self.division;
+        }
+        by_size
+    }
+
+    /// What members are to be told of those that came and went.
+    fn changes(&mut self, now: Instant) -> Vec<Notice> {
         let changed: Vec<_> = (0..self.shards.len())
             .filter(|&shard| self.shards[shard].has_changed())
             .collect();
@@ -193,7 +239,7 @@ impl Room {
         }
         let told: Vec<_> = (0..self.shards.len())
             .filter(|&shard| self.shards[shard].has_changed())
-            .map(|shard| self.changes(shard, now))
+            .map(|shard| self.changes_in(shard, now))
             .collect();
         for shard in &mut self.shards {
             shard.joined.clear();
@@ -255,7 +301,7 @@ impl Room {
         }
     }
 
-    fn changes(&self, shard: usize, now: Instant) -> Notice {
+    fn changes_in(&self, shard: usize, now: Instant) -> Notice {
         let Shard { joined, left, .. } = &self.shards[shard];
         let message = HubMessage::Members {
             joined: self.named(joined.iter().copied()),
@@ -279,6 +325,22 @@ impl Room {
         }
     }
 
+    /// Whom the members of a shard would have to know if the room were divided so.
+    fn listing_by(&self, division: Shards, here: usize, now: Instant) -> Listing {
+        let divided = division.divide(self.members.keys().copied());
+        let of_shard = |(there, members): (usize, &Vec<PeerId>)| match there == here {
+            true => members.clone(),
+            false => candidates(members, here),
+        };
+        let listed = divided.iter().enumerate().flat_map(of_shard);
+        Listing {
+            members: self.named(listed),
+            room_members: self.len(),
+            newcomers: self.newcomers(now),
+            shards: division,
+        }
+    }
+
     /// These, as far as they are still here.
     fn named(&self, peers: impl Iterator<Item = PeerId>) -> Vec<Member> {
         let named = peers.filter_map(|peer| {
@@ -290,6 +352,8 @@ impl Room {
 
     fn clients_in(&self, shard: usize) -> Vec<ClientId> {
         let members = self.shards[shard].members.iter();
+        // Who claims another division was told by it, and is told by none until that is decided.
+        let members = members.filter(|peer| self.claims.of(**peer).is_none());
         members.filter_map(|peer| self.client_of(*peer)).collect()
     }
 }

@@ -77,26 +77,77 @@ fn members_of_a_divided_room_hear_of_their_shard_and_of_whom_it_may_be_linked_wi
     assert_eq!((room.len(), told.shards), (15, Shards::WHOLE));
 }
 
-#[test]
-fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
+/// A hub with small shards, and how a room of three was divided before it restarted.
+fn restarted() -> (Clients, Shards) {
     let config = HubConfig {
         shard_members: 4,
         ..HubConfig::default()
     };
-    let mut clients = Clients::new(config);
-    let three = Shards::try_from(3).expect("valid");
-    let returning =
-        |clients: &mut Clients, n: u8| clients.admit_again(u64::from(n), &identity(n), "a", three);
-    let mut told = Told::default();
-    told.hear(returning(&mut clients, 1));
-    assert_eq!(told.shards.count(), 3);
-    told.hear(returning(&mut clients, 2));
-    told.hear(clients.wait(Duration::from_secs(14)));
-    assert_eq!(told.shards.count(), 3);
+    (Clients::new(config), Shards::try_from(3).expect("valid"))
+}
+
+#[test]
+fn a_hub_that_restarted_divides_the_room_as_it_was_until_all_are_back() {
+    let (mut clients, three) = restarted();
+    let (mut told, mut room) = (Told::default(), BTreeMap::new());
+    for n in 1..=6 {
+        told.hear(clients.admit_again(u64::from(n), &identity(n), "a", three));
+        assert_eq!(told.shards, three, "to who was there nothing has changed");
+        room.insert(u64::from(n), identity(n).peer());
+    }
+    told.hear(clients.wait(Duration::from_secs(1)));
+    assert_eq!(clients.hub.division("a"), Some(three));
+    told.check(&room);
+    told.hear(clients.admit(7, &identity(7), "a"));
+    room.insert(7, identity(7).peer());
+    told.hear(clients.wait(Duration::from_secs(13)));
+    assert_eq!(told.shards, three);
+    told.check(&room);
     told.hear(clients.wait(Duration::from_secs(2)));
-    assert_eq!(told.shards.count(), 3, "somebody may yet come");
+    assert_eq!(told.shards, three, "somebody may yet come");
     told.hear(clients.wait(Duration::from_secs(15)));
     assert_eq!(told.shards, Shards::WHOLE, "nobody else came back");
-    let room = BTreeMap::from([(1, identity(1).peer()), (2, identity(2).peer())]);
     told.check(&room);
+}
+
+#[test]
+fn a_member_that_comes_back_alone_hears_of_the_others_in_the_end() {
+    let (mut clients, three) = restarted();
+    let mut told = Told::default();
+    let mut room = BTreeMap::from([(1, identity(1).peer())]);
+    told.hear(clients.admit_again(1, &identity(1), "a", three));
+    assert_eq!(told.shards, three, "the others may come");
+    for n in 2..=5 {
+        told.hear(clients.admit(u64::from(n), &identity(n), "a"));
+        room.insert(u64::from(n), identity(n).peer());
+    }
+    told.hear(clients.wait(Duration::from_secs(16)));
+    assert_eq!(clients.hub.division("a"), Some(Shards::WHOLE));
+    told.check(&room);
+}
+
+#[test]
+fn whoever_claims_that_a_room_was_divided_divides_it_for_no_one_else() {
+    let mut clients = Clients::new(HubConfig::default());
+    let (mut told, mut room) = (Told::default(), BTreeMap::new());
+    let eighty = Shards::try_from(80).expect("valid");
+    clients.admit_again(10, &identity(10), "a", eighty);
+    for n in 1..=4 {
+        told.hear(clients.admit(u64::from(n), &identity(n), "a"));
+        room.insert(u64::from(n), identity(n).peer());
+    }
+    clients.admit_again(11, &identity(11), "a", eighty);
+    let sent = clients.wait(Duration::from_secs(1));
+    told.hear(
+        sent.into_iter()
+            .filter(|(client, _)| *client < 10)
+            .collect(),
+    );
+    assert_eq!(clients.hub.division("a"), Some(Shards::WHOLE));
+    for (client, peer) in &room {
+        let known = &told.lists[client];
+        let mut others = room.values().filter(|other| *other != peer);
+        let all = others.all(|other| known.contains(other));
+        assert!(all, "client {client} knows {known:?}");
+    }
 }
