@@ -179,6 +179,19 @@ impl MeshProcess {
         Ok(std::fs::read_dir(format!("/proc/{id}/fd"))?.count())
     }
 
+    /// SIGINT, as Ctrl-C sends it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn interrupt(&self) -> Result<()> {
+        let id = self.child.id().context("the process has ended")?;
+        let sent = Command::new("kill")
+            .args(["-INT", &id.to_string()])
+            .status();
+        ensure!(sent.await?.success(), "the process cannot be interrupted");
+        Ok(())
+    }
+
     /// SIGKILL: it can say goodbye to nobody. Returns when it is gone.
     ///
     /// # Errors

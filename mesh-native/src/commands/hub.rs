@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
-use mesh_native::core::{HubConfig, IceServer};
+use mesh_native::core::HubConfig;
 use mesh_native::hub::{AllowedOrigin, BindError, HubOptions, HubServer, has_package};
 
-use super::{parse_ice_server, raise_file_limit, reachable};
+use super::ice::IceArgs;
+use super::{raise_file_limit, reachable};
 
 /// The port of the seed, and of every example.
 const PORT: u16 = 9600;
@@ -41,17 +42,15 @@ pub(crate) struct HubArgs {
     /// `mesh load-test --browsers`, and for no public server.
     #[arg(long)]
     drive_page: bool,
-    /// A STUN or TURN server that members should use: stun:host:port or
-    /// turn:host:port,user,password. May be repeated.
-    #[arg(long, value_parser = parse_ice_server, value_name = "SERVER")]
-    ice_server: Vec<IceServer>,
+    #[command(flatten)]
+    ice: IceArgs,
 }
 
 impl HubArgs {
     /// Takes the ports. `links` is how many links this process has beside the server.
     pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
         let config = HubConfig {
-            ice_servers: self.ice_server.clone(),
+            ice_servers: self.ice.servers()?,
             ..HubConfig::default()
         };
         let mut options = HubOptions::from(config);

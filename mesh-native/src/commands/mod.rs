@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 mod hub;
+mod ice;
 mod lines;
 pub(crate) mod load_test;
 pub(crate) mod signal;
@@ -14,7 +15,6 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use mesh_native::Agent;
-use mesh_native::core::IceServer;
 
 /// What most systems allow a process to open unless it asks for more.
 const FILES_USUAL: u64 = 1_024;
@@ -34,28 +34,6 @@ pub(crate) fn reachable(address: SocketAddr) -> String {
     } else {
         address.to_string()
     }
-}
-
-/// Parses `stun:host:port` or `turn:host:port,user,password`.
-pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
-    let usage = "an ICE server reads stun:host:port or turn:host:port,user,password";
-    let mut parts = text.split(',').map(str::to_owned);
-    let url = parts.next().unwrap_or_default();
-    let (username, credential) = (parts.next(), parts.next());
-    let scheme = url.split(':').next().unwrap_or_default();
-    let complete = match scheme {
-        "stun" | "stuns" => username.is_none(),
-        "turn" | "turns" => credential.is_some() && parts.next().is_none(),
-        _ => false,
-    };
-    if !complete {
-        return Err(usage.to_owned());
-    }
-    Ok(IceServer {
-        urls: vec![url],
-        username,
-        credential,
-    })
 }
 
 /// Open files: how many this process may have, and how many its links take.
@@ -119,25 +97,4 @@ pub(crate) async fn interrupted() {
     }
     #[cfg(not(unix))]
     let _ = tokio::signal::ctrl_c().await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ice_servers_are_parsed_or_explained() {
-        let turn = parse_ice_server("turn:t.example.org:3478,user,secret").expect("valid");
-        assert_eq!(turn.urls, ["turn:t.example.org:3478"]);
-        assert_eq!(turn.username.as_deref(), Some("user"));
-        assert!(parse_ice_server("stun:s.example.org").is_ok());
-        for bad in [
-            "",
-            "s.example.org",
-            "turn:t.example.org",
-            "stun:s,user,secret",
-        ] {
-            assert!(parse_ice_server(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -1,0 +1,116 @@
+//! The STUN and TURN servers that a hub hands out: from the command line, a file, or the
+//! environment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use mesh_native::core::IceServer;
+
+/// The environment variable that may hold servers as JSON.
+const VARIABLE: &str = "MESH_ICE_SERVERS";
+
+/// Which servers members are told of. Every member gets the passwords too.
+#[derive(Debug, Args)]
+pub(crate) struct IceArgs {
+    /// A STUN or TURN server that members should use: stun:host:port, or
+    /// turn:host:port,user,password. The list of this machine's processes shows the password, which
+    /// can have no comma: --ice-servers does without either. May be repeated.
+    #[arg(long, value_parser = parse_ice_server, value_name = "SERVER")]
+    ice_server: Vec<IceServer>,
+    /// A file with more of them, in JSON:
+    /// [{"urls": ["turn:host:port"], "username": "user", "credential": "password"}].
+    /// The environment variable MESH_ICE_SERVERS may hold such JSON itself.
+    #[arg(long, value_name = "FILE")]
+    ice_servers: Option<PathBuf>,
+}
+
+impl IceArgs {
+    /// All servers, each of which every browser takes.
+    pub(crate) fn servers(&self) -> anyhow::Result<Vec<IceServer>> {
+        let mut servers = self.ice_server.clone();
+        if let Some(path) = &self.ice_servers {
+            servers.extend(from_file(path)?);
+        }
+        if let Some(text) = std::env::var_os(VARIABLE) {
+            let text = text.to_string_lossy();
+            servers.extend(from_json(&text).with_context(|| format!("in {VARIABLE}"))?);
+        }
+        Ok(servers)
+    }
+}
+
+fn from_file(path: &Path) -> anyhow::Result<Vec<IceServer>> {
+    let what = || format!("the ICE servers in {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(what)?;
+    from_json(&text).with_context(what)
+}
+
+fn from_json(text: &str) -> anyhow::Result<Vec<IceServer>> {
+    let servers: Vec<IceServer> = serde_json::from_str(text).context(
+        "this is no list of servers: [{\"urls\": [\"turn:host:port\"], \"username\": \"user\", \
+         \"credential\": \"password\"}]",
+    )?;
+    for server in &servers {
+        server.check().map_err(|cause| anyhow!(cause))?;
+    }
+    Ok(servers)
+}
+
+/// Parses `stun:host:port` or `turn:host:port,user,password`.
+fn parse_ice_server(text: &str) -> Result<IceServer, String> {
+    let mut parts = text.split(',').map(str::to_owned);
+    let server = IceServer {
+        urls: parts.next().into_iter().collect(),
+        username: parts.next(),
+        credential: parts.next(),
+    };
+    if parts.next().is_some() {
+        let message = "more than a URL, a user and a password; a password with a comma can stand \
+                       in the file of --ice-servers";
+        return Err(message.to_owned());
+    }
+    server.check()?;
+    Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_on_the_command_line_are_parsed_or_explained() {
+        let turn = parse_ice_server("turn:t.example.org:3478,user,secret").expect("valid");
+        assert_eq!(turn.urls, ["turn:t.example.org:3478"]);
+        assert_eq!(turn.username.as_deref(), Some("user"));
+        assert!(parse_ice_server("stun:s.example.org").is_ok());
+        for (bad, cause) in [
+            ("", "stun:host:port"),
+            ("s.example.org", "stun:host:port"),
+            ("turn:t.example.org", "username"),
+            ("stun:s.example.org:3478?transport=udp", "after the port"),
+            ("turn:t.example.org,user,a,b", "--ice-servers"),
+        ] {
+            let error = parse_ice_server(bad).expect_err(bad);
+            assert!(error.contains(cause), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn servers_in_json_may_have_any_password_and_each_is_checked() {
+        let turn = r#"[{"urls": ["turn:t:1"], "username": "u", "credential": "a,b,c"}]"#;
+        let servers = from_json(turn).expect("valid");
+        assert_eq!(servers[0].credential.as_deref(), Some("a,b,c"));
+        for (bad, cause) in [
+            ("{}", "list of servers"),
+            (
+                r#"[{"urls": ["stun:s?transport=udp"]}]"#,
+                "stun:s?transport",
+            ),
+            (r#"[{"urls": []}]"#, "URL"),
+        ] {
+            let error = format!("{:#}", from_json(bad).expect_err(bad));
+            assert!(error.contains(cause), "{bad}: {error}");
+        }
+    }
+}
