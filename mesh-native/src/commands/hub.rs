@@ -25,8 +25,8 @@ const FILES_BESIDE: u64 = 256;
 /// Where the server listens, and what it allows.
 #[derive(Debug, Args)]
 pub(crate) struct HubArgs {
-    /// An address to listen on; may be repeated. `[::]` takes IPv4 too [default: [::]:9600, and
-    /// 0.0.0.0:9600 where there is no IPv6]
+    /// An address to listen on; may be repeated. `[::]` takes IPv4 too. Unless given: `[::]:9600`,
+    /// and `0.0.0.0:9600` where there is no IPv6.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
     /// Connections that one address may have, of IPv6 one /64; connections of this machine are not

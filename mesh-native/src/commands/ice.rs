@@ -19,7 +19,7 @@ pub(crate) struct IceArgs {
     #[arg(long, value_parser = parse_ice_server, value_name = "SERVER")]
     ice_server: Vec<IceServer>,
     /// A file with more of them, in JSON:
-    /// [{"urls": ["turn:host:port"], "username": "user", "credential": "password"}].
+    /// `[{"urls": ["turn:host:port"], "username": "user", "credential": "password"}]`.
     /// The environment variable MESH_ICE_SERVERS may hold such JSON itself.
     #[arg(long, value_name = "FILE")]
     ice_servers: Option<PathBuf>,
