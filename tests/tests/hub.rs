@@ -262,6 +262,32 @@ async fn a_demo_that_is_interrupted_while_its_mesh_forms_ends_at_once() -> Resul
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_listens_on_each_address_that_it_is_given() -> Result<()> {
+    let (v4, v6) = (free_port()?, free_port()?);
+    let addresses = [format!("127.0.0.1:{v4}"), format!("[::1]:{v6}")];
+    let listen = [
+        "signal",
+        "--listen",
+        &addresses[0],
+        "--listen",
+        &addresses[1],
+    ];
+    let hub = MeshProcess::start(&listen)?;
+    for address in &addresses {
+        let url = format!("signaling at ws://{address}/signal");
+        let told = hub
+            .stderr
+            .first("where it is", SOON, |line| line.contains(&url));
+        told.await?;
+        until("it takes connections", SOON, async || {
+            Ok(TcpStream::connect(address).await?)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Passwords of TURN servers are told to members, and to nobody who lists processes.
 #[tokio::test(flavor = "multi_thread")]
 async fn ice_servers_come_from_a_file_and_odd_ones_are_refused_at_the_start() -> Result<()> {

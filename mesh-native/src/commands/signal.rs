@@ -18,9 +18,13 @@ pub(crate) struct Signal {
 impl Signal {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let server = self.hub.bind(0)?;
-        let address = server.local_addr().context("the server has no address")?;
-        tracing::info!("signaling at {}", signaling_url(address));
-        announce_page(address);
+        let addresses = server.local_addrs().context("the server has no address")?;
+        for &address in &addresses {
+            tracing::info!("signaling at {}", signaling_url(address));
+        }
+        if let Some(&address) = addresses.first() {
+            announce_page(address);
+        }
         server
             .serve(interrupted())
             .await

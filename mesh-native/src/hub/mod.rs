@@ -143,6 +143,14 @@ impl HubServer {
         })
     }
 
+    /// The addresses that it has, in the order in which they were given.
+    ///
+    /// # Errors
+    /// As [`HubServer::local_addr`].
+    pub fn local_addrs(&self) -> std::io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
     /// Serves until `shutdown` completes.
     ///
     /// # Errors
