@@ -95,8 +95,8 @@ pub enum Input {
         /// The link.
         link: LinkId,
     },
-    /// The addresses of this machine have changed, or the browser is online again: links may be dead,
-    /// and the signaling server may be reached in another way.
+    /// The addresses of this machine have changed, or the browser is online again: links may be
+    /// dead, and the signaling server may be reached in another way.
     NetworkChanged,
     /// The link failed or its other end closed it.
     LinkClosed {

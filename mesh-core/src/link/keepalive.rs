@@ -2,9 +2,9 @@
 //!
 //! WebRTC itself notices a dead peer only after many seconds (and the backends differ), so the mesh
 //! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of
-//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8), but for a
-//! sample that is far below: a sample is longer than the path if either end was busy, as both are
-//! while a room forms, and never shorter.
+//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8), but for
+//! a sample that is far below: a sample is longer than the path if either end was busy, as both
+//! are while a room forms, and never shorter.
 //!
 //! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
 

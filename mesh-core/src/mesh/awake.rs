@@ -1,10 +1,11 @@
 //! Time as an agent counts it: without that in which its process did not run.
 //!
 //! A process that was stopped, a machine that slept, a tab that was frozen: when it goes on,
-//! everything seems overdue, and silence seems to prove that the others are dead. It proves nothing,
-//! since this agent could not have heard them. So the time that has passed between what was due and
-//! the moment at which the driver came to it, if it is long, is left out of all that the agent
-//! counts, whatever it counts.
+//! everything seems overdue, and silence seems to prove that the others are dead. It proves
+//! nothing, since this agent could not have heard them. So the time that has passed between what
+//! was due and the moment at which the driver came to it, if it is long, is left out of all that
+//! the agent counts, whatever it counts. If it is short the machine is busy, and what can wait
+//! does.
 
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use crate::time::Instant;
 
 /// How late the driver may be for being busy; whatever is later was not running. A process that
 /// forms a thousand agents on two cores is late by two or three seconds.
-pub(super) const LATENESS_MAX: Duration = Duration::from_secs(5);
+const LATENESS_MAX: Duration = Duration::from_secs(5);
+
+/// Extra delay of deferrable work for each second that the driver is late.
+const LATENESS_WEIGHT: u32 = 4;
 
 /// Translates the driver's time into the agent's, and back.
 #[derive(Debug)]
@@ -22,6 +26,9 @@ pub(super) struct Awake {
     seen: Instant,
     /// The time that does not count.
     slept: Duration,
+    /// How late the driver has been of late; half as much after a second on time.
+    lateness: Duration,
+    lateness_noted: Instant,
 }
 
 impl Awake {
@@ -29,6 +36,8 @@ impl Awake {
         Self {
             seen: now,
             slept: Duration::ZERO,
+            lateness: Duration::ZERO,
+            lateness_noted: now,
         }
     }
 
@@ -46,6 +55,19 @@ impl Awake {
     /// Whether it is so long since the driver came around that it is worth a look.
     fn was_away(&self, now: Instant) -> bool {
         now.since(self.seen) > LATENESS_MAX
+    }
+
+    /// How late the driver has been of late.
+    pub(super) fn lateness(&self) -> Duration {
+        self.lateness
+    }
+
+    /// The driver comes around now, and this was due.
+    fn note_lateness(&mut self, due: Option<Instant>, now: Instant) {
+        let late = due.map_or(Duration::ZERO, |due| now.since(due));
+        let late = late.min(LATENESS_MAX);
+        self.lateness = late.max(self.lateness.mul_f64(now.left_since(self.lateness_noted)));
+        self.lateness_noted = now;
     }
 
     /// Leaves out what has passed since something was due, if the process cannot have run then.
@@ -71,6 +93,17 @@ impl Mesh {
             return now;
         }
         self.awake.enter(now)
+    }
+
+    /// How late the driver is: on a busy machine it comes around seldom. What costs others work is
+    /// done more seldom then too, and what others have to do gets more time.
+    pub(super) fn note_lateness(&mut self, now: Instant) {
+        self.awake.note_lateness(self.deadline(), now);
+    }
+
+    /// Extra delay of deferrable work at the present lateness of the driver.
+    pub(super) fn grace(&self) -> Duration {
+        self.awake.lateness * LATENESS_WEIGHT
     }
 
     /// This agent could not be heard for a while, or its addresses have changed: its links and the

@@ -1,8 +1,8 @@
 //! The civil time that the mesh dates by: the hub's, as long as it has told it, carried on by the
 //! monotonic clock.
 //!
-//! Members of a room must agree on the time within [`Config::clock_skew_max`], and their machines do
-//! not: a clock may be minutes off, be set, or stand still while the machine sleeps. So every
+//! Members of a room must agree on the time within [`Config::clock_skew_max`], and their machines
+//! do not: a clock may be minutes off, be set, or stand still while the machine sleeps. So every
 //! member takes the hub's time, and keeps it while the hub is away.
 //!
 //! [`Config::clock_skew_max`]: crate::Config::clock_skew_max

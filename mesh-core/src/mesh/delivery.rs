@@ -249,8 +249,8 @@ impl Mesh {
         self.emit(Event::DeliveryFailed { id, to, reason, at });
     }
 
-    /// Tells the author that so many messages from this one on have arrived. The neighbour `back` has
-    /// brought them, so it is alive and leads to the author; the shortest path may not.
+    /// Tells the author that so many messages from this one on have arrived. The neighbour `back`
+    /// has brought them, so it is alive and leads to the author; the shortest path may not.
     pub(super) fn send_receipt(
         &mut self,
         to: PeerId,

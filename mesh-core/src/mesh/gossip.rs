@@ -250,7 +250,7 @@ impl Mesh {
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
-        let due = self.routing.due(now) + self.lateness;
+        let due = self.routing.due(now) + self.awake.lateness();
         self.timers.arm(Timer::Routes, due);
     }
 

@@ -17,7 +17,7 @@ use crate::error::{LossReason, RejectReason};
 use crate::ice::IceServer;
 use crate::id::{PeerId, Target};
 use crate::io::{Event, Output, WarningCode};
-use crate::signaling::{ClientFact, Crowd, ErrorCode, Member, notice_delay};
+use crate::signaling::{Admission, ClientFact, Crowd, ErrorCode, Member, notice_delay};
 use crate::time::Instant;
 
 /// How long after an agent came in the hub may still tell it of those whom the welcome listed.
@@ -104,41 +104,7 @@ impl Mesh {
         self.outbox.extend(answer);
         match fact {
             None => {}
-            Some(ClientFact::Admitted {
-                listing,
-                ice_servers,
-                again,
-                time,
-            }) => {
-                self.take_ice_servers(ice_servers);
-                if let Some(time) = time {
-                    self.hub_told_time(time, now);
-                }
-                if self.sequences.is_empty() {
-                    self.incarnation = self.unix(now).as_micros(); // By the time of the room.
-                }
-                let event = if again {
-                    Event::SignalingRestored
-                } else {
-                    self.admitted_at = now;
-                    Event::Joined {
-                        room: self.config.room.clone(),
-                        members: listing.room_members.saturating_sub(1),
-                    }
-                };
-                self.emit(event);
-                self.divide(listing.shards, now);
-                self.remember_members();
-                self.await_return(now);
-                self.room_counted(listing.room_members, listing.newcomers, now);
-                self.hub_joined(listing.members, now);
-                self.members_changed(now);
-                self.notify_writable(now);
-                if again {
-                    // Who could not be reached without the hub can be now, though nobody is new.
-                    self.timers.arm(Timer::Settle, now + self.config.settle);
-                }
-            }
+            Some(ClientFact::Admitted(admission)) => self.admitted(admission, now),
             Some(ClientFact::Divided(listing)) => {
                 self.divide(listing.shards, now);
                 self.roster.clear_list();
@@ -178,6 +144,44 @@ impl Mesh {
                 }
             }
             Some(ClientFact::Nonsense) => self.reject(None, None, RejectReason::Signaling),
+        }
+    }
+
+    /// The hub has let this agent in, for the first time or again.
+    fn admitted(&mut self, admission: Admission, now: Instant) {
+        let Admission {
+            listing,
+            ice_servers,
+            again,
+            time,
+        } = admission;
+        self.take_ice_servers(ice_servers);
+        if let Some(time) = time {
+            self.hub_told_time(time, now);
+        }
+        if self.sequences.is_empty() {
+            self.incarnation = self.unix(now).as_micros(); // By the time of the room.
+        }
+        let event = if again {
+            Event::SignalingRestored
+        } else {
+            self.admitted_at = now;
+            Event::Joined {
+                room: self.config.room.clone(),
+                members: listing.room_members.saturating_sub(1),
+            }
+        };
+        self.emit(event);
+        self.divide(listing.shards, now);
+        self.remember_members();
+        self.await_return(now);
+        self.room_counted(listing.room_members, listing.newcomers, now);
+        self.hub_joined(listing.members, now);
+        self.members_changed(now);
+        self.notify_writable(now);
+        if again {
+            // Who could not be reached without the hub can be now, though nobody is new.
+            self.timers.arm(Timer::Settle, now + self.config.settle);
         }
     }
 
@@ -289,8 +293,9 @@ impl Mesh {
             notices = notice_delay(members) * 2;
             patience = CROWD_PATIENCE;
         }
-        let settle = self.config.settle.max(notices * patience) + self.lateness * patience;
-        let latest = (self.config.settle_max.max(notices * 2) + self.lateness) * patience.pow(2);
+        let settle = self.config.settle.max(notices * patience) + self.awake.lateness() * patience;
+        let latest =
+            (self.config.settle_max.max(notices * 2) + self.awake.lateness()) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + settle).min(since + latest);
         self.timers.set(Timer::Settle, settled);

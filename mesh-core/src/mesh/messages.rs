@@ -113,11 +113,13 @@ impl Mesh {
         Ok(self.draft(Target::Room, data, None, self.config.deadline, now))
     }
 
-    /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its room.
+    /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its
+    /// room.
     ///
     /// # Errors
-    /// [`SendError::Backpressure`] until then: wait for [`Output::Writable`](crate::Output::Writable)
-    /// and ask again. [`SendError::NotJoined`] before joining and after leaving.
+    /// [`SendError::Backpressure`] until then: wait for
+    /// [`Output::Writable`](crate::Output::Writable) and ask again. [`SendError::NotJoined`] before
+    /// joining and after leaving.
     pub fn ready(&mut self) -> Result<(), SendError> {
         if !self.joined {
             return Err(SendError::NotJoined);

@@ -29,7 +29,6 @@ mod views;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -49,7 +48,7 @@ use crate::topology::Topology;
 use crate::verifier::{KnownSignatures, Verifier};
 use crate::wire::Envelope;
 use adapt::Adaptation;
-use awake::{Awake, LATENESS_MAX};
+use awake::Awake;
 use backlog::Backlog;
 use broadcast::Broadcasts;
 use clock::CivilClock;
@@ -70,9 +69,6 @@ const OUTBOX_KEPT: usize = 64;
 /// can cause some thousands of events, and thousands of frames may be ready.
 const OUTBOX_MAX: usize = 1_024;
 
-/// How much longer what can wait does so for each second that the driver is late.
-const LATENESS_WEIGHT: u32 = 4;
-
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.
 #[derive(Debug)]
 pub struct Mesh {
@@ -88,9 +84,6 @@ pub struct Mesh {
     /// When the hub first did let this agent in.
     admitted_at: Instant,
     timers: Timers,
-    /// How late the driver has been of late; half as much after a second on time.
-    lateness: Duration,
-    lateness_noted: Instant,
     outbox: VecDeque<Output>,
     stats: Stats,
 
@@ -203,8 +196,6 @@ impl Mesh {
             joined: false,
             admitted_at: now,
             timers: Timers::default(),
-            lateness: Duration::ZERO,
-            lateness_noted: now,
             outbox: VecDeque::new(),
             stats: Stats::default(),
             client: Client::default(),
@@ -232,10 +223,7 @@ impl Mesh {
             database: Database::default(),
             verifier: Verifier::default(),
             graph: LinkGraph::default(),
-            policy: RoutePolicy {
-                metric: config.metric,
-                ..RoutePolicy::default()
-            },
+            policy: RoutePolicy::by(config.metric),
             routes: Routes::default(),
             routes_stale: false,
             routes_news: false,
@@ -374,20 +362,6 @@ impl Mesh {
             };
             return Some(output);
         }
-    }
-
-    /// How late the driver is: on a busy machine it comes around seldom. What costs others work is
-    /// done more seldom then too, and what others have to do gets more time.
-    fn note_lateness(&mut self, now: Instant) {
-        let late = self.deadline().map_or(Duration::ZERO, |due| now.since(due));
-        let late = late.min(LATENESS_MAX);
-        self.lateness = late.max(self.lateness.mul_f64(now.left_since(self.lateness_noted)));
-        self.lateness_noted = now;
-    }
-
-    /// How much longer than else what can wait does so, on a machine as late as this.
-    fn grace(&self) -> Duration {
-        self.lateness * LATENESS_WEIGHT
     }
 
     fn emit(&mut self, event: Event) {

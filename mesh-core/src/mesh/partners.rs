@@ -339,8 +339,8 @@ impl Mesh {
     }
 
     /// Whether a link to this member lets this agent and another have all their links, if both lack
-    /// one and are linked already: the member is a neighbour of the other one, and has a link to give
-    /// up to somebody with whom the other can link up. The first of the two asks.
+    /// one and are linked already: the member is a neighbour of the other one, and has a link to
+    /// give up to a third with whom the other can link up. The first of the two asks.
     fn helps_stuck(&self, peer: PeerId) -> bool {
         let members = self.roster.members();
         let mut stuck = members.filter(|&peer| self.database.lacks(peer) > Some(0));

@@ -179,7 +179,7 @@ impl Mesh {
 
     /// Whether its driver has been late of late.
     pub(crate) fn seems_late(&self) -> bool {
-        self.lateness > Duration::ZERO
+        self.awake.lateness() > Duration::ZERO
     }
 
     pub(crate) fn link_count(&self) -> usize {

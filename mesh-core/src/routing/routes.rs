@@ -61,6 +61,14 @@ pub(crate) struct RoutePolicy {
 }
 
 impl RoutePolicy {
+    /// Paths by this metric, through whomever.
+    pub(crate) fn by(metric: Metric) -> Self {
+        Self {
+            metric,
+            ..Self::default()
+        }
+    }
+
     /// Whether a path of `this` may lead on from a member that it has reached.
     pub(super) fn passes(&self, this: PeerId, via: PeerId) -> bool {
         self.shards.of(via) == self.shards.of(this) && !self.avoid.contains(&via)

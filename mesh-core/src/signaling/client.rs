@@ -70,12 +70,7 @@ pub(crate) enum ClientTask {
 #[derive(Debug, PartialEq)]
 pub(crate) enum ClientFact {
     /// Admitted, for the first time or again.
-    Admitted {
-        listing: Listing,
-        ice_servers: Vec<IceServer>,
-        again: bool,
-        time: Option<HubTime>,
-    },
+    Admitted(Admission),
     /// The hub has told its time.
     Time(HubTime),
     Divided(Listing),
@@ -93,6 +88,16 @@ pub(crate) enum ClientFact {
     },
     /// The hub said something that is not in the protocol.
     Nonsense,
+}
+
+/// What the hub says when it admits an agent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Admission {
+    pub(crate) listing: Listing,
+    pub(crate) ice_servers: Vec<IceServer>,
+    /// It had been admitted before.
+    pub(crate) again: bool,
+    pub(crate) time: Option<HubTime>,
 }
 
 /// What the hub's clock showed, at some moment between two of ours.
@@ -167,13 +172,7 @@ impl Client {
         }
         match (message, self.state) {
             (HubMessage::Challenge { nonce }, State::Greeting { .. }) => {
-                self.state = State::Proving {
-                    until: now + config.signaling_timeout,
-                };
-                self.asked_at = now;
-                let name = config.name.clone();
-                let proof = identity.sign(&config.room, &Admit { nonce, name });
-                (None, Some(send(&ClientMessage::Prove { proof })))
+                (None, Some(self.prove(nonce, config, identity, now)))
             }
             (
                 HubMessage::Welcome {
@@ -187,14 +186,13 @@ impl Client {
                 let until = now + config.signaling_ping * 3;
                 self.state = State::Admitted { ping_at, until };
                 self.failures = 0;
-                let again = std::mem::replace(&mut self.ever_admitted, true);
-                let fact = ClientFact::Admitted {
+                let admission = Admission {
                     listing,
                     ice_servers,
-                    again,
+                    again: std::mem::replace(&mut self.ever_admitted, true),
                     time: self.hub_time(time_ms),
                 };
-                (Some(fact), None)
+                (Some(ClientFact::Admitted(admission)), None)
             }
             (HubMessage::Divided { listing }, State::Admitted { .. }) => {
                 (Some(ClientFact::Divided(listing)), None)
@@ -225,6 +223,21 @@ impl Client {
             (HubMessage::Error { code, message }, _) => self.complained(code, message),
             _ => (Some(ClientFact::Nonsense), None),
         }
+    }
+
+    fn prove(
+        &mut self,
+        nonce: String,
+        config: &Config,
+        identity: &Identity,
+        now: Instant,
+    ) -> Output {
+        let until = now + config.signaling_timeout;
+        self.state = State::Proving { until };
+        self.asked_at = now;
+        let name = config.name.clone();
+        let proof = identity.sign(&config.room, &Admit { nonce, name });
+        send(&ClientMessage::Prove { proof })
     }
 
     fn hub_time(&self, time_ms: Option<u64>) -> Option<HubTime> {

@@ -15,7 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, ClientFact, ClientTask, HubTime, send};
+pub(crate) use client::{Admission, Client, ClientFact, ClientTask, HubTime, send};
 pub(crate) use crowd::Crowd;
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};

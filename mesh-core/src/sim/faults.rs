@@ -116,8 +116,8 @@ impl World {
         self.command(agent, |mesh, now| mesh.handle_timeout(now));
     }
 
-    /// Gives an agent another address: its connections and its WebSocket carry nothing any more, and
-    /// nothing says so.
+    /// Gives an agent another address: its connections and its WebSocket carry nothing any more,
+    /// and nothing says so.
     pub fn change_address(&mut self, agent: usize) {
         self.record("address", agent);
         if let Some(client) = self.agents[agent].socket.take() {

@@ -178,8 +178,8 @@ mod socket {
 
     /// Whether the driver only looks if there is more to read in this turn. It must not find more
     /// before the data channels are open: the library hands over a message that comes in the same
-    /// turn as the end of the SCTP handshake before it has opened the channel, and loses it. What is
-    /// there to read is read in the next turn, for readiness is kept until a read finds nothing.
+    /// turn as the end of the SCTP handshake before it has opened the channel, and loses it. What
+    /// is there to read is read in the next turn, for readiness is kept until a read finds nothing.
     fn is_probe(cx: &Context<'_>) -> bool {
         cx.waker().will_wake(Waker::noop())
     }
