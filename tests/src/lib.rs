@@ -9,6 +9,7 @@
 pub mod agents;
 pub mod browser;
 pub mod hub;
+pub mod markdown;
 pub mod member;
 pub mod page;
 pub mod process;

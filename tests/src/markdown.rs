@@ -1,0 +1,101 @@
+//! The examples of a Markdown text, as its reader would copy them: fenced code blocks, found by the
+//! heading above them and their language.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+
+/// A fenced code block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The text of the nearest heading above; empty if there is none.
+    pub heading: String,
+    /// What stands behind the opening fence: `js`, `sh`, …
+    pub language: String,
+    /// The lines between the fences, unchanged.
+    pub code: String,
+}
+
+/// Every fenced code block of a Markdown text, in order.
+pub fn fences(markdown: &str) -> Vec<Fence> {
+    let mut found: Vec<Fence> = Vec::new();
+    let mut heading = String::new();
+    let (mut in_heading, mut in_fence) = (false, false);
+    for event in Parser::new(markdown) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => {
+                heading.clear();
+                in_heading = true;
+            }
+            Event::End(TagEnd::Heading(_)) => in_heading = false,
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                in_fence = true;
+                found.push(Fence {
+                    heading: heading.clone(),
+                    language: language.trim().to_owned(),
+                    code: String::new(),
+                });
+            }
+            Event::End(TagEnd::CodeBlock) => in_fence = false,
+            Event::Text(text) | Event::Code(text) if in_heading => heading.push_str(&text),
+            Event::Text(text) if in_fence => {
+                if let Some(fence) = found.last_mut() {
+                    fence.code.push_str(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The one example in a language under a heading of a file, named from the repository's root.
+///
+/// # Errors
+/// If the file cannot be read, or has no such example, or several.
+pub fn example(file: &str, heading: &str, language: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+    let mut wanted = fences(&text)
+        .into_iter()
+        .filter(|fence| fence.heading == heading && fence.language == language);
+    match (wanted.next(), wanted.next()) {
+        (Some(fence), None) => Ok(fence.code),
+        (None, _) => bail!("{file} has no {language} example under {heading:?}"),
+        (Some(_), Some(_)) => bail!("{file} has several {language} examples under {heading:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences_are_read_unchanged_with_their_heading_and_language() {
+        let text = "```text\nfirst\n```\n# In `Rust`\n\n```rust\nlet a = \"<b>\";\n\n  b();\n```\n\
+                    ## In a page\n- a list\n\n  ~~~js\n  c();\n  ~~~\n\n    indented code\n";
+        let fence = |heading: &str, language: &str, code: &str| Fence {
+            heading: heading.to_owned(),
+            language: language.to_owned(),
+            code: code.to_owned(),
+        };
+        let expected = [
+            fence("", "text", "first\n"),
+            fence("In Rust", "rust", "let a = \"<b>\";\n\n  b();\n"),
+            fence("In a page", "js", "c();\n"),
+        ];
+        assert_eq!(fences(text), expected);
+    }
+
+    #[test]
+    fn the_readme_has_one_example_for_a_page_and_says_what_it_lacks() {
+        let code = example("README.md", "In a page", "js").expect("README.md shows a page");
+        assert!(code.contains("Mesh.join"), "{code}");
+        let error = example("README.md", "In a page", "cobol").expect_err("no cobol");
+        assert!(
+            format!("{error:#}").contains("no cobol example"),
+            "{error:#}"
+        );
+    }
+}
