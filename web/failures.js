@@ -1,7 +1,7 @@
 // Every failure a person can meet on this page, with what to do about it.
 
 /**
- * @typedef {{ code: string, title: string, help: string, command?: string, detail?: string, retry: "join"|"reload"|"none" }} Failure
+ * @typedef {{ code: string, title: string, help: string, command?: string, detail?: string, retry: "join"|"renew"|"reload" }} Failure
  */
 
 /** An error with a stable code, like those the mesh itself throws. */
@@ -42,6 +42,11 @@ const FAILURES = {
     help: "pkg/mesh_wasm.js is there but failed to start. It may be out of date or half written. Build it again, then reload:",
     command: "cargo xtask wasm",
     retry: "reload",
+  }),
+  replaced: () => ({
+    title: "This identity was opened elsewhere",
+    help: "Another tab or program has joined with this tab's identity, and the newer one keeps it, so this tab has left the mesh. It can come back beside the other as a new agent.",
+    retry: "renew",
   }),
   left: () => ({
     title: "This tab has left the mesh",

@@ -36,7 +36,10 @@ const hover = (/** @type {string|null} */ id) => dispatch({ type: "page/hover", 
 const ping = (/** @type {string} */ id) => {
   if (state.pings[id]?.status !== "waiting") session.ping(id);
 };
-const retry = () => (state.failure?.retry === "reload" ? location.reload() : session.join());
+const retry = () => {
+  const act = { join: () => session.join(), renew: () => session.renew(), reload: () => location.reload() };
+  act[state.failure?.retry ?? "join"]();
+};
 
 const composer = composerView({ send: (draft) => session.send(draft) });
 const header = headerView({ retry });
@@ -52,6 +55,15 @@ const views = [
 ];
 tabsView(() => scheduleRender());
 
+/** What one view cannot draw, the others still do. @param {(state: import("./state.js").State) => void} view */
+function draw(view) {
+  try {
+    view(state);
+  } catch (error) {
+    console.error("a part of the page could not be drawn", error);
+  }
+}
+
 let scheduled = false;
 
 /** At most one redraw a frame. A tab in the background gets no frames, yet tests and title must go on: a timer steps in. */
@@ -64,12 +76,15 @@ function scheduleRender() {
     clearTimeout(timer);
     cancelAnimationFrame(frame);
     scheduled = false;
-    for (const view of views) view(state);
+    for (const view of views) draw(view);
   }
 }
 
 setInterval(() => header(state), 1000); // seconds until the next try, and "this takes long"
-addEventListener("pagehide", () => session.leave());
+addEventListener("pagehide", () => session.pause());
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted) session.resume();
+});
 publish();
 scheduleRender();
 session.join();

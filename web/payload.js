@@ -3,6 +3,8 @@
 
 export const PREVIEW_CHARS = 2000;
 const PREVIEW_BYTES = 96;
+/** Levels of nested JSON that are shown: more than a person reads, and far less than a stack holds. */
+const DEPTH_MAX = 100;
 
 /**
  * @typedef {{ kind: "text"|"json"|"bytes", text: string, size: number, truncated: boolean }} Preview
@@ -12,8 +14,7 @@ const PREVIEW_BYTES = 96;
 /** @param {unknown} payload @returns {Preview} */
 export function previewPayload(payload) {
   if (typeof payload === "string") return clip("text", payload);
-  const bytes = asBytes(payload);
-  if (bytes) return previewBytes(bytes);
+  if (payload instanceof Uint8Array) return previewBytes(payload);
   return clip("json", toJson(payload));
 }
 
@@ -23,13 +24,6 @@ function clip(kind, text) {
   return { kind, text: truncated ? text.slice(0, PREVIEW_CHARS) : text, size: text.length, truncated };
 }
 
-/** @param {unknown} payload @returns {Uint8Array|null} */
-function asBytes(payload) {
-  if (payload instanceof ArrayBuffer) return new Uint8Array(payload);
-  if (ArrayBuffer.isView(payload)) return new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength);
-  return null;
-}
-
 /** @param {Uint8Array} bytes @returns {Preview} */
 function previewBytes(bytes) {
   const shown = bytes.subarray(0, PREVIEW_BYTES);
@@ -37,17 +31,17 @@ function previewBytes(bytes) {
   return { kind: "bytes", text, size: bytes.length, truncated: shown.length < bytes.length };
 }
 
-/** @param {unknown} value */
+/**
+ * Nesting below `DEPTH_MAX` is left out, so that no nesting exhausts the stack.
+ * @param {unknown} value
+ */
 function toJson(value) {
-  // WebAssembly bindings hand over 64-bit integers as BigInt and maps as Map: JSON knows neither.
-  const replacer = (/** @type {string} */ _key, /** @type {unknown} */ part) => {
-    if (typeof part === "bigint") return part.toString();
-    if (part instanceof Map) return Object.fromEntries(part);
-    return part;
-  };
-  try {
-    return JSON.stringify(value, replacer) ?? String(value);
-  } catch {
-    return String(value); // a cycle: still worth a line in the log
-  }
+  /** @type {WeakMap<object, number>} */
+  const depths = new WeakMap();
+  return JSON.stringify(value, function (_key, part) {
+    if (typeof part !== "object" || part === null) return part;
+    const depth = (depths.get(this) ?? -1) + 1; // the holder of the whole value has none
+    depths.set(part, depth);
+    return depth > DEPTH_MAX ? "…" : part;
+  });
 }

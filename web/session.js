@@ -11,56 +11,125 @@ const PING_DEADLINE_MS = 5000;
 /** Events after which the tables surely differ. */
 const STALE_AFTER = new Set(["joined", "peerJoined", "peerLeft", "linkOpened", "linkClosed", "topologyChanged", "lagged"]);
 
+/** Failed reads of the event stream in a row that mean that no more will come: the mesh itself is broken. */
+const FAILED_READS_MAX = 20;
+
 /** @typedef {(event: { type: string, [field: string]: any }) => void} Dispatch */
 /** @typedef {import("./params.js").Params} Params */
 
 export class Session {
   /** @type {any} */
   mesh = null;
+  /** The secret bytes of the identity: a retry, or a page restored from the browser's cache, is the same agent again. @type {Uint8Array|undefined} */
+  identity;
+  /** Counts the memberships: what belongs to an earlier one is ignored. */
+  turn = 0;
+  joining = false;
+  paused = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   pollTimer;
   polledAt = 0;
   pollDueAt = Infinity;
 
-  /** @param {Params} params @param {Dispatch} dispatch */
-  constructor(params, dispatch) {
+  /** @param {Params} params @param {Dispatch} dispatch @param {() => Promise<any>} load */
+  constructor(params, dispatch, load = loadPackage) {
     this.params = params;
     this.dispatch = dispatch;
+    this.load = load;
   }
 
+  /** Joins, after leaving if this tab is a member or on its way to be one: it is never a member twice. */
   async join() {
+    this.leave();
+    const { turn } = this;
+    this.joining = true;
     this.dispatch({ type: "page/connecting" });
+    let mesh;
     try {
-      const Mesh = await loadPackage();
-      this.mesh = await Mesh.join({ ...this.params });
+      const Mesh = await this.load();
+      mesh = await Mesh.join({ ...this.params, identity: this.identity });
     } catch (error) {
+      if (turn !== this.turn) return;
       console.error("joining failed", error);
+      this.joining = false;
       this.dispatch({ type: "page/failed", failure: explainFailure(error, this.params.signaling) });
       return;
     }
-    const { id, name, room } = this.mesh;
+    if (turn !== this.turn) {
+      closeQuietly(mesh); // left, or joined again, in the meantime
+      return;
+    }
+    this.joining = false;
+    this.mesh = mesh;
+    this.identity = mesh.exportIdentity();
+    const { id, name, room } = mesh;
     this.dispatch({ type: "page/entered", id, name, room });
-    this.pump(this.mesh);
+    this.pump(mesh);
     this.pollSoon(0);
   }
 
-  /** @param {any} mesh */
+  /** Joins as another agent: the old identity is in use elsewhere. */
+  renew() {
+    this.identity = undefined;
+    return this.join();
+  }
+
+  /** Says goodbye, so that the others need not find out by a timeout. */
+  leave() {
+    this.turn += 1;
+    this.joining = false;
+    clearTimeout(this.pollTimer);
+    this.pollDueAt = Infinity;
+    const { mesh } = this;
+    this.mesh = null;
+    if (mesh) closeQuietly(mesh);
+  }
+
+  /** The page is hidden for good, or kept in the browser's cache, which keeps no page with open connections. */
+  pause() {
+    this.paused = this.joining || this.mesh !== null;
+    this.leave();
+  }
+
+  /** The page is back from the browser's cache. What had ended before it went there stays ended. */
+  resume() {
+    if (!this.paused) return;
+    this.paused = false;
+    this.join();
+  }
+
+  /** Tells the events until the membership ends. An event that cannot be read or shown is noted as that. @param {any} mesh */
   async pump(mesh) {
-    try {
-      for await (const event of mesh.events()) {
-        this.take(event);
-        if (event.type === "left") break;
+    const events = mesh.events()[Symbol.asyncIterator]();
+    let failedReads = 0;
+    for (;;) {
+      let next;
+      try {
+        next = await events.next();
+        failedReads = 0;
+      } catch (error) {
+        console.error("an event could not be read", error);
+        failedReads += 1;
+        if (failedReads === FAILED_READS_MAX) return this.end(mesh, error);
       }
-      this.end({ code: "left" });
-    } catch (error) {
-      console.error("the mesh stopped", error);
-      this.end(error);
+      if (this.mesh !== mesh) return; // left by this page itself
+      if (!next) this.dispatch({ type: "page/unshown", what: "unreadable" });
+      else if (next.done || next.value.type === "left") return this.end(mesh, { code: "left" });
+      else {
+        this.take(next.value);
+        if (isReplaced(next.value)) return this.end(mesh, { code: "replaced" });
+      }
     }
   }
 
   /** @param {any} event */
   take(event) {
-    if (event.type !== "left") this.dispatch(event);
+    try {
+      this.dispatch(event);
+    } catch (error) {
+      console.error("an event could not be shown", event, error);
+      this.dispatch({ type: "page/unshown", what: event.type });
+    }
     if (STALE_AFTER.has(event.type)) this.pollSoon(0);
     if (event.type === "message" && event.wantsReply) this.answer(event);
   }
@@ -75,11 +144,10 @@ export class Session {
     }
   }
 
-  /** @param {unknown} error */
-  end(error) {
-    clearTimeout(this.pollTimer);
-    this.pollDueAt = Infinity;
-    this.mesh = null;
+  /** A membership that this page did not end itself. @param {any} mesh @param {unknown} error */
+  end(mesh, error) {
+    if (this.mesh !== mesh) return;
+    this.leave();
     this.dispatch({ type: "left", failure: explainFailure(error, this.params.signaling) });
   }
 
@@ -131,10 +199,17 @@ export class Session {
       this.dispatch({ type: "page/pingFailed", peer, reason: code === "unknown" ? message : code });
     }
   }
+}
 
-  /** Says goodbye, so that the others need not find out by a timeout. */
-  leave() {
-    this.mesh?.close();
+/** The hub has let another agent in with the same identity: the newer one stays. @param {any} event */
+const isReplaced = (event) => event.type === "refused" && event.code === "replaced";
+
+/** @param {any} mesh */
+async function closeQuietly(mesh) {
+  try {
+    await mesh.close();
+  } catch (error) {
+    console.warn("the mesh did not close", error); // it is broken already
   }
 }
 

@@ -2,7 +2,7 @@
 // event carries `now` (milliseconds since 1970). Mesh events keep their own type; what the page itself did
 // has a type that starts with "page/".
 
-import { shortId } from "./format.js";
+import { humanReason, shortId } from "./format.js";
 import { previewPayload } from "./payload.js";
 import { readSnapshot } from "./snapshot.js";
 
@@ -125,6 +125,8 @@ const HANDLERS = {
   },
   lagged: (state, { now, missed }) =>
     note({ ...state, missed: state.missed + missed }, now, "warn", `This page was too slow: ${missed} events missed`),
+  refused: (state, { now, code, message }) => note(state, now, "warn", `The hub refuses this tab: ${message}`, code),
+  "page/unshown": (state, { now, what }) => note(state, now, "warn", `An event (${humanReason(what)}) could not be shown; the page goes on`),
   "page/snapshot": onSnapshot,
 
   // ── messages ──

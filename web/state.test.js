@@ -210,6 +210,14 @@ test("a link-state node that is no peer yet, and a link to nobody, do no harm", 
   assert.deepEqual(graph.links, []);
 });
 
+test("a refusal and an event that could not be shown are noted", () => {
+  const state = run([{ type: "refused", code: "room-full", message: "the room is full" }, { type: "page/unshown", what: "peerJoined" }], inMesh());
+  assert.deepEqual(state.activity.slice(-2).map(({ level, text }) => [level, text]), [
+    ["warn", "The hub refuses this tab: the room is full"],
+    ["warn", "An event (peer joined) could not be shown; the page goes on"],
+  ]);
+});
+
 test("the selection survives a snapshot as long as its agent does", () => {
   const state = run([snapshot(), { type: "page/select", id: FAR }, snapshot()], inMesh());
   assert.equal(state.selected, FAR);
@@ -225,16 +233,21 @@ test("the reducer changes no state in place, and ignores what it does not know",
 });
 
 test("payloads become bounded plain text, whatever they are", () => {
-  const cycle = {};
-  cycle.self = cycle;
   assert.deepEqual(previewPayload("<b>"), { kind: "text", text: "<b>", size: 3, truncated: false });
-  assert.equal(previewPayload({ n: 1n, map: new Map([["a", 1]]) }).text, '{"n":"1","map":{"a":1}}');
+  assert.equal(previewPayload({ n: [1, null, true], text: "a" }).text, '{"n":[1,null,true],"text":"a"}');
   assert.deepEqual(previewPayload(new Uint8Array([0, 255])), { kind: "bytes", text: "00 ff", size: 2, truncated: false });
-  assert.equal(previewPayload(cycle).kind, "json");
-  assert.equal(previewPayload(undefined).text, "undefined");
   assert.equal(previewPayload(null).text, "null");
   const long = previewPayload("x".repeat(PREVIEW_CHARS + 1));
   assert.deepEqual([long.text.length, long.truncated], [PREVIEW_CHARS, true]);
+});
+
+test("JSON nested deeper than any stack is shown down to a depth", () => {
+  for (const [open, close] of [["[", "]"], ['{"a":', "}"]]) {
+    let deep = /** @type {any} */ (1);
+    for (let level = 0; level < 50_000; level += 1) deep = open === "[" ? [deep] : { a: deep };
+    const { text } = previewPayload(deep);
+    assert.ok(text.startsWith(open.repeat(100)) && text.includes("…") && text.endsWith(close.repeat(100)), text);
+  }
 });
 
 test("the address decides room, name, hub and k; nonsense falls back", () => {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures::future::{AbortHandle, abortable};
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Reflect, Uint8Array};
 use mesh_core::{Channel, IceServer, LinkSignal};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -290,16 +290,26 @@ impl Drop for Link {
 }
 
 /// Closes a connection when what was sent has left, or after a moment: a goodbye may be among it.
+/// A page that is being hidden has no such moment, and with an open connection the browser would
+/// not keep it for the Back button.
 fn close_gently(connection: RtcPeerConnection, channels: [RtcDataChannel; 3]) {
     let waiting = |channel: &RtcDataChannel| {
         channel.ready_state() == RtcDataChannelState::Open && channel.buffered_amount() > 0
     };
-    if !channels.iter().any(waiting) {
+    if page_is_hiding() || !channels.iter().any(waiting) {
         connection.close();
         return;
     }
     let close = Closure::once_into_js(move || connection.close());
     set_timeout(close.unchecked_ref(), GATHERING_MS);
+}
+
+/// Whether this is called, however indirectly, by a listener to `pagehide`.
+fn page_is_hiding() -> bool {
+    let of = |object: &JsValue, key: &str| Reflect::get(object, &key.into());
+    let event = of(&js_sys::global(), "event");
+    let kind = event.and_then(|event| of(&event, "type")); // Fails where there is no event.
+    kind.is_ok_and(|kind| kind.as_string().as_deref() == Some("pagehide"))
 }
 
 fn configuration(ice_servers: &[IceServer]) -> RtcConfiguration {

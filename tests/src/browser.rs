@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use mesh_native::core::PeerId;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ impl Browser {
         }
     }
 
-    fn capabilities(self) -> Result<Capabilities> {
+    fn capabilities(self, more: &[String]) -> Result<Capabilities> {
         let options = match self {
             Self::Chrome => "goog:chromeOptions",
             Self::Firefox => "moz:firefoxOptions",
@@ -69,6 +69,9 @@ impl Browser {
         let (_, variable, _) = self.program();
         if let Ok(binary) = std::env::var(variable) {
             chosen["binary"] = binary.into();
+        }
+        if let Some(arguments) = chosen["args"].as_array_mut() {
+            arguments.extend(more.iter().map(|argument| argument.as_str().into()));
         }
         Ok(Capabilities::from_iter([(options.to_owned(), chosen)]))
     }
@@ -138,10 +141,110 @@ impl Drop for Driver {
     }
 }
 
-/// A browser with the page in its only tab.
-pub struct Tab {
+/// A browser with any page in its only tab.
+pub struct Window {
     client: Client,
     driver: Driver,
+    browser: Browser,
+}
+
+impl Window {
+    /// Opens an address; `more` are further command line arguments of the browser.
+    ///
+    /// # Errors
+    /// If the browser does not start or the address does not load.
+    pub async fn open(browser: Browser, more: &[String], url: &str) -> Result<Self> {
+        let driver = Driver::start(browser)?;
+        let client = driver.connect(browser.capabilities(more)?).await?;
+        let script = Some(REQUEST_DEADLINE + SOON);
+        let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
+        client.update_timeouts(timeouts).await?;
+        let window = Self {
+            client,
+            driver,
+            browser,
+        };
+        window.goto(url).await?;
+        Ok(window)
+    }
+
+    /// Goes to another address.
+    ///
+    /// # Errors
+    /// If it does not load.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        let browser = self.browser;
+        let loaded = self.client.goto(url).await;
+        loaded.with_context(|| format!("{browser:?} cannot open {url}"))
+    }
+
+    /// Goes back to the page before this one, as the Back button does.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn back(&self) -> Result<()> {
+        self.client
+            .back()
+            .await
+            .context("the browser goes not back")
+    }
+
+    /// The window's size becomes this.
+    ///
+    /// # Errors
+    /// If the browser refuses.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let resized = self.client.set_window_size(width, height).await;
+        resized.with_context(|| format!("{width} by {height}"))
+    }
+
+    /// Clicks on what a selector finds.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be clicked.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        let element = self.client.find(Locator::Css(selector)).await;
+        let clicked = element.with_context(|| selector.to_owned())?.click().await;
+        clicked.with_context(|| format!("clicking on {selector}"))
+    }
+
+    /// Runs a script in the page and returns what it returns, or what its promise becomes.
+    ///
+    /// # Errors
+    /// What the script throws.
+    pub async fn evaluate(&self, script: &str, arguments: &[Value]) -> Result<Value> {
+        let result = self.client.execute(script, arguments.to_vec()).await;
+        let start: String = script.chars().take(200).collect();
+        result.with_context(|| format!("in {:?}: {start}", self.browser))
+    }
+
+    /// Closes the browser, so that it cleans up behind it.
+    ///
+    /// # Errors
+    /// If it does not close.
+    pub async fn close(self) -> Result<()> {
+        self.client
+            .close()
+            .await
+            .context("the browser does not close")?;
+        drop(self.driver);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window")
+            .field("browser", &self.browser)
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A browser with the mesh's own page in its only tab.
+#[derive(Debug)]
+pub struct Tab {
+    window: Window,
     id: PeerId,
     name: String,
 }
@@ -153,8 +256,7 @@ impl Tab {
     /// If the browser does not start or the page does not join.
     pub async fn open(browser: Browser, url: &str) -> Result<Self> {
         let mut tab = Self::load(browser, url).await?;
-        let joined = until("the page joins", SOON, async || tab.is_joined().await);
-        joined
+        tab.until_joined()
             .await
             .with_context(|| format!("{browser:?} at {url}"))?;
         let who = tab
@@ -171,43 +273,36 @@ impl Tab {
     /// # Errors
     /// If the browser does not start or the page does not load.
     pub async fn load(browser: Browser, url: &str) -> Result<Self> {
-        let driver = Driver::start(browser)?;
-        let client = driver.connect(browser.capabilities()?).await?;
-        let script = Some(REQUEST_DEADLINE + SOON);
-        let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
-        client.update_timeouts(timeouts).await?;
-        client
-            .goto(url)
-            .await
-            .with_context(|| format!("{browser:?} cannot open {url}"))?;
         Ok(Self {
-            client,
-            driver,
+            window: Window::open(browser, &[], url).await?,
             id: PeerId::from_bytes([0; 32]),
             name: String::new(),
         })
     }
 
-    /// Opens another page in the tab.
+    /// Waits until the page says that it has joined.
     ///
     /// # Errors
-    /// If it does not load.
-    pub async fn go_to(&self, url: &str) -> Result<()> {
-        let loaded = self.client.goto(url).await;
-        loaded.with_context(|| format!("{url} cannot be opened"))
+    /// If it does not, with what it says instead.
+    pub async fn until_joined(&self) -> Result<()> {
+        until("the page joins", SOON, async || {
+            let look = "return [document.querySelector('#state')?.dataset.state, \
+                        document.querySelector('#notice')?.innerText, !!window.mesh]";
+            let look = self.evaluate(look, &[]).await?;
+            ensure!(
+                look[0] == "joined" && look[2] == true,
+                "the page is {}, its notice {}",
+                look[0],
+                look[1]
+            );
+            Ok(())
+        })
+        .await
     }
 
-    async fn is_joined(&self) -> Result<()> {
-        let look = "return [document.querySelector('#state')?.dataset.state, \
-                    document.querySelector('#notice')?.innerText, !!window.mesh]";
-        let look = self.evaluate(look, &[]).await?;
-        ensure!(
-            look[0] == "joined" && look[2] == true,
-            "the page is {}, its notice {}",
-            look[0],
-            look[1]
-        );
-        Ok(())
+    /// The browser that the tab is in.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// Runs a script in the page and returns what it returns, or what its promise becomes.
@@ -215,8 +310,8 @@ impl Tab {
     /// # Errors
     /// What the script throws.
     pub async fn evaluate(&self, script: &str, arguments: &[Value]) -> Result<Value> {
-        let result = self.client.execute(script, arguments.to_vec()).await;
-        result.with_context(|| format!("in the tab {:?}: {script}", self.name))
+        let result = self.window.evaluate(script, arguments).await;
+        result.with_context(|| format!("in the tab {:?}", self.name))
     }
 
     /// The text of the first element that a selector finds.
@@ -234,21 +329,7 @@ impl Tab {
     /// # Errors
     /// If it does not close.
     pub async fn close(self) -> Result<()> {
-        self.client
-            .close()
-            .await
-            .context("the browser does not close")?;
-        drop(self.driver);
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Tab {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tab")
-            .field("name", &self.name)
-            .field("driver", &self.driver)
-            .finish_non_exhaustive()
+        self.window.close().await
     }
 }
 

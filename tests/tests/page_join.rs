@@ -173,7 +173,7 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
         let stage = Stage::set(browser).await?;
         // The policy of the hub's own page lets it connect to that hub only, and so not look.
         let page = format!("http://127.0.0.1:{}/drive.html", web_server("").await?);
-        stage.tab.go_to(&page).await?;
+        stage.tab.window().goto(&page).await?;
         for (port, code, words) in [
             (open, "not-a-hub", "answers there with 404"),
             (

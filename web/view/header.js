@@ -83,7 +83,7 @@ function renderNotice(state, now) {
 function noticeFor(state, now) {
   const { phase, failure, hub, signaling } = state;
   if (phase === "failed" && failure) {
-    const button = { join: "Retry", reload: "Reload", none: undefined }[failure.retry];
+    const button = { join: "Retry", renew: "Join with a new identity", reload: "Reload" }[failure.retry];
     return { kind: "failed", ...failure, button };
   }
   if (phase === "hub-lost" && hub) {

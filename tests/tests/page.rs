@@ -1,0 +1,175 @@
+//! The page in real browsers: what ends its membership, what does not, and how it comes back.
+
+use anyhow::{Result, ensure};
+use mesh_native::JoinOptions;
+use mesh_native::core::Payload;
+use mesh_tests::agents::Native;
+use mesh_tests::browser::{Browser, Tab, are_wanted};
+use mesh_tests::hub::HubProcess;
+use mesh_tests::member::{Member, peers, until_complete};
+use mesh_tests::wait::{SOON, until};
+use serde_json::{Value, json};
+
+const ROOM: &str = "page";
+
+/// A number that JSON can say and a double cannot hold.
+const NANOSECONDS: &str = r#"{"ts":1795835072076000000}"#;
+
+/// Levels of nested JSON: as many as the mesh carries, and more than the page shows.
+const DEPTH: usize = 120;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_messages_end_no_page() -> Result<()> {
+    if !are_wanted("odd messages to a tab") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let native = join(&hub, "native").await?;
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let tab = open(browser, &hub, "tab").await?;
+        until_complete(&[&native, &tab], SOON).await?;
+        let deep = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
+        for odd in [NANOSECONDS, &deep] {
+            let odd = Payload::Json(odd.to_owned());
+            native.agent().broadcast("odd", odd).await?;
+        }
+        native.broadcast("odd", "after them").await?;
+        until("the page shows what came after", SOON, async || {
+            let log = tab.text("#messages").await?;
+            ensure!(log.contains("after them"), "its log is {log:?}");
+            Ok(())
+        })
+        .await?;
+        tab.until_joined().await?;
+        tab.request(native.id(), "still here?").await?;
+        tab.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_joins_again_is_a_member_once() -> Result<()> {
+    if !are_wanted("Retry in a tab") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let native = join(&hub, "native").await?;
+    let tab = open(Browser::Chrome, &hub, "tab").await?;
+    until_complete(&[&native, &tab], SOON).await?;
+    tab.evaluate("return window.mesh.close()", &[]).await?;
+    until_notice(&tab, "has left the mesh").await?;
+    tab.window().click("#retry").await?;
+    tab.until_joined().await?;
+    until_complete(&[&native, &tab], SOON).await?;
+    until_members(&hub, 2).await?;
+    tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_tab_says_so_and_comes_back_as_a_new_agent() -> Result<()> {
+    if !are_wanted("an identity used twice") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let tab = open(Browser::Chrome, &hub, "tab").await?;
+    let secret = tab
+        .evaluate("return [...window.mesh.exportIdentity()]", &[])
+        .await?;
+    let secret: Vec<u8> = serde_json::from_value(secret)?;
+    let newer = Native::join(JoinOptions {
+        identity: Some(mesh_native::core::Identity::from_secret(
+            secret.as_slice().try_into()?,
+        )),
+        ..JoinOptions::new(&hub.url(), ROOM, "newer")
+    })
+    .await?;
+    ensure!(newer.id() == tab.id(), "the identity is another");
+    until_notice(&tab, "opened elsewhere").await?;
+    let button = tab.text("#retry").await?;
+    ensure!(button == "Join with a new identity", "the button: {button}");
+    until_members(&hub, 1).await?;
+    tab.window().click("#retry").await?;
+    tab.until_joined().await?;
+    let id = tab.evaluate("return window.mesh.id", &[]).await?;
+    ensure!(id != json!(newer.id()), "the tab has its old identity");
+    until("the newer agent sees it", SOON, async || {
+        let peers = peers(&newer).await?;
+        ensure!(peers.len() == 1 && json!(peers[0].id) == id, "{peers:?}");
+        Ok(())
+    })
+    .await?;
+    tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_back_leads_to_is_a_member_again() -> Result<()> {
+    if !are_wanted("the Back button") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let native = join(&hub, "native").await?;
+    let elsewhere = format!("http://127.0.0.1:{}/icon.svg", hub.port());
+    // Firefox decides before a page can close its connections, and so keeps none that had any.
+    for (browser, keeps) in [(Browser::Chrome, true), (Browser::Firefox, false)] {
+        let tab = open(browser, &hub, "tab").await?;
+        until_complete(&[&native, &tab], SOON).await?;
+        tab.evaluate("window.kept = true; return 0", &[]).await?;
+        tab.window().goto(&elsewhere).await?;
+        until("the tab has left", SOON, async || {
+            let left = native.events("peerLeft").await?;
+            let left = left.iter().any(|event| event["peer"] == json!(tab.id()));
+            ensure!(left, "nobody has left");
+            Ok(())
+        })
+        .await?;
+        tab.window().back().await?;
+        tab.until_joined().await?;
+        let look = "return [window.kept === true, window.mesh.id, window.mesh.name]";
+        let look = tab.evaluate(look, &[]).await?;
+        if keeps {
+            let same = json!([true, tab.id(), tab.name()]);
+            ensure!(look == same, "{look} is restored, not {same}");
+        }
+        until_members(&hub, 2).await?;
+        let asked = "return window.mesh.request(arguments[0], 'back again')";
+        until("the mesh answers it", SOON, async || {
+            tab.evaluate(asked, &[json!(native.id())]).await.map(drop)
+        })
+        .await?;
+        tab.close().await?;
+        until_members(&hub, 1).await?;
+    }
+    Ok(())
+}
+
+async fn start_hub() -> Result<HubProcess> {
+    let hub = HubProcess::start().await?;
+    hub.require_page().await?;
+    Ok(hub)
+}
+
+async fn join(hub: &HubProcess, name: &str) -> Result<Native> {
+    Native::join(JoinOptions::new(&hub.url(), ROOM, name)).await
+}
+
+async fn open(browser: Browser, hub: &HubProcess, name: &str) -> Result<Tab> {
+    Tab::open(browser, &hub.page(&format!("room={ROOM}&name={name}"))).await
+}
+
+async fn until_notice(tab: &Tab, words: &str) -> Result<()> {
+    until("the page tells it", SOON, async || {
+        let notice = tab.text("#notice").await?;
+        ensure!(notice.contains(words), "its notice is {notice:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn until_members(hub: &HubProcess, count: usize) -> Result<()> {
+    until("the hub has so many members", SOON, async || {
+        let health: Value = hub.health().await?;
+        ensure!(health["hub"]["members"] == count, "{health}");
+        Ok(())
+    })
+    .await
+}
