@@ -9,12 +9,10 @@ const query = new URLSearchParams(location.search);
 const port = Number(query.get("control"));
 const state = /** @type {HTMLElement} */ (document.querySelector("#state"));
 
-/** Bytes are base64 in JSON, whole numbers of 64 bits are numbers. @param {any} value */
+/** Bytes are base64 in JSON. @param {any} value */
 function encode(value) {
   return JSON.stringify(value, (_key, part) => {
-    if (typeof part === "bigint") return Number(part);
     if (part instanceof Uint8Array) return { base64: btoa(String.fromCharCode(...part)) };
-    if (part instanceof Map) return Object.fromEntries(part);
     return part;
   });
 }

@@ -3,6 +3,7 @@
 // has a type that starts with "page/".
 
 import { humanReason, shortId } from "./format.js";
+import { ambiguousLabels } from "./names.js";
 import { previewPayload } from "./payload.js";
 import { readSnapshot } from "./snapshot.js";
 
@@ -23,10 +24,10 @@ import { readSnapshot } from "./snapshot.js";
  *   phase: "connecting"|"joined"|"hub-lost"|"failed", since: number,
  *   room: string, name: string, signaling: string, self: string|null,
  *   failure: Failure|null, hub: { reason: string, retryAt: number }|null,
- *   members: number, roster: Record<string, string>, snapshot: Snapshot|null,
+ *   members: number, roster: Record<string, string>, labels: Map<string, string>, snapshot: Snapshot|null,
  *   messages: MessageEntry[], activity: ActivityEntry[], outcomes: Record<string, object>,
  *   pings: Record<string, Ping>, missed: number, selected: string|null, hovered: string|null, nextKey: number,
- * }} State
+ * }} State  `labels` has those agents whose name alone could be taken for another's.
  */
 
 export const MAX_MESSAGES = 500;
@@ -46,6 +47,7 @@ export function initialState({ room, name, signaling, now }) {
     hub: null,
     members: 0,
     roster: {},
+    labels: new Map(),
     snapshot: null,
     messages: [],
     activity: [],
@@ -61,14 +63,35 @@ export function initialState({ room, name, signaling, now }) {
 /** @param {State} state @param {{ type: string, now: number, [field: string]: any }} event @returns {State} */
 export function reduce(state, event) {
   const handler = Object.hasOwn(HANDLERS, event.type) ? HANDLERS[event.type] : null;
-  return handler ? handler(state, event) : state;
+  return handler ? relabel(state, handler(state, event)) : state;
 }
+
+/** Looks for names that look the same, of members and in the log, when either has changed. @param {State} before @param {State} state */
+function relabel(before, state) {
+  if (before.roster === state.roster && before.messages === state.messages && before.self === state.self) return state;
+  const labels = labelsFor(state);
+  const same = labels.size === state.labels.size && [...labels].every(([id, label]) => state.labels.get(id) === label);
+  return same ? state : { ...state, labels };
+}
+
+/** @param {State} state */
+function labelsFor({ messages, roster, self, name }) {
+  const authors = messages.flatMap(({ peer }) => peer ?? []);
+  const members = Object.entries(roster).map(([id, name]) => ({ id, name }));
+  return ambiguousLabels([...authors, ...members, ...(self === null ? [] : [{ id: self, name }])]);
+}
+
+/** A name, with the id where the name alone could be taken for another's. @param {State} state @param {PeerRef} peer */
+export const labelOf = (state, { id, name }) => state.labels.get(id) ?? name;
 
 /** @param {State} state @param {string} id @returns {PeerRef} */
 export function peerRef(state, id) {
   if (id === state.self) return { id, name: state.name };
   return { id, name: state.roster[id] ?? shortId(id) };
 }
+
+/** @param {State} state @param {string} id */
+const nameIn = (state, id) => labelOf(state, peerRef(state, id));
 
 /** @type {Record<string, (state: State, event: any) => State>} */
 const HANDLERS = {
@@ -111,17 +134,17 @@ const HANDLERS = {
   // ── members and links ──
   peerJoined: (state, { now, peer, name }) => {
     const known = Object.hasOwn(state.roster, peer);
-    const next = { ...state, roster: { ...state.roster, [peer]: name }, members: state.members + (known ? 0 : 1) };
-    return known ? next : note(next, now, "info", `${name} joined`);
+    const next = relabel(state, { ...state, roster: { ...state.roster, [peer]: name }, members: state.members + (known ? 0 : 1) });
+    return known ? next : note(next, now, "info", `${nameIn(next, peer)} joined`);
   },
   peerLeft: onPeerLeft,
   linkOpened: (state, { now, peer, setupMs }) =>
-    note(state, now, "info", `Link to ${peerRef(state, peer).name} open after ${Math.round(setupMs ?? 0)} ms`),
-  linkClosed: (state, { now, peer, reason }) => note(state, now, "info", `Link to ${peerRef(state, peer).name} closed`, reason),
-  linkFailed: (state, { now, peer, reason }) => note(state, now, "warn", `Link to ${peerRef(state, peer).name} failed`, reason),
+    note(state, now, "info", `Link to ${nameIn(state, peer)} open after ${Math.round(setupMs ?? 0)} ms`),
+  linkClosed: (state, { now, peer, reason }) => note(state, now, "info", `Link to ${nameIn(state, peer)} closed`, reason),
+  linkFailed: (state, { now, peer, reason }) => note(state, now, "warn", `Link to ${nameIn(state, peer)} failed`, reason),
   rejected: (state, { now, via, author, reason }) => {
-    const who = author ? ` signed ${peerRef(state, author).name}` : "";
-    return note(state, now, "warn", `Rejected a message${who} that came over ${peerRef(state, via).name}`, reason);
+    const who = author ? ` signed ${nameIn(state, author)}` : "";
+    return note(state, now, "warn", `Rejected a message${who} that came over ${nameIn(state, via)}`, reason);
   },
   lagged: (state, { now, missed }) =>
     note({ ...state, missed: state.missed + missed }, now, "warn", `This page was too slow: ${missed} events missed`),
@@ -141,12 +164,12 @@ const HANDLERS = {
   "page/pong": (state, { now, peer, roundTripMs }) =>
     note(
       setPing(state, peer, { status: "answered", roundTripMs, reason: null }),
-      now, "info", `${peerRef(state, peer).name} answered a ping after ${roundTripMs.toFixed(1)} ms`,
+      now, "info", `${nameIn(state, peer)} answered a ping after ${roundTripMs.toFixed(1)} ms`,
     ),
   "page/pingFailed": (state, { now, peer, reason }) =>
     note(
       setPing(state, peer, { status: "failed", roundTripMs: null, reason }),
-      now, "warn", `${peerRef(state, peer).name} did not answer a ping`, reason,
+      now, "warn", `${nameIn(state, peer)} did not answer a ping`, reason,
     ),
 
   // ── what the person looks at ──
@@ -156,21 +179,14 @@ const HANDLERS = {
 
 /** @param {State} state @param {any} event @returns {State} */
 function onJoined(state, { now, room, members }) {
-  const listed = Array.isArray(members) ? members : null;
-  const roster = { ...state.roster };
-  for (const member of listed ?? []) {
-    const id = typeof member === "string" ? member : member.id;
-    if (id !== state.self) roster[id] = member.name ?? roster[id] ?? shortId(id);
-  }
-  const count = listed ? Object.keys(roster).length + 1 : Number(members ?? 1);
-  const next = { ...state, phase: /** @type {const} */ ("joined"), since: now, hub: null, failure: null, room, roster, members: Math.max(1, count) };
+  const next = { ...state, phase: /** @type {const} */ ("joined"), since: now, hub: null, failure: null, room, members };
   return note(next, now, "info", `Joined room ${room}`);
 }
 
 /** @param {State} state @param {any} event @returns {State} */
-function onPeerLeft(state, { now, peer, name }) {
+function onPeerLeft(state, { now, peer }) {
   if (!Object.hasOwn(state.roster, peer)) return state;
-  const { [peer]: label, ...roster } = state.roster;
+  const { [peer]: _name, ...roster } = state.roster;
   const { [peer]: _ping, ...pings } = state.pings;
   const next = {
     ...state,
@@ -180,13 +196,14 @@ function onPeerLeft(state, { now, peer, name }) {
     selected: state.selected === peer ? null : state.selected,
     hovered: state.hovered === peer ? null : state.hovered,
   };
-  return note(next, now, "info", `${name ?? label} left`);
+  return note(next, now, "info", `${nameIn(state, peer)} left`);
 }
 
 /** @param {State} state @param {any} event @returns {State} */
 function onSnapshot(state, { now, peers, routes, topology, stats }) {
-  const snapshot = readSnapshot({ now, peers, routes, topology, stats }, state.snapshot, state.name);
-  const roster = Object.fromEntries(snapshot.peers.map((peer) => [peer.id, peer.name]));
+  const roster = Object.fromEntries(peers.map((/** @type {PeerRef} */ { id, name }) => [id, name || shortId(id)]));
+  const labels = labelsFor({ ...state, roster });
+  const snapshot = readSnapshot({ now, peers, routes, topology, stats }, state.snapshot, { labels, ownName: state.name });
   const stillHere = (/** @type {string|null} */ id) => (id === state.self || Object.hasOwn(roster, id ?? "") ? id : null);
   return {
     ...state,

@@ -4,7 +4,7 @@ import { explainFailure } from "./failures.js";
 import { formatBytes, formatMs, humanReason, rttClass } from "./format.js";
 import { inviteLink, readParams } from "./params.js";
 import { PREVIEW_CHARS, previewPayload } from "./payload.js";
-import { MAX_ACTIVITY, MAX_MESSAGES, initialState, reduce } from "./state.js";
+import { MAX_ACTIVITY, MAX_MESSAGES, initialState, labelOf, reduce } from "./state.js";
 
 const SELF = "aa".repeat(32);
 const NEAR = "bb".repeat(32);
@@ -26,17 +26,17 @@ const snapshot = (change = {}) => ({
     { id: NEAR, name: "near", direct: true, hops: 1, nextHop: NEAR, rttMs: 4, inHub: false },
   ],
   routes: [
-    { destination: NEAR, name: "near", nextHop: NEAR, hops: 1, path: [NEAR] },
+    { destination: NEAR, name: "near", nextHop: NEAR, hops: 1, path: [SELF, NEAR] },
     { destination: FAR, name: "far", nextHop: NEAR, hops: 2, path: [SELF, NEAR, FAR] },
   ],
   topology: {
     self: SELF,
     nodes: [{ id: SELF, name: "tab-1" }, { id: NEAR, name: "near" }, { id: FAR, name: "far" }],
-    links: [{ source: SELF, target: NEAR, rttMs: 4 }, { source: NEAR, target: SELF, rttMs: 3 }, { source: NEAR, target: FAR, rttMs: null }],
+    links: [{ source: SELF, target: NEAR, rttMs: 4 }, { source: NEAR, target: FAR, rttMs: null }],
   },
   stats: {
-    sent: 1, delivered: 2, forwarded: 3, broadcasts: 4, framesIn: 5, framesOut: 6, bytesIn: 1000n, bytesOut: 8,
-    links: { open: 1, negotiating: 0, wanted: 2 }, lost: { "no-route": 2, ttl: 0 }, rejected: new Map([["invalid-signature", 1n]]),
+    sent: 1, delivered: 2, forwarded: 3, broadcasts: 4, framesIn: 5, framesOut: 6, bytesIn: 1000, bytesOut: 8,
+    links: { open: 1, negotiating: 0, wanted: 2 }, lost: { "no-route": 2, ttl: 0 }, rejected: { "invalid-signature": 1 },
   },
   ...change,
 });
@@ -52,15 +52,6 @@ test("joining goes from connecting to joined with its members", () => {
   assert.equal(state.phase, "joined");
   assert.equal(state.self, SELF);
   assert.equal(state.members, 3);
-});
-
-test("members may be listed, with or without this tab among them", () => {
-  const others = [{ id: NEAR, name: "near" }, FAR];
-  for (const members of [others, [...others, SELF]]) {
-    const state = run([entered, { ...joined, members }]);
-    assert.equal(state.members, 3);
-    assert.equal(state.roster[NEAR], "near");
-  }
 });
 
 test("a peer that joins twice counts once, and one that leaves twice is gone once", () => {
@@ -175,15 +166,15 @@ test("rejections and missed events leave a trace", () => {
   assert.match(warnings[0].text, /signed far .* over near/);
 });
 
-test("a snapshot is sorted by distance, and its links are drawn once each", () => {
+test("a snapshot is sorted by distance, and this tab's own links are marked", () => {
   const { snapshot: seen, members } = run([snapshot()], inMesh());
   assert.equal(members, 3);
   assert.deepEqual(seen.peers.map((peer) => peer.name), ["near", "far"]);
-  assert.deepEqual(seen.graph.links.map(({ rttMs, own }) => [rttMs, own]), [[3, true], [null, false]]);
+  assert.deepEqual(seen.graph.links.map(({ rttMs, own }) => [rttMs, own]), [[4, true], [null, false]]);
   assert.deepEqual(seen.graph.nodes.map((node) => node.hops), [0, 1, 2]);
 });
 
-test("paths have both ends, whichever the mesh left out", () => {
+test("a path goes from this tab to its destination", () => {
   const { paths } = run([snapshot()], inMesh()).snapshot.graph;
   assert.deepEqual(paths.get(NEAR), [SELF, NEAR]);
   assert.deepEqual(paths.get(FAR), [SELF, NEAR, FAR]);
@@ -206,8 +197,49 @@ test("rates come from two snapshots", () => {
 test("a link-state node that is no peer yet, and a link to nobody, do no harm", () => {
   const topology = { self: SELF, nodes: [{ id: SELF, name: "" }, { id: "dd".repeat(32), name: "" }], links: [{ source: SELF, target: "ee", rttMs: 1 }] };
   const { graph } = run([snapshot({ peers: [], routes: [], topology })], inMesh()).snapshot;
-  assert.deepEqual(graph.nodes.map(({ name, hops }) => [name, hops]), [["tab-1", 0], ["dddddddd", null]]);
+  assert.deepEqual(graph.nodes.map(({ label, hops }) => [label, hops]), [["tab-1", 0], ["dddddddd", null]]);
   assert.deepEqual(graph.links, []);
+});
+
+test("agents whose names look the same have their ids beside them, everywhere", () => {
+  const ids = ["11", "22", "33", "44"].map((pair) => pair.repeat(32));
+  const named = ["Alice", "аlice", "ＡＬＩＣＥ", "bob"].map((name, at) => ({ type: "peerJoined", peer: ids[at], name }));
+  const alone = run([named[0], named[3]], inMesh());
+  assert.deepEqual([...alone.labels], []);
+  const crowded = run([message({ from: ids[0], name: "Alice" }), ...named.slice(1, 3)], alone);
+  assert.deepEqual(Object.fromEntries(crowded.labels), {
+    [ids[0]]: "Alice · 11111111",
+    [ids[1]]: "аlice · 22222222",
+    [ids[2]]: "ＡＬＩＣＥ · 33333333",
+  });
+  assert.equal(labelOf(crowded, crowded.messages[0].peer), "Alice · 11111111");
+  assert.equal(crowded.activity.at(-1).text, "ＡＬＩＣＥ · 33333333 joined");
+  const peers = named.map(({ peer, name }) => ({ id: peer, name, direct: false, hops: 1, nextHop: peer, rttMs: null, inHub: true }));
+  const routes = peers.map(({ id, name }) => ({ destination: id, name, nextHop: id, hops: 1, path: [SELF, id] }));
+  const { snapshot: seen } = run([snapshot({ peers, routes })], crowded);
+  for (const labels of [seen.peers, seen.routes, seen.graph.nodes].map((rows) => rows.map((row) => row.label))) {
+    assert.ok(labels.includes("Alice · 11111111") && labels.includes("bob"), labels.join());
+  }
+});
+
+test("an author who has left is still told from another who took the name", () => {
+  const wrote = run([message({ from: FAR, name: "far" }), { type: "peerLeft", peer: FAR, name: "far" }], inMesh());
+  const { labels } = run([{ type: "peerJoined", peer: "dd".repeat(32), name: "far" }], wrote);
+  assert.deepEqual([...labels.values()].sort(), ["far · cccccccc", "far · dddddddd"]);
+});
+
+test("a name cannot pass for another's label, for this tab, or for what the page itself says", () => {
+  const name = (/** @type {string} */ text) => run([{ type: "peerJoined", peer: "dd".repeat(32), name: text }], inMesh()).labels.get("dd".repeat(32));
+  assert.equal(name("near · bbbbbbbb"), "near · bbbbbbbb · dddddddd");
+  assert.equal(name("TAB-1"), "TAB-1 · dddddddd");
+  assert.equal(name("everyone"), "everyone · dddddddd");
+  assert.equal(name("someone"), undefined);
+});
+
+test("where even the short ids are equal the whole ids are told", () => {
+  const ids = ["e", "f"].map((digit) => "dddddddd" + digit.repeat(56));
+  const { labels } = run(ids.map((peer) => ({ type: "peerJoined", peer, name: "twin" })), inMesh());
+  assert.deepEqual([...labels], ids.map((id) => [id, `twin · ${id}`]));
 });
 
 test("a refusal and an event that could not be shown are noted", () => {

@@ -2,6 +2,7 @@
 
 import { describeError } from "../failures.js";
 import { compareNames } from "../snapshot.js";
+import { labelOf } from "../state.js";
 import { byId, h, setText, syncChildren } from "./dom.js";
 
 /** @typedef {import("../state.js").State} State */
@@ -11,7 +12,6 @@ import { byId, h, setText, syncChildren } from "./dom.js";
 const HELP = {
   "no-route": "No way leads to that agent just now. It may have left, or the mesh is still repairing.",
   "too-large": "That is larger than the mesh carries in one message.",
-  "rate-limited": "Too many messages at once. Wait a moment.",
 };
 
 /** @param {{ send: (draft: Draft) => Promise<void> }} actions */
@@ -69,19 +69,19 @@ function readDraft(to, text) {
 
 /** @param {HTMLSelectElement} to @param {() => void} adapt @returns {(state: State) => void} */
 function composerRenderer(to, adapt) {
-  /** @type {State["roster"]|null} */
+  /** @type {State|null} */
   let last = null;
   /** @type {{ id: string, name: string }|null} */
   let addressee = null;
   return (state) => {
     const inside = state.phase === "joined" || state.phase === "hub-lost";
     /** @type {HTMLButtonElement} */ (byId("send-button")).disabled = !inside;
-    if (state.roster === last) return;
+    if (state.roster === last?.roster && state.labels === last.labels) return;
     const chosen = to.value;
-    const name = state.roster[chosen] ?? last?.[chosen];
+    const name = state.roster[chosen] ?? last?.roster[chosen];
     if (name !== undefined) addressee = { id: chosen, name };
-    last = state.roster;
-    const peers = Object.entries(state.roster).map(([id, name]) => ({ id, name, gone: false }));
+    last = state;
+    const peers = Object.entries(state.roster).map(([id, name]) => ({ id, name: labelOf(state, { id, name }), gone: false }));
     peers.sort((a, b) => compareNames(a.name, b.name));
     // The addressee stays chosen when it leaves: the next Enter must not tell everyone what was for one.
     if (addressee?.id === chosen && !Object.hasOwn(state.roster, chosen)) peers.unshift({ ...addressee, gone: true });

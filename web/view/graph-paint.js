@@ -195,7 +195,8 @@ function paintLabels(context, scene, view) {
   const [important, others] = split(nodeLabels(scene, view), (label) => label.bold === true);
   for (const label of [...important, ...pathLabels(scene, view), ...others, ...linkLabels(scene, view), ...ringLabels(scene, view)]) {
     context.font = `${label.bold ? "600 " : ""}${scene.width < 420 ? 10 : 11}px ${scene.font}`;
-    const width = context.measureText(label.text).width;
+    const text = fit(context, label.text);
+    const width = context.measureText(text).width;
     const isFree = (/** @type {Spot} */ spot) => {
       const box = boxOf(spot, width);
       const outside = box.left < 0 || box.right > scene.width || box.top < 0 || box.bottom > scene.height;
@@ -209,10 +210,10 @@ function paintLabels(context, scene, view) {
     context.textAlign = spot.align;
     context.strokeStyle = scene.theme.panel;
     context.lineWidth = 4;
-    context.strokeText(label.text, spot.x + shift, spot.y);
+    context.strokeText(text, spot.x + shift, spot.y);
     context.fillStyle = label.color;
     context.globalAlpha = label.faint ? 0.5 : 1;
-    context.fillText(label.text, spot.x + shift, spot.y);
+    context.fillText(text, spot.x + shift, spot.y);
     context.globalAlpha = 1;
   }
 }
@@ -240,7 +241,7 @@ function nodeLabels({ layout, focus, path, links, theme }, view) {
     .map((node) => {
       const marked = rank(node) < 3;
       return {
-        text: clip(node.self ? `${node.name} (this tab)` : node.name),
+        text: node.self ? `${node.label} (this tab)` : node.label,
         spots: spotsAround(node, view),
         color: marked ? theme.ink : theme.muted,
         faint: near !== null && !marked && !near.has(node.id),
@@ -275,8 +276,23 @@ function ringLabels({ layout, theme }, view) {
   }));
 }
 
-/** @param {string} name */
-const clip = (name) => (name.length > 22 ? `${name.slice(0, 21)}…` : name);
+const LABEL_PIXELS = 150;
+/** What must stay at the end of a label: an id, or "(this tab)". */
+const LABEL_TAIL = 11;
+
+/** Shortened in the middle until it is narrow enough. @param {CanvasRenderingContext2D} context @param {string} label */
+function fit(context, label) {
+  const narrow = (/** @type {string} */ text) => context.measureText(text).width <= LABEL_PIXELS;
+  if (narrow(label)) return label;
+  const chars = Array.from(label);
+  const tail = chars.splice(-LABEL_TAIL);
+  const shortened = () => `${chars.join("")}…${tail.join("")}`;
+  while (!narrow(shortened()) && tail.length > 1) {
+    if (chars.length > 1) chars.pop();
+    else tail.shift();
+  }
+  return shortened();
+}
 
 /** The round trip of each step of the highlighted path. @param {Scene} scene @param {View} view @returns {Label[]} */
 function pathLabels(scene, view) {

@@ -28,8 +28,10 @@ export function headerView({ retry }) {
 
 /** @param {State} state */
 function renderIdentity(state) {
-  setText(byId("room"), state.room);
-  setText(byId("own-name"), state.name);
+  for (const [id, text] of [["room", state.room], ["own-name", state.name]]) {
+    setText(byId(id), text);
+    byId(id).title = text; // a long one is cut off
+  }
   document.title = state.phase === "joined" ? `${state.room} · ${plural(state.members, "member")}` : `${state.room} · Mesh`;
   const id = byId("own-id");
   id.hidden = state.self === null;

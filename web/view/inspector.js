@@ -1,6 +1,7 @@
 // What is known of the agent in focus: the one under the pointer, else the one that was chosen.
 
 import { formatHops, formatMs, rttClass, shortId } from "../format.js";
+import { peerRef } from "../state.js";
 import { byId, copyFrom, h, setData, setText } from "./dom.js";
 import { renderPing } from "./peers.js";
 
@@ -55,7 +56,7 @@ function updateCard(card, id, state) {
   const node = graph?.nodes.find((candidate) => candidate.id === id);
   const peer = state.snapshot?.peers.find((candidate) => candidate.id === id);
   const links = graph?.links.filter(({ source, target }) => source === id || target === id).length ?? 0;
-  setText(/** @type {HTMLElement} */ (card.querySelector("h3")), node?.name ?? shortId(id));
+  setText(/** @type {HTMLElement} */ (card.querySelector("h3")), peerRef(state, id).name);
   const facts = [
     id === state.self ? "this tab" : peer?.hops == null ? "no route" : formatHops(peer.hops),
     peer?.direct ? `link ${formatMs(peer.rttMs)}` : null,
@@ -64,14 +65,14 @@ function updateCard(card, id, state) {
   setText(/** @type {HTMLElement} */ (card.querySelector(".facts")), facts.filter(Boolean).join(" · "));
   renderPath(/** @type {HTMLElement} */ (card.querySelector(".path")), id, state);
   const ping = /** @type {HTMLButtonElement|null} */ (card.querySelector(".ping"));
-  if (ping) renderPing(ping, state.pings[id] ?? null, node?.name ?? shortId(id));
+  if (ping) renderPing(ping, state.pings[id] ?? null, node?.label ?? shortId(id));
 }
 
 /** @param {HTMLElement} element @param {string} id @param {State} state */
 function renderPath(element, id, state) {
   const graph = state.snapshot?.graph;
   const path = graph?.paths.get(id) ?? [];
-  const names = new Map(graph?.nodes.map((node) => [node.id, node.name]));
+  const names = new Map(graph?.nodes.map((node) => [node.id, node.label]));
   const rtts = path.slice(1).map((to, step) => {
     const link = graph?.links.find(({ source, target }) => (source === path[step] && target === to) || (source === to && target === path[step]));
     return link?.rttMs ?? null;

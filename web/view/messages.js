@@ -1,8 +1,9 @@
 // The log of messages, newest last. It follows the newest unless the reader has scrolled up.
 
 import { formatBytes, formatHops, formatMs, formatTime, humanReason, plural } from "../format.js";
-import { MAX_MESSAGES } from "../state.js";
+import { MAX_MESSAGES, labelOf } from "../state.js";
 import { byId, h, setData, setText, syncChildren } from "./dom.js";
+import { roving } from "./roving.js";
 
 /** @typedef {import("../state.js").State} State */
 /** @typedef {import("../state.js").MessageEntry} MessageEntry */
@@ -10,36 +11,49 @@ import { byId, h, setData, setText, syncChildren } from "./dom.js";
 /** @param {{ select: (id: string|null) => void }} actions @returns {(state: State) => void} */
 export function messagesView({ select }) {
   const list = byId("messages");
+  const frame = byId("message-log");
+  const rove = roving(list);
   const latest = byId("messages-latest");
-  /** @type {State["messages"]|null} */
+  /** @type {State|null} */
   let last = null;
   let following = true;
 
   const follow = () => {
-    list.scrollTop = list.scrollHeight;
+    frame.scrollTop = frame.scrollHeight;
   };
-  list.addEventListener("scroll", () => {
-    following = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  frame.addEventListener("scroll", () => {
+    following = frame.scrollHeight - frame.scrollTop - frame.clientHeight < 40;
     latest.hidden = following;
   });
   latest.addEventListener("click", follow);
 
   return (state) => {
-    if (state.messages === last) return;
-    last = state.messages;
-    syncChildren(list, state.messages, (entry) => entry.key, (entry) => createEntry(entry, select), updateEntry);
-    byId("messages-empty").hidden = last.length > 0;
-    const count = last.length;
+    const { messages, labels } = state;
+    if (messages === last?.messages && labels === last.labels) return;
+    if (labels !== last?.labels) relabel(list, state);
+    last = state;
+    syncChildren(list, messages, (entry) => entry.key, (entry) => createEntry(entry, state, select), updateEntry);
+    rove();
+    const count = messages.length;
+    byId("messages-empty").hidden = count > 0;
     setText(byId("message-count"), count === MAX_MESSAGES ? `last ${count}` : count ? plural(count, "message") : "");
     if (following) follow();
   };
 }
 
-/** @param {MessageEntry} entry @param {(id: string|null) => void} select */
-function createEntry(entry, select) {
+/** An author is told from another of the same name from the moment that there is one. @param {HTMLElement} list @param {State} state */
+function relabel(list, state) {
+  for (const button of /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("button.name"))) {
+    const { peer: id = "", name = "" } = button.dataset;
+    setText(button, labelOf(state, { id, name }));
+  }
+}
+
+/** @param {MessageEntry} entry @param {State} state @param {(id: string|null) => void} select */
+function createEntry(entry, state, select) {
   const { direction, peer, payload } = entry;
   const who = peer
-    ? h("button", { type: "button", class: "name", dir: "auto", onclick: () => select(peer.id) }, peer.name)
+    ? h("button", { type: "button", class: "name", dir: "auto", "data-peer": peer.id, "data-name": peer.name, onclick: () => select(peer.id) }, labelOf(state, peer))
     : h("b", { class: "name" }, "everyone");
   const target = direction === "in" ? (entry.topic === null ? "to you" : "to everyone") : null;
   return h(
@@ -62,7 +76,7 @@ function createEntry(entry, select) {
       h("time", { dateTime: new Date(entry.at).toISOString() }, formatTime(entry.at)),
     ),
     h("p", { class: "payload", "data-kind": payload.kind, dir: "auto" }, payload.text, payload.truncated ? h("span", { class: "more" }, ` … ${sizeOf(payload)} in all`) : null),
-    h("p", { class: "facts" }),
+    h("p", { class: "facts", "aria-live": "off" }), // what becomes of a message is no new message
   );
 }
 

@@ -3,6 +3,7 @@
 
 import { formatHops, formatMs, humanReason, plural, rttClass, shortId } from "../format.js";
 import { byId, h, setData, setText, syncChildren } from "./dom.js";
+import { roving } from "./roving.js";
 
 /** @typedef {import("../state.js").State} State */
 /** @typedef {{ select: (id: string|null) => void, hover: (id: string|null) => void, ping: (id: string) => void }} Actions */
@@ -12,6 +13,7 @@ export function peersView(actions) {
   const filter = /** @type {HTMLInputElement} */ (byId("filter"));
   const peers = byId("peers");
   const routes = byId("routes");
+  const roves = [roving(peers), roving(routes)];
   /** @type {State|null} */
   let last = null;
   const render = (/** @type {State} */ state) => {
@@ -22,6 +24,7 @@ export function peersView(actions) {
     const matches = (/** @type {string} */ name, /** @type {string} */ id) => name.toLowerCase().includes(needle) || id.startsWith(needle);
     renderPeers(state, peers, matches, actions);
     renderRoutes(state, routes, matches, actions);
+    for (const rove of roves) rove();
   };
   filter.addEventListener("input", () => {
     const state = last;
@@ -45,16 +48,17 @@ function listenForHover(list, actions) {
 /** @param {State} state @param {HTMLElement} body @param {(name: string, id: string) => boolean} matches @param {Actions} actions */
 function renderPeers(state, body, matches, actions) {
   const all = state.snapshot?.peers ?? [];
-  const names = new Map(all.map((peer) => [peer.id, peer.name]));
+  const labels = new Map(all.map((peer) => [peer.id, peer.label]));
   const rows = all
     .filter((peer) => matches(peer.name, peer.id))
     .map((peer) => ({
       ...peer,
-      nextName: peer.direct ? "direct" : peer.nextHop ? (names.get(peer.nextHop) ?? shortId(peer.nextHop)) : "–",
+      nextName: peer.direct ? "direct" : peer.nextHop ? (labels.get(peer.nextHop) ?? shortId(peer.nextHop)) : "–",
       ping: state.pings[peer.id] ?? null,
       selected: state.selected === peer.id,
     }));
   syncChildren(body, rows, (row) => row.id, (row) => createPeerRow(row.id, actions), updatePeerRow);
+  byId("peers-table").hidden = rows.length === 0;
   const alone = "No other agent is here yet. Share the invite link, or start some: mesh up --agents 20";
   showEmpty("peers-empty", rows.length, all.length, state.snapshot ? alone : "Shown once this tab is in a mesh.");
   setText(byId("tab-peers"), all.length ? `Peers ${all.length}` : "Peers");
@@ -79,6 +83,7 @@ function updatePeerRow(row, peer) {
   const [agent, hops, next, rtt, action] = /** @type {HTMLElement[]} */ ([...row.children]);
   const name = /** @type {HTMLElement} */ (agent.firstElementChild);
   setText(name, peer.name);
+  setData(row, "ambiguous", peer.label === peer.name ? null : "");
   name.ariaPressed = String(peer.selected);
   setData(row, "hops", String(peer.hops ?? ""));
   setText(hops, peer.hops === null ? "–" : String(peer.hops));
@@ -86,25 +91,25 @@ function updatePeerRow(row, peer) {
   setText(next, peer.nextName);
   setText(/** @type {HTMLElement} */ (rtt.firstElementChild), peer.direct ? formatMs(peer.rttMs) : "");
   setData(/** @type {HTMLElement} */ (rtt.firstElementChild), "rtt", peer.direct ? rttClass(peer.rttMs) : null);
-  renderPing(/** @type {HTMLButtonElement} */ (action.firstElementChild), peer.ping, peer.name);
+  renderPing(/** @type {HTMLButtonElement} */ (action.firstElementChild), peer.ping, peer.label);
 }
 
-/** @param {HTMLButtonElement} button @param {import("../state.js").Ping|null} ping @param {string} name */
-export function renderPing(button, ping, name) {
+/** @param {HTMLButtonElement} button @param {import("../state.js").Ping|null} ping @param {string} label */
+export function renderPing(button, ping, label) {
   const waiting = ping?.status === "waiting";
-  const text = !ping ? "Ping" : waiting ? "…" : ping.status === "answered" ? formatMs(ping.roundTripMs) : "no answer";
+  const text = !ping ? "Ping" : waiting ? "waiting" : ping.status === "answered" ? formatMs(ping.roundTripMs) : "no answer";
   setText(button, text);
   setData(button, "ping", ping?.status ?? null);
   button.title = ping?.reason ? humanReason(ping.reason) : "Send a request and time the answer";
-  button.setAttribute("aria-label", waiting ? `Waiting for ${name}` : `Ping ${name}${ping ? `, last: ${text}` : ""}`);
+  button.setAttribute("aria-label", `Ping ${label}${ping ? `, ${waiting ? "" : "last: "}${text}` : ""}`);
   button.setAttribute("aria-disabled", String(waiting));
 }
 
 /** @param {State} state @param {HTMLElement} list @param {(name: string, id: string) => boolean} matches @param {Actions} actions */
 function renderRoutes(state, list, matches, actions) {
   const all = state.snapshot?.routes ?? [];
-  const names = new Map(state.snapshot?.graph.nodes.map((node) => [node.id, node.name]));
-  const rows = all.filter((route) => matches(route.name, route.destination)).map((route) => ({
+  const names = new Map(state.snapshot?.graph.nodes.map((node) => [node.id, node.label]));
+  const rows = all.filter((route) => matches(route.label, route.destination)).map((route) => ({
     ...route,
     selected: state.selected === route.destination,
     steps: route.path.slice(1).map((id) => names.get(id) ?? shortId(id)),
@@ -116,7 +121,7 @@ function renderRoutes(state, list, matches, actions) {
   };
   syncChildren(list, rows, (row) => row.destination, create, (item, row) => {
     const [name, steps, hops] = /** @type {HTMLElement[]} */ ([...item.children]);
-    setText(name, row.name);
+    setText(name, row.label);
     name.ariaPressed = String(row.selected);
     setText(steps, row.steps.length > 1 ? `via ${row.steps.slice(0, -1).join(" → ")}` : "direct link");
     setText(hops, formatHops(row.hops));
