@@ -202,15 +202,41 @@ impl SendError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A name that is empty, too long or holds control characters.
-    #[error("the {what} {value:?} must have 1 to {bytes_max} bytes and no control characters")]
-    Name {
+    /// A name that is empty or too long.
+    #[error("the {what} {value:?} has {bytes} bytes: it must have 1 to {bytes_max}")]
+    NameLength {
+        /// Which name: `room` or `name`.
+        what: &'static str,
+        /// What was given, or its beginning.
+        value: String,
+        /// How long it is.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A name with a character that does not show: two names that look the same would differ.
+    #[error(
+        "the {what} {value:?} has the character U+{:04X} at place {place}, which does not show or \
+         turns the writing around: leave it out",
+        u32::from(*.character)
+    )]
+    NameCharacter {
         /// Which name: `room` or `name`.
         what: &'static str,
         /// What was given.
         value: String,
-        /// The limit.
-        bytes_max: usize,
+        /// The character.
+        character: char,
+        /// Which of the characters it is, from 1 on.
+        place: usize,
+    },
+    /// A name that begins or ends with white space, or is nothing but that.
+    #[error("the {what} {value:?} begins or ends with white space: leave it out")]
+    NameSpace {
+        /// Which name: `room` or `name`.
+        what: &'static str,
+        /// What was given.
+        value: String,
     },
     /// `k` is out of range.
     #[error("k is {0}: an agent keeps 2 to 64 links")]

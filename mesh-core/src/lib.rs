@@ -53,6 +53,7 @@ mod identity;
 mod io;
 mod link;
 mod mesh;
+mod name;
 mod payload;
 mod rng;
 mod routing;

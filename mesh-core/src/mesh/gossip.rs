@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::timers::Timer;
-use crate::config::check_name;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::identity::Signed;
 use crate::io::Event;
 use crate::link::Link;
+use crate::name::check_name;
 use crate::routing::{LinkGraph, Metric, Routes};
 use crate::time::Instant;
 use crate::wire::{LinkEntry, LinkState, Record};

@@ -17,6 +17,7 @@ use crate::error::{LossReason, RejectReason};
 use crate::ice::IceServer;
 use crate::id::{PeerId, Target};
 use crate::io::{Event, Output, WarningCode};
+use crate::name::name_or_id;
 use crate::signaling::{Admission, ClientFact, Crowd, ErrorCode, Member, notice_delay};
 use crate::time::Instant;
 
@@ -235,6 +236,7 @@ impl Mesh {
         if peer == self.this {
             return false;
         }
+        let name = name_or_id(name, peer);
         let listed = self.roster.list(peer, name, self.config.members_max);
         if !listed {
             self.reject(None, Some(peer), RejectReason::Limit);
