@@ -26,6 +26,8 @@ export class Session {
   turn = 0;
   joining = false;
   paused = false;
+  /** Ends a joining that is not wanted any more. */
+  unwanted = new AbortController();
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   pollTimer;
   polledAt = 0;
@@ -47,7 +49,7 @@ export class Session {
     let mesh;
     try {
       const Mesh = await this.load();
-      mesh = await Mesh.join({ ...this.params, identity: this.identity });
+      mesh = await Mesh.join({ ...this.params, identity: this.identity, signal: this.unwanted.signal });
     } catch (error) {
       if (turn !== this.turn) return;
       console.error("joining failed", error);
@@ -78,6 +80,8 @@ export class Session {
   leave() {
     this.turn += 1;
     this.joining = false;
+    this.unwanted.abort();
+    this.unwanted = new AbortController();
     clearTimeout(this.pollTimer);
     this.pollDueAt = Infinity;
     const { mesh } = this;

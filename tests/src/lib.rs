@@ -11,9 +11,11 @@ pub mod browser;
 pub mod hub;
 pub mod markdown;
 pub mod member;
+pub mod npm;
 pub mod page;
 pub mod process;
 pub mod proxy;
+pub mod site;
 pub mod wait;
 
 /// Prints a figure or a warning of a test, for people who read its output.

@@ -1,12 +1,13 @@
 //! The page in real browsers: what ends its membership, what does not, and how it comes back.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mesh_native::JoinOptions;
 use mesh_native::core::Payload;
 use mesh_tests::agents::Native;
 use mesh_tests::browser::{Browser, Tab, are_wanted};
 use mesh_tests::hub::HubProcess;
 use mesh_tests::member::{Member, peers, until_complete};
+use mesh_tests::npm;
 use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 
@@ -140,6 +141,119 @@ async fn a_tab_that_back_leads_to_is_a_member_again() -> Result<()> {
         until_members(&hub, 1).await?;
     }
     Ok(())
+}
+
+/// What axe is asked to look for beyond its usual rules.
+const AXE: &str = "return window.axe.run({ rules: { 'target-size': { enabled: true } } })
+    .then(({ violations, incomplete }) => [...violations, ...incomplete]
+        .map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]))";
+
+/// Wide, and as many bytes as a name may have.
+const WIDE: &str = "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn axe_notices_nothing_on_the_page() -> Result<()> {
+    if !are_wanted("axe on the page") {
+        return Ok(());
+    }
+    let axe = npm::root().join("tests/npm/node_modules/axe-core/axe.min.js");
+    let axe = std::fs::read_to_string(axe)
+        .context("axe is not installed: run `cargo xtask test e2e`, or `npm ci` in tests/npm")?;
+    let hub = start_hub().await?;
+    let native = join(&hub, "native").await?;
+    let twin = join(&hub, "Native").await?;
+    let tab = open(Browser::Chrome, &hub, WIDE).await?;
+    until_complete(&[&native, &twin, &tab], SOON).await?;
+    native.broadcast("news", "a message in the log").await?;
+    tab.window().click("#peers .ping").await?;
+    tab.evaluate(&axe, &[]).await?;
+    for size in [(1400, 1000), (500, 900)] {
+        tab.window().resize(size.0, size.1).await?;
+        for list in ["#tab-peers", "#tab-routes", "#tab-activity"] {
+            tab.window().click(list).await?;
+            let noticed = tab.evaluate(AXE, &[]).await?;
+            ensure!(noticed == json!([]), "{size:?}, {list}: {noticed:#}");
+        }
+    }
+    tab.evaluate("return window.mesh.close()", &[]).await?;
+    until_notice(&tab, "has left the mesh").await?;
+    let noticed = tab.evaluate(AXE, &[]).await?;
+    ensure!(noticed == json!([]), "after leaving: {noticed:#}");
+    tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_look_the_same_have_their_ids_beside_them() -> Result<()> {
+    if !are_wanted("two agents of one name") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let natives = [join(&hub, "Alice").await?, join(&hub, "ALICE").await?];
+    let tab = open(Browser::Firefox, &hub, "tab").await?;
+    until_complete(&[&natives[0], &natives[1], &tab], SOON).await?;
+    for native in &natives {
+        native.broadcast("news", "it is me").await?;
+        let label = format!("{} · {}", native.name(), native.id().short());
+        for list in ["#send-to", "#routes", "#messages", "#activity"] {
+            if list == "#activity" {
+                tab.window().click("#tab-activity").await?;
+            }
+            until("the label is there", SOON, async || {
+                let text = tab.text(list).await?;
+                ensure!(text.contains(&label), "{list} has not {label:?}: {text:?}");
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_is_one_tab_stop_and_a_long_name_keeps_the_header_whole() -> Result<()> {
+    if !are_wanted("tab stops and the header") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let mut natives = Vec::new();
+    for number in 0..8 {
+        natives.push(join(&hub, &format!("native-{number}")).await?);
+    }
+    let query = format!("room={ROOM}&name={WIDE}&k=4");
+    let tab = Tab::open(Browser::Chrome, &hub.page(&query)).await?;
+    until("all are listed", SOON, async || {
+        let rows = "return document.querySelectorAll('#peers > tr').length";
+        let rows = tab.evaluate(rows, &[]).await?;
+        ensure!(rows == natives.len(), "{rows} rows");
+        Ok(())
+    })
+    .await?;
+    let stops = "return [...document.querySelectorAll('#peers button')]
+        .filter(({ tabIndex }) => tabIndex === 0).length";
+    let stops = tab.evaluate(stops, &[]).await?;
+    ensure!(stops == 1, "{stops} tab stops");
+    let keys = "const press = (key) => document.activeElement.dispatchEvent(
+            new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+        document.querySelector('#peers button[tabindex=\"0\"]').focus();
+        for (const key of ['ArrowDown', 'ArrowDown', 'ArrowRight']) press(key);
+        const rows = [...document.querySelectorAll('#peers > tr')];
+        const row = rows.findIndex((row) => row.contains(document.activeElement));
+        return [row, document.activeElement.classList.contains('ping')]";
+    let at = tab.evaluate(keys, &[]).await?;
+    ensure!(at == json!([2, true]), "the keys lead to {at}");
+    tab.window().resize(500, 900).await?;
+    let overlaps = "const boxes = ['.where', '#invite', '#state', '.who']
+            .map((name) => document.querySelector(name).getBoundingClientRect());
+        const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1
+            || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+        return [boxes.every((a, i) => boxes.every((b, j) => i === j || apart(a, b))),
+            document.documentElement.scrollWidth <= innerWidth]";
+    let whole = tab.evaluate(overlaps, &[]).await?;
+    ensure!(
+        whole == json!([true, true]),
+        "apart, and no wider than the window: {whole}"
+    );
+    tab.close().await
 }
 
 async fn start_hub() -> Result<HubProcess> {

@@ -5,6 +5,8 @@ use std::fs;
 use anyhow::{Context as _, Result};
 
 use crate::demo::{build_mesh, mesh_binary};
+use crate::setup::{self, Browser};
+use crate::wasm;
 use crate::workspace::Workspace;
 
 /// The plot of what a topology costs to build, as criterion leaves it under `target`, and where
@@ -15,7 +17,8 @@ const SHOWN: &str = "docs/topology-cost.svg";
 /// Where the short load test leaves its report, under `target`.
 const REPORT: &str = "bench-load-test";
 
-/// Runs the core's benchmarks and takes over their plot, then a short load test of a real mesh.
+/// Runs the core's benchmarks and takes over their plot, measures signatures in browsers, then runs
+/// a short load test of a real mesh.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     workspace
         .cmd("cargo")
@@ -23,6 +26,21 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .run()?;
     let (plot, shown) = (workspace.target.join(PLOT), workspace.root.join(SHOWN));
     fs::copy(&plot, &shown).with_context(|| format!("criterion left no {}", plot.display()))?;
+    let (tools, browsers) = (setup::for_wasm(workspace)?, setup::for_browsers(workspace)?);
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        println!("signatures in {browser:?}:");
+        let cmd = tools.cmd(workspace, "wasm-pack");
+        wasm::test(browsers.for_wasm_pack(cmd), &browsers, browser)
+            .args([
+                "--test",
+                "speed",
+                "--profile",
+                wasm::PROFILE,
+                "--",
+                "--nocapture",
+            ])
+            .run()?;
+    }
     build_mesh(workspace)?;
     workspace
         .cmd(mesh_binary(workspace))

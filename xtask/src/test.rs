@@ -114,18 +114,8 @@ fn page(workspace: &Workspace) -> Result<Outcome> {
 
 fn in_browser(tools: &Tools<'_>, browser: Browser) -> Result<()> {
     let browsers = tools.browsers()?;
-    let flags = match browser {
-        Browser::Chrome => ["--chrome", "--chromedriver"],
-        Browser::Firefox => ["--firefox", "--geckodriver"],
-    };
     let cmd = tools.wasm()?.cmd(tools.workspace, "wasm-pack");
-    let said = browsers
-        .for_wasm_pack(cmd)
-        .args(["test", "--headless", "--mode", "no-install"])
-        .args(flags)
-        .arg(browsers.driver(browser))
-        .arg("mesh-wasm")
-        .run_and_read()?;
+    let said = wasm::test(browsers.for_wasm_pack(cmd), browsers, browser).run_and_read()?;
     // A test file that forgets `run_in_browser` is skipped without a word, and all seems well.
     ensure!(
         passed(&said) > 0,
@@ -159,6 +149,9 @@ fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {
     for_end_to_end(tools.workspace)?;
     let binary = demo::mesh_binary(tools.workspace);
     let cmd = tools.workspace.cmd("cargo").env("MESH_BIN", binary);
+    if !no_browsers {
+        setup::for_npm(tools.workspace)?;
+    }
     let cmd = if no_browsers {
         // The tests read this: without it a browser that is missing is a failure.
         cmd.env("MESH_NO_BROWSERS", "1")

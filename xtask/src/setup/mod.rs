@@ -2,10 +2,12 @@
 
 mod browsers;
 mod debian;
+mod npm;
 mod tools;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
+pub(crate) use npm::ensure as for_npm;
 
 use std::ffi::OsStr;
 
@@ -50,6 +52,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
     if matches!(purpose, None | Some(Purpose::Test)) {
         let browsers = for_browsers(workspace)?;
         println!("browsers: {browsers}");
+        for_npm(workspace)?;
     }
     println!("setup: complete");
     Ok(())

@@ -1,0 +1,152 @@
+//! The examples of the documents, run as they stand there, in a room with somebody else in it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use mesh_native::JoinOptions;
+use mesh_tests::agents::Native;
+use mesh_tests::browser::{Browser, Window, are_wanted};
+use mesh_tests::hub::HubProcess;
+use mesh_tests::markdown::fences;
+use mesh_tests::member::Member;
+use mesh_tests::npm;
+use mesh_tests::site::Site;
+use mesh_tests::wait::{SOON, until};
+use serde_json::{Value, json};
+
+/// Where the examples look for the hub, and the room that they join.
+const HUB: &str = "localhost:9600";
+const ROOM: &str = "demo";
+
+/// What a page with the package needs at least, as mesh-wasm's README tells it.
+const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
+     connect-src 'self' ws://localhost:9600";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_example_for_a_page_runs() -> Result<()> {
+    a_page_runs("README.md", "In a page", Then::Logs).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_packages_example_for_a_page_runs() -> Result<()> {
+    a_page_runs("mesh-wasm/README.md", "mesh-wasm", Then::Answers).await
+}
+
+#[tokio::test]
+async fn the_package_holds_its_licences_and_types_and_nothing_odd() -> Result<()> {
+    if !are_wanted("what npm packs") {
+        return Ok(());
+    }
+    let (_, files) = npm::pack(&npm::scratch("packed")?).await?;
+    let (snippets, mut others): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| file.starts_with("snippets/") && file.ends_with(".js"));
+    others.sort_unstable();
+    let expected = [
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "mesh_wasm.d.ts",
+        "mesh_wasm.js",
+        "mesh_wasm_bg.wasm",
+        "mesh_wasm_bg.wasm.d.ts",
+        "package.json",
+    ];
+    ensure!(others == expected, "it holds {others:?}");
+    ensure!(!snippets.is_empty(), "its snippets are missing");
+    Ok(())
+}
+
+/// The package as npm delivers it, built into a page by Vite and typed by TypeScript.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_packages_example_for_a_bundler_runs() -> Result<()> {
+    if !are_wanted("the npm package in a Vite project") {
+        return Ok(());
+    }
+    let consumer = npm::consumer("vite").await?;
+    let example = first_example("mesh-wasm/README.md", "With a bundler")?;
+    std::fs::write(consumer.join("src/main.js"), example)?;
+    npm::tool("typescript/bin/tsc", &["--project", "."], &consumer).await?;
+    npm::tool("vite/bin/vite.js", &["build"], &consumer).await?;
+    meets_another_agent(&consumer.join("dist"), Then::Answers).await
+}
+
+async fn a_page_runs(document: &str, heading: &str, then: Then) -> Result<()> {
+    if !are_wanted(&format!("the example of {document} in a page")) {
+        return Ok(());
+    }
+    let example = first_example(document, heading)?;
+    let site = npm::scratch(&document.replace('/', "-"))?;
+    npm::copy_folder(&npm::root().join("web/pkg"), &site.join("pkg"))?;
+    let watch = npm::root().join("tests/npm/consumer/public/watch.js");
+    std::fs::copy(watch, site.join("watch.js"))?;
+    std::fs::write(site.join("example.js"), example)?;
+    let page = "<!doctype html><title>An example</title><script src=\"watch.js\"></script>\
+                <script type=\"module\" src=\"example.js\"></script>";
+    std::fs::write(site.join("index.html"), page)?;
+    meets_another_agent(&site, then).await
+}
+
+fn first_example(document: &str, heading: &str) -> Result<String> {
+    let path: PathBuf = npm::root().join(document);
+    let text = std::fs::read_to_string(path).with_context(|| document.to_owned())?;
+    let mut examples = fences(&text).into_iter();
+    let example = examples.find(|fence| fence.heading == heading && fence.language == "js");
+    let missing = || format!("{document} has no js example under {heading:?}");
+    Ok(example.with_context(missing)?.code)
+}
+
+/// What an example does with what it is sent.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// Each event goes to the console.
+    Logs,
+    /// Each request is answered with what was asked.
+    Answers,
+}
+
+/// The page greets the agent that is there already, and hears from it.
+async fn meets_another_agent(site: &Path, then: Then) -> Result<()> {
+    let hub = HubProcess::start().await?;
+    hub.require_page().await?;
+    let native = Native::join(JoinOptions::new(&hub.url(), ROOM, "native")).await?;
+    let site = Site::start(site, hub.port(), POLICY).await?;
+    let arguments = [site.at(HUB)];
+    let window = Window::open(Browser::Chrome, &arguments, &format!("http://{HUB}/")).await?;
+    let greeted = until("the page greets", SOON, async || {
+        let wrong = window.evaluate("return window.wrong", &[]).await?;
+        ensure!(wrong == json!([]), "in the page: {wrong}");
+        let messages = native.events("message").await?;
+        let hello = |event: &&Value| event["topic"] == "greetings" && event["payload"] == "hello";
+        let from = messages
+            .iter()
+            .find(hello)
+            .map(|event| event["from"].clone());
+        from.context("no greeting yet")
+    });
+    let page = greeted.await?;
+    let page = serde_json::from_value(page)?;
+    match then {
+        Then::Logs => {
+            native.broadcast("news", "welcome").await?;
+            until("the page logs the news", SOON, async || {
+                let look = "return window.said.some((event) => event.payload === 'welcome')";
+                let logged = window.evaluate(look, &[]).await?;
+                ensure!(logged == true, "it is not logged");
+                Ok(())
+            })
+            .await?;
+        }
+        Then::Answers => {
+            let reply = native.request(page, "are you there?").await?;
+            let expected = json!({ "echo": "are you there?" });
+            ensure!(
+                reply == expected || reply["json"] == expected,
+                "it answers {reply}"
+            );
+        }
+    }
+    let wrong = window.evaluate("return window.wrong", &[]).await?;
+    ensure!(wrong == json!([]), "in the page: {wrong}");
+    window.close().await
+}
