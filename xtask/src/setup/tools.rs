@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::debian;
 use crate::workspace::Workspace;
 
 /// wasm-pack, and wasm-bindgen at exactly the version our code is compiled against.
@@ -21,7 +20,6 @@ pub(super) fn ensure_for_wasm(workspace: &Workspace) -> Result<()> {
         }
     }
     remove_build_folder(workspace);
-    ensure_wasm_opt(workspace);
     Ok(())
 }
 
@@ -32,20 +30,6 @@ pub(super) fn ensure_geckodriver(workspace: &Workspace) -> Result<()> {
         remove_build_folder(workspace);
     }
     Ok(())
-}
-
-/// Without wasm-opt the module is larger and works as well: never a reason to fail.
-fn ensure_wasm_opt(workspace: &Workspace) {
-    if workspace.which(&["wasm-opt"]).is_some() {
-        return;
-    }
-    if debian::can_install() {
-        match debian::install(workspace, &["binaryen"]) {
-            Ok(()) => return,
-            Err(error) => println!("note: {error:#}"),
-        }
-    }
-    println!("note: no wasm-opt (binaryen): the module for the page will be larger");
 }
 
 /// The version of the wasm-bindgen on `PATH`, if its test runner is there too.
