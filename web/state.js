@@ -149,6 +149,7 @@ const HANDLERS = {
   lagged: (state, { now, missed }) =>
     note({ ...state, missed: state.missed + missed }, now, "warn", `This page was too slow: ${missed} events missed`),
   refused: (state, { now, code, message }) => note(state, now, "warn", `The hub refuses this tab: ${message}`, code),
+  warning: (state, { now, code, message }) => note(state, now, "warn", message, code),
   "page/unshown": (state, { now, what }) => note(state, now, "warn", `An event (${humanReason(what)}) could not be shown; the page goes on`),
   "page/snapshot": onSnapshot,
 

@@ -242,9 +242,10 @@ test("where even the short ids are equal the whole ids are told", () => {
   assert.deepEqual([...labels], ids.map((id) => [id, `twin · ${id}`]));
 });
 
-test("a refusal and an event that could not be shown are noted", () => {
-  const state = run([{ type: "refused", code: "room-full", message: "the room is full" }, { type: "page/unshown", what: "peerJoined" }], inMesh());
-  assert.deepEqual(state.activity.slice(-2).map(({ level, text }) => [level, text]), [
+test("a warning, a refusal and an event that could not be shown are noted", () => {
+  const state = run([{ type: "warning", code: "clock-off", message: "the clock is off" }, { type: "refused", code: "room-full", message: "the room is full" }, { type: "page/unshown", what: "peerJoined" }], inMesh());
+  assert.deepEqual(state.activity.slice(-3).map(({ level, text }) => [level, text]), [
+    ["warn", "the clock is off"],
     ["warn", "The hub refuses this tab: the room is full"],
     ["warn", "An event (peer joined) could not be shown; the page goes on"],
   ]);

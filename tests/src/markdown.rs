@@ -55,16 +55,28 @@ pub fn fences(markdown: &str) -> Vec<Fence> {
 /// # Errors
 /// If the file cannot be read, or has no such example, or several.
 pub fn example(file: &str, heading: &str, language: &str) -> Result<String> {
+    let mut wanted = examples(file, heading, language)?;
+    match wanted.len() {
+        1 => Ok(wanted.remove(0)),
+        many => bail!("{file} has {many} {language} examples under {heading:?}, not one"),
+    }
+}
+
+/// The first of such examples, where later ones are parts of programs.
+///
+/// # Errors
+/// If the file cannot be read, or has none.
+pub fn first_example(file: &str, heading: &str, language: &str) -> Result<String> {
+    let first = examples(file, heading, language)?.into_iter().next();
+    first.with_context(|| format!("{file} has no {language} example under {heading:?}"))
+}
+
+fn examples(file: &str, heading: &str, language: &str) -> Result<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
-    let mut wanted = fences(&text)
-        .into_iter()
-        .filter(|fence| fence.heading == heading && fence.language == language);
-    match (wanted.next(), wanted.next()) {
-        (Some(fence), None) => Ok(fence.code),
-        (None, _) => bail!("{file} has no {language} example under {heading:?}"),
-        (Some(_), Some(_)) => bail!("{file} has several {language} examples under {heading:?}"),
-    }
+    let wanted = |fence: &Fence| fence.heading == heading && fence.language == language;
+    let wanted = fences(&text).into_iter().filter(wanted);
+    Ok(wanted.map(|fence| fence.code).collect())
 }
 
 #[cfg(test)]
@@ -94,7 +106,7 @@ mod tests {
         assert!(code.contains("Mesh.join"), "{code}");
         let error = example("README.md", "In a page", "cobol").expect_err("no cobol");
         assert!(
-            format!("{error:#}").contains("no cobol example"),
+            format!("{error:#}").contains("0 cobol examples"),
             "{error:#}"
         );
     }

@@ -1,13 +1,13 @@
 //! The examples of the documents, run as they stand there, in a room with somebody else in it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use mesh_native::JoinOptions;
 use mesh_tests::agents::Native;
 use mesh_tests::browser::{Browser, Window, are_wanted};
 use mesh_tests::hub::HubProcess;
-use mesh_tests::markdown::fences;
+use mesh_tests::markdown::{example, first_example};
 use mesh_tests::member::Member;
 use mesh_tests::npm;
 use mesh_tests::site::Site;
@@ -17,10 +17,6 @@ use serde_json::{Value, json};
 /// Where the examples look for the hub, and the room that they join.
 const HUB: &str = "localhost:9600";
 const ROOM: &str = "demo";
-
-/// What a page with the package needs at least, as mesh-wasm's README tells it.
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
-     connect-src 'self' ws://localhost:9600";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_example_for_a_page_runs() -> Result<()> {
@@ -64,8 +60,11 @@ async fn the_packages_example_for_a_bundler_runs() -> Result<()> {
         return Ok(());
     }
     let consumer = npm::consumer("vite").await?;
-    let example = first_example("mesh-wasm/README.md", "With a bundler")?;
-    std::fs::write(consumer.join("src/main.js"), example)?;
+    let code = example("mesh-wasm/README.md", "With a bundler", "js")?;
+    std::fs::write(consumer.join("src/main.js"), code)?;
+    let types = std::fs::read_to_string(npm::root().join("mesh-wasm/tests/types.ts"))?;
+    let types = types.replace("./pkg/mesh_wasm.js", "mesh-wasm");
+    std::fs::write(consumer.join("src/types.ts"), types)?;
     npm::tool("typescript/bin/tsc", &["--project", "."], &consumer).await?;
     npm::tool("vite/bin/vite.js", &["build"], &consumer).await?;
     meets_another_agent(&consumer.join("dist"), Then::Answers).await
@@ -75,25 +74,30 @@ async fn a_page_runs(document: &str, heading: &str, then: Then) -> Result<()> {
     if !are_wanted(&format!("the example of {document} in a page")) {
         return Ok(());
     }
-    let example = first_example(document, heading)?;
+    let code = first_example(document, heading, "js")?;
     let site = npm::scratch(&document.replace('/', "-"))?;
     npm::copy_folder(&npm::root().join("web/pkg"), &site.join("pkg"))?;
     let watch = npm::root().join("tests/npm/consumer/public/watch.js");
     std::fs::copy(watch, site.join("watch.js"))?;
-    std::fs::write(site.join("example.js"), example)?;
+    std::fs::write(site.join("example.js"), code)?;
     let page = "<!doctype html><title>An example</title><script src=\"watch.js\"></script>\
                 <script type=\"module\" src=\"example.js\"></script>";
     std::fs::write(site.join("index.html"), page)?;
     meets_another_agent(&site, then).await
 }
 
-fn first_example(document: &str, heading: &str) -> Result<String> {
-    let path: PathBuf = npm::root().join(document);
-    let text = std::fs::read_to_string(path).with_context(|| document.to_owned())?;
-    let mut examples = fences(&text).into_iter();
-    let example = examples.find(|fence| fence.heading == heading && fence.language == "js");
-    let missing = || format!("{document} has no js example under {heading:?}");
-    Ok(example.with_context(missing)?.code)
+/// The policy that mesh-wasm's README states, with the hub of its examples.
+fn policy() -> Result<String> {
+    let stated = example(
+        "mesh-wasm/README.md",
+        "Under a Content-Security-Policy",
+        "text",
+    )?;
+    let policy = stated.trim().strip_prefix("Content-Security-Policy: ");
+    let policy = policy.context("the header has another name")?;
+    Ok(policy
+        .replace("//hub.example", &format!("//{HUB}"))
+        .replace("wss:", "ws:"))
 }
 
 /// What an example does with what it is sent.
@@ -110,7 +114,7 @@ async fn meets_another_agent(site: &Path, then: Then) -> Result<()> {
     let hub = HubProcess::start().await?;
     hub.require_page().await?;
     let native = Native::join(JoinOptions::new(&hub.url(), ROOM, "native")).await?;
-    let site = Site::start(site, hub.port(), POLICY).await?;
+    let site = Site::start(site, hub.port(), &policy()?).await?;
     let arguments = [site.at(HUB)];
     let window = Window::open(Browser::Chrome, &arguments, &format!("http://{HUB}/")).await?;
     let greeted = until("the page greets", SOON, async || {
