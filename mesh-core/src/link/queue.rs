@@ -215,7 +215,6 @@ impl LinkQueue {
     }
 
     /// What the other end has not taken responsibility for.
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Envelope> {
         self.unacknowledged.iter()
     }

@@ -13,7 +13,7 @@ use super::backlog::Backlog;
 use super::compare::Comparisons;
 use super::partners::{Formation, Search};
 use super::timers::Timer;
-use crate::error::{LossReason, RejectReason};
+use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{PeerId, Target};
 use crate::io::{Event, Output, WarningCode};
@@ -65,15 +65,7 @@ impl Mesh {
         let links = self.links.ids();
         for link in links {
             self.flush_link(link);
-            let left = self.links.get(link).into_iter();
-            let unsent: Vec<_> = left.flat_map(|link| link.queue.unsent()).cloned().collect();
-            for envelope in unsent {
-                if envelope.signed.claimed_author() == self.this {
-                    self.undeliverable(&envelope, LossReason::Left, now);
-                } else {
-                    (0..envelope.messages()).for_each(|_| self.stats.lose(LossReason::Left));
-                }
-            }
+            self.fail_held(link, now);
             self.outbox.push_back(Output::CloseLink { link });
         }
         self.links.clear();

@@ -11,6 +11,7 @@ mod clock;
 mod compare;
 mod delivery;
 mod drafts;
+mod finish;
 mod gossip;
 mod inbox;
 mod links;

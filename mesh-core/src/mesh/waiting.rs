@@ -36,6 +36,10 @@ impl Waiting {
         self.count == 0
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Whether more would be more than the queue of one link may hold.
     pub(super) fn is_full(&self, config: &Config) -> bool {
         self.count >= config.link_queue_max || self.bytes >= config.link_queue_bytes_max
