@@ -4,14 +4,12 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_core::{
-    Adaptive, Config, Delivery, Event, EventQueue, Identity, Instant, KnownSignatures, Mesh,
-    MessageId, Metric, Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats,
-    TopologyView,
+    Adaptive, Config, Event, EventQueue, Identity, Instant, KnownSignatures, LossReason, Mesh,
+    MessageId, Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -19,6 +17,7 @@ use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::error::{JoinError, MeshError};
 use crate::link::{LinkFactory, LinkSettings};
+use crate::options::{JoinOptions, SendOptions};
 use crate::random_seed;
 use crate::shared::{Shared, State};
 use crate::signaling::is_loopback;
@@ -26,61 +25,8 @@ use crate::signaling::is_loopback;
 /// What all agents of this process hear is verified once.
 static SIGNATURES: LazyLock<KnownSignatures> = LazyLock::new(KnownSignatures::default);
 
-/// How long joining may take before the last failure is reported.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How an agent joins.
-#[derive(Clone, Debug)]
-pub struct JoinOptions {
-    /// Where the signaling server is: `ws://host:9600/signal`.
-    pub signaling: String,
-    /// The room.
-    pub room: String,
-    /// The agent's label.
-    pub name: String,
-    /// Links to keep; `None` for the default of the room's size.
-    pub k: Option<usize>,
-    /// Whether that default is about twice the logarithm of the size, rather than the table's.
-    pub sparse: bool,
-    /// What makes one path better than another; all agents of a room must agree on it.
-    pub metric: Metric,
-    /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
-    /// they are quick or links do not open.
-    pub adaptive: bool,
-    /// Addresses of this machine to link from; all of them if empty.
-    pub addresses: Vec<IpAddr>,
-    /// The agent's key pair; a new one if `None`.
-    pub identity: Option<Identity>,
-    /// How long to try before giving up.
-    pub timeout: Duration,
-}
-
-impl JoinOptions {
-    /// Defaults, with a new identity.
-    pub fn new(signaling: &str, room: &str, name: &str) -> Self {
-        Self {
-            signaling: signaling.to_owned(),
-            room: room.to_owned(),
-            name: name.to_owned(),
-            k: None,
-            sparse: false,
-            metric: Metric::default(),
-            adaptive: false,
-            addresses: Vec::new(),
-            identity: None,
-            timeout: JOIN_TIMEOUT,
-        }
-    }
-}
-
-/// How a message is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOptions {
-    /// How hard the mesh tries.
-    pub delivery: Delivery,
-    /// Until when an acknowledged message or a request is repeated.
-    pub deadline: Option<Duration>,
-}
+/// Time between two looks at what is under way: neighbours are asked to acknowledge at each.
+const FINISH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One agent of a mesh. Clones are handles of the same agent, which leaves the mesh when it is
 /// closed or the last of them is dropped.
@@ -291,6 +237,23 @@ impl Agent {
         payload: impl Into<Payload>,
         deadline: Option<Duration>,
     ) -> Result<Payload, MeshError> {
+        self.start_request(to, payload, deadline)
+            .await?
+            .wait()
+            .await
+    }
+
+    /// Sends a request. Returns once it was taken, in the order of what else is sent; its reply is
+    /// waited for apart.
+    ///
+    /// # Errors
+    /// As [`Agent::send`].
+    pub async fn start_request(
+        &self,
+        to: PeerId,
+        payload: impl Into<Payload>,
+        deadline: Option<Duration>,
+    ) -> Result<PendingReply, MeshError> {
         let payload = payload.into();
         let sent = self.when_writable(|state, now| {
             let id = state.mesh.request(to, payload.clone(), deadline, now)?;
@@ -298,8 +261,9 @@ impl Agent {
             state.waiting.insert(id, reply);
             Ok(answer)
         });
-        let answer = sent.await?;
-        Ok(answer.await.map_err(|_| MeshError::Closed)??)
+        Ok(PendingReply {
+            answer: sent.await?,
+        })
     }
 
     /// Answers a request: a received message that wants a reply.
@@ -376,6 +340,19 @@ impl Agent {
         self.read(Mesh::is_settled)
     }
 
+    /// Waits until nothing that this agent has sent is under way any more: a neighbour has each
+    /// message, the target each acknowledged one, and each request has its reply, or they have
+    /// failed. What others send meanwhile is not waited for.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn finish(&self) -> Result<(), MeshError> {
+        while self.call(|state, _| state.mesh.finish())? > 0 {
+            tokio::time::sleep(FINISH_INTERVAL).await;
+        }
+        Ok(())
+    }
+
     /// Leaves the mesh and closes every link. Closing twice does no harm.
     pub async fn close(&self) {
         self.shared.call(State::close);
@@ -420,6 +397,22 @@ impl Agent {
                 result => return Ok(result?),
             }
         }
+    }
+}
+
+/// A request that was sent. Dropping it gives up its reply.
+#[derive(Debug)]
+pub struct PendingReply {
+    answer: oneshot::Receiver<Result<Payload, LossReason>>,
+}
+
+impl PendingReply {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// [`MeshError::NoReply`] when the deadline passes, [`MeshError::Closed`].
+    pub async fn wait(self) -> Result<Payload, MeshError> {
+        Ok(self.answer.await.map_err(|_| MeshError::Closed)??)
     }
 }
 

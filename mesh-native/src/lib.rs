@@ -28,15 +28,17 @@ mod driver;
 mod error;
 pub mod hub;
 mod link;
+mod options;
 #[cfg(feature = "pairs")]
 #[doc(hidden)]
 pub mod pairs;
 mod shared;
 mod signaling;
 
-pub use agent::{Agent, Events, JoinOptions, SendOptions};
+pub use agent::{Agent, Events, PendingReply};
 pub use error::{JoinError, MeshError};
 pub use mesh_core as core;
+pub use options::{JoinOptions, SendOptions};
 
 /// Randomness from the operating system: for keys and seeds.
 ///

@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -35,30 +36,39 @@ enum Command {
     Topology(commands::topology::TopologyCommand),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let outcome = match Arguments::parse().command {
-        Command::Up(up) => up.run().await,
-        Command::Signal(signal) => signal.run().await,
-        Command::Agent(agent) => agent.run().await,
-        Command::LoadTest(test) => test.run().await,
-        Command::Simulate(simulate) => simulate.run(),
-        Command::Topology(topology) => topology.run(),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "how a command fails")]
-            {
-                eprintln!("error: {error:#}");
-            }
-            ExitCode::FAILURE
+    let command = Arguments::parse().command;
+    let outcome = tokio::runtime::Runtime::new()
+        .context("the runtime cannot be started")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(command));
+            // A thread that waits for stdin would keep the process until another line comes.
+            runtime.shutdown_background();
+            outcome
+        });
+    outcome.unwrap_or_else(|error| {
+        #[expect(clippy::print_stderr, reason = "how a command fails")]
+        {
+            eprintln!("error: {error:#}");
         }
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Agent(agent) => return agent.run().await,
+        Command::Up(up) => up.run().await?,
+        Command::Signal(signal) => signal.run().await?,
+        Command::LoadTest(test) => test.run().await?,
+        Command::Simulate(simulate) => simulate.run()?,
+        Command::Topology(topology) => topology.run()?,
     }
+    Ok(ExitCode::SUCCESS)
 }

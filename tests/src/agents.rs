@@ -170,6 +170,28 @@ impl AgentProcess {
         self.process.lock().await.write_line(line).await
     }
 
+    /// Writes to its stdin, all at once.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub async fn write(&self, bytes: &[u8]) -> Result<()> {
+        self.process.lock().await.write(bytes).await
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn process_id(&self) -> Result<u32> {
+        self.process.lock().await.id()
+    }
+
+    /// All that it printed so far.
+    pub fn printed(&self) -> Vec<Value> {
+        let lines = self.lines.all(|_| true);
+        lines.iter().map(|line| parsed(line)).collect()
+    }
+
     /// The first line that it printed, or prints soon, that is `wanted`.
     ///
     /// # Errors

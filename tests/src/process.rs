@@ -135,10 +135,17 @@ impl MeshProcess {
     /// # Errors
     /// If it has gone.
     pub async fn write_line(&mut self, line: &str) -> Result<()> {
+        self.write(format!("{line}\n").as_bytes()).await
+    }
+
+    /// Writes to its stdin, whatever it is.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let stdin = self.stdin.as_mut().context("its stdin was closed")?;
-        let line = format!("{line}\n");
         stdin
-            .write_all(line.as_bytes())
+            .write_all(bytes)
             .await
             .context("the process reads no more")?;
         stdin.flush().await.context("the process reads no more")
@@ -184,12 +191,15 @@ impl MeshProcess {
     /// # Errors
     /// If it has ended.
     pub async fn interrupt(&self) -> Result<()> {
-        let id = self.child.id().context("the process has ended")?;
-        let sent = Command::new("kill")
-            .args(["-INT", &id.to_string()])
-            .status();
-        ensure!(sent.await?.success(), "the process cannot be interrupted");
-        Ok(())
+        self.signal("INT").await
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().context("the process has ended")
     }
 
     /// SIGKILL: it can say goodbye to nobody. Returns when it is gone.

@@ -1,13 +1,14 @@
 //! `mesh agent`: one native agent, spoken to in lines of JSON.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use mesh_native::core::{Identity, Metric};
 use mesh_native::{Agent, JoinOptions, random_seed};
 
-use super::{interrupted, lines};
+use super::lines;
 
 /// Runs one native agent. Every line on stdin is a command, every line on stdout an event or a
 /// result, both as JSON.
@@ -19,8 +20,13 @@ use super::{interrupted, lines};
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
 /// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"subscribe","topics":[…] or
 /// null for all}, {"type":"avoid","members":[…]}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. A "ref" of any command comes back in
-/// its result.
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. Bytes are {"base64":"…"}. The result or
+/// error of a command has its "line", and the "ref" that it was given, if any.
+///
+/// Commands are obeyed in their order; a full queue holds up the next, and stdin. A request that
+/// waits for its reply holds up nothing. "close" waits up to 5 s for what was sent before it; what
+/// has no outcome then fails as "left". SIGTERM and Ctrl-C do not wait. The end of stdin ends
+/// commands alone. The last line is {"type":"left"}.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.
@@ -57,7 +63,7 @@ pub(crate) struct AgentCommand {
 }
 
 impl AgentCommand {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let identity = match &self.identity {
             Some(path) => load_identity(path)?,
             None => Identity::from_secret(random_seed()),
@@ -74,12 +80,8 @@ impl AgentCommand {
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };
         let (agent, events) = Agent::join_with_events(options).await?;
-        tokio::select! {
-            outcome = lines::speak(&agent, events, self.echo) => outcome?,
-            () = interrupted() => {}
-        }
-        agent.close().await;
-        Ok(())
+        let interrupt = lines::speak(&agent, events, self.echo).await?;
+        Ok(interrupt.map_or(ExitCode::SUCCESS, |by| by.exit_code().into()))
     }
 }
 

@@ -81,20 +81,43 @@ pub(crate) fn count_settled(agents: &[Agent]) -> usize {
     agents.len()
 }
 
+/// What tells a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Interrupt {
+    /// What shells expect of a command that ends by this signal: 128 and its number.
+    pub(crate) const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 128 + 2,
+            Self::Terminate => 128 + 15,
+        }
+    }
+}
+
 /// Completes on Ctrl-C or SIGTERM.
 pub(crate) async fn interrupted() {
+    interruption().await;
+}
+
+/// Completes on Ctrl-C or SIGTERM, and says on which.
+pub(crate) async fn interruption() -> Interrupt {
+    let ctrl_c = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-            let _ = tokio::signal::ctrl_c().await;
-            return;
-        };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = ctrl_c => return Interrupt::Interrupt,
+                _ = terminate.recv() => return Interrupt::Terminate,
+            }
         }
     }
-    #[cfg(not(unix))]
-    let _ = tokio::signal::ctrl_c().await;
+    let _ = ctrl_c.await;
+    Interrupt::Interrupt
 }

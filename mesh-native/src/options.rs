@@ -1,0 +1,62 @@
+//! How an agent joins, and how it sends.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mesh_core::{Delivery, Identity, Metric};
+
+/// How long joining may take before the last failure is reported.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How an agent joins.
+#[derive(Clone, Debug)]
+pub struct JoinOptions {
+    /// Where the signaling server is: `ws://host:9600/signal`.
+    pub signaling: String,
+    /// The room.
+    pub room: String,
+    /// The agent's label.
+    pub name: String,
+    /// Links to keep; `None` for the default of the room's size.
+    pub k: Option<usize>,
+    /// Whether that default is about twice the logarithm of the size, rather than the table's.
+    pub sparse: bool,
+    /// What makes one path better than another; all agents of a room must agree on it.
+    pub metric: Metric,
+    /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
+    /// they are quick or links do not open.
+    pub adaptive: bool,
+    /// Addresses of this machine to link from; all of them if empty.
+    pub addresses: Vec<IpAddr>,
+    /// The agent's key pair; a new one if `None`.
+    pub identity: Option<Identity>,
+    /// How long to try before giving up.
+    pub timeout: Duration,
+}
+
+impl JoinOptions {
+    /// Defaults, with a new identity.
+    pub fn new(signaling: &str, room: &str, name: &str) -> Self {
+        Self {
+            signaling: signaling.to_owned(),
+            room: room.to_owned(),
+            name: name.to_owned(),
+            k: None,
+            sparse: false,
+            metric: Metric::default(),
+            adaptive: false,
+            addresses: Vec::new(),
+            identity: None,
+            timeout: JOIN_TIMEOUT,
+        }
+    }
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOptions {
+    /// How hard the mesh tries.
+    pub delivery: Delivery,
+    /// Until when an acknowledged message or a request is repeated.
+    pub deadline: Option<Duration>,
+}
