@@ -20,7 +20,7 @@ use crate::link::{LinkFactory, LinkSettings};
 use crate::options::{JoinOptions, SendOptions};
 use crate::random_seed;
 use crate::shared::{Shared, State};
-use crate::signaling::is_loopback;
+use crate::signaling::Endpoint;
 
 /// What all agents of this process hear is verified once.
 static SIGNATURES: LazyLock<KnownSignatures> = LazyLock::new(KnownSignatures::default);
@@ -72,8 +72,9 @@ impl Agent {
         config.metric = options.metric;
         config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
+        let endpoint = Endpoint::new(&options.signaling, options.ca.as_deref())?;
         let settings = LinkSettings {
-            loopback: is_loopback(&options.signaling)?,
+            loopback: endpoint.is_loopback(),
             addresses: options.addresses,
         };
         let factory =
@@ -95,8 +96,7 @@ impl Agent {
         mesh.share_signatures(SIGNATURES.clone());
         let shared = Arc::new(Shared::new(mesh, clock));
         let (writable, writable_seen) = watch::channel(0);
-        let url = options.signaling.clone();
-        let driver = Driver::new(Arc::clone(&shared), url, factory, writable);
+        let driver = Driver::new(Arc::clone(&shared), endpoint.clone(), factory, writable);
         let agent = Self {
             id,
             name: options.name,
@@ -107,9 +107,7 @@ impl Agent {
         // Two readers, so that the one handed out still has what is read here.
         let (waiting, handed_out) = (agent.events(), agent.events());
         tokio::spawn(driver.run());
-        agent
-            .admitted(waiting, &options.signaling, options.timeout)
-            .await?;
+        agent.admitted(waiting, &endpoint, options.timeout).await?;
         Ok((agent, handed_out))
     }
 
@@ -117,7 +115,7 @@ impl Agent {
     async fn admitted(
         &self,
         mut events: Events,
-        url: &str,
+        endpoint: &Endpoint,
         timeout: Duration,
     ) -> Result<(), JoinError> {
         let mut last = "no answer".to_owned();
@@ -128,7 +126,10 @@ impl Agent {
                     Event::Refused { code, message } => {
                         return Err(JoinError::Refused { code, message });
                     }
-                    Event::SignalingLost { reason, .. } => last = reason,
+                    Event::SignalingLost { reason, .. } => match endpoint.hopeless() {
+                        Some(error) => return Err(error),
+                        None => last = reason,
+                    },
                     _ => {}
                 }
             }
@@ -137,7 +138,7 @@ impl Agent {
         let outcome = tokio::time::timeout(timeout, decided).await;
         let outcome = outcome.unwrap_or_else(|_| {
             Err(JoinError::SignalingUnreachable {
-                url: url.to_owned(),
+                url: endpoint.url().to_owned(),
                 reason: last,
             })
         });

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::MeshError;
 use crate::link::{Link, LinkFact, LinkFactory};
 use crate::shared::{Ending, Shared, State};
-use crate::signaling::{Signaling, SignalingFact};
+use crate::signaling::{Endpoint, Signaling, SignalingFact};
 
 /// Facts of all links that may wait; beyond, links stop reading, and so do their senders.
 const LINK_FACTS: usize = 4_096;
@@ -37,7 +37,7 @@ type Queue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 /// The parts of a running agent.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    url: String,
+    endpoint: Endpoint,
     factory: LinkFactory,
     signaling: Option<Signaling>,
     /// Counts the WebSockets dialled.
@@ -63,13 +63,13 @@ enum Woken {
 impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        url: String,
+        endpoint: Endpoint,
         factory: LinkFactory,
         writable: watch::Sender<u64>,
     ) -> Self {
         Self {
             shared,
-            url,
+            endpoint,
             factory,
             signaling: None,
             epoch: 0,
@@ -215,7 +215,7 @@ impl Driver {
             Output::OpenSignaling => {
                 self.epoch += 1;
                 let facts = self.texts.0.clone();
-                self.signaling = Some(Signaling::open(&self.url, self.epoch, facts));
+                self.signaling = Some(Signaling::open(&self.endpoint, self.epoch, facts));
             }
             Output::SendSignaling(text) => {
                 if self

@@ -11,10 +11,34 @@ pub enum JoinError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The URL is none of a signaling server.
-    #[error("{url:?} is no signaling URL: it reads ws://host:9600/signal")]
+    #[error("{url:?} is no signaling URL: {reason}")]
     Url {
         /// What was given.
         url: String,
+        /// What is wrong, and what is right.
+        reason: String,
+    },
+    /// The certificate of a CA that was given cannot be used.
+    #[error("no CA to trust: {reason}")]
+    Ca {
+        /// The cause.
+        reason: String,
+    },
+    /// What answers is no signaling server.
+    #[error("{url} is no signaling server: {reason}")]
+    NoHub {
+        /// Where it should be.
+        url: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// The signaling server's certificate is not to be trusted.
+    #[error("the certificate of {url} is not to be trusted: {reason}")]
+    Distrusted {
+        /// Where the server is.
+        url: String,
+        /// The cause and the remedy.
+        reason: String,
     },
     /// The signaling server cannot be reached.
     #[error(
@@ -51,6 +75,9 @@ impl JoinError {
         match self {
             Self::Config(_) => "config",
             Self::Url { .. } => "url",
+            Self::Ca { .. } => "ca",
+            Self::NoHub { .. } => "no-hub",
+            Self::Distrusted { .. } => "distrusted",
             Self::SignalingUnreachable { .. } => "signaling-unreachable",
             Self::Refused { .. } => "refused",
             Self::Ended => "ended",

@@ -11,8 +11,11 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How an agent joins.
 #[derive(Clone, Debug)]
 pub struct JoinOptions {
-    /// Where the signaling server is: `ws://host:9600/signal`.
+    /// Where the signaling server is: `ws://host:9600/signal`, `wss://host/signal`.
     pub signaling: String,
+    /// Certificates in PEM that a `wss:` server may be certified by, beside those that the machine
+    /// trusts.
+    pub ca: Option<Vec<u8>>,
     /// The room.
     pub room: String,
     /// The agent's label.
@@ -39,6 +42,7 @@ impl JoinOptions {
     pub fn new(signaling: &str, room: &str, name: &str) -> Self {
         Self {
             signaling: signaling.to_owned(),
+            ca: None,
             room: room.to_owned(),
             name: name.to_owned(),
             k: None,

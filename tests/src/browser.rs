@@ -73,7 +73,12 @@ impl Browser {
         if let Some(arguments) = chosen["args"].as_array_mut() {
             arguments.extend(more.iter().map(|argument| argument.as_str().into()));
         }
-        Ok(Capabilities::from_iter([(options.to_owned(), chosen)]))
+        // A test that serves the page over TLS makes the certificate itself.
+        let insecure = ("acceptInsecureCerts".to_owned(), true.into());
+        Ok(Capabilities::from_iter([
+            (options.to_owned(), chosen),
+            insecure,
+        ]))
     }
 }
 

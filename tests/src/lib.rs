@@ -16,6 +16,7 @@ pub mod page;
 pub mod process;
 pub mod proxy;
 pub mod site;
+pub mod tls;
 pub mod wait;
 
 /// Prints a figure or a warning of a test, for people who read its output.

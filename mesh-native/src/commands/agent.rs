@@ -32,6 +32,10 @@ pub(crate) struct AgentCommand {
     /// Where the signaling server is.
     #[arg(long, default_value = "ws://localhost:9600/signal")]
     signaling: String,
+    /// Certificates (PEM) that a wss: server may be certified by, beside those that this machine
+    /// trusts.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The room to join.
     #[arg(long)]
     room: String,
@@ -70,7 +74,11 @@ impl AgentCommand {
         };
         let short = identity.peer().short();
         let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read the CA {}", path.display()))
+        };
         let options = JoinOptions {
+            ca: self.ca.as_ref().map(read).transpose()?,
             k: self.k,
             sparse: self.sparse,
             metric: self.metric,

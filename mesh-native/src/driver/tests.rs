@@ -18,6 +18,7 @@ use mesh_core::{
 use super::*;
 use crate::hub::HubServer;
 use crate::link::LinkSettings;
+use crate::signaling::Endpoint;
 use crate::{Agent, Events, JoinOptions, SendOptions, random_seed};
 
 const ROOM: &str = "hostile";
@@ -63,7 +64,13 @@ impl Arena {
             ..LinkSettings::default()
         })
         .expect("a factory");
-        let hostile = Driver::new(Arc::new(Shared::new(mesh, clock)), url, factory, writable);
+        let endpoint = Endpoint::new(&url, None).expect("the hub's");
+        let hostile = Driver::new(
+            Arc::new(Shared::new(mesh, clock)),
+            endpoint,
+            factory,
+            writable,
+        );
         let mut arena = Self {
             victim,
             events,

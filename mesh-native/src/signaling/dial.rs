@@ -1,0 +1,193 @@
+//! One attempt to reach the signaling server, and what its failure means: what may heal is tried
+//! again, what cannot ends a join at once.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Error};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::READ_BYTES;
+use super::address::Address;
+use super::first_bytes::{FirstBytes, Listening};
+use super::tls;
+use crate::error::JoinError;
+
+/// A WebSocket, over TLS or not.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<Listening>>;
+
+/// The signaling server of an agent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: Address,
+    /// Present if the address is `wss:`.
+    tls: Option<Arc<ClientConfig>>,
+    /// Why trying again is of no use, once that is known.
+    hopeless: OnceLock<JoinError>,
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// It may heal.
+    Passing(String),
+    /// It will not.
+    Final(JoinError),
+}
+
+impl Endpoint {
+    /// Checks a URL, and the PEM text of a CA that is trusted beside those of the machine.
+    ///
+    /// # Errors
+    /// [`JoinError::Url`], [`JoinError::Ca`].
+    pub(crate) fn new(url: &str, ca: Option<&[u8]>) -> Result<Self, JoinError> {
+        let address = Address::parse(url)?;
+        if !address.tls && ca.is_some() {
+            let reason = format!("{url} does without TLS: write wss:, or give no CA");
+            return Err(JoinError::Ca { reason });
+        }
+        let tls = address.tls.then(|| tls::client(ca)).transpose()?;
+        Ok(Self(Arc::new(Inner {
+            address,
+            tls,
+            hopeless: OnceLock::new(),
+        })))
+    }
+
+    /// As it was given.
+    pub(crate) fn url(&self) -> &str {
+        &self.0.address.url
+    }
+
+    /// Whether it names this machine: agents of one machine can then use its loopback.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.0.address.is_loopback()
+    }
+
+    /// Why trying again is of no use, if an attempt has shown that.
+    pub(crate) fn hopeless(&self) -> Option<JoinError> {
+        self.0.hopeless.get().cloned()
+    }
+
+    /// Opens a WebSocket.
+    ///
+    /// # Errors
+    /// The cause, for people.
+    pub(super) async fn dial(&self) -> Result<Socket, String> {
+        match self.attempt().await {
+            Ok(socket) => Ok(socket),
+            Err(Failure::Passing(reason)) => Err(reason),
+            Err(Failure::Final(error)) => {
+                let reason = error.to_string();
+                let _ = self.0.hopeless.set(error); // The first is as good.
+                Err(reason)
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Socket, Failure> {
+        let Address {
+            url, host, port, ..
+        } = &self.0.address;
+        let stream = TcpStream::connect((&**host, *port))
+            .await
+            .map_err(|error| Failure::Passing(error.to_string()))?;
+        let (stream, first) = Listening::new(stream);
+        let connector = self
+            .0
+            .tls
+            .clone()
+            .map_or(Connector::Plain, Connector::Rustls);
+        let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
+        let opening = client_async_tls_with_config(url, stream, Some(config), Some(connector));
+        match opening.await {
+            Ok((socket, _response)) => Ok(socket),
+            Err(error) => Err(self.judge(&error, &first)),
+        }
+    }
+
+    fn judge(&self, error: &Error, first: &FirstBytes) -> Failure {
+        let url = || self.url().to_owned();
+        let no_hub = |reason: String| {
+            let url = url();
+            Failure::Final(JoinError::NoHub { url, reason })
+        };
+        if let Error::Io(error) = error
+            && let Some(error) = rustls_error(error)
+            && let Some(reason) = tls::why_distrusted(error)
+        {
+            let url = url();
+            return Failure::Final(JoinError::Distrusted { url, reason });
+        }
+        match (error, first.are_tls()) {
+            (Error::Http(response), _) => match answered(response) {
+                Ok(reason) => no_hub(reason),
+                Err(passing) => Failure::Passing(passing),
+            },
+            (_, Some(true)) if !self.0.address.tls => {
+                no_hub("it speaks TLS: write wss: instead of ws:".to_owned())
+            }
+            (_, Some(false)) if self.0.address.tls => {
+                let line = first.line();
+                no_hub(format!(
+                    "it answers without TLS ({line:?}): write ws: instead of wss:"
+                ))
+            }
+            (Error::Protocol(error), _) if !is_cut_off(error) => {
+                let line = match self.0.tls {
+                    Some(_) => error.to_string(),
+                    None => format!("{:?}", first.line()),
+                };
+                no_hub(format!("it answered {line}, which is no WebSocket"))
+            }
+            _ => Failure::Passing(error.to_string()),
+        }
+    }
+}
+
+/// Whether a connection ended in the middle, as with a server that stops.
+fn is_cut_off(error: &tungstenite::error::ProtocolError) -> bool {
+    use tungstenite::error::ProtocolError;
+    matches!(
+        error,
+        ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake
+    )
+}
+
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What an answer other than an upgrade means; the error is one that may heal: of a proxy whose
+/// hub starts again, or of a hub that is full.
+fn answered(response: &Response<Option<Vec<u8>>>) -> Result<String, String> {
+    let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(format!("it answered {status}"));
+    }
+    let location = response.headers().get(header::LOCATION);
+    let hint = match location.and_then(|location| location.to_str().ok()) {
+        Some(to) if status.is_redirection() => match to.strip_prefix("http") {
+            Some(rest) => format!(" and leads to ws{rest}: write that, if a hub is there"),
+            None => format!(" and leads to {to}"),
+        },
+        _ => "; the path of a hub is /signal".to_owned(),
+    };
+    let body = response.body().as_deref().unwrap_or_default();
+    let said = String::from_utf8_lossy(body);
+    // A hub says why in a line; a web server sends a page.
+    let said = match said.trim() {
+        "" => String::new(),
+        text if text.starts_with('<') || text.lines().count() > 1 || text.len() > 200 => {
+            String::new()
+        }
+        text => format!(" ({text})"),
+    };
+    Ok(format!("it answered {status}{said}{hint}"))
+}

@@ -1,0 +1,157 @@
+//! nginx in front of a hub, as operators have it, with a certificate of a CA made for the test.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::process::{free_port, lines_of};
+use crate::wait::{Log, SOON, until};
+
+/// What a certificate is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// `localhost`, now.
+    Good,
+    /// `localhost`, until the year 2020.
+    Expired,
+    /// Another name than the server's.
+    OtherName,
+}
+
+/// A running nginx that ends TLS and passes all on to a hub. Killed when dropped.
+#[derive(Debug)]
+pub struct TlsProxy {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+    ca: Vec<u8>,
+    log: Log<String>,
+}
+
+impl TlsProxy {
+    /// Starts one on a free port in front of the hub on `hub_port`.
+    ///
+    /// # Errors
+    /// If nginx is missing, or does not serve.
+    pub async fn start(hub_port: u16, validity: Validity) -> Result<Self> {
+        let port = free_port()?;
+        let folder = std::env::temp_dir().join(format!("mesh-tests-nginx-{port}"));
+        std::fs::create_dir_all(&folder)?;
+        let ca = certify(&folder, validity)?;
+        std::fs::write(folder.join("nginx.conf"), configuration(port, hub_port))?;
+        let mut child = Command::new("nginx")
+            .arg("-p")
+            .arg(&folder)
+            .args(["-e", "stderr", "-c", "nginx.conf"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("nginx cannot be started: install it (Debian: nginx-light)")?;
+        let stderr = child.stderr.take().context("its stderr is piped")?;
+        let proxy = Self {
+            child,
+            port,
+            folder,
+            ca,
+            log: lines_of(stderr),
+        };
+        until("nginx serves", SOON, async || {
+            Ok(TcpStream::connect(("127.0.0.1", port)).await?)
+        })
+        .await
+        .with_context(|| format!("nginx says {:?}", proxy.log.last()))?;
+        Ok(proxy)
+    }
+
+    /// Where agents signal, by the scheme `ws` or `wss`.
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://localhost:{}/signal", self.port)
+    }
+
+    /// The page with a query.
+    pub fn page(&self, query: &str) -> String {
+        format!("https://localhost:{}/?{query}", self.port)
+    }
+
+    /// The certificate of the CA, in PEM.
+    pub fn ca(&self) -> &[u8] {
+        &self.ca
+    }
+
+    /// A file with it.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+}
+
+impl Drop for TlsProxy {
+    fn drop(&mut self) {
+        // The child is killed with it.
+        let _ = self.child.start_kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn certify(folder: &Path, validity: Validity) -> Result<Vec<u8>> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, "A CA of the tests");
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let name = match validity {
+        Validity::OtherName => "elsewhere.example",
+        Validity::Good | Validity::Expired => "localhost",
+    };
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    if validity == Validity::Expired {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &ca)?;
+    std::fs::write(folder.join("ca.pem"), ca.pem())?;
+    std::fs::write(folder.join("certificate.pem"), certificate.pem())?;
+    std::fs::write(folder.join("key.pem"), key.serialize_pem())?;
+    Ok(ca.pem().into_bytes())
+}
+
+/// As the README has it, in a folder of its own and without a daemon.
+fn configuration(port: u16, hub_port: u16) -> String {
+    format!(
+        r#"
+daemon off;
+master_process off;
+pid nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        server_name localhost;
+        ssl_certificate certificate.pem;
+        ssl_certificate_key key.pem;
+        location / {{
+            proxy_pass http://127.0.0.1:{hub_port};
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_read_timeout 1h;
+        }}
+    }}
+}}
+"#
+    )
+}
