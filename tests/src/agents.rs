@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::hosts::Host;
 use crate::member::{Member, REQUEST_DEADLINE};
 use crate::process::MeshProcess;
 use crate::wait::{Log, LogWriter, SOON, log};
@@ -131,6 +132,28 @@ impl AgentProcess {
             "--echo",
         ];
         let process = MeshProcess::start(&[&arguments, more].concat())?;
+        Self::meet(process, name).await
+    }
+
+    /// Starts one on a host of the test's own.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::join`].
+    pub async fn join_on(host: &Host, url: &str, room: &str, name: &str) -> Result<Self> {
+        let arguments = [
+            "agent",
+            "--signaling",
+            url,
+            "--room",
+            room,
+            "--name",
+            name,
+            "--echo",
+        ];
+        Self::meet(MeshProcess::start_on(host, &arguments)?, name).await
+    }
+
+    async fn meet(process: MeshProcess, name: &str) -> Result<Self> {
         let ready = process
             .stdout
             .first("ready", SOON, |line| parsed(line)["type"] == "ready");
@@ -184,6 +207,11 @@ impl AgentProcess {
     /// If it has ended.
     pub async fn process_id(&self) -> Result<u32> {
         self.process.lock().await.id()
+    }
+
+    /// All that it logged so far.
+    pub async fn logged(&self) -> Vec<String> {
+        self.process.lock().await.stderr.all(|_| true)
     }
 
     /// All that it printed so far.

@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod browser;
+pub mod hosts;
 pub mod hub;
 pub mod markdown;
 pub mod member;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::hosts::Host;
 use crate::wait::{Log, LogWriter, log};
 
 /// Ports for tests lie below those that systems hand to outgoing connections: an agent that dials a
@@ -96,6 +97,15 @@ impl MeshProcess {
         let mut shell = Command::new("sh");
         let shell = shell.arg("-c").arg(limited).arg(mesh_binary()?);
         Self::spawn(shell.args(arguments))
+    }
+
+    /// Starts `mesh` on a host of the test's own.
+    ///
+    /// # Errors
+    /// As [`MeshProcess::start`].
+    pub fn start_on(host: &Host, arguments: &[&str]) -> Result<Self> {
+        let mut command = host.command();
+        Self::spawn(command.arg(mesh_binary()?).args(arguments))
     }
 
     fn spawn(command: &mut Command) -> Result<Self> {

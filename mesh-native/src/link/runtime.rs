@@ -170,7 +170,7 @@ mod socket {
                 });
                 if let Ok(result) = sent {
                     *full = None;
-                    return Poll::Ready(result);
+                    return Poll::Ready(Ok(sent_or_lost(result, transmit)));
                 }
             }
         }
@@ -182,6 +182,15 @@ mod socket {
     /// is there to read is read in the next turn, for readiness is kept until a read finds nothing.
     fn is_probe(cx: &Context<'_>) -> bool {
         cx.waker().will_wake(Waker::noop())
+    }
+
+    /// A datagram that cannot leave is lost like any other: checks go to every address that a peer
+    /// names, and there is no way to many of them. The library would log an error for each.
+    fn sent_or_lost(result: io::Result<usize>, transmit: &Transmit<'_>) -> usize {
+        result.unwrap_or_else(|error| {
+            tracing::trace!(%error, to = %transmit.destination, "datagram lost");
+            transmit.contents.len()
+        })
     }
 
     #[expect(
@@ -212,7 +221,7 @@ mod socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.poll_send_when_writable(cx, transmit)
                 }
-                result => Poll::Ready(result),
+                result => Poll::Ready(Ok(sent_or_lost(result, transmit))),
             }
         }
 

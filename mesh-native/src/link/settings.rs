@@ -19,6 +19,7 @@ use webrtc::peer_connection::{
 };
 
 use super::LinkError;
+use crate::addresses;
 
 /// The largest SCTP message that is taken. Frames have 16 KiB at most, which every browser can send
 /// and receive whole, and which holds up a more urgent frame only shortly. The rest lets a frame
@@ -50,14 +51,9 @@ const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence after disconnection until the link fails.
 const FAILED_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Addresses gathered at most. Each costs a socket a link, and pairs with every remote one.
-const ADDRESSES_MAX: usize = 6;
-
-/// How long the list of interfaces is used before it is read again.
-const INTERFACES_TTL: Duration = Duration::from_secs(5);
-
-/// Interfaces that lead to containers and virtual machines of this host alone.
-const VIRTUAL_INTERFACES: [&str; 5] = ["docker", "br-", "veth", "virbr", "vmnet"];
+/// How long the list of interfaces is used before it is read again: many links that open together
+/// read it once, and those after a change of addresses have the new ones.
+const INTERFACES_TTL: Duration = Duration::from_millis(250);
 
 /// What differs between the links of one process and those of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,34 +68,11 @@ pub(crate) struct LinkSettings {
 impl LinkSettings {
     /// The addresses to gather candidates from, as they are now.
     fn addresses(&self) -> Vec<IpAddr> {
-        if !self.addresses.is_empty() {
-            return self.addresses.clone();
+        if self.addresses.is_empty() {
+            addresses::usable(self.loopback)
+        } else {
+            self.addresses.clone()
         }
-        let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-            tracing::debug!(%error, "interfaces cannot be read");
-            Vec::new()
-        });
-        let is_virtual = |name: &str| {
-            VIRTUAL_INTERFACES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        };
-        let mut addresses: Vec<IpAddr> = interfaces
-            .into_iter()
-            .filter(|interface| interface.is_oper_up() && !is_virtual(&interface.name))
-            .map(|interface| interface.ip())
-            .filter(|address| match address {
-                IpAddr::V4(ip) if ip.is_loopback() => self.loopback,
-                // Its zone is unknown to the peer.
-                IpAddr::V4(ip) => !ip.is_link_local(),
-                IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
-            })
-            .collect();
-        // IPv4 first, should there be too many: it is what most peers can reach.
-        addresses.sort();
-        addresses.dedup();
-        addresses.truncate(ADDRESSES_MAX);
-        addresses
     }
 }
 

@@ -1,0 +1,148 @@
+//! Hosts of a test's own: network namespaces on one switch, with the interfaces that the test gives
+//! them. Linux alone has them, and only root may make them.
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+
+use crate::report;
+
+/// Whether this machine can make hosts; says so loudly if not.
+pub async fn can_be_made(test: &str) -> bool {
+    let made = ip(&["netns", "list"]).await.is_ok() && is_root().await;
+    if !made {
+        report(&format!("SKIPPED (needs root and Linux's ip): {test}"));
+    }
+    made
+}
+
+async fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().await;
+    id.is_ok_and(|id| id.stdout == b"0\n")
+}
+
+/// Hosts on one switch. Removed when dropped.
+#[derive(Debug)]
+pub struct Network {
+    switch: Host,
+}
+
+/// A host, or the switch between them.
+#[derive(Debug)]
+pub struct Host {
+    namespace: String,
+}
+
+impl Network {
+    /// A network without hosts.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn new() -> Result<Self> {
+        let switch = Host::new("switch").await?;
+        switch
+            .ip(&["link", "add", "switch", "type", "bridge"])
+            .await?;
+        switch.ip(&["link", "set", "switch", "up"]).await?;
+        Ok(Self { switch })
+    }
+
+    /// A host with `interface` on the switch, and these addresses (`10.9.0.1/24`) on it.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn host(&self, name: &str, interface: &str, addresses: &[&str]) -> Result<Host> {
+        let host = Host::new(name).await?;
+        let (port, namespace) = (format!("to-{name}"), &*host.namespace);
+        let pair = [
+            "link", "add", &*port, "type", "veth", "peer", "name", interface,
+        ];
+        self.switch
+            .ip(&[&pair[..], &["netns", namespace]].concat())
+            .await?;
+        self.switch
+            .ip(&["link", "set", &port, "master", "switch", "up"])
+            .await?;
+        host.ip(&["link", "set", "lo", "up"]).await?;
+        host.ip(&["link", "set", interface, "up"]).await?;
+        for address in addresses {
+            host.add_address(interface, address).await?;
+        }
+        Ok(host)
+    }
+}
+
+impl Host {
+    async fn new(name: &str) -> Result<Self> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let namespace = format!("mesh-{}-{number}-{name}", std::process::id());
+        ip(&["netns", "add", &namespace]).await?;
+        Ok(Self { namespace })
+    }
+
+    /// An interface that leads nowhere, with these addresses.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn add_dead_end(&self, interface: &str, addresses: &[String]) -> Result<()> {
+        // Both ends are here, and nobody answers at the other.
+        let end = format!("{interface}-end");
+        self.ip(&[
+            "link", "add", interface, "type", "veth", "peer", "name", &end,
+        ])
+        .await?;
+        for each in [interface, &end] {
+            self.ip(&["link", "set", each, "up"]).await?;
+        }
+        for address in addresses {
+            self.add_address(interface, address).await?;
+        }
+        Ok(())
+    }
+
+    /// Another address for an interface.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn add_address(&self, interface: &str, address: &str) -> Result<()> {
+        // An IPv6 address is usable at once without looking for its double.
+        let nodad: &[&str] = if address.contains(':') {
+            &["nodad"]
+        } else {
+            &[]
+        };
+        let add = ["address", "add", address, "dev", interface];
+        self.ip(&[&add[..], nodad].concat()).await
+    }
+
+    /// `ip` on this host.
+    ///
+    /// # Errors
+    /// What it says.
+    pub async fn ip(&self, arguments: &[&str]) -> Result<()> {
+        ip(&[&["-n", &self.namespace], arguments].concat()).await
+    }
+
+    /// A command that runs the program of its first argument on this host.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]);
+        command
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let delete = ["netns", "delete", &self.namespace];
+        // What runs there keeps it until it ends, and is killed by the test too.
+        let _ = std::process::Command::new("ip").args(delete).status();
+    }
+}
+
+async fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().await;
+    let output = output.context("there is no ip")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ip {arguments:?}: {said}");
+    Ok(())
+}
