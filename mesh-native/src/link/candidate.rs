@@ -6,9 +6,13 @@
 
 use std::net::IpAddr;
 
-/// Candidates accepted from one peer. Browsers send fewer than ten; each is paired with every
-/// address of ours and checked many times a second.
-pub(super) const CANDIDATES_MAX: usize = 32;
+/// Candidates accepted from one peer: of its own addresses, of those that others see it under, and
+/// of relays. Agents of ours have six addresses at most, browsers fewer; each candidate is paired
+/// with every address of ours and checked many times a second, wherever the peer says that it is.
+const KINDS_MAX: [usize; 3] = [8, 4, 4];
+
+/// All of them.
+pub(super) const CANDIDATES_MAX: usize = 16;
 
 /// mDNS names resolved for one peer: a tab has one for each of its addresses.
 pub(super) const NAMES_MAX: usize = 8;
@@ -16,6 +20,24 @@ pub(super) const NAMES_MAX: usize = 8;
 /// Fields of a candidate (RFC 8839): foundation, component, transport, priority, address, …
 const TRANSPORT: usize = 2;
 const ADDRESS: usize = 4;
+const KIND: usize = 7;
+
+/// Counts the candidates of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Budget([usize; 3]);
+
+impl Budget {
+    /// Whether a candidate is one more than enough of its kind; if not it is counted.
+    pub(super) fn admits(&mut self, candidate: &str) -> bool {
+        let kind = match candidate.split_ascii_whitespace().nth(KIND) {
+            Some("host") => 0,
+            Some("relay") => 2,
+            _ => 1,
+        };
+        self.0[kind] += 1;
+        self.0[kind] <= KINDS_MAX[kind]
+    }
+}
 
 /// A candidate of a peer, by what has to be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +59,8 @@ impl RemoteCandidate {
         if !transport.eq_ignore_ascii_case("udp") {
             return None;
         }
-        if address.parse::<IpAddr>().is_ok() {
-            return Some(Self::Plain(candidate.to_owned()));
+        if let Ok(address) = address.parse() {
+            return is_of_one_host(address).then(|| Self::Plain(candidate.to_owned()));
         }
         if !is_mdns_name(address) {
             tracing::debug!(
@@ -65,16 +87,24 @@ pub(super) fn with_address(candidate: &str, address: IpAddr) -> String {
     fields.join(" ")
 }
 
+/// Whether an address is that of one host: to others a check would go to many at once, or nowhere.
+pub(super) fn is_of_one_host(address: IpAddr) -> bool {
+    let broadcast = match address {
+        IpAddr::V4(address) => address.is_broadcast(),
+        IpAddr::V6(_) => false,
+    };
+    !(broadcast || address.is_multicast() || address.is_unspecified())
+}
+
 /// Takes from a description the candidates that must not reach the WebRTC stack as they are;
-/// returns what remains of it, how many candidates it still has, and those with a name.
-pub(super) fn screen(sdp: &str) -> (String, usize, Vec<RemoteCandidate>) {
+/// returns what remains of it and those with a name.
+pub(super) fn screen(sdp: &str, budget: &mut Budget) -> (String, Vec<RemoteCandidate>) {
     let mut screened = String::with_capacity(sdp.len());
-    let mut plain = 0;
     let mut named = Vec::new();
     for line in sdp.lines() {
         if let Some(attribute) = line.strip_prefix("a=candidate:") {
             match RemoteCandidate::parse(attribute) {
-                Some(RemoteCandidate::Plain(_)) if plain < CANDIDATES_MAX => plain += 1,
+                Some(RemoteCandidate::Plain(_)) if budget.admits(attribute) => {}
                 Some(candidate @ RemoteCandidate::Named { .. }) => {
                     named.push(candidate);
                     continue;
@@ -86,7 +116,7 @@ pub(super) fn screen(sdp: &str) -> (String, usize, Vec<RemoteCandidate>) {
         screened.push_str("\r\n");
     }
     named.truncate(NAMES_MAX);
-    (screened, plain, named)
+    (screened, named)
 }
 
 /// Whether `address` is `<uuid>.local`, the only kind of name a browser makes. Anything else
@@ -131,6 +161,11 @@ mod tests {
             "candidate:1 1 tcp 1 192.0.2.5 9 typ host tcptype passive",
             "candidate:1 1 udp 1 printer.local 4000 typ host",
             "candidate:1 1 udp 1 example.org 4000 typ host",
+            "candidate:1 1 udp 1 224.0.0.251 5353 typ host",
+            "candidate:1 1 udp 1 255.255.255.255 4000 typ host",
+            "candidate:1 1 udp 1 0.0.0.0 4000 typ host",
+            "candidate:1 1 udp 1 ff02::1 4000 typ host",
+            "candidate:1 1 udp 1 :: 4000 typ host",
         ] {
             assert_eq!(RemoteCandidate::parse(useless), None, "{useless}");
         }
@@ -149,12 +184,19 @@ mod tests {
         let plain = "a=candidate:2 1 udp 5 192.0.2.5 4000 typ host\r\n";
         let tcp = "a=candidate:3 1 tcp 5 192.0.2.5 9 typ host tcptype active\r\n";
         let sdp = format!("v=0\r\na=candidate:{}\r\n{plain}{tcp}a=mid:0\n", named());
-        let (screened, kept, names) = screen(&sdp);
+        let (screened, names) = screen(&sdp, &mut Budget::default());
         assert_eq!(screened, format!("v=0\r\n{plain}a=mid:0\r\n"));
-        assert_eq!(kept, 1);
         assert_eq!(names.len(), 1);
+    }
 
-        let flood = plain.repeat(10 * CANDIDATES_MAX);
-        assert_eq!(screen(&flood).1, CANDIDATES_MAX);
+    #[test]
+    fn a_flood_of_candidates_leaves_room_for_those_of_other_kinds() {
+        let of = |kind| format!("a=candidate:2 1 udp 5 192.0.2.5 4000 typ {kind}\r\n");
+        let flood = ["host", "srflx", "relay"].map(|kind| of(kind).repeat(100));
+        let (screened, _) = screen(&flood.concat(), &mut Budget::default());
+        for (kind, kept) in ["host", "srflx", "relay"].into_iter().zip(KINDS_MAX) {
+            assert_eq!(screened.matches(&of(kind)).count(), kept, "{kind}");
+        }
+        assert_eq!(KINDS_MAX.iter().sum::<usize>(), CANDIDATES_MAX);
     }
 }

@@ -8,7 +8,7 @@ use webrtc::error::Result;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use super::LinkFactory;
-use super::candidate::{self, CANDIDATES_MAX, NAMES_MAX, RemoteCandidate};
+use super::candidate::{self, Budget, CANDIDATES_MAX, NAMES_MAX, RemoteCandidate};
 use super::connection::Ending;
 use super::observer::Notice;
 
@@ -17,7 +17,7 @@ pub(super) struct Remote {
     factory: LinkFactory,
     connection: Arc<dyn PeerConnection>,
     described: bool,
-    candidates: usize,
+    budget: Budget,
     /// Candidates that overtook the description.
     early: Vec<String>,
     /// The tasks that resolve names; they end with this.
@@ -37,7 +37,7 @@ impl Remote {
             factory,
             connection,
             described: false,
-            candidates: 0,
+            budget: Budget::default(),
             early: Vec::new(),
             names: JoinSet::new(),
             names_asked: 0,
@@ -57,14 +57,13 @@ impl Remote {
         parse: fn(String) -> Result<RTCSessionDescription>,
     ) -> std::result::Result<(), Ending> {
         let bad = |error| Ending::Lost(format!("bad description: {error}"));
-        let (sdp, plain, named) = candidate::screen(sdp);
+        let (sdp, named) = candidate::screen(sdp, &mut self.budget);
         let description = parse(sdp).map_err(bad)?;
         self.connection
             .set_remote_description(description)
             .await
             .map_err(bad)?;
         self.described = true;
-        self.candidates += plain;
         for candidate in named {
             self.add(candidate).await;
         }
@@ -93,7 +92,9 @@ impl Remote {
                 let shared = Arc::clone(&self.factory.shared);
                 let resolved = self.resolved.clone();
                 self.names.spawn(async move {
-                    if let Some(address) = shared.resolver.resolve(&name).await {
+                    if let Some(address) = shared.resolver.resolve(&name).await
+                        && candidate::is_of_one_host(address)
+                    {
                         let candidate = candidate::with_address(&candidate, address);
                         // Fails when the link has ended meanwhile.
                         let _ = resolved.send(Notice::Resolved(candidate)).await;
@@ -110,11 +111,10 @@ impl Remote {
 
     /// Takes a candidate that has an address.
     pub(super) async fn add_resolved(&mut self, candidate: String) {
-        if self.candidates >= CANDIDATES_MAX {
-            tracing::debug!(candidate, "candidate dropped: too many");
+        if !self.budget.admits(&candidate) {
+            tracing::debug!(candidate, "candidate dropped: too many of its kind");
             return;
         }
-        self.candidates += 1;
         let init = RTCIceCandidateInit {
             candidate,
             ..RTCIceCandidateInit::default()
