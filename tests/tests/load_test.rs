@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::browser::are_wanted;
-use mesh_tests::process::run_mesh;
+use mesh_tests::process::{free_port, run_mesh};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +151,29 @@ async fn a_load_test_that_cannot_be_says_why() -> Result<()> {
             ended.code,
             ended.stderr
         );
+    }
+    Ok(())
+}
+
+/// What is wrong from the start is told before anything is measured.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_test_that_cannot_run_says_so_at_once() -> Result<()> {
+    let dead = format!("ws://127.0.0.1:{}/signal", free_port()?);
+    let page = "ws://127.0.0.1:1";
+    let file = std::env::current_exe()?;
+    let file = file.to_str().context("the path is text")?;
+    for (arguments, words) in [
+        (["--signaling", &dead], "cannot be reached"),
+        (["--signaling", page], "write ws://127.0.0.1:1/signal"),
+        (["--out", file], "--out"),
+    ] {
+        // Joining gives up after 5 s.
+        for how in [&[][..], &["--isolate"]] {
+            let all = [&["load-test", "--agents", "4"], &arguments[..], how].concat();
+            let ended = run_mesh(&all, Duration::from_secs(15)).await?;
+            ensure!(ended.code == Some(1), "{all:?}: {ended:?}");
+            ensure!(ended.stderr.contains(words), "{all:?}: {}", ended.stderr);
+        }
     }
     Ok(())
 }

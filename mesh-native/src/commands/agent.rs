@@ -74,11 +74,8 @@ impl AgentCommand {
         };
         let short = identity.peer().short();
         let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
-        let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("cannot read the CA {}", path.display()))
-        };
         let options = JoinOptions {
-            ca: self.ca.as_ref().map(read).transpose()?,
+            ca: self.ca.as_deref().map(read_ca).transpose()?,
             k: self.k,
             sparse: self.sparse,
             metric: self.metric,
@@ -91,6 +88,11 @@ impl AgentCommand {
         let interrupt = lines::speak(&agent, events, self.echo).await?;
         Ok(interrupt.map_or(ExitCode::SUCCESS, |by| by.exit_code().into()))
     }
+}
+
+/// Reads the certificates of a CA.
+pub(crate) fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the CA {}", path.display()))
 }
 
 /// Reads a key, or makes one that only this user can read.

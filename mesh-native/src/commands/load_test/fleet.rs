@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use indicatif::ProgressBar;
 use mesh_native::core::{Stats, Topology};
 use mesh_native::hub::{HubOptions, HubServer, has_package};
 use mesh_native::{Agent, JoinOptions};
 use tokio::process::Child;
 
+use super::super::agent::read_ca;
 use super::super::count_settled;
 use super::LoadTest;
 use super::browsers::{self, Browser};
@@ -69,7 +70,11 @@ impl Fleet {
             bail!("this program was built without the page for --browsers: cargo xtask wasm first");
         }
         let (url, hub) = match &test.signaling {
-            Some(url) => (url.clone(), None),
+            Some(url) => {
+                let ca = test.ca.as_deref().map(read_ca).transpose()?;
+                look(url, ca).await?;
+                (url.clone(), None)
+            }
             None => {
                 let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                 let options = HubOptions {
@@ -87,6 +92,7 @@ impl Fleet {
         let here = hub.is_some();
         let joins = (0..test.agents).map(|number| Join {
             signaling: url.clone(),
+            ca: test.ca.clone(),
             // A room of its own, should the server have others.
             room: format!("load-test-{}", std::process::id()),
             name: format!("agent-{number:03}"),
@@ -208,11 +214,25 @@ impl Fleet {
     }
 }
 
+/// Finds out whether agents can join there at all, before many of them try for minutes.
+async fn look(url: &str, ca: Option<Vec<u8>>) -> anyhow::Result<()> {
+    let room = format!("load-test-look-{}", std::process::id());
+    let options = JoinOptions {
+        ca,
+        ..JoinOptions::new(url, &room, "look")
+    };
+    Agent::join(options).await?.close().await;
+    Ok(())
+}
+
 async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Joined> {
+    let ca = joins.iter().find_map(|join| join.ca.as_deref());
+    let ca = ca.map(read_ca).transpose()?;
     let joining = joins.iter().map(|join| {
         // One socket an end is enough for agents that are all here.
         let loopback = join.here.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Agent::join_with_events(JoinOptions {
+            ca: ca.clone(),
             k: Some(join.k),
             metric: join.metric,
             timeout,
@@ -221,8 +241,8 @@ async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Jo
         })
     });
     let mut all = Joined::default();
-    for joined in join_all(joining).await {
-        let (agent, events) = joined?;
+    // The first that is refused ends the test: the others would be too.
+    for (agent, events) in try_join_all(joining).await? {
         all.agents.push((Tested::Here(agent), Told::Here(events)));
     }
     Ok(all)
@@ -234,10 +254,12 @@ async fn in_processes(joins: &[Join], patience: Duration) -> anyhow::Result<Join
     for join in joins {
         let (child, lines) = process::start(join)?;
         all.children.push(child);
-        meeting.push(Remote::meet(lines, patience));
+        meeting.push(async {
+            let met = Remote::meet(lines, patience).await;
+            met.with_context(|| join.name.clone())
+        });
     }
-    for (met, join) in join_all(meeting).await.into_iter().zip(joins) {
-        let (remote, told) = met.with_context(|| join.name.clone())?;
+    for (remote, told) in try_join_all(meeting).await? {
         let agent = (Tested::Elsewhere(remote), Told::Elsewhere(told));
         all.agents.push(agent);
     }
@@ -248,12 +270,12 @@ async fn in_tabs(joins: &[Join], patience: Duration) -> anyhow::Result<Joined> {
     let starting = joins.iter().enumerate();
     let starting = starting.map(async |(number, join)| {
         let (browser, lines) = browsers::start(number, join).await?;
-        let (remote, told) = Remote::meet(lines, patience).await?;
+        let met = Remote::meet(lines, patience).await;
+        let (remote, told) = met.with_context(|| format!("{} in a tab", join.name))?;
         anyhow::Ok((browser, remote, told))
     });
     let mut all = Joined::default();
-    for (tab, join) in join_all(starting).await.into_iter().zip(joins) {
-        let (browser, remote, told) = tab.with_context(|| format!("{} in a tab", join.name))?;
+    for (browser, remote, told) in try_join_all(starting).await? {
         all.browsers.push(browser);
         let agent = (Tested::Elsewhere(remote), Told::Elsewhere(told));
         all.agents.push(agent);

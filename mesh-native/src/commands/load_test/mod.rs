@@ -18,7 +18,7 @@ mod tested;
 mod traffic;
 mod usage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,10 @@ pub(crate) struct LoadTest {
     /// A signaling server elsewhere; without it one runs in this process.
     #[arg(long)]
     signaling: Option<String>,
+    /// Certificates (PEM) that a wss: server may be certified by, beside those that this machine
+    /// trusts.
+    #[arg(long, value_name = "FILE", requires = "signaling")]
+    ca: Option<PathBuf>,
     /// Where destinations are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -152,6 +156,12 @@ impl LoadTest {
                 self.agents
             );
         }
+        if let Some(folder) = &self.out {
+            is_writable(folder).with_context(|| {
+                let folder = folder.display();
+                format!("the report could not be written to {folder}: choose another --out")
+            })?;
+        }
         Ok(())
     }
 
@@ -192,7 +202,7 @@ impl LoadTest {
     async fn measure(&self) -> anyhow::Result<Report> {
         let recorder = Arc::new(Recorder::new());
         let bar = progress();
-        let stop = tokio::spawn(interrupted());
+        let mut stop = tokio::spawn(interrupted());
         // Processes that start with the test begin with nothing.
         let before = if self.isolate {
             Usage::of(&[])
@@ -200,7 +210,10 @@ impl LoadTest {
             Usage::now()
         };
         bar.set_message("joining");
-        let fleet = Fleet::start(self, &recorder).await?;
+        let fleet = tokio::select! {
+            fleet = Fleet::start(self, &recorder) => fleet?,
+            _ = &mut stop => bail!("interrupted before all agents had joined"),
+        };
         let formed = fleet.settle(&stop, &bar).await?;
         let now = fleet.usage();
         let (forming, formed_memory) = (now.since(&before), now.memory);
@@ -279,6 +292,14 @@ impl LoadTest {
         senders.iter().for_each(tokio::task::JoinHandle::abort);
         spent
     }
+}
+
+/// Whether files can be made in a folder, which is made too if it does not exist.
+fn is_writable(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let trial = folder.join(format!(".mesh-load-test-{}", std::process::id()));
+    std::fs::write(&trial, "")?;
+    std::fs::remove_file(trial)
 }
 
 fn progress() -> ProgressBar {

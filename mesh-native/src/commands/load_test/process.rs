@@ -1,5 +1,6 @@
 //! An agent in a process of its own: `mesh agent`.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -14,6 +15,8 @@ use super::remote::{LINES, Lines};
 #[derive(Clone, Debug)]
 pub(super) struct Join {
     pub(super) signaling: String,
+    /// A file with the certificates of a CA that the server may be certified by.
+    pub(super) ca: Option<PathBuf>,
     pub(super) room: String,
     pub(super) name: String,
     pub(super) k: usize,
@@ -28,6 +31,11 @@ pub(super) fn start(join: &Join) -> anyhow::Result<(Child, Lines)> {
     let mut command = Command::new(&program);
     command
         .args(["agent", "--signaling", &join.signaling])
+        .args(
+            join.ca
+                .iter()
+                .flat_map(|ca| ["--ca".as_ref(), ca.as_os_str()]),
+        )
         .args(["--room", &join.room, "--name", &join.name])
         .args(["--k", &join.k.to_string()])
         .args(["--metric", &join.metric.to_string()])
