@@ -13,6 +13,7 @@ use std::time::Duration;
 use mesh_core::{Input, LinkId, LossReason, Output};
 use tokio::sync::{mpsc, watch};
 
+use crate::addresses;
 use crate::clock::Clock;
 use crate::error::MeshError;
 use crate::link::{Link, LinkFact, LinkFactory};
@@ -47,6 +48,7 @@ pub(crate) struct Driver {
     writable: watch::Sender<u64>,
     facts: Queue<(u64, LinkFact)>,
     texts: Queue<(u64, SignalingFact)>,
+    addresses: addresses::Watch,
 }
 
 /// What ended the wait.
@@ -56,6 +58,8 @@ enum Woken {
     Fact(u64, LinkFact),
     Text(u64, SignalingFact),
     Timeout,
+    /// The machine's addresses are others now.
+    Moved,
     /// Every handle of the agent is dropped.
     Abandoned,
 }
@@ -77,6 +81,7 @@ impl Driver {
             writable,
             facts: mpsc::channel(LINK_FACTS),
             texts: mpsc::channel(SIGNALING_FACTS),
+            addresses: addresses::Watch::new(),
         }
     }
 
@@ -108,6 +113,7 @@ impl Driver {
             Some((link, fact)) = self.facts.1.recv() => Woken::Fact(link, fact),
             Some((epoch, fact)) = self.texts.1.recv() => Woken::Text(epoch, fact),
             () = tokio::time::sleep_until(deadline) => Woken::Timeout,
+            () = self.addresses.changed() => Woken::Moved,
             () = self.writable.closed() => Woken::Abandoned,
         };
         let now = self.shared.clock.now();
@@ -174,6 +180,7 @@ impl Driver {
                 SignalingFact::Received(text) => Input::SignalingReceived(text),
                 SignalingFact::Closed { reason } => Input::SignalingClosed { reason },
             }),
+            Woken::Moved => self.moved(),
             Woken::Abandoned => self.shared.lock().close(self.shared.clock.now()),
             Woken::Text(..) | Woken::Called | Woken::Timeout => {}
         }
@@ -182,6 +189,32 @@ impl Driver {
     fn input(&self, input: Input) {
         let mut state = self.shared.lock();
         state.mesh.handle_input(input, self.shared.clock.now());
+    }
+
+    /// What leaves from an address that is gone has ended, though nothing will ever say so.
+    fn moved(&mut self) {
+        match addresses::present() {
+            Ok(present) => {
+                let stranded = self
+                    .links
+                    .extract_if(.., |_, link| link.is_stranded(&present));
+                for link in stranded.map(|(link, _)| link).collect::<Vec<_>>() {
+                    let reason = "its address is gone".to_owned();
+                    self.input(Input::LinkClosed { link, reason });
+                }
+                if self
+                    .signaling
+                    .take_if(|it| it.is_stranded(&present))
+                    .is_some()
+                {
+                    self.epoch += 1; // What its task still tells no longer counts.
+                    let reason = "the address that it was reached from is gone".to_owned();
+                    self.input(Input::SignalingClosed { reason });
+                }
+            }
+            Err(error) => tracing::debug!(%error, "interfaces cannot be read"),
+        }
+        self.input(Input::NetworkChanged);
     }
 
     fn link_fact(&mut self, link: LinkId, fact: LinkFact) {

@@ -1,7 +1,11 @@
 //! The addresses of this machine that links are made from, the most useful first.
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+pub(crate) use self::watch::Watch;
 
 /// Addresses used at most. Each costs a socket a link, and pairs with every remote one.
 const ADDRESSES_MAX: usize = 6;
@@ -87,6 +91,12 @@ pub(crate) fn usable(loopback: bool) -> Vec<IpAddr> {
         interface: interface.name,
     });
     rank(found.collect(), &default_sources(), loopback)
+}
+
+/// All addresses that this machine has, whether or not they are of use.
+pub(crate) fn present() -> std::io::Result<BTreeSet<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs()?.into_iter();
+    Ok(interfaces.map(|interface| interface.ip()).collect())
 }
 
 /// The addresses that the default routes leave from. Connecting a UDP socket sends nothing.

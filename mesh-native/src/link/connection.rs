@@ -5,6 +5,7 @@
 //! saves the peer waiting for them; later ones, from STUN and TURN servers, follow one by one.
 //! Then [`Session::drive`] executes orders and hears the library until either side ends the link.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(super) struct Ends {
     pub(super) facts: mpsc::Sender<(u64, LinkFact)>,
     pub(super) orders: mpsc::Receiver<Command>,
     pub(super) flow: Arc<Flow>,
+    /// What its sockets are bound to.
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 /// Why a link ends.
@@ -139,7 +142,7 @@ impl Session {
             .with_setting_engine(factory.shared.engine.clone())
             .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
             .with_handler(Arc::new(Observer::new(notify.clone())))
-            .with_udp_addrs(factory.shared.addresses.current());
+            .with_udp_addrs(ends.addresses);
         // Boxed, or every link would carry this future's 20 KB to its end.
         let connection = Box::pin(builder.build()).await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);

@@ -26,7 +26,9 @@ mod settings;
 mod tests;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -148,6 +150,7 @@ impl fmt::Debug for LinkFactory {
 pub(crate) struct Link {
     commands: mpsc::Sender<Command>,
     flow: Arc<Flow>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Link {
@@ -194,6 +197,7 @@ impl Link {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let flow = Arc::new(Flow::default());
         let servers = settings::ice_servers(ice_servers);
+        let addresses = factory.shared.addresses.current();
         let session = connection::run(
             factory.clone(),
             servers,
@@ -203,10 +207,21 @@ impl Link {
                 facts,
                 orders,
                 flow: Arc::clone(&flow),
+                addresses: addresses.clone(),
             },
         );
         tokio::spawn(session);
-        Self { commands, flow }
+        Self {
+            commands,
+            flow,
+            addresses,
+        }
+    }
+
+    /// Whether all addresses that it was made from are gone, by those that the machine has now.
+    pub(crate) fn is_stranded(&self, present: &BTreeSet<IpAddr>) -> bool {
+        let is_gone = |ip: IpAddr| !ip.is_unspecified() && !present.contains(&ip);
+        self.addresses.iter().all(|address| is_gone(address.ip()))
     }
 
     /// Applies an answer or a candidate of the peer. A bad description closes the link, a bad

@@ -2,6 +2,7 @@
 //! again, what cannot ends a join at once.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
@@ -75,12 +76,12 @@ impl Endpoint {
         self.0.hopeless.get().cloned()
     }
 
-    /// Opens a WebSocket.
+    /// Opens a WebSocket; tells `source` the address of this machine that it leaves from.
     ///
     /// # Errors
     /// The cause, for people.
-    pub(super) async fn dial(&self) -> Result<Socket, String> {
-        match self.attempt().await {
+    pub(super) async fn dial(&self, source: &OnceLock<IpAddr>) -> Result<Socket, String> {
+        match self.attempt(source).await {
             Ok(socket) => Ok(socket),
             Err(Failure::Passing(reason)) => Err(reason),
             Err(Failure::Final(error)) => {
@@ -91,13 +92,16 @@ impl Endpoint {
         }
     }
 
-    async fn attempt(&self) -> Result<Socket, Failure> {
+    async fn attempt(&self, source: &OnceLock<IpAddr>) -> Result<Socket, Failure> {
         let Address {
             url, host, port, ..
         } = &self.0.address;
         let stream = TcpStream::connect((&**host, *port))
             .await
             .map_err(|error| Failure::Passing(error.to_string()))?;
+        if let Ok(address) = stream.local_addr() {
+            let _ = source.set(address.ip().to_canonical()); // Dialled once.
+        }
         let (stream, first) = Listening::new(stream);
         let connector = self
             .0

@@ -5,6 +5,10 @@ mod dial;
 mod first_bytes;
 mod tls;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
 use futures::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -31,6 +35,8 @@ pub(crate) enum SignalingFact {
 #[derive(Debug)]
 pub(crate) struct Signaling {
     texts: mpsc::Sender<String>,
+    /// The address of this machine that it leaves from, once it is open.
+    source: Arc<OnceLock<IpAddr>>,
 }
 
 impl Signaling {
@@ -42,8 +48,10 @@ impl Signaling {
     ) -> Self {
         let (texts, queue) = mpsc::channel(QUEUE);
         let endpoint = endpoint.clone();
+        let source = Arc::new(OnceLock::new());
+        let told = Arc::clone(&source);
         tokio::spawn(async move {
-            let reason = match endpoint.dial().await {
+            let reason = match endpoint.dial(&told).await {
                 Ok(socket) => match run(socket, epoch, &facts, queue).await {
                     Ok(()) => "closed by the server".to_owned(),
                     Err(error) => error.to_string(),
@@ -53,7 +61,13 @@ impl Signaling {
             // The receiver is gone if the agent is.
             let _ = facts.send((epoch, SignalingFact::Closed { reason })).await;
         });
-        Self { texts }
+        Self { texts, source }
+    }
+
+    /// Whether the address that it leaves from is gone, by those that the machine has now.
+    pub(crate) fn is_stranded(&self, present: &BTreeSet<IpAddr>) -> bool {
+        let source = self.source.get();
+        source.is_some_and(|source| !present.contains(source))
     }
 
     /// Sends a text. Returns false if the connection is too slow or gone, and should be dropped.
