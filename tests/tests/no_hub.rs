@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
 use mesh_native::core::HubConfig;
 use mesh_native::hub::HubServer;
 use mesh_native::{Agent, JoinError, JoinOptions};
@@ -125,5 +126,25 @@ async fn a_hub_that_starts_a_moment_later_is_found() -> Result<()> {
     let hub = HubServer::bind(address, HubConfig::default())?;
     tokio::spawn(hub.serve(std::future::pending()));
     joining.await??.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_is_no_hub_is_named_as_such() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}/signal", listener.local_addr()?);
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(socket) = tokio_tungstenite::accept_async(stream).await {
+                let (sink, stream) = socket.split();
+                let _ = stream.forward(sink).await; // An echo.
+            }
+        }
+    });
+    let (error, took) = fails(&url).await?;
+    serving.abort();
+    ensure!(error.code() == "no-hub", "{error:?}");
+    ensure!(error.to_string().contains("hello"), "{error}");
+    ensure!(took < AT_ONCE, "{took:?}");
     Ok(())
 }

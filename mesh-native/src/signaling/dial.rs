@@ -18,6 +18,9 @@ use super::first_bytes::{FirstBytes, Listening};
 use super::tls;
 use crate::error::JoinError;
 
+/// Characters of a stranger's text that an error quotes.
+const QUOTED: usize = 60;
+
 /// A WebSocket, over TLS or not.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<Listening>>;
 
@@ -76,6 +79,21 @@ impl Endpoint {
         self.0.hopeless.get().cloned()
     }
 
+    /// A WebSocket was opened, and its first text is none of a hub. Returns the cause, for people.
+    pub(super) fn speaks_otherwise(&self, text: &str) -> String {
+        let begin: String = text.chars().take(QUOTED).collect();
+        self.give_up(JoinError::NoHub {
+            url: self.url().to_owned(),
+            reason: format!("it serves something else over WebSocket, which begins {begin:?}"),
+        })
+    }
+
+    fn give_up(&self, error: JoinError) -> String {
+        let reason = error.to_string();
+        let _ = self.0.hopeless.set(error); // The first is as good.
+        reason
+    }
+
     /// Opens a WebSocket; tells `source` the address of this machine that it leaves from.
     ///
     /// # Errors
@@ -84,11 +102,7 @@ impl Endpoint {
         match self.attempt(source).await {
             Ok(socket) => Ok(socket),
             Err(Failure::Passing(reason)) => Err(reason),
-            Err(Failure::Final(error)) => {
-                let reason = error.to_string();
-                let _ = self.0.hopeless.set(error); // The first is as good.
-                Err(reason)
-            }
+            Err(Failure::Final(error)) => Err(self.give_up(error)),
         }
     }
 

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use mesh_core::signaling::HubMessage;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -52,9 +53,9 @@ impl Signaling {
         let told = Arc::clone(&source);
         tokio::spawn(async move {
             let reason = match endpoint.dial(&told).await {
-                Ok(socket) => match run(socket, epoch, &facts, queue).await {
+                Ok(socket) => match run(&endpoint, socket, epoch, &facts, queue).await {
                     Ok(()) => "closed by the server".to_owned(),
-                    Err(error) => error.to_string(),
+                    Err(reason) => reason,
                 },
                 Err(reason) => reason,
             };
@@ -77,12 +78,16 @@ impl Signaling {
 }
 
 async fn run(
+    endpoint: &Endpoint,
     socket: Socket,
     epoch: u64,
     facts: &mpsc::Sender<(u64, SignalingFact)>,
     mut queue: mpsc::Receiver<String>,
-) -> Result<(), tokio_tungstenite::tungstenite::Error> {
-    let (mut sink, mut stream) = socket.split();
+) -> Result<(), String> {
+    let (sink, stream) = socket.split();
+    let mut sink = sink.sink_map_err(|error| error.to_string());
+    let mut stream = stream.map_err(|error| error.to_string());
+    let mut is_hub = false;
     if facts.send((epoch, SignalingFact::Opened)).await.is_err() {
         return Ok(());
     }
@@ -102,6 +107,11 @@ async fn run(
             message = stream.next() => match message.transpose()? {
                 None | Some(Message::Close(_)) => return Ok(()),
                 Some(Message::Text(text)) => {
+                    // Anything may be served over a WebSocket.
+                    if !is_hub && serde_json::from_str::<HubMessage>(&text).is_err() {
+                        return Err(endpoint.speaks_otherwise(&text));
+                    }
+                    is_hub = true;
                     let fact = SignalingFact::Received(text.as_str().to_owned());
                     if facts.send((epoch, fact)).await.is_err() {
                         return Ok(());
