@@ -42,6 +42,8 @@ async fn the_package_holds_its_licences_and_types_and_nothing_odd() -> Result<()
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
+        "index.d.ts",
+        "index.js",
         "mesh_wasm.d.ts",
         "mesh_wasm.js",
         "mesh_wasm_bg.wasm",

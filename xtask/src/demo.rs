@@ -23,16 +23,21 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 /// Builds the `mesh` command as users get it.
 pub(crate) fn build_mesh(workspace: &Workspace) -> Result<()> {
-    build_release(workspace, &["mesh-native"])
+    build_release(workspace, &["mesh-native"], &["--bins"])
 }
 
-/// Builds packages together, so that all agree on the features of what they share.
-pub(crate) fn build_release(workspace: &Workspace, packages: &[&str]) -> Result<()> {
+/// Builds targets of packages together, so that all agree on the features of what they share.
+pub(crate) fn build_release(
+    workspace: &Workspace,
+    packages: &[&str],
+    targets: &[&str],
+) -> Result<()> {
     let packages = packages.iter().flat_map(|package| ["--package", package]);
     workspace
         .cmd("cargo")
         .args(["build", "--release"])
         .args(packages)
+        .args(targets)
         .run()
 }
 

@@ -135,10 +135,14 @@ fn passed(output: &str) -> u32 {
         .sum()
 }
 
-/// The command and the tests that drive it: built apart they would disagree on features, and the
-/// WebRTC stack would be compiled twice.
+/// The command, the example of the README, and the tests that drive them: built apart they would
+/// disagree on features, and the WebRTC stack would be compiled twice.
 fn for_end_to_end(workspace: &Workspace) -> Result<()> {
-    demo::build_release(workspace, &["mesh-native", "mesh-tests"])
+    demo::build_release(
+        workspace,
+        &["mesh-native", "mesh-tests"],
+        &["--bins", "--examples"],
+    )
 }
 
 fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {

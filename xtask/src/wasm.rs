@@ -17,7 +17,10 @@ pub(crate) const PROFILE: &str = "wasm-release";
 /// What people look for on npm.
 const KEYWORDS: &str = r#"["webrtc", "mesh", "p2p", "peer-to-peer", "data-channel", "wasm"]"#;
 
-/// Builds `web/pkg/` (mesh_wasm.js, mesh_wasm_bg.wasm, mesh_wasm.d.ts, package.json, licences).
+/// The package's entry point, by hand: what wasm-bindgen makes, and an error for joining too early.
+const ENTRY: [&str; 2] = ["index.js", "index.d.ts"];
+
+/// Builds `web/pkg/` (index.js, mesh_wasm.js, mesh_wasm_bg.wasm, mesh_wasm.d.ts, package.json, licences).
 pub(crate) fn build(workspace: &Workspace, setup: &WasmSetup) -> Result<()> {
     // `no-install`: setup has put the right tools on PATH, and wasm-pack must not go and
     // download others.
@@ -29,6 +32,11 @@ pub(crate) fn build(workspace: &Workspace, setup: &WasmSetup) -> Result<()> {
         .args(["--mode", "no-install"])
         .run()?;
     let package = workspace.root.join("web/pkg");
+    for entry in ENTRY {
+        let from = workspace.root.join("mesh-wasm/js").join(entry);
+        fs::copy(&from, package.join(entry))
+            .with_context(|| format!("cannot copy {}", from.display()))?;
+    }
     complete(&package.join("package.json"))?;
     let wasm = package.join("mesh_wasm_bg.wasm");
     let wasm = fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
@@ -76,18 +84,20 @@ fn completed(written: &Value) -> String {
     "directory": "mesh-wasm"
   }},
   "type": "module",
-  "sideEffects": false,
-  "main": "./mesh_wasm.js",
-  "types": "./mesh_wasm.d.ts",
+  "sideEffects": ["./index.js"],
+  "main": "./index.js",
+  "types": "./index.d.ts",
   "exports": {{
     ".": {{
-      "types": "./mesh_wasm.d.ts",
-      "default": "./mesh_wasm.js"
+      "types": "./index.d.ts",
+      "default": "./index.js"
     }},
     "./mesh_wasm_bg.wasm": "./mesh_wasm_bg.wasm",
     "./package.json": "./package.json"
   }},
   "files": [
+    "index.js",
+    "index.d.ts",
     "mesh_wasm.js",
     "mesh_wasm.d.ts",
     "mesh_wasm_bg.wasm",
