@@ -134,7 +134,9 @@ const HANDLERS = {
   // ── members and links ──
   peerJoined: (state, { now, peer, name }) => {
     const known = Object.hasOwn(state.roster, peer);
-    const next = relabel(state, { ...state, roster: { ...state.roster, [peer]: name }, members: state.members + (known ? 0 : 1) });
+    const next = relabel(state, { ...state, roster: { ...state.roster, [peer]: name } });
+    // The hub's count comes first and has them all; then each is told alone.
+    next.members = Math.max(state.members, Object.keys(next.roster).length + 1);
     return known ? next : note(next, now, "info", `${nameIn(next, peer)} joined`);
   },
   peerLeft: onPeerLeft,
@@ -180,7 +182,8 @@ const HANDLERS = {
 
 /** @param {State} state @param {any} event @returns {State} */
 function onJoined(state, { now, room, members }) {
-  const next = { ...state, phase: /** @type {const} */ ("joined"), since: now, hub: null, failure: null, room, members };
+  const all = members + 1; // The event counts the others.
+  const next = { ...state, phase: /** @type {const} */ ("joined"), since: now, hub: null, failure: null, room, members: all };
   return note(next, now, "info", `Joined room ${room}`);
 }
 

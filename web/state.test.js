@@ -51,11 +51,14 @@ test("joining goes from connecting to joined with its members", () => {
   const state = run([entered, joined]);
   assert.equal(state.phase, "joined");
   assert.equal(state.self, SELF);
-  assert.equal(state.members, 3);
+  assert.equal(state.members, 4, "three others");
+  // The others are told one by one, and were counted already.
+  const told = ["a", "b", "c"].map((peer) => ({ type: "peerJoined", peer, name: peer }));
+  assert.equal(run(told, state).members, 4);
 });
 
 test("a peer that joins twice counts once, and one that leaves twice is gone once", () => {
-  const alone = run([entered, { ...joined, members: 1 }]);
+  const alone = run([entered, { ...joined, members: 0 }]);
   const join = { type: "peerJoined", peer: NEAR, name: "near" };
   const leave = { type: "peerLeft", peer: NEAR, name: "near" };
   assert.equal(run([join, join], alone).members, 2);

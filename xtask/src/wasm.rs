@@ -20,7 +20,8 @@ const KEYWORDS: &str = r#"["webrtc", "mesh", "p2p", "peer-to-peer", "data-channe
 /// The package's entry point, by hand: what wasm-bindgen makes, and an error for joining too early.
 const ENTRY: [&str; 2] = ["index.js", "index.d.ts"];
 
-/// Builds `web/pkg/` (index.js, mesh_wasm.js, mesh_wasm_bg.wasm, mesh_wasm.d.ts, package.json, licences).
+/// Builds `web/pkg/` (index.js, mesh_wasm.js, mesh_wasm_bg.wasm, mesh_wasm.d.ts, package.json,
+/// licences).
 pub(crate) fn build(workspace: &Workspace, setup: &WasmSetup) -> Result<()> {
     // `no-install`: setup has put the right tools on PATH, and wasm-pack must not go and
     // download others.
