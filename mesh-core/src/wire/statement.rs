@@ -36,8 +36,9 @@ pub struct LinkState {
 /// One open link in a [`LinkState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkEntry {
-    /// The other end, by the first eight bytes of its id ([`PeerId::prefix`]): two keys that agree
-    /// in them are as hard to find as 2⁶⁴ keys are to make, and records are much of what is sent.
+    /// The other end, by the first eight bytes of its id ([`PeerId::prefix`]), for records are much
+    /// of what is sent. To find a key that agrees in them with a given member takes 2⁶⁴ keys, with
+    /// any of N members 2⁶⁴/N; PROTOCOL.md says what two keys of one owner that agree can do.
     pub peer_prefix: u64,
     /// The smoothed round-trip time in microseconds; 0 if not measured yet.
     pub rtt_us: u32,
