@@ -46,6 +46,8 @@
 
 mod agent;
 mod config;
+#[cfg(test)]
+mod document;
 mod error;
 mod ice;
 mod id;

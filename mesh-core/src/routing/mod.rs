@@ -10,6 +10,8 @@
 
 mod cost;
 mod database;
+#[cfg(test)]
+mod golden;
 mod graph;
 mod replay;
 mod routes;

@@ -83,7 +83,7 @@ fn depths(root: usize, graph: &LinkGraph) -> Vec<Option<u32>> {
 
 /// Spreads the load: for each source and child other parents come first (SplitMix64's finalizer,
 /// Steele, Lea and Flood, OOPSLA 2014).
-fn preference(source: PeerId, parent: PeerId, child: PeerId) -> u64 {
+pub(super) fn preference(source: PeerId, parent: PeerId, child: PeerId) -> u64 {
     let mut z = source.prefix() ^ parent.prefix().rotate_left(21) ^ child.prefix().rotate_left(42);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

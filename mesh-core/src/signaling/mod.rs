@@ -8,6 +8,8 @@
 mod claims;
 mod client;
 mod crowd;
+#[cfg(test)]
+mod golden;
 mod hub;
 mod protocol;
 mod room;

@@ -1,4 +1,4 @@
-//! The hub against clients of all kinds, and its texts against PROTOCOL.md.
+//! The hub against clients of all kinds.
 
 mod liveness;
 mod shards;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::HubConfig;
-use crate::ice::IceServer;
 use crate::id::{ClientId, PeerId};
 use crate::identity::{Identity, Signed};
 use crate::time::Instant;
@@ -17,102 +16,6 @@ use crate::wire::Admit;
 
 fn identity(n: u8) -> Identity {
     Identity::from_secret([n; 32])
-}
-
-/// Every golden text of PROTOCOL.md.
-fn golden() -> Vec<(&'static str, String)> {
-    let member = Member {
-        peer: identity(2).peer(),
-        name: "agent-002".into(),
-    };
-    let listing = Listing {
-        members: vec![member.clone()],
-        room_members: 2,
-        newcomers: 2,
-        shards: Shards::WHOLE,
-    };
-    let proof = identity(1).sign(
-        "demo",
-        &Admit {
-            nonce: "00".repeat(32),
-            name: "agent-001".into(),
-        },
-    );
-    let client = |message: &ClientMessage| serde_json::to_string(message).expect("encodes");
-    let hub = |message: &HubMessage| serde_json::to_string(message).expect("encodes");
-    vec![
-        (
-            "hello",
-            client(&ClientMessage::Hello {
-                version: 1,
-                room: "demo".into(),
-                peer: identity(1).peer(),
-                name: "agent-001".into(),
-                shards: Shards::WHOLE,
-            }),
-        ),
-        (
-            "challenge",
-            hub(&HubMessage::Challenge {
-                nonce: "00".repeat(32),
-            }),
-        ),
-        ("prove", client(&ClientMessage::Prove { proof })),
-        (
-            "welcome",
-            hub(&HubMessage::Welcome {
-                listing: listing.clone(),
-                ice_servers: vec![IceServer {
-                    urls: vec!["stun:stun.example.org:3478".into()],
-                    ..IceServer::default()
-                }],
-                time_ms: Some(1_795_848_123_456),
-            }),
-        ),
-        (
-            "members",
-            hub(&HubMessage::Members {
-                joined: vec![member],
-                left: vec![identity(3).peer()],
-                room_members: 2,
-                newcomers: 1,
-            }),
-        ),
-        ("divided", hub(&HubMessage::Divided { listing })),
-        ("ping", client(&ClientMessage::Ping)),
-        (
-            "pong",
-            hub(&HubMessage::Pong {
-                time_ms: Some(1_795_848_138_456),
-            }),
-        ),
-        ("leave", client(&ClientMessage::Leave)),
-        (
-            "error",
-            hub(&HubMessage::Error {
-                code: ErrorCode::RoomFull,
-                message: "the room has 1000 members already".into(),
-            }),
-        ),
-    ]
-}
-
-#[test]
-fn texts_are_as_protocol_md_shows_them() {
-    let document = include_str!("../../../PROTOCOL.md");
-    for (name, text) in golden() {
-        let marker = format!("<!-- golden: {name} -->");
-        let block = document
-            .split_once(&marker)
-            .and_then(|(_, after)| after.split("```").nth(1));
-        let Some(block) = block else {
-            panic!("PROTOCOL.md lacks {marker}\n```json\n{text}\n```");
-        };
-        let shown: serde_json::Value =
-            serde_json::from_str(block.trim_start_matches("json")).expect("JSON");
-        let ours: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(shown, ours, "{name}: {text}");
-    }
 }
 
 struct Clients {

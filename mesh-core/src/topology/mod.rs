@@ -7,6 +7,8 @@
 
 mod analysis;
 mod flow;
+#[cfg(test)]
+mod golden;
 mod graph;
 mod k_neighbours;
 mod pairs;

@@ -7,6 +7,8 @@
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
 mod frame;
+#[cfg(test)]
+mod golden;
 mod record;
 mod statement;
 #[cfg(test)]

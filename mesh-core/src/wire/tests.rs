@@ -1,7 +1,8 @@
-//! The wire format: golden vectors, round trips, and bytes that are no frames.
+//! The wire format: round trips, and bytes that are no frames.
 
 use proptest::prelude::*;
 
+use super::golden::header;
 use super::*;
 use crate::error::DecodeError;
 use crate::id::{PeerId, Target};
@@ -9,7 +10,7 @@ use crate::identity::{Identity, Signed};
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
 
-fn frame_of(records: &[Record]) -> Vec<u8> {
+pub(super) fn frame_of(records: &[Record]) -> Vec<u8> {
     let mut writer = FrameWriter::default();
     for record in records {
         writer.push(&FrameWriter::encode(record));
@@ -19,13 +20,7 @@ fn frame_of(records: &[Record]) -> Vec<u8> {
 
 fn signed(payload: Payload) -> Signed {
     let message = Message {
-        header: MessageHeader {
-            incarnation: 1_800_000_000_000_000,
-            sequence: 1,
-            target: Target::Room,
-            sent_at: UnixTime::from_micros(1_800_000_000_500_000),
-            ttl: 16,
-        },
+        header: header(Target::Room),
         content: Content::Data(Data {
             delivery: Delivery::Reliable,
             wants_reply: false,
@@ -36,87 +31,6 @@ fn signed(payload: Payload) -> Signed {
         }),
     };
     Identity::from_secret([1; 32]).sign("demo", &message)
-}
-
-/// Every golden vector of PROTOCOL.md: a name, what it must encode to, and the frame.
-fn golden() -> Vec<(&'static str, Vec<u8>)> {
-    let record = LinkState {
-        version: 1_800_000_000_000_000,
-        name: "agent-001".into(),
-        departed: false,
-        lacks: 0,
-        links: vec![LinkEntry {
-            peer_prefix: PeerId::from_bytes([2; 32]).prefix(),
-            rtt_us: 850,
-            kbps: 0,
-        }],
-    };
-    let envelope = Envelope {
-        ttl: 16,
-        target: Target::Room,
-        signed: signed(Payload::Text("hello".into())),
-    };
-    let digest = Record::Digest {
-        low: 0,
-        high: u64::MAX,
-        entries: vec![DigestEntry {
-            author_prefix: 0x0202_0202_0202_0202,
-            version: 7,
-        }],
-        reply: true,
-    };
-    let identity = Identity::from_secret([1; 32]);
-    vec![
-        (
-            "frame-ping-and-ack",
-            frame_of(&[Record::Ping { nonce: 300 }, Record::Ack { received: 5 }]),
-        ),
-        ("frame-pong", frame_of(&[Record::Pong { nonce: 300 }])),
-        ("frame-drain", frame_of(&[Record::Drain])),
-        (
-            "frame-summary",
-            frame_of(&[Record::Summary {
-                fingerprint: 0xdead_beef,
-            }]),
-        ),
-        ("frame-digest", frame_of(&[digest])),
-        (
-            "frame-have-and-want",
-            frame_of(&[
-                Record::Have {
-                    names: vec![1, 300],
-                },
-                Record::Want { names: vec![300] },
-            ]),
-        ),
-        (
-            "frame-link-state",
-            frame_of(&[Record::LinkState(identity.sign("demo", &record))]),
-        ),
-        ("frame-broadcast", frame_of(&[Record::Envelope(envelope)])),
-    ]
-}
-
-#[test]
-fn frames_are_as_protocol_md_shows_them() {
-    let document = include_str!("../../../PROTOCOL.md");
-    for (name, frame) in golden() {
-        let hex = data_encoding::HEXLOWER.encode(&frame);
-        let marker = format!("<!-- golden: {name} -->");
-        let (_, after) = document
-            .split_once(&marker)
-            .unwrap_or_else(|| panic!("PROTOCOL.md lacks {marker}\n```text\n{hex}\n```"));
-        let block = after.split("```").nth(1).unwrap_or_default();
-        let shown: String = block
-            .trim_start_matches("text")
-            .split_whitespace()
-            .collect();
-        assert_eq!(shown, hex, "{name}");
-        assert_eq!(
-            frame_of(&Frame::decode(&frame).expect("decodes").records),
-            frame
-        );
-    }
 }
 
 #[test]

@@ -1,0 +1,245 @@
+//! The wire format, as PROTOCOL.md shows it.
+
+use super::tests::frame_of;
+use super::*;
+use crate::document::{assert_golden, table};
+use crate::error::LossReason;
+use crate::id::{PeerId, Target};
+use crate::identity::Identity;
+use crate::payload::{Delivery, Payload};
+use crate::time::UnixTime;
+
+fn identity() -> Identity {
+    Identity::from_secret([1; 32])
+}
+
+fn other() -> PeerId {
+    Identity::from_secret([2; 32]).peer()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+pub(super) fn header(target: Target) -> MessageHeader {
+    MessageHeader {
+        incarnation: 1_800_000_000_000_000,
+        sequence: 1,
+        target,
+        sent_at: UnixTime::from_micros(1_800_000_000_500_000),
+        ttl: 16,
+    }
+}
+
+fn data(payload: Payload, delivery: Delivery) -> Content {
+    Content::Data(Data::one(payload, delivery))
+}
+
+fn broadcast() -> Content {
+    let mut data = Data::one("hello".into(), Delivery::Reliable);
+    data.items[0].topic = "greetings".into();
+    Content::Data(data)
+}
+
+fn envelope(target: Target, content: Content) -> Record {
+    let message = Message {
+        header: header(target),
+        content,
+    };
+    Record::Envelope(Envelope {
+        ttl: 16,
+        target,
+        signed: identity().sign("demo", &message),
+    })
+}
+
+fn link_state() -> Record {
+    let state = LinkState {
+        version: 1_800_000_000_000_000,
+        name: "agent-001".into(),
+        departed: false,
+        lacks: 0,
+        links: vec![LinkEntry {
+            peer_prefix: PeerId::from_bytes([2; 32]).prefix(),
+            rtt_us: 850,
+            kbps: 0,
+        }],
+    };
+    Record::LinkState(identity().sign("demo", &state))
+}
+
+/// The golden frames that are short.
+fn short_frames() -> Vec<(&'static str, Vec<Record>)> {
+    let digest = Record::Digest {
+        low: 0,
+        high: u64::MAX,
+        entries: vec![DigestEntry {
+            author_prefix: 0x0202_0202_0202_0202,
+            version: 7,
+        }],
+        reply: true,
+    };
+    let have = Record::Have {
+        names: vec![1, 300],
+    };
+    let (ping, ack) = (Record::Ping { nonce: 300 }, Record::Ack { received: 5 });
+    let fingerprint = 0xdead_beef;
+    vec![
+        ("ping and ack", vec![ping, ack]),
+        ("pong", vec![Record::Pong { nonce: 300 }]),
+        ("drain", vec![Record::Drain]),
+        ("summary", vec![Record::Summary { fingerprint }]),
+        ("digest", vec![digest]),
+        (
+            "have and want",
+            vec![have, Record::Want { names: vec![300] }],
+        ),
+    ]
+}
+
+/// The others: the name, and the records.
+fn frames() -> Vec<(&'static str, Vec<Record>)> {
+    let to_other = Target::Peer(other());
+    vec![
+        ("frame-link-state", vec![link_state()]),
+        ("frame-broadcast", vec![envelope(Target::Room, broadcast())]),
+        (
+            "frame-unicast",
+            vec![envelope(
+                to_other,
+                data("hi".into(), Delivery::Acknowledged),
+            )],
+        ),
+    ]
+}
+
+fn signal(attempt: u64, signal: PeerSignal) -> Content {
+    Content::Signal { attempt, signal }
+}
+
+/// Every content that PROTOCOL.md shows.
+fn contents() -> Vec<(&'static str, Content)> {
+    let link = |part| signal(300, PeerSignal::Link(part));
+    let sdp = || "v=0".to_owned();
+    let candidate = |mid: Option<&str>, line| LinkSignal::Candidate {
+        candidate: "candidate:1".to_owned(),
+        mid: mid.map(str::to_owned),
+        line,
+    };
+    let request = Content::Data(Data {
+        wants_reply: true,
+        ..Data::one("how?".into(), Delivery::Acknowledged)
+    });
+    let two = Content::Data(Data {
+        items: ["a", "b"]
+            .map(|text| Item {
+                topic: String::new(),
+                payload: text.into(),
+            })
+            .into(),
+        ..Data::one("".into(), Delivery::Reliable)
+    });
+    let json = Payload::Json("[1]".to_owned());
+    let message = (1_800_000_000_000_000, 7);
+    vec![
+        ("text", data("hi".into(), Delivery::Reliable)),
+        ("json", data(json, Delivery::Reliable)),
+        ("bytes", data(vec![1, 2, 255].into(), Delivery::Datagram)),
+        ("two", two),
+        ("broadcast", broadcast()),
+        ("request", request),
+        (
+            "reply",
+            Content::Reply {
+                request: message,
+                payload: "so".into(),
+            },
+        ),
+        ("receipt", Content::Receipt { message, count: 3 }),
+        (
+            "undelivered",
+            Content::Undelivered {
+                message: (message.0, Target::Peer(other()), message.1),
+                count: 3,
+                reason: LossReason::QueueFull,
+            },
+        ),
+        ("offer", link(LinkSignal::Offer { sdp: sdp() })),
+        ("answer", link(LinkSignal::Answer { sdp: sdp() })),
+        ("candidate", link(candidate(Some("0"), Some(0)))),
+        ("bare-candidate", link(candidate(None, None))),
+        ("solicit", signal(0, PeerSignal::Solicit)),
+        ("decline", signal(300, PeerSignal::Decline)),
+    ]
+}
+
+#[test]
+fn frames_are_as_protocol_md_shows_them() {
+    let mut short = String::new();
+    for (name, records) in short_frames() {
+        let frame = frame_of(&records);
+        short += &format!("{name} {}\n", hex(&frame));
+        assert_eq!(Frame::decode(&frame).expect("decodes").records, records);
+    }
+    assert_golden("short-frames", &short);
+    for (name, records) in frames() {
+        let frame = frame_of(&records);
+        assert_golden(name, &hex(&frame));
+        assert_eq!(Frame::decode(&frame).expect("decodes").records, records);
+    }
+}
+
+#[test]
+fn messages_are_as_protocol_md_shows_them() {
+    let header = header(Target::Peer(other()));
+    let header_bytes = postcard::to_stdvec(&header).expect("encodes");
+    let mut shown = format!("header {}\n", hex(&header_bytes));
+    for (name, content) in contents() {
+        let bytes = postcard::to_stdvec(&content).expect("encodes");
+        shown += &format!("{name} {}\n", hex(&bytes));
+        let whole = [&header_bytes[..], &bytes].concat();
+        let message = postcard::from_bytes::<Message>(&whole).expect("decodes");
+        assert_eq!(message, Message { header, content });
+    }
+    assert_golden("messages", &shown);
+}
+
+#[test]
+fn what_protocol_md_calls_malformed_is_rejected_as_a_whole() {
+    for row in table("malformed") {
+        let [bytes, _, why] = &row[..] else {
+            panic!("{row:?}");
+        };
+        let bytes: String = bytes.split_whitespace().collect();
+        let bytes = data_encoding::HEXLOWER
+            .decode(bytes.as_bytes())
+            .expect("hexadecimal");
+        assert!(Frame::decode(&bytes).is_err(), "{why}");
+    }
+}
+
+#[test]
+fn reasons_have_the_numbers_that_protocol_md_gives_them() {
+    let rows = table("reasons");
+    for row in &rows {
+        let [number, reason, _] = &row[..] else {
+            panic!("{row:?}");
+        };
+        let reason: LossReason = serde_json::from_value(reason.as_str().into()).expect("known");
+        let encoded = postcard::to_stdvec(&reason).expect("encodes");
+        assert_eq!(encoded, [number.parse::<u8>().expect("a number")]);
+    }
+    let next = [u8::try_from(rows.len()).expect("a few")];
+    assert!(
+        postcard::from_bytes::<LossReason>(&next).is_err(),
+        "all are told"
+    );
+}
+
+#[test]
+fn bytes_after_the_fields_of_a_statement_are_left_to_later_versions() {
+    let mut bytes = postcard::to_stdvec(&header(Target::Room)).expect("encodes");
+    bytes.extend([1, 2, 3]);
+    let read = postcard::from_bytes::<MessageHeader>(&bytes);
+    assert_eq!(read.expect("decodes"), header(Target::Room));
+}
