@@ -1,4 +1,5 @@
 //! The example of the README: joins, greets, asks each member, and answers.
+#![expect(clippy::print_stdout, reason = "an example shows what it hears")]
 
 use mesh_native::core::Event;
 use mesh_native::{Agent, JoinOptions};

@@ -134,10 +134,10 @@ mod tests {
             target: mesh_core::Target::Room,
             sequence: 1,
         };
-        let mut state = shared.lock();
-        state.subscribers.push(subscriber.clone());
-        state.waiting.insert(id, reply);
-        drop(state);
+        shared.call(|state, _| {
+            state.subscribers.push(subscriber.clone());
+            state.waiting.insert(id, reply);
+        });
         let ending = Ending(Arc::clone(&shared));
         let failed = tokio::spawn(async move {
             let _ending = ending;

@@ -32,7 +32,7 @@ async fn the_readmes_example_in_rust_is_the_one_that_is_built_and_runs() -> Resu
     let built = std::fs::read_to_string(file)?;
     let (_, code) = built
         .split_once("\n\n")
-        .context("it begins with its purpose")?;
+        .context("it begins with its purpose and lints")?;
     ensure!(
         shown == code,
         "README.md shows another program than examples/greet.rs"
