@@ -45,7 +45,10 @@ impl TlsProxy {
         std::fs::create_dir_all(&folder)?;
         let ca = certify(&folder, validity)?;
         std::fs::write(folder.join("nginx.conf"), configuration(port, hub_port))?;
+        // Debian keeps it where only root's path leads.
+        let path = std::env::var("PATH").unwrap_or_default();
         let mut child = Command::new("nginx")
+            .env("PATH", format!("{path}:/usr/sbin"))
             .arg("-p")
             .arg(&folder)
             .args(["-e", "stderr", "-c", "nginx.conf"])

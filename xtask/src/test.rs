@@ -55,6 +55,12 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     if !args.no_browsers && needs(&BROWSER_STEPS) {
         println!("browsers: {}", tools.browsers()?);
     }
+    if needs(&["e2e"]) {
+        setup::for_proxy(workspace)?;
+        if !args.no_browsers {
+            setup::for_npm(workspace)?;
+        }
+    }
     let result = steps::run(&chosen, "cargo xtask test");
     if args.no_browsers {
         println!("\nLEFT OUT (--no-browsers): all tests in Chrome and Firefox");
@@ -153,9 +159,6 @@ fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {
     for_end_to_end(tools.workspace)?;
     let binary = demo::mesh_binary(tools.workspace);
     let cmd = tools.workspace.cmd("cargo").env("MESH_BIN", binary);
-    if !no_browsers {
-        setup::for_npm(tools.workspace)?;
-    }
     let cmd = if no_browsers {
         // The tests read this: without it a browser that is missing is a failure.
         cmd.env("MESH_NO_BROWSERS", "1")

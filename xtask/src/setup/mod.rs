@@ -3,11 +3,13 @@
 mod browsers;
 mod debian;
 mod npm;
+mod proxy;
 mod tools;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
 pub(crate) use npm::ensure as for_npm;
+pub(crate) use proxy::ensure as for_proxy;
 
 use std::ffi::OsStr;
 
@@ -53,6 +55,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         let browsers = for_browsers(workspace)?;
         println!("browsers: {browsers}");
         for_npm(workspace)?;
+        for_proxy(workspace)?;
     }
     println!("setup: complete");
     Ok(())
