@@ -10,7 +10,7 @@ use super::timers::Timer;
 use crate::config::Config;
 use crate::error::LossReason;
 use crate::id::{PeerId, Target};
-use crate::io::Channel;
+use crate::io::{Channel, Output};
 use crate::time::Instant;
 use crate::wire::Envelope;
 
@@ -43,6 +43,12 @@ impl Waiting {
     /// Whether more would be more than the queue of one link may hold.
     pub(super) fn is_full(&self, config: &Config) -> bool {
         self.count >= config.link_queue_max || self.bytes >= config.link_queue_bytes_max
+    }
+
+    /// Whether nothing more may wait, whatever it is: what callers are not held up for, receipts and
+    /// what a dead link held, has as much room again.
+    fn overflows(&self, config: &Config) -> bool {
+        self.count >= config.link_queue_max * 2 || self.bytes >= config.link_queue_bytes_max * 2
     }
 
     /// Whether something waits for a target: what follows has to queue behind it.
@@ -122,16 +128,19 @@ impl Mesh {
         let target = envelope.target;
         let until = now + patience;
         if self.waiting.holds(target) {
-            return self.wait(envelope, channel, until);
+            return self.wait(envelope, channel, until, now);
         }
         if let Err(stuck) = self.send_off(envelope, channel, next, now) {
             let (reason, envelope) = *stuck;
             self.waiting.for_room |= reason == LossReason::QueueFull;
-            self.wait(envelope, channel, until);
+            self.wait(envelope, channel, until, now);
         }
     }
 
-    fn wait(&mut self, envelope: Envelope, channel: Channel, until: Instant) {
+    fn wait(&mut self, envelope: Envelope, channel: Channel, until: Instant, now: Instant) {
+        if self.waiting.overflows(&self.config) {
+            return self.undeliverable(&envelope, LossReason::QueueFull, now);
+        }
         self.waiting.push_back(Waits {
             envelope,
             channel,
@@ -213,7 +222,7 @@ impl Mesh {
             self.flush_waiting(now);
         }
         if std::mem::take(&mut self.starved) {
-            self.outbox.push_back(crate::io::Output::Writable);
+            self.outbox.push_back(Output::Writable);
         }
     }
 }
@@ -224,9 +233,10 @@ mod tests {
 
     use crate::error::LossReason;
     use crate::id::{MessageId, Target};
-    use crate::io::Event;
+    use crate::io::{Channel, Event};
     use crate::payload::Delivery;
     use crate::sim::{World, WorldConfig};
+    use crate::wire::Content;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -359,6 +369,22 @@ mod tests {
         world
             .send(0, to, "x".into(), Delivery::Datagram)
             .expect("room");
+    }
+
+    #[test]
+    fn what_callers_are_not_held_up_for_is_bounded_too() {
+        let mut world = just_joined(2);
+        let to = Target::Peer(world.agents()[1].id());
+        let max = world.agents()[0].mesh().config().link_queue_max;
+        let waiting = world.command(0, |mesh, now| {
+            for sequence in 0..max as u64 * 3 {
+                let message = (1, sequence);
+                let receipt = mesh.sign(to, Content::Receipt { message, count: 1 }, now);
+                mesh.dispatch(receipt, Channel::Data, None, SECOND, now);
+            }
+            mesh.waiting.count
+        });
+        assert_eq!(waiting, max * 2);
     }
 
     #[test]
