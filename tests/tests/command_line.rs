@@ -185,7 +185,7 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
         (
             &["agent", "--room", "", "--signaling", &url],
             1,
-            &["room", "1 to 64 bytes"],
+            &["room", "0 bytes", "1 to 64"],
         ),
         (
             &["agent", "--room", "r", "--signaling", &dead],

@@ -1,0 +1,2 @@
+// Top-level await, for Vite before 7.
+export default { build: { target: "es2022" } };
