@@ -105,9 +105,10 @@ impl Keepalive {
         self.srtt
     }
 
-    /// Whether the round trip has just become credible.
+    /// Whether the first sample that counts has just come. What is told of it waits for so long that
+    /// the first credible one is there too, mostly.
     pub(crate) fn just_measured(&self) -> bool {
-        self.samples == CREDIBLE_AFTER
+        self.samples == 2
     }
 
     /// Since when the other end has left pings unanswered, if it has.
