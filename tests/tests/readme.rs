@@ -77,7 +77,7 @@ async fn runs(name: &str, script: &str) -> Result<()> {
     let binaries = binary.parent().context("it is in a folder")?;
     let path = std::env::var("PATH").unwrap_or_default();
     let script = format!(
-        "ip link set lo up 2> /dev/null; trap 'kill $(jobs -p) 2> /dev/null' EXIT; set -e\n{script}"
+        "ip link set lo up 2> /dev/null; trap 'trap \"\" TERM; kill 0' EXIT; set -e\n{script}"
     );
     let isolated = Command::new("unshare")
         .args(["--net", "true"])
@@ -99,6 +99,7 @@ async fn runs(name: &str, script: &str) -> Result<()> {
         .current_dir(&folder)
         .env("PATH", format!("{}:{path}", binaries.display()))
         .stdin(Stdio::null())
+        .process_group(0)
         .kill_on_drop(true)
         .output();
     let ended = timeout(PATIENCE, running).await;
