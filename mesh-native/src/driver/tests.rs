@@ -8,11 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use mesh_core::wire::{
-    Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, Message, MessageHeader, Record,
+    Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, Message, MessageHeader,
+    Record,
 };
 use mesh_core::{
-    Channel, Config, Delivery, Event, HubConfig, Identity, Mesh, Payload, PeerId, RejectReason,
-    Signed, Target,
+    Channel, Config, Delivery, EVENTS_MAX, Event, HubConfig, Identity, Mesh, Payload, PeerId,
+    RejectReason, Signed, Target,
 };
 
 use super::*;
@@ -231,4 +232,66 @@ async fn a_message_signed_by_another_key_is_rejected_over_a_real_channel() {
     arena
         .assert_rejected(frame, Some(claimed), RejectReason::InvalidSignature)
         .await;
+}
+
+/// A frame of many signatures over 255 empty messages each is small, and the events that it causes
+/// are not: they must not gather, and a reader that is behind is told how many it missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_empty_messages_is_bounded_and_each_that_is_missed_is_counted() {
+    const FRAMES: u64 = 60;
+    const ENVELOPES: u64 = 10;
+    let mut arena = Arena::form().await;
+    let before = arena.victim.stats().expect("lives").delivered;
+    let mut idle = arena.victim.events();
+    let one = Data::one(Payload::from(""), Delivery::Reliable);
+    let items = vec![one.items[0].clone(); ITEMS_MAX];
+    let per_envelope = ITEMS_MAX as u64;
+    for frame in 0..FRAMES {
+        let mut writer = FrameWriter::default();
+        for envelope in 0..ENVELOPES {
+            let sequence = 1 + (frame * ENVELOPES + envelope) * per_envelope;
+            let header = MessageHeader {
+                incarnation: u64::MAX / 2,
+                sequence,
+                target: Target::Peer(arena.victim.id()),
+                sent_at: Clock::unix_now(),
+                ttl: 16,
+            };
+            let items = items.clone();
+            let content = Content::Data(Data {
+                items,
+                ..one.clone()
+            });
+            let record = Record::Envelope(Envelope {
+                ttl: 15,
+                target: header.target,
+                signed: arena.identity.sign(ROOM, &Message { header, content }),
+            });
+            writer.push(&FrameWriter::encode(&record));
+        }
+        arena.transmit(Channel::Data, writer.finish());
+    }
+    let total = FRAMES * ENVELOPES * per_envelope;
+    let arrived = async {
+        while arena.victim.stats().expect("lives").delivered - before < total {
+            arena.hostile.turn().await;
+        }
+    };
+    let arrived = tokio::time::timeout(DEADLINE, arrived).await;
+    arrived.expect("all of it arrives");
+    arena.victim.close().await;
+    let (mut read, mut missed) = (0, 0);
+    while let Some(event) = idle.next().await {
+        match event {
+            Event::Message(_) => read += 1,
+            Event::Lagged { missed: more } => missed += more,
+            _ => {}
+        }
+    }
+    assert!(read <= EVENTS_MAX as u64, "{read} events were kept");
+    // What is told of links in between may be among those missed.
+    assert!(
+        (total..total + 20).contains(&(read + missed)),
+        "{read} and {missed} of {total}"
+    );
 }
