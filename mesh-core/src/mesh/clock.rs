@@ -47,16 +47,19 @@ impl CivilClock {
     }
 
     /// Reads the machine's clock. Returns whether it has leapt ahead, as it does while the machine
-    /// sleeps and the monotonic clock stands still; the mesh's time follows. A clock that is set
-    /// back tells nothing of the time, and is not followed.
+    /// sleeps and the monotonic clock stands still; the mesh's time follows, but for what the machine
+    /// was behind: then somebody has set its clock right. A clock that is set back tells nothing of
+    /// the time, and is not followed.
     fn read(&mut self, now: Instant, unix: UnixTime) -> bool {
         let (at, before) = self.machine;
-        let leap = unix - (before + now.since(at));
+        let expected = before + now.since(at);
+        let leap = unix - expected;
+        let behind = self.unix(now) - expected;
         self.machine = (now, unix);
         if leap < LEAP_MIN {
             return false;
         }
-        self.mesh = (now, self.unix(now) + leap);
+        self.mesh = (now, self.unix(now) + leap.saturating_sub(behind));
         true
     }
 
@@ -136,8 +139,10 @@ mod tests {
         assert_eq!(clock.unix(at(10)), after(10));
         assert!(!clock.read(at(20), back(290)));
         assert_eq!(clock.unix(at(20)), after(20));
-        assert!(clock.read(at(21), back(229)), "60 s of sleep");
-        assert_eq!(clock.unix(at(21)), after(81));
+        assert!(clock.read(at(21), after(21)), "set right");
+        assert_eq!(clock.unix(at(21)), after(21));
+        assert!(clock.read(at(22), after(82)), "60 s of sleep");
+        assert_eq!(clock.unix(at(22)), after(82));
     }
 
     #[test]

@@ -200,7 +200,14 @@ impl Mesh {
                 reason,
             };
             let notice = self.sign(Target::Peer(author), content, now);
-            let _ = self.forward(notice, Channel::Control, None, now);
+            // This agent may just have lost all its links, with what was to be passed on.
+            self.dispatch(
+                notice,
+                Channel::Control,
+                None,
+                self.config.deadline_max,
+                now,
+            );
         }
     }
 

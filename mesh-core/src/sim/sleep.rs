@@ -167,3 +167,55 @@ fn an_acknowledged_message_is_repeated_over_another_neighbour() {
         assert_eq!(closed(&world), 0, "nobody was given up for that");
     }
 }
+
+#[test]
+fn a_clock_that_is_set_back_and_right_again_without_the_hub_cuts_nobody_off() {
+    let mut world = World::formed(12, Some(4), 6);
+    world.crash_hub();
+    for (ahead, by) in [(false, 300), (true, 0), (false, 125), (true, 0)] {
+        world.set_clock(2, ahead, SECOND * by);
+        world.run_for(SECOND);
+    }
+    chatter(&mut world);
+    world.run_for(SECOND * 5);
+    for agent in world.agents() {
+        assert_eq!(agent.received().len(), 10);
+    }
+}
+
+/// A forwarder that was stopped wakes up with a message and without links: the author hears of it
+/// when there is a way again.
+#[test]
+fn a_forwarder_that_has_lost_its_links_tells_the_author_when_it_is_back() {
+    let mut told = 0;
+    for seed in 0..8 {
+        let mut world = World::formed(seed, Some(4), 14);
+        world.run_for(SECOND * 10);
+        let route = world.agents()[0].mesh().routes().into_iter();
+        let route = route.max_by_key(|route| route.hops).expect("routes");
+        let next = (1..14).find(|&i| world.agents()[i].id() == route.next_hop);
+        let next = next.expect("an agent");
+        let to = Target::Peer(route.destination);
+        let id = world
+            .send(0, to, "x".into(), Delivery::Reliable)
+            .expect("sent");
+        // It has taken the message over and not passed it on: its own links are silent.
+        for other in (1..14).filter(|&other| other != next) {
+            world.block(next, other);
+        }
+        world.run_for(Duration::from_millis(60));
+        world.freeze(next);
+        world.run_for(SECOND * 12);
+        world.unblock_all();
+        world.thaw(next);
+        world.run_for(SECOND * 30);
+        let failed = world.agents()[0].events().iter().any(
+            |event| matches!(event, Event::DeliveryFailed { id: failed, .. } if *failed == id),
+        );
+        let target = (1..14).find(|&i| world.agents()[i].id() == route.destination);
+        let arrived = world.agents()[target.expect("an agent")].has_received(&id);
+        assert!(failed || arrived, "seed {seed}: it vanished");
+        told += usize::from(failed);
+    }
+    assert!(told > 0, "no world was as meant");
+}
