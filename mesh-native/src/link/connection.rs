@@ -141,7 +141,7 @@ impl Session {
             .with_configuration(configuration)
             .with_setting_engine(factory.shared.engine.clone())
             .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
-            .with_handler(Arc::new(Observer::new(notify.clone())))
+            .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
             .with_udp_addrs(ends.addresses);
         // Boxed, or every link would carry this future's 20 KB to its end.
         let connection = Box::pin(builder.build()).await?;

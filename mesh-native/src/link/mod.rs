@@ -16,6 +16,7 @@
 
 mod candidate;
 mod connection;
+mod early;
 mod mdns;
 mod observer;
 mod pace;

@@ -1,11 +1,15 @@
 //! What the WebRTC library reports of one connection, as a queue of notices.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use webrtc::peer_connection::{
     PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
     RTCPeerConnectionIceEvent, RTCPeerConnectionState,
 };
+
+use super::pace::Pace;
 
 /// What the library, or a resolved name, has for the session.
 #[derive(Debug)]
@@ -25,11 +29,12 @@ pub(super) enum Notice {
 /// Passes on what the library reports of a connection.
 pub(super) struct Observer {
     notices: mpsc::Sender<Notice>,
+    pace: Arc<Pace>,
 }
 
 impl Observer {
-    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
-        Self { notices }
+    pub(super) fn new(notices: mpsc::Sender<Notice>, pace: Arc<Pace>) -> Self {
+        Self { notices, pace }
     }
 
     async fn notify(&self, notice: Notice) {
@@ -55,6 +60,7 @@ impl PeerConnectionEventHandler for Observer {
 
     async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
         if state == RTCIceConnectionState::Connected {
+            self.pace.reached();
             self.notify(Notice::Reached).await;
         }
     }

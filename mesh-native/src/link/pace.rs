@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::early::{Gate, Stage};
+
 /// The longest sleep of a connection's driver during [`HURRY`].
 const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
 
@@ -70,6 +72,7 @@ pub(super) struct Pace {
     /// Why the connection is beyond help; set before `ended` is notified.
     failure: OnceLock<&'static str>,
     ended: Notify,
+    gate: Gate,
 }
 
 impl Pace {
@@ -83,6 +86,7 @@ impl Pace {
             heard_last: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
+            gate: Gate::new(),
         })
     }
 
@@ -92,6 +96,12 @@ impl Pace {
         if self.connecting_since.swap(now, Ordering::Relaxed) == 0 {
             CONNECTING.fetch_add(1, Ordering::Relaxed);
         }
+        self.gate.advance(Stage::Described);
+    }
+
+    /// ICE has selected a pair.
+    pub(super) fn reached(&self) {
+        self.gate.advance(Stage::Reached);
     }
 
     fn is_connecting(&self) -> bool {
@@ -105,6 +115,12 @@ impl Pace {
         }
         self.active_at
             .store(self.micros(Instant::now()), Ordering::Relaxed);
+        self.gate.advance(Stage::Open);
+    }
+
+    /// What holds back datagrams that come too early.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -7,6 +7,7 @@
 //!   writing as well is woken by the kernel each time a sent datagram leaves the send buffer.
 //!   Sends are tried at once; only a full buffer registers for writability, until it has room.
 //!   Neither do they ask for GRO, whose receive buffers are 96 KB a socket.
+//!   What comes too early for the library is held back ([`super::early`]).
 //! - **Sleeps** go through the connection's [`Pace`].
 
 use std::future::Future;
@@ -124,6 +125,7 @@ mod socket {
     use webrtc::runtime::{RecvMeta, Transmit};
 
     use super::*;
+    use crate::link::early::Early;
 
     /// A UDP socket that registers for writability only while its send buffer is full.
     #[derive(Debug)]
@@ -131,6 +133,7 @@ mod socket {
         socket: AsyncFd<UdpSocket>,
         /// A second descriptor of the same socket, registered for writing, while it is full.
         full: Mutex<Option<AsyncFd<UdpSocket>>>,
+        early: Arc<Early>,
         pace: Arc<Pace>,
     }
 
@@ -144,6 +147,7 @@ mod socket {
             Ok(Arc::new(Self {
                 socket,
                 full: Mutex::new(None),
+                early: pace.gate().add_socket(),
                 pace,
             }))
         }
@@ -193,6 +197,15 @@ mod socket {
         })
     }
 
+    /// One datagram received.
+    fn received(len: usize, addr: SocketAddr) -> RecvMeta {
+        let mut meta = RecvMeta::default();
+        meta.addr = addr;
+        meta.len = len;
+        meta.stride = len.max(1);
+        meta
+    }
+
     #[expect(
         deprecated,
         reason = "deprecated because of types that change or close their descriptor, which \
@@ -234,20 +247,27 @@ mod socket {
             let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
                 return Poll::Ready(Ok(0));
             };
-            if !self.pace.is_open() && is_probe(cx) {
+            let is_open = self.pace.is_open();
+            if !is_open && is_probe(cx) {
                 return Poll::Pending;
             }
             loop {
+                let gate = self.pace.gate();
+                if !is_open && let Poll::Ready((len, addr)) = self.early.poll(gate, cx.waker(), buf)
+                {
+                    *meta = received(len, addr);
+                    return Poll::Ready(Ok(1));
+                }
                 let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
-                let Ok(received) = guard.try_io(|socket| socket.get_ref().recv_from(buf)) else {
+                let Ok(result) = guard.try_io(|socket| socket.get_ref().recv_from(buf)) else {
                     continue;
                 };
-                let (len, addr) = received?;
+                let (len, addr) = result?;
+                if !is_open && self.early.hold(gate, addr, &buf[..len]) {
+                    continue;
+                }
                 self.pace.observe_received(&buf[..len]);
-                *meta = RecvMeta::default();
-                meta.addr = addr;
-                meta.len = len;
-                meta.stride = len.max(1);
+                *meta = received(len, addr);
                 return Poll::Ready(Ok(1));
             }
         }
@@ -272,3 +292,55 @@ mod socket {
 }
 
 use socket::LinkSocket;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use webrtc::runtime::RecvMeta;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    async fn receive(socket: &dyn AsyncUdpSocket) -> Vec<u8> {
+        let mut buffer = [0; 2_000];
+        let mut meta = [RecvMeta::default()];
+        let received = std::future::poll_fn(|cx| {
+            socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)
+        });
+        assert_eq!(received.await.expect("received"), 1);
+        buffer[..meta[0].len].to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_came_early_is_handed_over_when_the_link_has_got_so_far() {
+        let pace = Pace::new();
+        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let socket = LinkSocket::wrap(bound, Arc::clone(&pace)).expect("registered");
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let to = socket.local_addr().expect("bound");
+        let stun = |head: [u8; 4]| [&head[..], &[0x21, 0x12, 0xa4, 0x42], &[7; 12]].concat();
+        let (check, answer) = (stun([0, 1, 0, 0]), stun([1, 1, 0, 0]));
+        let (hello, data) = (vec![22; 300], vec![23; 30]);
+        for datagram in [&hello, &check, &answer] {
+            peer.send_to(datagram, to).expect("sent");
+        }
+        let next = receive(&*socket);
+        assert_eq!(tokio::time::timeout(DEADLINE, next).await, Ok(answer));
+
+        for (advance, expected) in [
+            (Pace::connecting as fn(&Pace), check),
+            (Pace::reached, hello),
+        ] {
+            let mut next = std::pin::pin!(receive(&*socket));
+            assert!(futures::poll!(next.as_mut()).is_pending(), "not yet");
+            advance(&pace);
+            assert_eq!(tokio::time::timeout(DEADLINE, next).await, Ok(expected));
+        }
+        pace.opened();
+        peer.send_to(&data, to).expect("sent");
+        let next = receive(&*socket);
+        assert_eq!(tokio::time::timeout(DEADLINE, next).await, Ok(data));
+    }
+}
