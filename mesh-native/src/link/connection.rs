@@ -214,7 +214,7 @@ impl Session {
                     if self.pace.is_open() {
                         Ok(())
                     } else {
-                        Err(Ending::Lost("the DTLS handshake took too long".to_owned()))
+                        Err(Ending::Lost(self.pace.missing().to_owned()))
                     }
                 }
             };

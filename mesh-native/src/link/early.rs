@@ -22,10 +22,12 @@ use super::candidate::CANDIDATES_MAX;
 /// counts; the first flights of DTLS take a few more.
 const HELD_MAX: usize = CANDIDATES_MAX;
 
-/// Bytes a socket holds: more than a first flight of DTLS with a post-quantum key share, sent twice.
+/// Bytes a socket holds: a first flight of DTLS has 3 KB with a post-quantum key share, and is sent
+/// again.
 const HELD_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a datagram is held. After this the peer has sent it again, by the timers of DTLS and ICE.
+/// How long a datagram is held. After this the peer has sent it again, by the timers of DTLS and
+/// ICE.
 const HELD_FOR: Duration = Duration::from_secs(3);
 
 /// How far a link is, as far as the library takes more from then on.
@@ -38,6 +40,8 @@ pub(super) enum Stage {
     Described,
     /// ICE has selected a pair.
     Reached,
+    /// The DTLS handshake is complete.
+    Secured,
     /// The data channels are open.
     Open,
 }

@@ -118,6 +118,20 @@ impl Pace {
         self.gate.advance(Stage::Open);
     }
 
+    /// The DTLS handshake is complete.
+    pub(super) fn secured(&self) {
+        self.gate.advance(Stage::Secured);
+    }
+
+    /// Why the link is not open though ICE has found a path long ago.
+    pub(super) fn missing(&self) -> &'static str {
+        if self.gate.is(Stage::Secured) {
+            "DTLS is up, but no SCTP association: does the peer, as DTLS client, begin it?"
+        } else {
+            "the DTLS handshake took too long"
+        }
+    }
+
     /// What holds back datagrams that come too early.
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
