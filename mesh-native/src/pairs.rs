@@ -1,4 +1,5 @@
-//! Links without a mesh: pairs of ends in one process, for measuring what the mesh adds to them.
+//! Links without a mesh: pairs of ends in one process, for measuring what the mesh adds to them,
+//! and single ends, for trying them with other WebRTC stacks.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,6 +117,67 @@ impl End {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = &*link {
             order(link);
+        }
+    }
+}
+
+/// What becomes of a [`Single`].
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// To be brought to the other end.
+    Signal(LinkSignal),
+    /// All channels are open.
+    Opened,
+    /// The other end sent this.
+    Received(Channel, Bytes),
+    /// The link has ended, and why.
+    Closed(String),
+}
+
+/// One end of a link. The other end is anywhere, of any WebRTC stack.
+#[derive(Debug)]
+pub struct Single {
+    link: Link,
+    facts: mpsc::Receiver<(u64, LinkFact)>,
+}
+
+impl Single {
+    /// Begins a link: by answering when there is an offer, else by offering.
+    ///
+    /// # Errors
+    /// When no links can be made at all.
+    pub fn begin(offer_sdp: Option<String>) -> Result<Self, String> {
+        let factory =
+            LinkFactory::of_process(LinkSettings::default()).map_err(|error| error.to_string())?;
+        let (sender, facts) = mpsc::channel(FACTS_MAX);
+        let link = match offer_sdp {
+            Some(sdp) => Link::answer(&factory, 0, &[], sdp, sender),
+            None => Link::offer(&factory, 0, &[], sender),
+        };
+        Ok(Self { link, facts })
+    }
+
+    /// Applies an answer or a candidate of the other end.
+    pub fn apply(&self, signal: LinkSignal) {
+        self.link.apply(signal);
+    }
+
+    /// Sends, once open.
+    pub fn send(&self, channel: Channel, frame: Bytes) {
+        self.link.transmit(channel, frame);
+    }
+
+    /// What comes next of the link; nothing when it has ended.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            let (_, fact) = self.facts.recv().await?;
+            return Some(match fact {
+                LinkFact::Signal(signal) => Told::Signal(signal),
+                LinkFact::Opened => Told::Opened,
+                LinkFact::FrameReceived { channel, frame } => Told::Received(channel, frame),
+                LinkFact::Closed { reason } => Told::Closed(reason),
+                LinkFact::Reached | LinkFact::Congested | LinkFact::Drained => continue,
+            });
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod foreign;
 mod lint;
 mod process;
 mod setup;
@@ -64,6 +65,13 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Open links between ours and other WebRTC stacks (aiortc, libdatachannel, werift); writes the
+    /// table of docs/foreign.md. Installs them into target/foreign.
+    Foreign {
+        /// Links opened with each stack in each direction.
+        #[arg(long, default_value_t = 10)]
+        rounds: usize,
+    },
     /// Run the cheap checks: format, clippy, documentation, tidy.
     Lint,
 }
@@ -88,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Bench => bench::run(&workspace),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
+        Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Lint => lint::run(&workspace),
     }
 }

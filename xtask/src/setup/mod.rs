@@ -8,7 +8,7 @@ mod tools;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
-pub(crate) use npm::ensure as for_npm;
+pub(crate) use npm::{ensure as for_npm, install as npm_install};
 pub(crate) use proxy::ensure as for_proxy;
 
 use std::ffi::OsStr;

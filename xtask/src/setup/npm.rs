@@ -1,17 +1,25 @@
-//! What the end-to-end tests take from npm: axe, Vite and TypeScript, in tests/npm/node_modules.
+//! What is taken from npm: for the end-to-end tests axe, Vite and TypeScript, in
+//! tests/npm/node_modules; for `cargo xtask foreign` other WebRTC stacks.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::debian;
 use crate::workspace::Workspace;
 
-const REMEDY: &str = "the tests of the page and the package need Node.js and npm: install them, or \
-    leave those tests out with `cargo xtask test --no-browsers`";
+const REMEDY: &str = "the tests of the page and the package, and `cargo xtask foreign`, need \
+    Node.js and npm: install them, or leave those tests out with `cargo xtask test --no-browsers`";
 
-/// Installs Node.js where that is possible, and the locked packages when they have changed.
+/// Installs what the end-to-end tests need.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.root.join("tests/npm");
+    install(workspace, &folder, "axe, Vite and TypeScript")
+}
+
+/// Installs Node.js where that is possible, and a folder's locked packages when they have changed.
+pub(crate) fn install(workspace: &Workspace, folder: &Path, what: &str) -> Result<()> {
     let found = || {
         ["node", "npm"]
             .iter()
@@ -23,18 +31,18 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     if !found() {
         bail!(REMEDY);
     }
-    let folder = workspace.root.join("tests/npm");
     let changed = |name: &str| fs::metadata(folder.join(name)).and_then(|file| file.modified());
     // npm writes this file last.
     let installed = changed("node_modules/.package-lock.json").ok();
     if installed.is_some_and(|at| changed("package-lock.json").is_ok_and(|lock| lock <= at)) {
         return Ok(());
     }
-    println!("installing axe, Vite and TypeScript into tests/npm/node_modules");
+    let into = folder.join("node_modules");
+    println!("installing {what} into {}", into.display());
     workspace
         .cmd("npm")
         .args(["ci", "--no-audit", "--no-fund"])
-        .dir(&folder)
+        .dir(folder)
         .run()
-        .context("cannot install what tests take from npm; is its registry reachable?")
+        .with_context(|| format!("cannot install {what}; is npm's registry reachable?"))
 }
