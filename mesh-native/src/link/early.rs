@@ -220,13 +220,14 @@ fn kind(bytes: &[u8]) -> Option<Kind> {
 }
 
 /// STUN's message types and attributes (RFC 8489, 8445 and 8656).
-const BINDING_REQUEST: u16 = 0x0001;
+pub(super) const BINDING_REQUEST: u16 = 0x0001;
+pub(super) const BINDING_SUCCESS: u16 = 0x0101;
 const DATA_INDICATION: u16 = 0x0017;
 const DATA: u16 = 0x0013;
 const STUN_HEADER_BYTES: usize = 20;
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
-fn stun_type(bytes: &[u8]) -> Option<u16> {
+pub(super) fn stun_type(bytes: &[u8]) -> Option<u16> {
     let is_stun = bytes.len() >= STUN_HEADER_BYTES && bytes[4..8] == STUN_COOKIE;
     is_stun.then(|| u16::from_be_bytes([bytes[0], bytes[1]]))
 }
@@ -410,7 +411,7 @@ mod tests {
     #[test]
     fn answers_of_servers_pass_at_once() {
         let socket = Socket::new();
-        let binding_success = stun(0x0101, 1, 0x0020, &[0; 8]);
+        let binding_success = stun(BINDING_SUCCESS, 1, 0x0020, &[0; 8]);
         let allocate_success = stun(0x0103, 1, 0x0016, &[0; 8]);
         let allocate_error = stun(0x0113, 1, 0x0009, &[0, 0, 4, 1]);
         let relayed_check = stun(DATA_INDICATION, 1, DATA, &check(1));

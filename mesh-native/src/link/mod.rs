@@ -14,6 +14,7 @@
 //!   acknowledged them. Above [`traffic::HIGH_WATER`] the driver is told [`LinkFact::Congested`]
 //!   and should stop; at [`traffic::BUFFERED_BYTES_MAX`], far above, the link closes.
 
+mod asymmetric;
 mod candidate;
 mod connection;
 mod early;

@@ -125,6 +125,7 @@ mod socket {
     use webrtc::runtime::{RecvMeta, Transmit};
 
     use super::*;
+    use crate::link::asymmetric::Asymmetric;
     use crate::link::early::Early;
 
     /// A UDP socket that registers for writability only while its send buffer is full.
@@ -134,6 +135,7 @@ mod socket {
         /// A second descriptor of the same socket, registered for writing, while it is full.
         full: Mutex<Option<AsyncFd<UdpSocket>>>,
         early: Arc<Early>,
+        asymmetric: Asymmetric,
         pace: Arc<Pace>,
     }
 
@@ -148,6 +150,7 @@ mod socket {
                 socket,
                 full: Mutex::new(None),
                 early: pace.gate().add_socket(),
+                asymmetric: Asymmetric::default(),
                 pace,
             }))
         }
@@ -226,6 +229,10 @@ mod socket {
             transmit: &Transmit<'_>,
         ) -> Poll<io::Result<usize>> {
             self.pace.observe_sent(transmit.contents);
+            let (to, bytes) = (transmit.destination, transmit.contents);
+            if !self.pace.is_open() && !self.asymmetric.is_worth_sending(to, bytes) {
+                return Poll::Ready(Ok(bytes.len()));
+            }
             match self
                 .socket
                 .get_ref()
@@ -263,8 +270,11 @@ mod socket {
                     continue;
                 };
                 let (len, addr) = result?;
-                if !is_open && self.early.hold(gate, addr, &buf[..len]) {
-                    continue;
+                if !is_open {
+                    self.asymmetric.note(addr, &buf[..len]);
+                    if self.early.hold(gate, addr, &buf[..len]) {
+                        continue;
+                    }
                 }
                 self.pace.observe_received(&buf[..len]);
                 *meta = received(len, addr);
