@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use super::candidate::CANDIDATES_MAX;
 use super::early::{BINDING_REQUEST, BINDING_SUCCESS, stun_type};
 
-/// Checks of a socket whose answers are awaited: what it sends in the first fifth of a second if the
-/// peer has four addresses. An answer that comes later is one to a later check as well.
-const CHECKS_NOTED: usize = 32;
+/// Checks of a socket whose answers are awaited: one to each candidate that a peer may have. The
+/// answers that matter come from this machine, long before a second round of checks.
+const CHECKS_NOTED: usize = CANDIDATES_MAX;
 
 /// The bytes of a STUN message that tell a transaction.
 const TRANSACTION: std::ops::Range<usize> = 8..20;

@@ -360,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_does_not_open_tells_which_handshake_is_missing() {
+        let pace = Pace::new();
+        pace.reached();
+        assert_eq!(pace.missing(), "the DTLS handshake took too long");
+        pace.secured();
+        assert!(pace.missing().contains("no SCTP association"));
+    }
+
+    #[test]
     fn stun_keeps_nobody_awake() {
         let pace = Pace::new();
         pace.observe_received(&[23, 254]);
