@@ -45,8 +45,8 @@ impl Waiting {
         self.count >= config.link_queue_max || self.bytes >= config.link_queue_bytes_max
     }
 
-    /// Whether nothing more may wait, whatever it is: what callers are not held up for, receipts and
-    /// what a dead link held, has as much room again.
+    /// Whether nothing more may wait, whatever it is: what callers are not held up for, receipts
+    /// and what a dead link held, has as much room again.
     fn overflows(&self, config: &Config) -> bool {
         self.count >= config.link_queue_max * 2 || self.bytes >= config.link_queue_bytes_max * 2
     }
