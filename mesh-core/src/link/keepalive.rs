@@ -105,8 +105,8 @@ impl Keepalive {
         self.srtt
     }
 
-    /// Whether the first sample that counts has just come. What is told of it waits for so long that
-    /// the first credible one is there too, mostly.
+    /// Whether the first sample that counts has just come. What is told of it waits for so long
+    /// that the first credible one is there too, mostly.
     pub(crate) fn just_measured(&self) -> bool {
         self.samples == 2
     }

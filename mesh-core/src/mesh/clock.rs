@@ -47,9 +47,9 @@ impl CivilClock {
     }
 
     /// Reads the machine's clock. Returns whether it has leapt ahead, as it does while the machine
-    /// sleeps and the monotonic clock stands still; the mesh's time follows, but for what the machine
-    /// was behind: then somebody has set its clock right. A clock that is set back tells nothing of
-    /// the time, and is not followed.
+    /// sleeps and the monotonic clock stands still; the mesh's time follows, but for what the
+    /// machine was behind: by so much its clock was set right. A clock that is set back tells
+    /// nothing of the time, and is not followed.
     fn read(&mut self, now: Instant, unix: UnixTime) -> bool {
         let (at, before) = self.machine;
         let expected = before + now.since(at);
