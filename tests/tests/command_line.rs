@@ -201,6 +201,49 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_usable_file_is_named_at_once() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("mesh-tests-{}", free_port()?));
+    std::fs::create_dir(&folder)?;
+    let (pipe, large) = (folder.join("pipe"), folder.join("large"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status()?;
+    ensure!(made.success(), "mkfifo fails with {made}");
+    std::fs::write(&large, vec![b' '; 1_100_000])?;
+    let (pipe, large) = (pipe.to_str(), large.to_str());
+    let (pipe, large) = (pipe.context("text")?, large.context("text")?);
+    let agent: &[&str] = &[
+        "agent",
+        "--room",
+        "r",
+        "--signaling",
+        "wss://127.0.0.1:1/signal",
+    ];
+    let test: &[&str] = &["load-test", "--signaling", "wss://127.0.0.1:1/signal"];
+    let hub: &[&str] = &["signal", "--listen", "127.0.0.1:0"];
+    for (arguments, option) in [
+        (agent, "--identity"),
+        (agent, "--ca"),
+        (test, "--ca"),
+        (hub, "--ice-servers"),
+    ] {
+        for (path, cause) in [
+            ("/dev/zero", "not a file"),
+            (pipe, "not a file"),
+            (large, "bytes"),
+        ] {
+            let arguments = [arguments, &[option, path]].concat();
+            let ended = run_mesh(&arguments, PATIENCE).await?;
+            fails_with(&ended, 1, &[path, cause]).with_context(|| arguments.join(" "))?;
+        }
+    }
+    std::fs::write(large, "no PEM")?;
+    for arguments in [agent, test] {
+        let ended = run_mesh(&[arguments, &["--ca", large]].concat(), PATIENCE).await?;
+        fails_with(&ended, 1, &[large, "no certificate (PEM)"])?;
+    }
+    Ok(std::fs::remove_dir_all(folder)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_told_with_the_way_out() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use mesh_native::core::{Identity, Metric};
-use mesh_native::{Agent, JoinOptions, random_seed};
+use mesh_native::{Agent, JoinError, JoinOptions, random_seed};
 
-use super::lines;
+use super::{files, lines};
+
+/// Bytes of an identity: an Ed25519 key.
+const IDENTITY_BYTES: usize = 32;
 
 /// Runs one native agent. Every line on stdin is a command, every line on stdout an event or a
 /// result, both as JSON.
@@ -84,7 +87,8 @@ impl AgentCommand {
             identity: Some(identity),
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };
-        let (agent, events) = Agent::join_with_events(options).await?;
+        let joined = Agent::join_with_events(options).await;
+        let (agent, events) = joined.map_err(|error| naming_ca(error, self.ca.as_deref()))?;
         let interrupt = lines::speak(&agent, events, self.echo).await?;
         Ok(interrupt.map_or(ExitCode::SUCCESS, |by| by.exit_code().into()))
     }
@@ -92,16 +96,27 @@ impl AgentCommand {
 
 /// Reads the certificates of a CA.
 pub(crate) fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the CA {}", path.display()))
+    files::read(path, files::TEXT_MAX)
+        .with_context(|| format!("cannot read the CA {}", path.display()))
+}
+
+/// Names the file of a CA, if that is what cannot be used.
+pub(crate) fn naming_ca(error: JoinError, path: Option<&Path>) -> anyhow::Error {
+    match path {
+        Some(path) if matches!(error, JoinError::Ca { .. }) => {
+            anyhow!(error).context(format!("cannot use the CA {}", path.display()))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Reads a key, or makes one that only this user can read.
 fn load_identity(path: &Path) -> anyhow::Result<Identity> {
-    match std::fs::read(path) {
+    match files::read(path, IDENTITY_BYTES as u64) {
         Ok(bytes) => {
-            let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+            let Ok(secret) = <[u8; IDENTITY_BYTES]>::try_from(bytes.as_slice()) else {
                 bail!(
-                    "{} is no identity: it has {} bytes, not 32",
+                    "{} is no identity: it has {} bytes, not {IDENTITY_BYTES}",
                     path.display(),
                     bytes.len()
                 );
@@ -113,6 +128,12 @@ fn load_identity(path: &Path) -> anyhow::Result<Identity> {
             write_private(path, &secret)
                 .with_context(|| format!("cannot write the new identity {}", path.display()))?;
             Ok(Identity::from_secret(secret))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            bail!(
+                "{} is no identity: {error}, an identity has {IDENTITY_BYTES}",
+                path.display()
+            )
         }
         Err(error) => {
             Err(error).with_context(|| format!("cannot read the identity {}", path.display()))

@@ -7,6 +7,8 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use mesh_native::core::IceServer;
 
+use super::files;
+
 /// The environment variable that may hold servers as JSON.
 const VARIABLE: &str = "MESH_ICE_SERVERS";
 
@@ -42,8 +44,8 @@ impl IceArgs {
 
 fn from_file(path: &Path) -> anyhow::Result<Vec<IceServer>> {
     let what = || format!("the ICE servers in {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(what)?;
-    from_json(&text).with_context(what)
+    let text = files::read(path, files::TEXT_MAX).with_context(what)?;
+    from_json(std::str::from_utf8(&text).with_context(what)?).with_context(what)
 }
 
 fn from_json(text: &str) -> anyhow::Result<Vec<IceServer>> {

@@ -1,6 +1,7 @@
 //! The subcommands of `mesh`, one a file.
 
 pub(crate) mod agent;
+mod files;
 mod hub;
 mod ice;
 mod lines;

@@ -42,7 +42,7 @@ pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, JoinError> 
                 .map_err(|error| ca_error(error.to_string()))?;
         }
         if roots.len() == before {
-            return Err(ca_error("there is no CERTIFICATE in it".to_owned()));
+            return Err(ca_error("there is no certificate (PEM) in it".to_owned()));
         }
     }
     if roots.is_empty() {

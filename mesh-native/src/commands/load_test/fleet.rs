@@ -9,10 +9,10 @@ use futures::future::{join_all, try_join_all};
 use indicatif::ProgressBar;
 use mesh_native::core::{Stats, Topology};
 use mesh_native::hub::{HubOptions, HubServer, has_package};
-use mesh_native::{Agent, JoinOptions};
+use mesh_native::{Agent, JoinError, JoinOptions};
 use tokio::process::Child;
 
-use super::super::agent::read_ca;
+use super::super::agent::{naming_ca, read_ca};
 use super::super::count_settled;
 use super::LoadTest;
 use super::browsers::{self, Browser};
@@ -72,7 +72,8 @@ impl Fleet {
         let (url, hub) = match &test.signaling {
             Some(url) => {
                 let ca = test.ca.as_deref().map(read_ca).transpose()?;
-                look(url, ca).await?;
+                let looked = look(url, ca).await;
+                looked.map_err(|error| naming_ca(error, test.ca.as_deref()))?;
                 (url.clone(), None)
             }
             None => {
@@ -215,7 +216,7 @@ impl Fleet {
 }
 
 /// Finds out whether agents can join there at all, before many of them try for minutes.
-async fn look(url: &str, ca: Option<Vec<u8>>) -> anyhow::Result<()> {
+async fn look(url: &str, ca: Option<Vec<u8>>) -> Result<(), JoinError> {
     let room = format!("load-test-look-{}", std::process::id());
     let options = JoinOptions {
         ca,
