@@ -13,6 +13,7 @@ use mesh_core::{
 };
 use tokio::sync::{oneshot, watch};
 
+use crate::addresses;
 use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::error::{JoinError, MeshError};
@@ -73,6 +74,7 @@ impl Agent {
         config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
         let endpoint = Endpoint::new(&options.signaling, options.ca.as_deref())?;
+        addresses::check(&options.addresses)?;
         let settings = LinkSettings {
             loopback: endpoint.is_loopback(),
             addresses: options.addresses,

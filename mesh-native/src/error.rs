@@ -1,5 +1,7 @@
 //! What can go wrong with an agent. Every error has a stable code, the same in the browser.
 
+use std::net::IpAddr;
+
 use mesh_core::{ConfigError, LossReason, SendError};
 use thiserror::Error;
 
@@ -61,6 +63,14 @@ pub enum JoinError {
     /// The agent was closed, or its task failed, before the signaling server had decided.
     #[error("the agent ended before the signaling server had admitted it")]
     Ended,
+    /// An address to link from that this machine does not have.
+    #[error("{address} is no address of this machine, which has {present}")]
+    Address {
+        /// What was given.
+        address: IpAddr,
+        /// Those that there are, for people.
+        present: String,
+    },
     /// WebRTC cannot be used on this machine.
     #[error("WebRTC cannot be used here: {reason}")]
     Unsupported {
@@ -81,6 +91,7 @@ impl JoinError {
             Self::SignalingUnreachable { .. } => "signaling-unreachable",
             Self::Refused { .. } => "refused",
             Self::Ended => "ended",
+            Self::Address { .. } => "address",
             Self::Unsupported { .. } => "unsupported",
         }
     }

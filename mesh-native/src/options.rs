@@ -29,7 +29,8 @@ pub struct JoinOptions {
     /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
     /// they are quick or links do not open.
     pub adaptive: bool,
-    /// Addresses of this machine to link from; all of them if empty.
+    /// Addresses of this machine to link from; all of them if empty. One that the machine does not
+    /// have is refused; an unspecified one (`0.0.0.0`) is any.
     pub addresses: Vec<IpAddr>,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,

@@ -165,7 +165,7 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
     let hub = HubProcess::start().await?;
     let url = hub.url();
     let dead = format!("ws://127.0.0.1:{}/signal", free_port()?);
-    let cases: [(&[&str], i32, &[&str]); 6] = [
+    let cases: [(&[&str], i32, &[&str]); 7] = [
         (
             &["agent", "--room", "r", "--speed", "9"],
             2,
@@ -191,6 +191,19 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
             &["agent", "--room", "r", "--signaling", &dead],
             1,
             &[&dead, "cannot be reached", "mesh up"],
+        ),
+        (
+            &[
+                "agent",
+                "--room",
+                "r",
+                "--signaling",
+                &url,
+                "--address",
+                "203.0.113.8",
+            ],
+            1,
+            &["203.0.113.8", "127.0.0.1"],
         ),
     ];
     for (arguments, code, words) in cases {

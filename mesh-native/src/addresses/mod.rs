@@ -6,9 +6,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 pub(crate) use self::watch::Watch;
+use crate::error::JoinError;
 
 /// Addresses used at most. Each costs a socket a link, and pairs with every remote one.
 const ADDRESSES_MAX: usize = 6;
+
+/// Addresses of this machine that an error names: some hosts have hundreds, and a few show what is
+/// meant.
+const NAMED_MAX: usize = 16;
 
 /// Interfaces that lead to containers and virtual machines of this host alone. Other hosts reach
 /// those over the host's own addresses.
@@ -97,6 +102,40 @@ pub(crate) fn usable(loopback: bool) -> Vec<IpAddr> {
 pub(crate) fn present() -> std::io::Result<BTreeSet<IpAddr>> {
     let interfaces = if_addrs::get_if_addrs()?.into_iter();
     Ok(interfaces.map(|interface| interface.ip()).collect())
+}
+
+/// Checks addresses that links are to be made from: nothing can be sent from another machine's.
+///
+/// # Errors
+/// [`JoinError::Address`] for the first that this machine does not have.
+pub(crate) fn check(wanted: &[IpAddr]) -> Result<(), JoinError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match present() {
+        Ok(present) => check_among(wanted, &present),
+        Err(error) => {
+            tracing::debug!(%error, "interfaces cannot be read");
+            Ok(())
+        }
+    }
+}
+
+fn check_among(wanted: &[IpAddr], present: &BTreeSet<IpAddr>) -> Result<(), JoinError> {
+    let is_here = |address: &IpAddr| present.contains(address) || is_whole_loopback(*address);
+    let absent = wanted
+        .iter()
+        .find(|address| !address.is_unspecified() && !is_here(address));
+    absent.map_or(Ok(()), |&address| {
+        let present = present.iter().take(NAMED_MAX).map(IpAddr::to_string);
+        let present = present.collect::<Vec<_>>().join(", ");
+        Err(JoinError::Address { address, present })
+    })
+}
+
+/// Linux has all of 127.0.0.0/8 where it has 127.0.0.1; other systems only those that are set up.
+fn is_whole_loopback(address: IpAddr) -> bool {
+    cfg!(target_os = "linux") && address.is_ipv4() && address.is_loopback()
 }
 
 /// The addresses that the default routes leave from. Connecting a UDP socket sends nothing.
@@ -287,5 +326,23 @@ mod tests {
         let ranked = rank(all, &[], true);
         let expected: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), [192, 168, 7, 5].into()];
         assert_eq!(ranked, expected);
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused_with_those_that_there_are() {
+        let here: Vec<IpAddr> = ["127.0.0.1", "192.0.2.7", "2001:db8::7"]
+            .map(|text| text.parse().expect("an address"))
+            .to_vec();
+        let present = here.iter().copied().collect();
+        assert_eq!(check_among(&here, &present), Ok(()));
+        let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        assert_eq!(check_among(&[any], &present), Ok(()));
+        let far = "203.0.113.8".parse().expect("an address");
+        let error = check_among(&[here[1], far], &present).expect_err("of another machine");
+        assert_eq!(error.code(), "address");
+        let words = error.to_string();
+        for address in here.iter().chain([&far]) {
+            assert!(words.contains(&address.to_string()), "{words}");
+        }
     }
 }
