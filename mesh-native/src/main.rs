@@ -64,9 +64,9 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(agent) => return agent.run().await,
+        Command::LoadTest(test) => return test.run().await,
         Command::Up(up) => up.run().await?,
         Command::Signal(signal) => signal.run().await?,
-        Command::LoadTest(test) => test.run().await?,
         Command::Simulate(simulate) => simulate.run()?,
         Command::Topology(topology) => topology.run()?,
     }

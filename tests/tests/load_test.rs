@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::browser::are_wanted;
-use mesh_tests::process::{free_port, run_mesh};
+use mesh_tests::hub::HubProcess;
+use mesh_tests::process::{MeshProcess, free_port, run_mesh};
+use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,4 +178,45 @@ async fn a_load_test_that_cannot_run_says_so_at_once() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_test_that_is_interrupted_before_it_sends_gives_no_verdict() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("mesh-tests-{}", free_port()?));
+    let out = folder.to_str().context("the path is text")?;
+    let hub = HubProcess::start().await?;
+    let url = hub.url();
+    for signal in ["INT", "TERM"] {
+        let arguments = [
+            "load-test",
+            "--agents",
+            "2",
+            "--signaling",
+            &url,
+            "--out",
+            out,
+        ];
+        let mut test = MeshProcess::start(&arguments)?;
+        // It rests for 15 s before it sends.
+        until("its agents have joined", SOON, async || {
+            let health = hub.health().await?;
+            ensure!(health["hub"]["members"] == 2, "{health}");
+            Ok(())
+        })
+        .await?;
+        test.signal(signal).await?;
+        let ended = test.wait(SOON).await?;
+        let code = if signal == "INT" { 130 } else { 143 };
+        ensure!(ended.code() == Some(code), "{signal}: {ended}");
+        let said = "interrupted before any message was sent";
+        test.stderr
+            .first(said, SOON, |line| line.contains(said))
+            .await?;
+        let verdict = test.stdout.all(|_| true);
+        ensure!(verdict.is_empty(), "{signal}: {verdict:?}");
+        let written = std::fs::read_dir(&folder)?.count();
+        ensure!(written == 0, "{signal}: {written} files");
+    }
+    Ok(std::fs::remove_dir_all(folder)?)
 }

@@ -14,7 +14,6 @@ use tokio::process::Child;
 
 use super::super::agent::{naming_ca, read_ca};
 use super::super::count_settled;
-use super::LoadTest;
 use super::browsers::{self, Browser};
 use super::process::{self, Join};
 use super::recorder::Recorder;
@@ -22,6 +21,7 @@ use super::remote::Remote;
 use super::tested::{Tested, Told};
 use super::traffic::listen;
 use super::usage::Usage;
+use super::{LoadTest, Stop};
 
 /// How long the mesh may take to form, and how much longer for each agent: in one process all of
 /// them share its cores, and everybody verifies the link state of its shard.
@@ -138,12 +138,12 @@ impl Fleet {
         Usage::of(&self.processes)
     }
 
-    /// Waits until every agent has its links and routes.
+    /// Waits until every agent has its links and routes; none if the test is ended before.
     pub(super) async fn settle(
         &self,
-        stop: &tokio::task::JoinHandle<()>,
+        stop: &Stop,
         bar: &ProgressBar,
-    ) -> anyhow::Result<Formed> {
+    ) -> anyhow::Result<Option<Formed>> {
         bar.set_message("linking");
         bar.set_length(self.agents.len() as u64);
         let agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
@@ -155,14 +155,14 @@ impl Fleet {
                 let last = self.recorder.seen().links.last_opened;
                 let begun = self.recorder.since_start(self.started);
                 let links_s = last.map_or(0.0, |at| at.saturating_sub(begun).as_secs_f64());
-                return Ok(Formed {
+                return Ok(Some(Formed {
                     admitted_s: self.admitted_s,
                     links_s,
                     tables_s,
-                });
+                }));
             }
             if stop.is_finished() {
-                bail!("interrupted before the mesh had formed");
+                return Ok(None);
             }
             tokio::time::sleep(LOOK_EACH * agents).await;
         }

@@ -19,6 +19,7 @@ mod traffic;
 mod usage;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,22 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mesh_native::core::{Delivery, Metric, default_k};
 
-use super::{interrupted, print, raise_file_limit};
+use super::{Interrupt, interruption, print, raise_file_limit};
 use fleet::Fleet;
 use recorder::Recorder;
 use report::{MemoryByPhase, Phases, Report};
 use traffic::Load;
 use usage::Usage;
+
+/// Ends when the test is to end early.
+type Stop = tokio::task::JoinHandle<Interrupt>;
+
+/// What a test has come to.
+enum Outcome {
+    Measured(Box<Report>),
+    /// It was ended before any message was sent that counts.
+    Interrupted(Interrupt),
+}
 
 /// Agents in processes of their own at most.
 const PROCESSES_MAX: u16 = 200;
@@ -52,7 +63,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Starts agents that form a mesh over real WebRTC, has them send messages to random others, and
 /// reports what came of it: Markdown, JSON and a page with plots in the folder --out, a summary on
-/// stdout. Ends with code 1 if a target is missed; Ctrl-C ends it early with what was measured.
+/// stdout. Ends with code 1 if a target is missed; Ctrl-C ends it early with what was measured, and
+/// with code 130 where that is nothing.
 ///
 /// Example: mesh load-test --agents 100 --k 20 --duration 60s --rate 16.56
 #[derive(Clone, Debug, Args)]
@@ -165,9 +177,10 @@ impl LoadTest {
         Ok(())
     }
 
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         if let Some([before, after]) = self.compare.as_deref() {
-            return print(&compare::compare(before, after)?);
+            print(&compare::compare(before, after)?)?;
+            return Ok(ExitCode::SUCCESS);
         }
         if !cfg!(target_os = "linux") {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
@@ -175,7 +188,13 @@ impl LoadTest {
         self.check()?;
         let addresses = if self.signaling.is_none() { 1 } else { 3 };
         raise_file_limit(usize::from(self.agents) * self.links_each() / 2, addresses);
-        let report = self.measure().await?;
+        let report = match self.measure().await? {
+            Outcome::Measured(report) => report,
+            Outcome::Interrupted(by) => {
+                tracing::warn!("interrupted before any message was sent: nothing was measured");
+                return Ok(by.exit_code().into());
+            }
+        };
         if let Some(folder) = &self.out {
             report
                 .write(folder)
@@ -193,16 +212,16 @@ impl LoadTest {
             .filter(|target| !target.pass)
             .collect();
         if missed.is_empty() {
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         let names: Vec<_> = missed.iter().map(|target| target.name).collect();
         bail!("missed: {}", names.join(", "))
     }
 
-    async fn measure(&self) -> anyhow::Result<Report> {
+    async fn measure(&self) -> anyhow::Result<Outcome> {
         let recorder = Arc::new(Recorder::new());
         let bar = progress();
-        let mut stop = tokio::spawn(interrupted());
+        let mut stop: Stop = tokio::spawn(interruption());
         // Processes that start with the test begin with nothing.
         let before = if self.isolate {
             Usage::of(&[])
@@ -212,9 +231,14 @@ impl LoadTest {
         bar.set_message("joining");
         let fleet = tokio::select! {
             fleet = Fleet::start(self, &recorder) => fleet?,
-            _ = &mut stop => bail!("interrupted before all agents had joined"),
+            by = &mut stop => {
+                bar.finish_and_clear();
+                return Ok(Outcome::Interrupted(by?));
+            }
         };
-        let formed = fleet.settle(&stop, &bar).await?;
+        let Some(formed) = fleet.settle(&stop, &bar).await? else {
+            return given_up(fleet, stop, &bar).await;
+        };
         let now = fleet.usage();
         let (forming, formed_memory) = (now.since(&before), now.memory);
         bar.set_message("at rest");
@@ -225,7 +249,13 @@ impl LoadTest {
             .usage()
             .since(&usage)
             .carrying(fleet.bytes().await - traffic);
+        if stop.is_finished() {
+            return given_up(fleet, stop, &bar).await;
+        }
         let loaded = self.load(&fleet, &recorder, &stop, &bar).await;
+        if stop.is_finished() && recorder.is_untouched() {
+            return given_up(fleet, stop, &bar).await;
+        }
         bar.finish_and_clear();
         let report = Report::new(
             self,
@@ -247,7 +277,7 @@ impl LoadTest {
         .await;
         stop.abort();
         fleet.close().await;
-        Ok(report)
+        Ok(Outcome::Measured(Box::new(report)))
     }
 
     /// Has every agent send at its rate: first to warm up, then counted.
@@ -255,7 +285,7 @@ impl LoadTest {
         &self,
         fleet: &Fleet,
         recorder: &Arc<Recorder>,
-        stop: &tokio::task::JoinHandle<()>,
+        stop: &Stop,
         bar: &ProgressBar,
     ) -> usage::Spent {
         let load = Load {
@@ -294,6 +324,13 @@ impl LoadTest {
     }
 }
 
+/// Ends a test that was interrupted before it measured anything.
+async fn given_up(fleet: Fleet, stop: Stop, bar: &ProgressBar) -> anyhow::Result<Outcome> {
+    bar.finish_and_clear();
+    fleet.close().await;
+    Ok(Outcome::Interrupted(stop.await?))
+}
+
 /// Whether files can be made in a folder, which is made too if it does not exist.
 fn is_writable(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -312,7 +349,7 @@ fn progress() -> ProgressBar {
 }
 
 /// Waits, second by second for the bar to move, unless somebody stops the test.
-async fn wait(time: Duration, stop: &tokio::task::JoinHandle<()>, bar: &ProgressBar) {
+async fn wait(time: Duration, stop: &Stop, bar: &ProgressBar) {
     let until = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < until && !stop.is_finished() {
         let second = tokio::time::Instant::now() + Duration::from_secs(1);

@@ -145,6 +145,12 @@ impl Recorder {
         seen.sent.saturating_sub(seen.delivered + lost)
     }
 
+    /// Whether no message was sent that counts, nor tried to be.
+    pub(super) fn is_untouched(&self) -> bool {
+        let seen = self.seen();
+        seen.sent == 0 && seen.refused.is_empty()
+    }
+
     /// So many messages are to be sent, whether there will be time for them or not.
     pub(super) fn plan(&self, messages: u64) {
         self.seen().offered = messages;
