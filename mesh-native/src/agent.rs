@@ -141,7 +141,11 @@ impl Agent {
         let outcome = outcome.unwrap_or_else(|_| {
             Err(JoinError::SignalingUnreachable {
                 url: endpoint.url().to_owned(),
-                reason: last,
+                reason: if endpoint.has_spoken() {
+                    last // Its words name the remedy.
+                } else {
+                    format!("{last}. Is `mesh up` running there?")
+                },
             })
         });
         if outcome.is_err() {

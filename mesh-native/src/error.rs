@@ -43,13 +43,11 @@ pub enum JoinError {
         reason: String,
     },
     /// The signaling server cannot be reached.
-    #[error(
-        "the signaling server at {url} cannot be reached: {reason}. Is `mesh up` running there?"
-    )]
+    #[error("the signaling server at {url} cannot be reached: {reason}")]
     SignalingUnreachable {
         /// Where it should be.
         url: String,
-        /// The last cause.
+        /// The last cause, in the server's own words if it had any, and what to look at.
         reason: String,
     },
     /// The signaling server will not have this agent.

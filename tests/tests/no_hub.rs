@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use mesh_native::core::HubConfig;
-use mesh_native::hub::HubServer;
+use mesh_native::hub::{HubOptions, HubServer};
 use mesh_native::{Agent, JoinError, JoinOptions};
 use mesh_tests::wait::SOON;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,6 +108,33 @@ async fn a_proxy_whose_hub_is_away_is_tried_until_the_time_is_over() -> Result<(
     ensure!(error.code() == "signaling-unreachable", "{error:?}");
     ensure!(error.to_string().contains("503"), "{error}");
     ensure!(took > AT_ONCE, "{took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_is_full_is_quoted_and_no_other_is_looked_for() -> Result<()> {
+    let options = HubOptions {
+        connections_max: 1,
+        ..HubOptions::default()
+    };
+    let hub = HubServer::bind("127.0.0.1:0".parse()?, options)?;
+    let url = format!("ws://{}/signal", hub.local_addr()?);
+    tokio::spawn(hub.serve(std::future::pending()));
+    let member = Agent::join(JoinOptions::new(&url, "full", "anna")).await?;
+    let (error, _) = fails(&url).await?;
+    member.close().await;
+    ensure!(error.code() == "signaling-unreachable", "{error:?}");
+    let words = error.to_string();
+    ensure!(words.contains("this server has 1 connections"), "{words}");
+    ensure!(!words.contains("mesh up"), "{words}");
+    // A web server's page is no line.
+    let page = "x".repeat(10_000);
+    let answer = format!("HTTP/1.1 503 Away\r\nContent-Length: 10000\r\n\r\n{page}");
+    let (url, serving) = serve(&answer, false).await?;
+    let (error, _) = fails(&url).await?;
+    serving.abort();
+    let words = error.to_string();
+    ensure!(words.contains("mesh up") && words.len() < 500, "{words}");
     Ok(())
 }
 

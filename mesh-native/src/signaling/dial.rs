@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
@@ -21,6 +22,9 @@ use crate::error::JoinError;
 /// Characters of a stranger's text that an error quotes.
 const QUOTED: usize = 60;
 
+/// Bytes of an answer's line that an error passes on: a hub's longest words have about 200.
+const LINE_MAX: usize = 400;
+
 /// A WebSocket, over TLS or not.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<Listening>>;
 
@@ -33,6 +37,8 @@ struct Inner {
     address: Address,
     /// Present if the address is `wss:`.
     tls: Option<Arc<ClientConfig>>,
+    /// Whether the last attempt was turned away with words of the server.
+    spoken: AtomicBool,
     /// Why trying again is of no use, once that is known.
     hopeless: OnceLock<JoinError>,
 }
@@ -60,6 +66,7 @@ impl Endpoint {
         Ok(Self(Arc::new(Inner {
             address,
             tls,
+            spoken: AtomicBool::new(false),
             hopeless: OnceLock::new(),
         })))
     }
@@ -72,6 +79,11 @@ impl Endpoint {
     /// Whether it names this machine: agents of one machine can then use its loopback.
     pub(crate) fn is_loopback(&self) -> bool {
         self.0.address.is_loopback()
+    }
+
+    /// Whether the last attempt was turned away with words of the server, as by a hub that is full.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.0.spoken.load(Ordering::Relaxed)
     }
 
     /// Why trying again is of no use, if an attempt has shown that.
@@ -107,6 +119,7 @@ impl Endpoint {
     }
 
     async fn attempt(&self, source: &OnceLock<IpAddr>) -> Result<Socket, Failure> {
+        self.0.spoken.store(false, Ordering::Relaxed);
         let Address {
             url, host, port, ..
         } = &self.0.address;
@@ -144,10 +157,14 @@ impl Endpoint {
             return Failure::Final(JoinError::Distrusted { url, reason });
         }
         match (error, first.are_tls()) {
-            (Error::Http(response), _) => match answered(response) {
-                Ok(reason) => no_hub(reason),
-                Err(passing) => Failure::Passing(passing),
-            },
+            (Error::Http(response), _) => {
+                let said = said(response);
+                self.0.spoken.store(!said.is_empty(), Ordering::Relaxed);
+                match answered(response, &said) {
+                    Ok(reason) => no_hub(reason),
+                    Err(passing) => Failure::Passing(passing),
+                }
+            }
             (_, Some(true)) if !self.0.address.tls => {
                 no_hub("it speaks TLS: write wss: instead of ws:".to_owned())
             }
@@ -184,10 +201,10 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 
 /// What an answer other than an upgrade means; the error is one that may heal: of a proxy whose
 /// hub starts again, or of a hub that is full.
-fn answered(response: &Response<Option<Vec<u8>>>) -> Result<String, String> {
+fn answered(response: &Response<Option<Vec<u8>>>, said: &str) -> Result<String, String> {
     let status = response.status();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(format!("it answered {status}"));
+        return Err(format!("it answered {status}{said}"));
     }
     let location = response.headers().get(header::LOCATION);
     let hint = match location.and_then(|location| location.to_str().ok()) {
@@ -197,15 +214,19 @@ fn answered(response: &Response<Option<Vec<u8>>>) -> Result<String, String> {
         },
         _ => "; the path of a hub is /signal".to_owned(),
     };
-    let body = response.body().as_deref().unwrap_or_default();
-    let said = String::from_utf8_lossy(body);
-    // A hub says why in a line; a web server sends a page.
-    let said = match said.trim() {
-        "" => String::new(),
-        text if text.starts_with('<') || text.lines().count() > 1 || text.len() > 200 => {
-            String::new()
-        }
-        text => format!(" ({text})"),
-    };
     Ok(format!("it answered {status}{said}{hint}"))
+}
+
+/// The words of an answer, in brackets: a hub says why in a line; a web server sends a page, which
+/// is left out.
+fn said(response: &Response<Option<Vec<u8>>>) -> String {
+    let body = response.body().as_deref().unwrap_or_default();
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    let is_line = !text.is_empty() && !text.starts_with('<') && !text.contains(char::is_control);
+    if is_line && text.len() <= LINE_MAX {
+        format!(" ({text})")
+    } else {
+        String::new()
+    }
 }
