@@ -223,8 +223,8 @@ impl Shared {
         if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
             *warned = Some(Instant::now());
             tracing::warn!(
-                "a page of {origin:?} was refused: --allow-origin {origin:?} would let it use this \
-                 hub"
+                "a page of {origin:?} was refused; if such pages are to use this hub, {}",
+                origin::remedy(origin)
             );
         }
     }

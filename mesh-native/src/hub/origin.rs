@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName, header};
 
+/// Characters of an origin that are read, and told in a refusal: a host's name has 253 at most.
+const NAMED_MAX: usize = 300;
+
 /// An origin whose pages may use the hub although it is not the hub's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigin {
@@ -40,6 +43,7 @@ impl FromStr for AllowedOrigin {
 impl Origin {
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
         let scheme = scheme.to_ascii_lowercase();
         let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
         if scheme.is_empty() || !scheme.chars().all(is_scheme) {
@@ -99,10 +103,38 @@ pub(super) fn host_of(headers: &HeaderMap) -> Option<&str> {
     host.to_str().ok()?.split(',').next().map(str::trim)
 }
 
-/// The origin that a request names, if it may not use the hub.
+/// The scheme by which the client asked, with `s` where a proxy in front of the server says that it
+/// adds TLS: the server itself speaks none.
+pub(super) fn scheme_of(headers: &HeaderMap, plain: &str) -> String {
+    const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    let named = headers.get(FORWARDED).and_then(|named| named.to_str().ok());
+    let first = named
+        .and_then(|named| named.split(',').next())
+        .map(str::trim);
+    let is_tls = first.is_some_and(|named| {
+        named.eq_ignore_ascii_case("https") || named.eq_ignore_ascii_case("wss")
+    });
+    format!("{plain}{}", if is_tls { "s" } else { "" })
+}
+
+/// How the pages of an origin that was refused could use the hub.
+pub(super) fn remedy(named: &str) -> String {
+    if Origin::parse(named).is_some() {
+        let origin = named.strip_suffix('/').unwrap_or(named);
+        format!("start it with --allow-origin {origin}")
+    } else {
+        "serve them from an address that has one (https://host or http://host:port; files and \
+         sandboxed frames have none), or start the hub with --allow-origin '*', which lets in all \
+         pages"
+            .to_owned()
+    }
+}
+
+/// The origin that a request names, if it may not use the hub, for people.
 pub(super) fn refused(headers: &HeaderMap, allowed: &[AllowedOrigin]) -> Option<String> {
     let named = headers.get(header::ORIGIN)?; // Programs name none.
-    let named = String::from_utf8_lossy(named.as_bytes()).into_owned();
+    let named = String::from_utf8_lossy(named.as_bytes());
+    let named: String = named.chars().take(NAMED_MAX).collect();
     if allowed.contains(&AllowedOrigin::Any) {
         return None;
     }
@@ -198,6 +230,25 @@ mod tests {
         let host = "mesh.example.org".parse().expect("valid");
         headers.insert("x-forwarded-host", host);
         assert_eq!(refused(&headers, &[]), None);
+    }
+
+    #[test]
+    fn what_a_refused_page_is_told_to_do_lets_it_in() {
+        for named in [
+            "https://evil.example",
+            "https://evil.example/",
+            "null",
+            "",
+            "x/",
+        ] {
+            let headers = headers(Some(named), "localhost:9600");
+            assert_eq!(refused(&headers, &[]).as_deref(), Some(named));
+            let remedy = remedy(named);
+            let (_, rest) = remedy.split_once("--allow-origin ").expect("the option");
+            let value = rest.split([' ', ',']).next().expect("its value");
+            let rules = allowed(&[value.trim_matches('\'')]);
+            assert_eq!(refused(&headers, &rules), None, "{named:?}: {remedy}");
+        }
     }
 
     #[test]

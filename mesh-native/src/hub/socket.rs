@@ -43,18 +43,21 @@ pub(super) async fn upgrade(
     let open = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     if let Some(origin) = origin::refused(&headers, &shared.allow_origins) {
         shared.warn_of(&origin);
-        let message = format!(
-            "pages of {origin} may not use this hub: if they are to, start it with --allow-origin \
-             {origin}\n"
-        );
+        let remedy = origin::remedy(&origin);
+        let message =
+            format!("pages of {origin:?} may not use this hub: if they are to, {remedy}\n");
         return (StatusCode::FORBIDDEN, open, message).into_response();
     }
     let Ok(upgrade) = upgrade else {
         let host = origin::host_of(&headers).unwrap_or("this server");
+        let (ws, http) = (
+            origin::scheme_of(&headers, "ws"),
+            origin::scheme_of(&headers, "http"),
+        );
         let message = format!(
             "This is a signaling server of the WebRTC agent mesh, protocol version \
-             {PROTOCOL_VERSION}. Agents join it by WebSocket at ws://{host}/signal, or wss: where \
-             a proxy adds TLS; the page is at http://{host}/.\n"
+             {PROTOCOL_VERSION}. Agents join it by WebSocket at {ws}://{host}/signal, or wss: where \
+             a proxy adds TLS; the page is at {http}://{host}/.\n"
         );
         let websocket = [
             (header::UPGRADE, "websocket"),

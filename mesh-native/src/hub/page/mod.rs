@@ -36,7 +36,8 @@ pub(super) async fn serve(
 ) -> Response {
     if headers.contains_key(header::SEC_WEBSOCKET_KEY) {
         let host = origin::host_of(&headers).unwrap_or("this server");
-        let message = format!("WebSockets are served at ws://{host}/signal and nowhere else\n");
+        let ws = origin::scheme_of(&headers, "ws");
+        let message = format!("WebSockets are served at {ws}://{host}/signal and nowhere else\n");
         return (StatusCode::NOT_FOUND, message).into_response();
     }
     if method != Method::GET && method != Method::HEAD {

@@ -109,6 +109,18 @@ async fn who_asks_a_hub_for_no_websocket_is_told_what_it_is() {
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.text().contains(&url), "{answer:?}");
     }
+    let proxied = [
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "m.example"),
+    ];
+    for answer in [
+        dial(server, "/ws", &proxied).await,
+        ask(server, "GET", "/signal", &proxied).await,
+    ] {
+        let text = answer.text();
+        assert!(text.contains("wss://m.example/signal"), "{text}");
+        assert!(!text.contains("http://"), "{text}");
+    }
 }
 
 #[tokio::test]
