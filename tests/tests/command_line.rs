@@ -165,7 +165,7 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
     let hub = HubProcess::start().await?;
     let url = hub.url();
     let dead = format!("ws://127.0.0.1:{}/signal", free_port()?);
-    let cases: [(&[&str], i32, &[&str]); 7] = [
+    let cases: [(&[&str], i32, &[&str]); 8] = [
         (
             &["agent", "--room", "r", "--speed", "9"],
             2,
@@ -204,6 +204,17 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
             ],
             1,
             &["203.0.113.8", "127.0.0.1"],
+        ),
+        (
+            &[
+                "signal",
+                "--listen",
+                "127.0.0.1:0",
+                "--connections-per-address",
+                "0",
+            ],
+            2,
+            &["--connections-per-address", "at least 1"],
         ),
     ];
     for (arguments, code, words) in cases {

@@ -32,7 +32,8 @@ pub(crate) struct HubArgs {
     /// Connections that one address may have, of IPv6 one /64; connections of this machine are not
     /// limited, so that a proxy on it can serve all the world. One address never gets more than
     /// half of all connections.
-    #[arg(long, value_name = "N", default_value_t = HubOptions::default().connections_per_address)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(default_value_t = HubOptions::default().connections_per_address)]
     connections_per_address: usize,
     /// Another origin than the server's own whose web pages may use it: https://host or
     /// http://host:port, or * for any. May be repeated. Programs may always.
@@ -44,6 +45,12 @@ pub(crate) struct HubArgs {
     drive_page: bool,
     #[command(flatten)]
     ice: IceArgs,
+}
+
+/// None would turn away all but this machine.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "a whole number, at least 1".to_owned())
 }
 
 impl HubArgs {
