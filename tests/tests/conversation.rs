@@ -195,7 +195,7 @@ async fn each_bad_line_is_one_error_with_its_number() -> Result<()> {
         (5, json!(null), "\"payload\""),
         (6, json!(null), "deadlineMs"),
         (7, json!("misspelt"), "\"send\""),
-        (8, json!(null), "recursion limit"),
+        (8, json!(null), "nested too deep"),
     ];
     let errors = anna.events("error").await?;
     ensure!(errors.len() == expected.len(), "{errors:#?}");

@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 /// How alike two names must be, from 0 to 1, for one to be taken for a slip of the other.
 const ALIKE: f64 = 0.8;
 
+/// How deep arrays and objects of a line may be nested, the command among them: the limit of
+/// `serde_json`, which reads them by recursion.
+const DEPTH_MAX: usize = 127;
+
 /// Every command and its fields, beside `type` and `ref`.
 const COMMANDS: [(&str, &[&str]); 11] = [
     ("send", &["to", "payload", "delivery", "deadlineMs"]),
@@ -68,10 +72,24 @@ pub(super) fn parse(line: &str) -> (Value, Result<Command, String>) {
             let why = r#"a command is an object, such as {"type":"peers"}"#;
             return (Value::Null, Err(why.to_owned()));
         }
-        Err(error) => return (Value::Null, Err(format!("no JSON: {}", in_line(&error)))),
+        Err(error) => return (Value::Null, Err(unread(&error))),
     };
     let reference = fields.remove("ref").unwrap_or_default();
     (reference, command(fields))
+}
+
+/// Why a line cannot be read.
+fn unread(error: &serde_json::Error) -> String {
+    let cause = in_line(error);
+    // The library has no kind of its own for this.
+    match cause.strip_prefix("recursion limit exceeded") {
+        Some(place) => format!(
+            "nested too deep{place}: arrays and objects of a line may be nested {DEPTH_MAX} deep, \
+             those of a payload {}",
+            DEPTH_MAX - 1
+        ),
+        None => format!("no JSON: {cause}"),
+    }
 }
 
 /// An error without the number of the line, which is always its first.
@@ -220,6 +238,21 @@ mod tests {
                 assert!(parse(&line.to_string()).1.is_ok(), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_told_with_the_limit() {
+        let line = |depth| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"type":"broadcast","payload":{open}{close}}}"#)
+        };
+        let deepest = parse(&line(DEPTH_MAX - 1)).1;
+        assert!(deepest.is_ok(), "{deepest:?}");
+        let error = error(&line(DEPTH_MAX));
+        for words in ["nested too deep", "127 deep", "payload 126"] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(!error.contains("no JSON"), "{error}");
     }
 
     #[test]
