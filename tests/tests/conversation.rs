@@ -24,7 +24,7 @@ async fn a_signal_ends_an_agent_whose_stdin_is_open() -> Result<()> {
     let hub = HubProcess::start().await?;
     let url = hub.url();
     let ben = AgentProcess::join(&url, ROOM, "ben", &[]).await?;
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let anna = AgentProcess::join(&url, ROOM, "anna", &[]).await?;
         until_complete(&[&anna, &ben], SOON).await?;
         let told = Instant::now();

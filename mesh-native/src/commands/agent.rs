@@ -28,8 +28,8 @@ const IDENTITY_BYTES: usize = 32;
 ///
 /// Commands are obeyed in their order; a full queue holds up the next, and stdin. A request that
 /// waits for its reply holds up nothing. "close" waits up to 5 s for what was sent before it; what
-/// has no outcome then fails as "left". SIGTERM and Ctrl-C do not wait. The end of stdin ends
-/// commands alone. The last line is {"type":"left"}.
+/// has no outcome then fails as "left". SIGTERM, SIGHUP and Ctrl-C do not wait. The end of stdin
+/// ends commands alone. The last line is {"type":"left"}.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
     /// Where the signaling server is.

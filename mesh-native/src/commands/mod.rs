@@ -86,39 +86,62 @@ pub(crate) fn count_settled(agents: &[Agent]) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     /// Ctrl-C.
-    Interrupt,
+    CtrlC,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP: the terminal is closed.
+    Hangup,
 }
 
 impl Interrupt {
     /// What shells expect of a command that ends by this signal: 128 and its number.
     pub(crate) const fn exit_code(self) -> u8 {
         match self {
-            Self::Interrupt => 128 + 2,
+            Self::CtrlC => 128 + 2,
             Self::Terminate => 128 + 15,
+            Self::Hangup => 128 + 1,
         }
     }
 }
 
-/// Completes on Ctrl-C or SIGTERM.
+/// Completes on Ctrl-C, SIGTERM or SIGHUP.
 pub(crate) async fn interrupted() {
     interruption().await;
 }
 
-/// Completes on Ctrl-C or SIGTERM, and says on which.
+/// Completes on Ctrl-C, SIGTERM or SIGHUP, and says on which.
 pub(crate) async fn interruption() -> Interrupt {
     let ctrl_c = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
+        let hangup = hangup_is_heard().then(|| signal(SignalKind::hangup()));
+        let mut hangup = hangup.and_then(Result::ok);
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
             tokio::select! {
-                _ = ctrl_c => return Interrupt::Interrupt,
+                _ = ctrl_c => return Interrupt::CtrlC,
                 _ = terminate.recv() => return Interrupt::Terminate,
+                _ = hung_up => return Interrupt::Hangup,
             }
         }
     }
     let _ = ctrl_c.await;
-    Interrupt::Interrupt
+    Interrupt::CtrlC
+}
+
+/// Whether SIGHUP may be waited for: `nohup` has it ignored, which waiting for it would undo. Where
+/// there is no /proc it is left as it is, and ends the process at once.
+#[cfg(unix)]
+fn hangup_is_heard() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit n - 1 stands for signal n (proc_pid_status(5)); SIGHUP is 1.
+    ignored.is_some_and(|mask| mask & 1 == 0)
 }
