@@ -21,6 +21,22 @@ const FAILURES = {
     command: "mesh up",
     retry: "join",
   }),
+  url: () => ({
+    title: "The hub's address cannot work",
+    help: "What ?signaling= in this page's address names is no address of a hub. Correct it as told below, or leave it out to use the hub that serves this page.",
+    retry: "reload",
+  }),
+  "not-a-hub": (signaling) => ({
+    title: "There is no hub at that address",
+    help: `Something answers at ${signaling}, but not as a hub does. Check host, port and path (a hub's path is /signal) in ?signaling= of this page's address, then retry.`,
+    retry: "join",
+  }),
+  "origin-refused": (signaling) => ({
+    title: "The hub refuses pages from here",
+    help: `The hub at ${signaling} runs, and admits only pages of its own and of origins that it was told of. Start it with this page's origin allowed, then retry:`,
+    command: `mesh up --allow-origin ${globalThis.location?.origin ?? "ORIGIN"}`,
+    retry: "join",
+  }),
   refused: () => ({
     title: "The hub refused this tab",
     help: "It answered, and said no: the room may be full or closed, or the invitation out of date. Ask whoever runs the hub, or try another ?room= in this page's address.",

@@ -104,6 +104,12 @@ test("leaving keeps the log and says so", () => {
 
 test("an unknown failure shows the mesh's own words; a code is no way into Object.prototype", () => {
   assert.equal(explainFailure(new Error("odd"), "ws://hub").detail, "odd");
+  for (const [code, retry] of [["not-a-hub", "join"], ["url", "reload"], ["origin-refused", "join"]]) {
+    const failure = explainFailure({ code, message: "the mesh's own words" }, "ws://hub");
+    assert.notEqual(failure.title, "Joining the mesh failed", code);
+    assert.deepEqual([failure.retry, failure.detail], [retry, "the mesh's own words"]);
+  }
+  assert.match(explainFailure({ code: "origin-refused" }, "ws://hub").command ?? "", /--allow-origin/);
   assert.equal(explainFailure({ code: "constructor", message: "m" }, "ws://hub").title, "Joining the mesh failed");
   assert.equal(explainFailure("a string", "ws://hub").detail, "a string");
 });

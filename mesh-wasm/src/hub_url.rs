@@ -18,18 +18,23 @@ const URL_BYTES_MAX: usize = 2_048;
 
 #[wasm_bindgen(module = "/js/probe.js")]
 extern "C" {
-    /// The HTTP status of what answers at an address, or 0, 301 or -1: see there.
+    /// The HTTP status of what answers at an address, or 0, 301 or -1, and its words: see there.
     #[wasm_bindgen(js_name = probe)]
     fn probe_js(url: &str) -> js_sys::Promise;
 }
 
+/// What the hub names when it refuses a page because of its origin.
+const REMEDY: &str = "--allow-origin";
+
 /// What answers where a WebSocket could not be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Nothing,
     /// Another origin, that does not let this page see what it says.
     Hidden,
     Redirect,
+    /// A hub that admits no pages from this origin, and its words.
+    OriginRefused(String),
     Status(u16),
     /// A WebSocket that opens and says what no hub would say.
     OtherTalk,
@@ -100,34 +105,45 @@ pub(crate) async fn probe(ws_url: String) -> Seen {
         Ok(url) => url.href().replacen("ws", "http", 1),
         Err(_) => return Seen::Nothing,
     };
-    let status = JsFuture::from(probe_js(&http)).await;
-    match status.ok().and_then(|status| status.as_f64()) {
-        Some(0.0) => Seen::Hidden,
-        Some(301.0) => Seen::Redirect,
-        Some(status) if status > 0.0 => Seen::Status(status as u16),
-        _ => Seen::Nothing,
-    }
+    let Ok(answer) = JsFuture::from(probe_js(&http)).await else {
+        return Seen::Nothing;
+    };
+    let field = |name: &str| Reflect::get(&answer, &name.into()).ok();
+    let status = field("status").and_then(|status| status.as_f64());
+    let words = field("words").and_then(|words| words.as_string());
+    Seen::of(status.unwrap_or(-1.0), &words.unwrap_or_default())
 }
 
 impl Seen {
-    /// Whether it is no hub, and waiting will not make it one.
-    pub(crate) const fn is_no_hub(self) -> bool {
+    fn of(status: f64, words: &str) -> Self {
+        match status {
+            0.0 => Self::Hidden,
+            301.0 => Self::Redirect,
+            403.0 if words.contains(REMEDY) => Self::OriginRefused(one_line(words)),
+            status if status > 0.0 => Self::Status(status as u16),
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Whether it admits no agent of this page, and waiting will not change that.
+    pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Nothing | Self::Hidden => false,
-            Self::Redirect | Self::OtherTalk => true,
+            Self::Redirect | Self::OtherTalk | Self::OriginRefused(_) => true,
             // A hub asks for a WebSocket with 400 or 426; 408, 429 and a proxy's 5xx may pass.
-            Self::Status(status) => status < 500 && !matches!(status, 400 | 408 | 426 | 429),
+            Self::Status(status) => *status < 500 && !matches!(status, 400 | 408 | 426 | 429),
         }
     }
 
     /// What is known, for people; none if that is nothing.
-    pub(crate) fn told(self) -> Option<String> {
+    pub(crate) fn told(&self) -> Option<String> {
         Some(match self {
             Self::Nothing => return None,
             Self::Hidden => "something answers there by HTTP, but no WebSocket opens: it is a \
                              web server and no hub, or a hub that admits no pages from this \
                              origin"
                 .to_owned(),
+            Self::OriginRefused(words) => words.clone(),
             Self::Redirect => {
                 "a web server answers there with a redirect, and not as a hub does".to_owned()
             }
@@ -147,6 +163,13 @@ impl Seen {
             ),
         })
     }
+}
+
+/// A text without line breaks and other control characters: it becomes a part of a message.
+fn one_line(text: &str) -> String {
+    let words = text.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 fn page_is_secure() -> bool {
@@ -201,10 +224,21 @@ mod tests {
     #[wasm_bindgen_test]
     fn what_may_pass_is_waited_for() {
         for status in [400, 426, 408, 429, 500, 502, 503] {
-            assert!(!Seen::Status(status).is_no_hub(), "{status}");
+            assert!(!Seen::Status(status).is_final(), "{status}");
         }
         for status in [200, 204, 403, 404, 405] {
-            assert!(Seen::Status(status).is_no_hub(), "{status}");
+            assert!(Seen::Status(status).is_final(), "{status}");
         }
+    }
+
+    #[wasm_bindgen_test]
+    fn a_refusal_that_names_the_remedy_is_a_hubs_and_any_other_is_not() {
+        let words = "pages of http://a.example may not use this hub:\n start it with \
+                     --allow-origin http://a.example\n";
+        let told = Seen::of(403.0, words).told().expect("words");
+        assert!(told.starts_with("pages of http://a.example"), "{told}");
+        assert!(!told.contains('\n'), "{told}");
+        assert_eq!(Seen::of(403.0, "<h1>Forbidden</h1>"), Seen::Status(403));
+        assert_eq!(Seen::of(404.0, words), Seen::Status(404));
     }
 }

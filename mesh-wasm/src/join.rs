@@ -145,7 +145,11 @@ struct Silence<'a> {
 impl Silence<'_> {
     fn error(&self) -> JsValue {
         let Self { url, last, seen } = self;
-        if seen.is_no_hub() {
+        if let Seen::OriginRefused(words) = seen {
+            let message = format!("the hub at {url} refuses pages from here: {words}");
+            return error("origin-refused", &message);
+        }
+        if seen.is_final() {
             let seen = seen.told().unwrap_or_default();
             return error("not-a-hub", &format!("there is no hub at {url}: {seen}"));
         }
@@ -182,7 +186,7 @@ async fn admitted(
             event = next => event,
             seen = probe => {
                 silence.seen = seen;
-                if seen.is_no_hub() {
+                if silence.seen.is_final() {
                     return Err(silence.error());
                 }
                 continue;

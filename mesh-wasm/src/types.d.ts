@@ -266,7 +266,7 @@ export class Mesh {
 export type MeshErrorCode =
     // of join
     | "not-initialised" | "options" | "config" | "url" | "unsupported" | "signaling-unreachable" | "not-a-hub"
-    | "refused"
+    | "origin-refused" | "refused"
     // of an argument
     | "peer-id" | "message-id" | "topic" | "payload" | "json"
     // of a message

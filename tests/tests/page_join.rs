@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use mesh_native::core::{Delivery, Payload};
 use mesh_tests::browser::{Browser, are_wanted};
+use mesh_tests::hub::HubProcess;
 use mesh_tests::page::Stage;
 use mesh_tests::wait::SOON;
 use serde_json::json;
@@ -169,11 +170,11 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
         web_server(""),
     );
     let (open, hidden, echo) = (open.await?, hidden.await?, echo_server().await?);
+    let other_hub = HubProcess::start().await?;
+    let other = other_hub.port();
     for browser in [Browser::Chrome, Browser::Firefox] {
         let stage = Stage::set(browser).await?;
-        // The policy of the hub's own page lets it connect to that hub only, and so not look.
-        let page = format!("http://127.0.0.1:{}/drive.html", web_server("").await?);
-        stage.tab.window().goto(&page).await?;
+        // From the hub's own page, whose policy has to let it look.
         for (port, code, words) in [
             (open, "not-a-hub", "answers there with 404"),
             (
@@ -182,6 +183,7 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
                 "something answers there by HTTP",
             ),
             (echo, "not-a-hub", "does not speak the protocol of a hub"),
+            (other, "origin-refused", "start it with --allow-origin http"),
             (1, "signaling-unreachable", "Is `mesh up` running there?"),
         ] {
             let told = stage
@@ -198,6 +200,36 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
                 "{browser:?}: {told}, not {words:?}"
             );
         }
+        stage.tab.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_is_told_the_hubs_remedy() -> Result<()> {
+    if !are_wanted("pages of other origins") {
+        return Ok(());
+    }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let stage = Stage::set(browser).await?;
+        let origin = format!("http://127.0.0.1:{}", web_server("").await?);
+        let page = format!("{origin}/drive.html");
+        stage.tab.window().goto(&page).await?;
+        let told = stage
+            .run(&format!(
+                "options.signaling = '{}';
+                const started = performance.now();
+                const {{ code, message }} = await told(Mesh.join(options));
+                return [code, message, performance.now() - started < 4_000];",
+                stage.hub.url()
+            ))
+            .await?;
+        let remedy = format!("start it with --allow-origin {origin}");
+        let named = told[1].as_str().is_some_and(|text| text.contains(&remedy));
+        ensure!(
+            told[0] == "origin-refused" && named && told[2] == true,
+            "{browser:?}: {told}"
+        );
         stage.tab.close().await?;
     }
     Ok(())

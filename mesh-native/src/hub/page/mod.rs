@@ -22,11 +22,12 @@ struct Web;
 /// An agent that obeys a program on its visitor's machine: for tests.
 const DRIVEN: [&str; 2] = ["drive.html", "drive.js"];
 
-/// What the page may do: its own scripts and wasm, and WebSockets to wherever the hub is. No other
-/// page may show it in a frame.
+/// What the page may do: its own scripts and wasm, and connections to wherever the hub is. By
+/// WebSocket the page joins; by HTTP it asks what answers where no WebSocket opens. No other page
+/// may show it in a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
-     connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+     connect-src 'self' ws: wss: http: https:; img-src 'self' data:; \
+     style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 pub(super) async fn serve(
     State(shared): State<Shared>,
