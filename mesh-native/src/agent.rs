@@ -229,9 +229,9 @@ impl Agent {
     /// are passed on as before: everybody carries every broadcast of a room.
     ///
     /// # Errors
-    /// [`MeshError::Closed`] if the agent is.
+    /// [`MeshError::Closed`] if the agent is, and if a topic is longer than any broadcast's.
     pub fn subscribe(&self, topics: Option<BTreeSet<String>>) -> Result<(), MeshError> {
-        self.call(|state, _| state.mesh.subscribe(topics))
+        Ok(self.call(|state, _| state.mesh.subscribe(topics))??)
     }
 
     /// Sends a request and waits for its reply.

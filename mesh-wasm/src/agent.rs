@@ -135,8 +135,8 @@ impl Mesh {
     /// Receives broadcasts of these topics alone from now on; all of them if none are given.
     pub fn subscribe(&self, topics: &JsValue) -> Promise {
         settled(arguments::topics(topics).and_then(|topics| {
-            self.open()?.call(|mesh, _| mesh.subscribe(topics));
-            Ok(())
+            let subscribed = self.open()?.call(|mesh, _| mesh.subscribe(topics));
+            subscribed.map_err(error::send_error)
         }))
     }
 

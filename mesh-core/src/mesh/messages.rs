@@ -135,20 +135,23 @@ impl Mesh {
 
     /// Hands the application broadcasts of these topics alone from now on; `None` for all, as at
     /// first. Others are passed on as before: everybody carries every broadcast of a room.
-    pub fn subscribe(&mut self, topics: Option<BTreeSet<String>>) {
+    ///
+    /// # Errors
+    /// [`SendError::TopicTooLong`] if no broadcast can have one of the topics; the subscription is
+    /// then as it was.
+    pub fn subscribe(&mut self, topics: Option<BTreeSet<String>>) -> Result<(), SendError> {
+        for topic in topics.iter().flatten() {
+            check_topic(topic)?;
+        }
         self.topics = topics;
+        Ok(())
     }
 
     fn check(&self, payload: &Payload, topic: &str) -> Result<(), SendError> {
         if !self.joined {
             return Err(SendError::NotJoined);
         }
-        if topic.len() > TOPIC_BYTES_MAX {
-            return Err(SendError::TopicTooLong {
-                bytes: topic.len(),
-                bytes_max: TOPIC_BYTES_MAX,
-            });
-        }
+        check_topic(topic)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(SendError::TooLarge {
                 bytes: payload.len(),
@@ -230,4 +233,14 @@ impl Mesh {
             }
         }
     }
+}
+
+const fn check_topic(topic: &str) -> Result<(), SendError> {
+    if topic.len() > TOPIC_BYTES_MAX {
+        return Err(SendError::TopicTooLong {
+            bytes: topic.len(),
+            bytes_max: TOPIC_BYTES_MAX,
+        });
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Adaptive;
-use crate::error::LossReason;
+use crate::error::{LossReason, SendError};
 use crate::id::PeerId;
 use crate::io::Event;
 use crate::topology::Topology;
@@ -439,10 +439,19 @@ fn who_subscribes_hears_those_topics_alone_and_carries_all() {
     let mut world = World::formed(8, Some(4), 12);
     let only = |topic: &str| Some([topic.to_owned()].into());
     for agent in 1..11 {
-        world.command(agent, |mesh, _| mesh.subscribe(only("weather")));
+        let subscribed = world.command(agent, |mesh, _| mesh.subscribe(only("weather")));
+        assert_eq!(subscribed, Ok(()));
     }
     // The world's broadcasts have the topic "topic".
-    world.command(11, |mesh, _| mesh.subscribe(only("topic")));
+    let longest = "t".repeat(crate::TOPIC_BYTES_MAX);
+    let topics = BTreeSet::from(["topic".to_owned(), longest]);
+    let subscribed = world.command(11, |mesh, _| mesh.subscribe(Some(topics)));
+    assert_eq!(subscribed, Ok(()));
+    // A topic that no broadcast can have is told, and changes nothing.
+    let bytes_max = crate::TOPIC_BYTES_MAX;
+    let bytes = bytes_max + 1;
+    let refused = world.command(11, |mesh, _| mesh.subscribe(only(&"t".repeat(bytes))));
+    assert_eq!(refused, Err(SendError::TopicTooLong { bytes, bytes_max }));
     let sent = world.send(0, Target::Room, "hello".into(), Delivery::Reliable);
     let id = sent.expect("sent");
     world.run_for(SECOND * 3);
@@ -451,7 +460,8 @@ fn who_subscribes_hears_those_topics_alone_and_carries_all() {
         .collect();
     assert_eq!(heard, [11]);
     assert_eq!(world.agents()[1].mesh().stats().unsubscribed, 1);
-    world.command(1, |mesh, _| mesh.subscribe(None));
+    let subscribed = world.command(1, |mesh, _| mesh.subscribe(None));
+    assert_eq!(subscribed, Ok(()));
     let sent = world.send(0, Target::Room, "again".into(), Delivery::Reliable);
     let id = sent.expect("sent");
     world.run_for(SECOND * 3);
