@@ -18,7 +18,8 @@ const SAID = new Set(["Object", "Array", "String", "Boolean", "Number"]);
 
 const byteLengthOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength").get;
 
-function tagOf(value) {
+/** What an object is. Throws for a revoked Proxy. */
+export function tagOf(value) {
   return Object.prototype.toString.call(value).slice(8, -1);
 }
 

@@ -11,7 +11,7 @@ use wasm_bindgen::JsValue;
 
 use crate::abort::Abort;
 use crate::error::{describe, error};
-use crate::payload::{self, Taken, kind_of, text_of};
+use crate::payload::{self, Taken, is_unicode, kind_of, tag_of, text_of};
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,9 @@ mod tests;
 /// Values of one call that are iterated over: more are a mistake, and an endless iterator hangs the
 /// page. A room of ten thousand fits.
 const ITEMS_MAX: usize = 16_384;
+
+/// Why a text is refused that could not arrive as it is.
+const HALF: &str = "holds half a surrogate pair, which is no Unicode text";
 
 /// The longest text that an error repeats.
 const QUOTED_CHARS_MAX: usize = 60;
@@ -67,8 +70,11 @@ pub(crate) fn message(method: &str, value: &JsValue) -> Result<MessageId, JsValu
 /// A topic.
 ///
 /// # Errors
-/// If it is no string.
+/// If it is no string, or no Unicode text.
 pub(crate) fn topic(method: &str, value: &JsValue) -> Result<String, JsValue> {
+    if !is_unicode(value) {
+        return Err(error("topic", &format!("{method}: the topic {HALF}")));
+    }
     text_of(value).ok_or_else(|| {
         let found = kind_of(value);
         let message = format!(
@@ -87,8 +93,8 @@ pub(crate) fn topics(value: &JsValue) -> Result<Option<BTreeSet<String>>, JsValu
     if value.is_undefined() || value.is_null() {
         return Ok(None);
     }
-    if let Some(topic) = text_of(value) {
-        return Ok(Some(BTreeSet::from([topic])));
+    if value.is_string() {
+        return Ok(Some(BTreeSet::from([topic("subscribe", value)?])));
     }
     let refuse = |found: &str| {
         let message = format!(
@@ -99,8 +105,10 @@ pub(crate) fn topics(value: &JsValue) -> Result<Option<BTreeSet<String>>, JsValu
     };
     let mut topics = BTreeSet::new();
     for item in items(value).map_err(|found| refuse(&found))? {
-        let topic = text_of(&item);
-        topics.insert(topic.ok_or_else(|| refuse(&format!("with {} in it", kind_of(&item))))?);
+        if !item.is_string() {
+            return Err(refuse(&format!("with {} in it", kind_of(&item))));
+        }
+        topics.insert(topic("subscribe", &item)?);
     }
     Ok(Some(topics))
 }
@@ -194,9 +202,11 @@ impl Options {
             method,
             object: Some(value.clone()),
         };
-        if !value.is_object() || js_sys::Array::is_array(value) {
+        // A Date, a Map or a Promise has no options, and would be taken as none.
+        let is_plain = value.is_object() && tag_of(value).is_ok_and(|tag| tag == "Object");
+        if !is_plain {
             let found = kind_of(value);
-            return Err(options.error(&format!("the options are {found}, not an object")));
+            return Err(options.error(&format!("the options are {found}, not a plain object")));
         }
         let keys = Reflect::own_keys(value).map_err(|thrown| options.unreadable(&thrown))?;
         for key in keys.iter().filter_map(|key| text_of(&key)) {
@@ -252,6 +262,9 @@ impl Options {
         let Some(value) = self.get(name)? else {
             return Err(self.error(&format!("`{name}` is missing; it must be a string")));
         };
+        if !is_unicode(&value) {
+            return Err(self.error(&format!("`{name}` {HALF}")));
+        }
         let text = text_of(&value);
         text.ok_or_else(|| self.wrong(name, &value, "a string"))
     }

@@ -3,6 +3,8 @@
 use mesh_core::{ConfigError, LossReason, SendError};
 use wasm_bindgen::JsValue;
 
+use crate::payload::kind_of;
+
 /// An `Error` named `MeshError`, with this code.
 pub(crate) fn error(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
@@ -37,6 +39,8 @@ pub(crate) fn describe(thrown: &JsValue) -> String {
     let message = js_sys::Reflect::get(thrown, &"message".into());
     match message.ok().and_then(|message| message.as_string()) {
         Some(message) => message,
+        // Printing an object may throw again.
+        None if thrown.is_object() => kind_of(thrown),
         None => format!("{thrown:?}"),
     }
 }

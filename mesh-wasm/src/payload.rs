@@ -1,10 +1,11 @@
 //! Payloads between JavaScript and the mesh: what cannot arrive as it is is refused, with its path.
 
-use js_sys::{Array, Promise, Reflect, Uint8Array};
+use js_sys::{Promise, Reflect, Uint8Array};
 use mesh_core::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload};
 use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
+use crate::arguments::quoted;
 use crate::error::{describe, error};
 
 #[cfg(test)]
@@ -18,6 +19,10 @@ extern "C" {
         depth_max: usize,
         bytes_max: usize,
     ) -> Result<JsValue, JsValue>;
+
+    /// What an object is: "Object", "Array", "Date", …
+    #[wasm_bindgen(js_name = tagOf, catch)]
+    pub(crate) fn tag_of(value: &JsValue) -> Result<String, JsValue>;
 }
 
 /// A payload as it was when it was handed over, but for a Blob, which has to be read first.
@@ -101,6 +106,13 @@ pub(crate) fn text_of(value: &JsValue) -> Option<String> {
     })
 }
 
+/// Whether a string is Unicode text; all else is. What is too long to mean anything is refused as
+/// that, and not looked through.
+pub(crate) fn is_unicode(value: &JsValue) -> bool {
+    let text: Option<&js_sys::JsString> = value.dyn_ref();
+    text.is_none_or(|text| text.length() > TEXT_UNITS_MAX || text.is_valid_utf16())
+}
+
 /// What a value is, for people.
 pub(crate) fn kind_of(value: &JsValue) -> String {
     if value.is_null() || value.is_undefined() {
@@ -109,11 +121,14 @@ pub(crate) fn kind_of(value: &JsValue) -> String {
     if let Some(number) = value.as_f64() {
         return format!("the number {number}");
     }
-    if Array::is_array(value) {
-        return "an array".to_owned();
+    if value.is_object() {
+        return match tag_of(value).as_deref() {
+            Ok("Object") => "an object".to_owned(),
+            Ok("Array") => "an array".to_owned(),
+            Ok(tag) => format!("an object of the kind {}", quoted(tag)),
+            Err(_) => "an object that cannot be read".to_owned(),
+        };
     }
-    match String::from(value.js_typeof().unchecked_into::<js_sys::JsString>()) {
-        kind if kind == "object" => "an object".to_owned(),
-        kind => format!("a {kind}"),
-    }
+    let kind = String::from(value.js_typeof().unchecked_into::<js_sys::JsString>());
+    format!("a {kind}")
 }

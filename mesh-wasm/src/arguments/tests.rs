@@ -44,8 +44,13 @@ fn told(error: &JsValue) -> (String, String) {
     )
 }
 
+/// An object that throws whatever is asked of it.
+const REVOKED: &str = "(({ proxy, revoke }) => (revoke(), proxy))(Proxy.revocable({}, {}))";
+
 /// Values that are neither an id nor name one.
-const WRONG: [&str; 14] = [
+const WRONG: [&str; 16] = [
+    REVOKED,
+    "{ get id() { throw (({ proxy, revoke }) => (revoke(), proxy))(Proxy.revocable({}, {})); } }",
     "undefined",
     "null",
     "5",
@@ -103,10 +108,22 @@ fn a_message_is_an_id_or_an_event() {
 #[wasm_bindgen_test]
 fn a_topic_is_a_string() {
     assert_eq!(topic("broadcast", &value("''")), Ok(String::new()));
-    for source in ["{ text: 'hi' }", "undefined", "5", "['a']"] {
+    assert_eq!(
+        topic("broadcast", &value("'\\u{1f600}'")),
+        Ok("\u{1f600}".to_owned())
+    );
+    for source in [
+        "{ text: 'hi' }",
+        "undefined",
+        "5",
+        "['a']",
+        "'\\ud83d'",
+        "'a\\udc00b'",
+        REVOKED,
+    ] {
         let (code, message) = told(&topic("broadcast", &value(source)).expect_err(source));
         assert_eq!(code, "topic");
-        assert!(message.starts_with("broadcast: the topic is "), "{message}");
+        assert!(message.starts_with("broadcast: the topic "), "{message}");
     }
 }
 
@@ -134,13 +151,14 @@ fn topics_are_a_string_or_any_iterable_of_strings() {
         "() => 1",
         "(function* () { for (;;) yield 'a'; })()",
         "(function* () { throw new Error('boom'); })()",
+        "'\\ud83d'",
+        "['a', '\\ud83d']",
+        REVOKED,
+        "[Proxy.revocable({}, {})].map(({ proxy, revoke }) => (revoke(), proxy))",
     ] {
         let (code, message) = told(&topics(&value(source)).expect_err(source));
         assert_eq!(code, "topic", "{source}");
-        assert!(
-            message.starts_with("subscribe: the topics are "),
-            "{message}"
-        );
+        assert!(message.starts_with("subscribe: the topic"), "{message}");
     }
 }
 
@@ -183,7 +201,19 @@ fn a_misspelt_option_is_refused_with_a_suggestion() {
 
 #[wasm_bindgen_test]
 fn options_of_the_wrong_type_are_named() {
-    for source in ["5", "'acknowledged'", "[]", "() => 1"] {
+    for source in [
+        "5",
+        "'acknowledged'",
+        "[]",
+        "() => 1",
+        "new Date()",
+        "new Map()",
+        "new Set()",
+        "Promise.resolve({})",
+        "new Error('x')",
+        "new Uint8Array()",
+        REVOKED,
+    ] {
         let (code, _) = told(&Options::of("send", &value(source), &KNOWN).expect_err(source));
         assert_eq!(code, "options");
     }
@@ -214,6 +244,21 @@ fn options_of_the_wrong_type_are_named() {
             .expect("one")
             .is_some()
     );
+    for source in ["{ room: '\\ud83d' }", "{ room: 'a\\udc00' }"] {
+        let options = Options::of("join", &value(source), &["room"]).expect("known options");
+        let (_, message) = told(&options.required_text("room").expect_err(source));
+        assert!(message.contains("`room` holds half a"), "{message}");
+    }
+    for plain in [
+        "Object.create(null)",
+        "new (class Mine {})()",
+        "new Proxy({}, {})",
+    ] {
+        assert!(
+            Options::of("send", &value(plain), &KNOWN).is_ok(),
+            "{plain}"
+        );
+    }
     for none in [JsValue::UNDEFINED, JsValue::NULL, Object::new().into()] {
         let options = Options::of("send", &none, &KNOWN).expect("no options");
         assert_eq!(options.duration("deadlineMs"), Ok(None));
