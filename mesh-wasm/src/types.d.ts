@@ -176,7 +176,10 @@ export interface Stats {
     bytesOut: number;
     links: {
         open: number; negotiating: number; wanted: number;
-        opened: number; failed: number; closed: number;
+        opened: number; failed: number;
+        /** Those of `failed` that the other end declined, for want of room. */
+        declined: number;
+        closed: number;
     };
     lost: Partial<Record<LossReason, number>>;
     rejected: Partial<Record<RejectReason, number>>;
@@ -260,6 +263,19 @@ export class Mesh {
      * `closed`. Closing twice does no harm.
      */
     close(): Promise<void>;
+
+    /** Closes as `close` does, without a promise: calls after it reject with `closed`. */
+    free(): void;
+
+    /** The same, for `using`; there in browsers that have `Symbol.dispose`. */
+    [Symbol.dispose](): void;
+}
+
+declare global {
+    // As the library `esnext.disposable` has it, which a page that does not write `using` need not name.
+    interface SymbolConstructor {
+        readonly dispose: unique symbol;
+    }
 }
 
 /** Stable names of what went wrong. */

@@ -58,6 +58,9 @@ export async function use(): Promise<void> {
         const code: MeshErrorCode = error.code;
         return code === "not-a-hub";
     });
+    const { declined, failed }: { declined: number; failed: number } = mesh.stats().links;
+    if (declined < failed) mesh.free();
+    if (declined === 0) mesh[Symbol.dispose]();
     await mesh.close();
 
     // @ts-expect-error agents are joined, not made
