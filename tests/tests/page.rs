@@ -256,6 +256,58 @@ async fn a_long_list_is_one_tab_stop_and_a_long_name_keeps_the_header_whole() ->
     tab.close().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_header_fits_a_phone_whatever_it_says() -> Result<()> {
+    if !are_wanted("the header on a phone") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let tab = Tab::open(Browser::Chrome, &hub.page("room=outer&name=outer")).await?;
+    // No window of Chrome is as narrow as a phone: a frame in one is.
+    let frame = "const frame = document.createElement('iframe');
+        frame.id = 'phone';
+        frame.style.cssText = 'position: fixed; inset: 0; z-index: 99; border: 0; height: 700px';
+        frame.src = arguments[0];
+        document.body.append(frame)";
+    let page = hub.page(&format!("room={WIDE}&name={WIDE}"));
+    tab.evaluate(frame, &[json!(page)]).await?;
+    until("the page in the frame is in its room", SOON, async || {
+        let state = "return document.querySelector('#phone').contentDocument
+            .querySelector('#state')?.dataset.state";
+        let state = tab.evaluate(state, &[]).await?;
+        ensure!(state == "joined", "it is {state}");
+        Ok(())
+    })
+    .await?;
+    // In one go, so that the page does not write what is true in between.
+    let too_wide = "const frame = document.querySelector('#phone');
+        const page = frame.contentDocument;
+        const say = (id, text) => { page.getElementById(id).textContent = text; };
+        const found = [];
+        for (const width of [320, 360, 412]) {
+            frame.style.width = `${width}px`;
+            for (const state of ['Connecting', 'Joined', 'Hub lost, mesh alive']) {
+                for (const members of ['1', '201', '10000']) {
+                    say('state-text', state);
+                    say('members', members);
+                    say('members-word', 'members');
+                    const boxes = ['.where', '#invite', '#state', '.who']
+                        .map((name) => page.querySelector(name).getBoundingClientRect());
+                    const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1
+                        || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+                    const whole = boxes.every((a, i) => a.left >= 0 && a.right <= width
+                        && a.width > 40 && boxes.every((b, j) => i === j || apart(a, b)));
+                    const all = page.documentElement.scrollWidth;
+                    if (!whole || all > width) found.push([width, state, members, all, whole]);
+                }
+            }
+        }
+        return found";
+    let too_wide = tab.evaluate(too_wide, &[]).await?;
+    ensure!(too_wide == json!([]), "too wide: {too_wide}");
+    tab.close().await
+}
+
 async fn start_hub() -> Result<HubProcess> {
     let hub = HubProcess::start().await?;
     hub.require_page().await?;
