@@ -123,8 +123,8 @@ pub(super) fn remedy(named: &str) -> String {
         let origin = named.strip_suffix('/').unwrap_or(named);
         format!("start it with --allow-origin {origin}")
     } else {
-        "serve them from an address that has one (https://host or http://host:port; files and \
-         sandboxed frames have none), or start the hub with --allow-origin '*', which lets in all \
+        "serve them from an origin (https://host or http://host:port; files and sandboxed \
+         frames have none), or start it with --allow-origin '*', which lets in all \
          pages"
             .to_owned()
     }
