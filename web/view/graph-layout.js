@@ -16,6 +16,8 @@ const { forceCollide, forceManyBody, forceSimulation } = /** @type {any} */ (glo
 
 const RING_GAP = 78;
 const NODE_SPACE = 15;
+/** Below this heat of the simulation (1 at first) no agent moves by a pixel that an eye would see. */
+const HEAT_MIN = 0.02;
 /** The share of its way to its ring that an agent goes in one tick. */
 const RING_PULL = 0.25;
 
@@ -30,6 +32,7 @@ export class Layout {
   constructor() {
     this.simulation = forceSimulation([])
       .alphaDecay(0.035)
+      .alphaMin(HEAT_MIN)
       .velocityDecay(0.45)
       .force("apart", forceManyBody().distanceMax(320))
       .force("collide", forceCollide(NODE_SPACE / 2 + 1))

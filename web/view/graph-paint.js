@@ -5,6 +5,7 @@ import { formatMs, plural, rttClass } from "../format.js";
 /** @typedef {import("./graph-layout.js").Placed} Placed */
 /** @typedef {import("./graph-layout.js").Layout} Layout */
 /** @typedef {import("../snapshot.js").GraphLink} GraphLink */
+/** @typedef {import("../snapshot.js").GraphNode} GraphNode */
 /** @typedef {{ x: number, y: number }} Point */
 /** @typedef {Record<"ink"|"muted"|"line"|"panel"|"accent"|"bad"|"halo"|"rtt-fast"|"rtt-fair"|"rtt-slow"|"rtt-bad"|"rtt-unknown", string>} Theme */
 /** @typedef {{ path: string[], at: number, color: "accent"|"ink" }} Dot a message on its way: `at` in 0..1 */
@@ -35,6 +36,21 @@ export function viewOf({ width, height, layout }) {
   const count = layout.nodes.size;
   const radius = (count <= 30 ? 6.5 : count <= 60 ? 5.5 : 4.5) * (width < 420 ? 0.85 : 1);
   return { project: ({ x, y }) => ({ x: center.x + x * scaleX, y: center.y + y * scaleY }), scaleX, scaleY, center, radius };
+}
+
+/** @typedef {import("../snapshot.js").Graph} Graph */
+
+/** Whether two states of the mesh make the same picture. @param {Graph|undefined} a @param {Graph|undefined} b */
+export function looksSame(a, b) {
+  if (!a || !b) return a === b;
+  if (a.nodes.length !== b.nodes.length || a.links.length !== b.links.length) return false;
+  const node = (/** @type {GraphNode} */ one, /** @type {GraphNode} */ other) =>
+    one.id === other.id && one.label === other.label && one.hops === other.hops && one.self === other.self;
+  // Round trips are a colour each, and figures on this tab's own links.
+  const link = (/** @type {GraphLink} */ one, /** @type {GraphLink} */ other) =>
+    one.key === other.key && one.own === other.own && rttClass(one.rttMs) === rttClass(other.rttMs) &&
+    (!one.own || formatMs(one.rttMs) === formatMs(other.rttMs));
+  return a.nodes.every((one, at) => node(one, b.nodes[at])) && a.links.every((one, at) => link(one, b.links[at]));
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Scene} scene */
@@ -195,8 +211,7 @@ function paintLabels(context, scene, view) {
   const [important, others] = split(nodeLabels(scene, view), (label) => label.bold === true);
   for (const label of [...important, ...pathLabels(scene, view), ...others, ...linkLabels(scene, view), ...ringLabels(scene, view)]) {
     context.font = `${label.bold ? "600 " : ""}${scene.width < 420 ? 10 : 11}px ${scene.font}`;
-    const text = fit(context, label.text);
-    const width = context.measureText(text).width;
+    const { text, width } = fit(context, label.text);
     const isFree = (/** @type {Spot} */ spot) => {
       const box = boxOf(spot, width);
       const outside = box.left < 0 || box.right > scene.width || box.top < 0 || box.bottom > scene.height;
@@ -280,8 +295,25 @@ const LABEL_PIXELS = 150;
 /** What must stay at the end of a label: an id, or "(this tab)". */
 const LABEL_TAIL = 11;
 
-/** Shortened in the middle until it is narrow enough. @param {CanvasRenderingContext2D} context @param {string} label */
+/** Labels that are kept with their widths: all those of a large room in two fonts. */
+const FITTED_MAX = 4_096;
+/** Measuring is most of what a picture costs. @type {Map<string, { text: string, width: number }>} */
+const fitted = new Map();
+
+/** As much of a label as fits, and how wide that is. @param {CanvasRenderingContext2D} context @param {string} label */
 function fit(context, label) {
+  const key = `${context.font} ${label}`;
+  const known = fitted.get(key);
+  if (known) return known;
+  if (fitted.size >= FITTED_MAX) fitted.clear();
+  const text = shorten(context, label);
+  const made = { text, width: context.measureText(text).width };
+  fitted.set(key, made);
+  return made;
+}
+
+/** Shortened in the middle until it is narrow enough. @param {CanvasRenderingContext2D} context @param {string} label */
+function shorten(context, label) {
   const narrow = (/** @type {string} */ text) => context.measureText(text).width <= LABEL_PIXELS;
   if (narrow(label)) return label;
   const chars = Array.from(label);

@@ -3,7 +3,7 @@
 import { plural } from "../format.js";
 import { byId, setData, setText } from "./dom.js";
 import { Layout } from "./graph-layout.js";
-import { paint, readTheme, viewOf } from "./graph-paint.js";
+import { looksSame, paint, readTheme, viewOf } from "./graph-paint.js";
 
 /** @typedef {import("../state.js").State} State */
 /** @typedef {{ path: string[], startedAt: number, color: "accent"|"ink" }} Pulse */
@@ -11,6 +11,8 @@ import { paint, readTheme, viewOf } from "./graph-paint.js";
 const PULSE_MS_PER_HOP = 420;
 const MAX_PULSES = 40;
 const TAP_REACH = 22;
+/** For each so many agents the layout goes one step further between two paints. */
+const AGENTS_PER_TICK = 40;
 
 /** @param {{ select: (id: string|null) => void, hover: (id: string|null) => void }} actions @returns {(state: State) => void} */
 export function graphView(actions) {
@@ -98,14 +100,17 @@ class Picture {
   show({ snapshot, selected, hovered }) {
     const focus = hovered ?? selected;
     if (snapshot === this.snapshot && focus === this.focus) return;
-    if (snapshot !== this.snapshot) {
-      this.snapshot = snapshot;
-      this.links = snapshot?.graph.links ?? [];
-      const moved = this.layout.update(snapshot?.graph.nodes ?? []);
-      if (moved && this.calm.matches) this.layout.settle();
-    }
+    const before = this.snapshot?.graph;
+    const path = (focus && snapshot?.graph.paths.get(focus)) || [];
+    // Most snapshots of a mesh at rest differ in their counters alone.
+    const same = focus === this.focus && String(path) === String(this.path) && looksSame(before, snapshot?.graph);
+    this.snapshot = snapshot;
     this.focus = focus;
-    this.path = (focus && snapshot?.graph.paths.get(focus)) || [];
+    this.path = path;
+    if (same) return;
+    this.links = snapshot?.graph.links ?? [];
+    const moved = this.layout.update(snapshot?.graph.nodes ?? []);
+    if (moved && this.calm.matches) this.layout.settle();
     this.draw();
   }
 
@@ -125,7 +130,8 @@ class Picture {
   draw() {
     this.frame ||= requestAnimationFrame((now) => {
       this.frame = 0;
-      if (this.layout.moving) this.layout.tick();
+      // A crowd takes long to paint: it moves in fewer, longer steps.
+      for (let ticks = Math.ceil(this.layout.nodes.size / AGENTS_PER_TICK); ticks > 0 && this.layout.moving; ticks -= 1) this.layout.tick();
       this.paintNow(now);
       if (this.layout.moving || this.pulses.length > 0) this.draw();
     });
