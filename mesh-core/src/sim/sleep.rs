@@ -27,6 +27,18 @@ fn chatter(world: &mut World) {
     }
 }
 
+/// Every agent hears every other, and rejects nothing.
+fn assert_heard(world: &mut World) {
+    chatter(world);
+    world.run_for(SECOND * 5);
+    let others = world.agents().len() - 1;
+    for agent in world.agents() {
+        assert_eq!(agent.received().len(), 2 * others);
+        let rejected = &agent.mesh().stats().rejected;
+        assert!(rejected.is_empty(), "{rejected:?}");
+    }
+}
+
 #[test]
 fn a_mesh_that_was_stopped_as_a_whole_keeps_its_links() {
     for stopped_for in [3, 6, 30, 40] {
@@ -71,13 +83,7 @@ fn a_member_whose_clock_is_minutes_off_is_linked_heard_and_told_so() {
         world.start_agents(3);
         world.set_clock(1, ahead, SECOND * 125);
         assert!(world.run_until(SECOND * 20, World::is_converged));
-        chatter(&mut world);
-        world.run_for(SECOND * 5);
-        for agent in world.agents() {
-            assert_eq!(agent.received().len(), 4, "{ahead}");
-            let rejected = &agent.mesh().stats().rejected;
-            assert!(rejected.is_empty(), "{rejected:?}");
-        }
+        assert_heard(&mut world);
         let told = |agent: usize| {
             let events = world.agents()[agent].events().iter();
             let warnings = events.filter_map(|event| match event {
@@ -105,11 +111,7 @@ fn a_clock_that_is_set_back_while_the_hub_is_away_changes_nothing() {
     world.crash_hub();
     world.set_clock(2, false, SECOND * 600);
     world.run_for(SECOND);
-    chatter(&mut world);
-    world.run_for(SECOND * 5);
-    for agent in world.agents() {
-        assert_eq!(agent.received().len(), 10);
-    }
+    assert_heard(&mut world);
 }
 
 /// The links of an agent whose address has changed are dead at once, as is its WebSocket, which
@@ -176,11 +178,7 @@ fn a_clock_that_is_set_back_and_right_again_without_the_hub_cuts_nobody_off() {
         world.set_clock(2, ahead, SECOND * by);
         world.run_for(SECOND);
     }
-    chatter(&mut world);
-    world.run_for(SECOND * 5);
-    for agent in world.agents() {
-        assert_eq!(agent.received().len(), 10);
-    }
+    assert_heard(&mut world);
 }
 
 /// A forwarder that was stopped wakes up with a message and without links: the author hears of it
