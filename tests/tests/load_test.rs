@@ -18,7 +18,7 @@ async fn a_load_test_reports_what_it_measured() -> Result<()> {
         "--agents",
         "8",
         "--k",
-        "3",
+        "4",
         "--duration",
         "2s",
         "--rate",
@@ -33,7 +33,7 @@ async fn a_load_test_reports_what_it_measured() -> Result<()> {
     // 160 messages of 8 agents in 2 s.
     for (pointer, expected) in [
         ("/agents", json!(8)),
-        ("/k", json!(3)),
+        ("/k", json!(4)),
         ("/rate_per_agent", json!(10.0)),
         ("/links/failed", json!(0)),
         ("/sent", json!(160)),
