@@ -115,23 +115,27 @@ pub struct AgentProcess {
     commands: AtomicU64,
 }
 
+/// The command line of an agent that answers requests.
+fn arguments<'a>(url: &'a str, room: &'a str, name: &'a str) -> [&'a str; 8] {
+    [
+        "agent",
+        "--signaling",
+        url,
+        "--room",
+        room,
+        "--name",
+        name,
+        "--echo",
+    ]
+}
+
 impl AgentProcess {
     /// Starts one and waits until it has joined; `more` are further arguments.
     ///
     /// # Errors
     /// If it does not.
     pub async fn join(url: &str, room: &str, name: &str, more: &[&str]) -> Result<Self> {
-        let arguments = [
-            "agent",
-            "--signaling",
-            url,
-            "--room",
-            room,
-            "--name",
-            name,
-            "--echo",
-        ];
-        let process = MeshProcess::start(&[&arguments, more].concat())?;
+        let process = MeshProcess::start(&[&arguments(url, room, name), more].concat())?;
         Self::meet(process, name).await
     }
 
@@ -140,17 +144,8 @@ impl AgentProcess {
     /// # Errors
     /// As [`AgentProcess::join`].
     pub async fn join_on(host: &Host, url: &str, room: &str, name: &str) -> Result<Self> {
-        let arguments = [
-            "agent",
-            "--signaling",
-            url,
-            "--room",
-            room,
-            "--name",
-            name,
-            "--echo",
-        ];
-        Self::meet(MeshProcess::start_on(host, &arguments)?, name).await
+        let process = MeshProcess::start_on(host, &arguments(url, room, name))?;
+        Self::meet(process, name).await
     }
 
     async fn meet(process: MeshProcess, name: &str) -> Result<Self> {

@@ -130,6 +130,14 @@ impl Arena {
 
     /// A well-formed message for the victim, signed by the neighbour itself.
     fn message(&self, sequence: u64) -> Signed {
+        self.sign(
+            sequence,
+            Data::one(Payload::from("forged"), Delivery::Reliable),
+        )
+    }
+
+    /// Messages for the victim from this number on, signed by the neighbour itself.
+    fn sign(&self, sequence: u64, data: Data) -> Signed {
         let header = MessageHeader {
             incarnation: u64::MAX / 2,
             sequence,
@@ -137,7 +145,7 @@ impl Arena {
             sent_at: Clock::unix_now(),
             ttl: 16,
         };
-        let content = Content::Data(Data::one(Payload::from("forged"), Delivery::Reliable));
+        let content = Content::Data(data);
         self.identity.sign(ROOM, &Message { header, content })
     }
 
@@ -245,27 +253,16 @@ async fn a_flood_of_empty_messages_is_bounded_and_each_that_is_missed_is_counted
     let mut idle = arena.victim.events();
     let one = Data::one(Payload::from(""), Delivery::Reliable);
     let items = vec![one.items[0].clone(); ITEMS_MAX];
+    let many = Data { items, ..one };
     let per_envelope = ITEMS_MAX as u64;
     for frame in 0..FRAMES {
         let mut writer = FrameWriter::default();
         for envelope in 0..ENVELOPES {
             let sequence = 1 + (frame * ENVELOPES + envelope) * per_envelope;
-            let header = MessageHeader {
-                incarnation: u64::MAX / 2,
-                sequence,
-                target: Target::Peer(arena.victim.id()),
-                sent_at: Clock::unix_now(),
-                ttl: 16,
-            };
-            let items = items.clone();
-            let content = Content::Data(Data {
-                items,
-                ..one.clone()
-            });
             let record = Record::Envelope(Envelope {
                 ttl: 15,
-                target: header.target,
-                signed: arena.identity.sign(ROOM, &Message { header, content }),
+                target: Target::Peer(arena.victim.id()),
+                signed: arena.sign(sequence, many.clone()),
             });
             writer.push(&FrameWriter::encode(&record));
         }
