@@ -398,7 +398,6 @@ impl Mesh {
         if waiting {
             self.timers.arm(Timer::Suspect, now + patience);
         }
-        self.poll_links(now);
     }
 
     pub(crate) fn open_link_to(&self, peer: PeerId) -> Option<&Link> {

@@ -319,7 +319,7 @@ impl Mesh {
                 Timer::Waiting => self.expire_waiting(now),
             }
         }
-        // One link's death may be a reason to ask the others.
+        // A stalled neighbour, or the death of one, may be a reason to ask others now.
         self.poll_links(now);
     }
 
