@@ -72,6 +72,62 @@ async fn the_packages_example_for_a_bundler_runs() -> Result<()> {
     meets_another_agent(&consumer.join("dist"), Then::Answers).await
 }
 
+/// React mounts every component twice while developing, to show effects that do not clean up.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_packages_example_for_react_leaves_one_agent_of_two_mounts() -> Result<()> {
+    if !are_wanted("the package's example for React") {
+        return Ok(());
+    }
+    let consumer = npm::consumer("react").await?;
+    for library in ["react", "react-dom", "scheduler"] {
+        let installed = npm::root().join("tests/npm/node_modules").join(library);
+        npm::copy_folder(&installed, &consumer.join("node_modules").join(library))?;
+    }
+    let page = consumer.join("src/react.js");
+    let code = example("mesh-wasm/README.md", "In React", "js")?;
+    let code = std::fs::read_to_string(&page)?.replace("// The example.", &code);
+    std::fs::write(consumer.join("src/main.js"), code)?;
+    // Else React would be built for production, which mounts once.
+    std::fs::write(consumer.join(".env.development"), "NODE_ENV=development\n")?;
+    let build = ["build", "--mode", "development"];
+    npm::tool("vite/bin/vite.js", &build, &consumer).await?;
+    let hub = HubProcess::start().await?;
+    hub.require_page().await?;
+    let native = Native::join(JoinOptions::new(&hub.url(), ROOM, "native")).await?;
+    let site = Site::start(&consumer.join("dist"), hub.port(), &policy()?).await?;
+    let arguments = [site.at(HUB)];
+    let window = Window::open(Browser::Chrome, &arguments, &format!("http://{HUB}/")).await?;
+    let text = "return document.querySelector('main')?.textContent ?? ''";
+    let id = until("the component has joined", SOON, async || {
+        let shown = window.evaluate(text, &[]).await?;
+        let shown = shown.as_str().context("no text")?;
+        let id = shown.strip_prefix("joined as ").map(str::to_owned);
+        id.with_context(|| format!("it shows {shown:?}"))
+    })
+    .await?;
+    until("the page is one member", SOON, async || {
+        let peers = native.table("peers").await?;
+        let peers = peers.as_array().context("no peers")?;
+        let linked = peers.iter().all(|peer| peer["direct"] == true);
+        ensure!(
+            peers.len() == 1 && linked && peers[0]["id"] == *id,
+            "{peers:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    window.evaluate("unmount()", &[]).await?;
+    until("the page has left", SOON, async || {
+        let peers = native.table("peers").await?;
+        ensure!(peers == json!([]), "{peers}");
+        Ok(())
+    })
+    .await?;
+    let wrong = window.evaluate("return window.wrong", &[]).await?;
+    ensure!(wrong == json!([]), "in the page: {wrong}");
+    window.close().await
+}
+
 async fn a_page_runs(document: &str, heading: &str, then: Then) -> Result<()> {
     if !are_wanted(&format!("the example of {document} in a page")) {
         return Ok(());
