@@ -18,6 +18,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "link/keepalive.rs",
     "link/mod.rs",
     "link/queue.rs",
+    "link/silent.rs",
     "mesh/backlog.rs",
     "mesh/broadcast.rs",
     "mesh/compare.rs",

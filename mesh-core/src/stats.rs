@@ -62,6 +62,8 @@ pub struct LinkCounts {
     pub wanted: usize,
     /// Opened so far.
     pub opened: u64,
+    /// Those of them that fell silent and work again, on the same connection.
+    pub revived: u64,
     /// Attempts that failed so far.
     pub failed: u64,
     /// Those of them that the other end declined, for want of room.

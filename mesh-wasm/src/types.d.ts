@@ -176,7 +176,10 @@ export interface Stats {
     bytesOut: number;
     links: {
         open: number; negotiating: number; wanted: number;
-        opened: number; failed: number;
+        opened: number;
+        /** Those of `opened` that fell silent and work again, on the same connection. */
+        revived: number;
+        failed: number;
         /** Those of `failed` that the other end declined, for want of room. */
         declined: number;
         closed: number;

@@ -8,11 +8,13 @@
 mod dialer;
 mod keepalive;
 mod queue;
+mod silent;
 mod table;
 
 pub(crate) use dialer::Dialer;
 pub(crate) use keepalive::{Keepalive, KeepaliveAction};
 pub(crate) use queue::LinkQueue;
+pub(crate) use silent::SilentLinks;
 pub(crate) use table::Links;
 
 use crate::config::Config;

@@ -230,6 +230,17 @@ impl LinkQueue {
         self.unacknowledged_bytes = 0;
         std::mem::take(&mut self.unacknowledged)
     }
+
+    /// The other end is silent: what it may not have is for another path, as is nothing else. It
+    /// may still get what the connection has taken, and acknowledge it late.
+    pub(crate) fn fall_silent(&mut self) -> VecDeque<Envelope> {
+        self.acknowledged += (self.unacknowledged.len() - self.data.len()) as u64;
+        self.stalled_since = None;
+        self.busy = None;
+        self.control.clear();
+        self.stream.clear();
+        self.take_unacknowledged()
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::io::{Event, Output};
 use crate::link::{Keepalive, KeepaliveAction, Link, LinkState};
 use crate::rng::unit;
 use crate::time::Instant;
-use crate::wire::{PeerSignal, Record};
+use crate::wire::{Envelope, PeerSignal, Record};
 use rand_chacha::rand_core::Rng;
 
 /// Rejections from one link that are worth an event each; beyond they are only counted.
@@ -218,6 +218,16 @@ impl Mesh {
         link.opened_at = Some(now);
         link.keepalive = Keepalive::new(&self.config, now);
         let peer = link.peer;
+        self.forget_silent(peer);
+        self.link_gained(id, now);
+    }
+
+    /// A link is open, or works again.
+    pub(super) fn link_gained(&mut self, id: LinkId, now: Instant) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let peer = link.peer;
         self.dialer.opened(peer);
         if self.wanted.contains(&peer) {
             self.formation.stirred(now);
@@ -251,13 +261,24 @@ impl Mesh {
     }
 
     pub(super) fn link_closed(&mut self, id: LinkId, reason: &str, now: Instant) {
-        let Some(link) = self.links.get(id) else {
-            return; // Closed by ourselves before.
+        let Some(mut link) = self.take_link(id) else {
+            self.silent.take(id); // Else closed by ourselves before.
+            return;
         };
-        let was = link.state;
-        let peer = link.peer;
+        let queue = link.queue.take_unacknowledged();
+        self.link_lost(link.peer, link.state, reason, queue.into(), now);
+    }
+
+    /// A link is no more. `queue` is what its other end may not have.
+    pub(super) fn link_lost(
+        &mut self,
+        peer: PeerId,
+        was: LinkState,
+        reason: &str,
+        queue: Vec<Envelope>,
+        now: Instant,
+    ) {
         let jitter = unit(&mut self.rng);
-        let queue = self.remove_link(id);
         match was {
             LinkState::Negotiating { .. } => {
                 self.stats.links.failed += 1;
@@ -291,18 +312,16 @@ impl Mesh {
         self.timers.arm(Timer::Settle, now);
     }
 
-    /// Forgets a link and returns the envelopes that its other end may not have.
-    fn remove_link(&mut self, id: LinkId) -> Vec<crate::wire::Envelope> {
-        let Some(mut link) = self.links.remove(id) else {
-            return Vec::new();
-        };
+    /// Takes a link out of all that is done with links.
+    pub(super) fn take_link(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.links.remove(id)?;
         if self.by_peer.get(&link.peer) == Some(&id) {
             self.by_peer.remove(&link.peer);
         }
         self.busy.remove(&id);
         self.gossip.remove(&id);
         self.comparisons.forget(id);
-        link.queue.take_unacknowledged().into()
+        Some(link)
     }
 
     /// Closes a link from this end: as [`Mesh::link_closed`], with the order to the driver.
@@ -347,7 +366,11 @@ impl Mesh {
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
             KeepaliveAction::Dead => {
                 let since = link.keepalive.unanswered_since().unwrap_or(now);
-                self.close_link(id, "no sign of life", now);
+                if link.is_open() {
+                    self.fall_silent(id, now);
+                } else {
+                    self.close_link(id, "no sign of life", now);
+                }
                 self.look_around(since, now);
             }
         }
@@ -407,6 +430,9 @@ impl Mesh {
 
     pub(super) fn set_congested(&mut self, id: LinkId, congested: bool, now: Instant) {
         let Some(link) = self.links.get_mut(id) else {
+            if let Some(link) = self.silent.get_mut(id) {
+                link.queue.set_congested(congested, now);
+            }
             return;
         };
         link.queue.set_congested(congested, now);

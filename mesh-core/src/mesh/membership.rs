@@ -68,6 +68,9 @@ impl Mesh {
             self.fail_held(link, now);
             self.outbox.push_back(Output::CloseLink { link });
         }
+        for link in self.silent.take_all() {
+            self.outbox.push_back(Output::CloseLink { link });
+        }
         self.links.clear();
         self.by_peer.clear();
         self.busy.clear();

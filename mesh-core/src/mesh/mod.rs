@@ -21,6 +21,7 @@ mod outcomes;
 mod partners;
 mod roster;
 mod signals;
+mod silent;
 mod territory;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ use crate::ice::IceServer;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::identity::Identity;
 use crate::io::{Event, Input, Output};
-use crate::link::{Dialer, Link, Links};
+use crate::link::{Dialer, Link, Links, SilentLinks};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
 use crate::signaling::{self, Client, ClientMessage, ClientTask, Crowd};
 use crate::stats::Stats;
@@ -101,6 +102,8 @@ pub struct Mesh {
     // Links.
     links: Links,
     by_peer: BTreeMap<PeerId, LinkId>,
+    /// Those that were open and fell silent.
+    silent: SilentLinks,
     last_link: u64,
     dialer: Dialer,
     /// The links of this agent's shard.
@@ -207,6 +210,7 @@ impl Mesh {
             crowd: Crowd::default(),
             links: Links::default(),
             by_peer: BTreeMap::new(),
+            silent: SilentLinks::default(),
             last_link: 0,
             dialer: Dialer::default(),
             topology: Topology::partial_mesh(&BTreeSet::new(), 2),
@@ -301,6 +305,14 @@ impl Mesh {
         // Before the links: what records tell may have some of them asked whether they live.
         self.verify_some(now);
         self.poll_links(now);
+        self.poll_timers(now);
+        // A stalled neighbour may have been found dead, or be a reason to ask others, now; and the
+        // links follow.
+        self.poll_links(now);
+        self.poll_timers(now);
+    }
+
+    fn poll_timers(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Settle => self.reconcile(now),
@@ -314,13 +326,12 @@ impl Mesh {
                 Timer::Tell => self.tell_broadcasts(),
                 Timer::Ask => self.ask_again(now),
                 Timer::Suspect => self.probe_stalled(now),
+                Timer::Silent => self.ask_silent(now),
                 Timer::Return => self.give_up_absent(now),
                 Timer::Retry => self.retry_pending(now),
                 Timer::Waiting => self.expire_waiting(now),
             }
         }
-        // A stalled neighbour, or the death of one, may be a reason to ask others now.
-        self.poll_links(now);
     }
 
     /// When [`Mesh::handle_timeout`] is due next.

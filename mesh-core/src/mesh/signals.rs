@@ -114,6 +114,7 @@ impl Mesh {
         via: Option<PeerId>,
         now: Instant,
     ) {
+        self.forget_silent(from); // It has given that up too.
         if let Some(&old) = self.by_peer.get(&from) {
             let old_link = self.links.get(old);
             if old_link.is_some_and(|link| link.attempt == attempt) {

@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Ask,
     /// Neighbours that owe acknowledgements are asked whether they live.
     Suspect,
+    /// Silent connections are asked for a sign of life, or closed.
+    Silent,
     /// Members that have not come back to the hub have left.
     Return,
     /// Unanswered messages are sent again or given up.

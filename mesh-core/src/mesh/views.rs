@@ -222,6 +222,11 @@ impl Mesh {
 
 #[cfg(test)]
 impl Mesh {
+    /// The peers of connections that are kept though they are silent.
+    pub(crate) fn silent_peers(&self) -> Vec<PeerId> {
+        self.silent.peers().collect()
+    }
+
     pub(crate) fn incarnation(&self) -> u64 {
         self.incarnation
     }

@@ -23,6 +23,8 @@ pub struct SimAgent {
     pub(super) held: Vec<Input>,
     /// It was stopped once, so it may take its driver for late.
     pub(super) was_frozen: bool,
+    /// It cannot reach the hub.
+    pub(super) no_hub: bool,
     /// The earliest wake that stands in the queue.
     pub(super) wake_at: Option<Instant>,
     /// The connection and the end of it that each link is.
@@ -56,6 +58,7 @@ impl SimAgent {
             frozen: false,
             held: Vec::new(),
             was_frozen: false,
+            no_hub: false,
             wake_at: None,
             links: BTreeMap::new(),
             identity,

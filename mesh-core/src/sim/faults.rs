@@ -129,6 +129,15 @@ impl World {
         others.into_iter().for_each(|other| self.cut(agent, other));
     }
 
+    /// Takes the way to the hub from an agent: its WebSocket closes, and no other opens.
+    pub fn cut_off_hub(&mut self, agent: usize) {
+        self.record("no hub", agent);
+        self.agents[agent].no_hub = true;
+        self.close_socket(agent);
+        let reason = "no route to host".to_owned();
+        self.input_later(agent, Input::SignalingClosed { reason });
+    }
+
     /// Whether the hub lives.
     pub fn has_hub(&self) -> bool {
         self.hub.is_some()

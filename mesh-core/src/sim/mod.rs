@@ -16,6 +16,8 @@ pub mod fuzz;
 pub(crate) mod memo;
 mod network;
 #[cfg(test)]
+mod partition;
+#[cfg(test)]
 mod regressions;
 mod report;
 mod scenario;

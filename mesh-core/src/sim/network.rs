@@ -142,7 +142,7 @@ impl World {
 
     fn open_socket(&mut self, agent: usize) {
         self.close_socket(agent);
-        if self.hub.is_none() {
+        if self.hub.is_none() || self.agents[agent].no_hub {
             let reason = "connection refused".to_owned();
             self.input_later(agent, Input::SignalingClosed { reason });
             return;

@@ -360,3 +360,10 @@ fn who_lost_its_end_of_a_link_is_believed_at_once() {
         assert!(world.run_until(SECOND, is_back), "agent {i}");
     }
 }
+
+/// A stalled neighbour was found dead by the timer that asks for signs of life; what follows from a
+/// death waited for a second call of the driver.
+#[test]
+fn a_link_found_dead_by_a_timer_leaves_nothing_due() {
+    Scenario::draw(538).run();
+}
