@@ -69,6 +69,29 @@ impl Network {
         }
         Ok(host)
     }
+
+    /// Lets these hosts reach each other no longer, or again. The switch drops what they send to
+    /// each other, and tells no end.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn isolate(&self, hosts: [&str; 2], isolated: bool) -> Result<()> {
+        let word = if isolated { "on" } else { "off" };
+        for name in hosts {
+            let port = format!("to-{name}");
+            let set = [
+                "link",
+                "set",
+                &*port,
+                "type",
+                "bridge_slave",
+                "isolated",
+                word,
+            ];
+            self.switch.ip(&set).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Host {

@@ -7,6 +7,11 @@
 //! says only how long it wants to sleep, so a [`Pace`] follows when the ticks are due. A tick put
 //! off may hide a timer that is due after it, of which SCTP has two: for an acknowledgement,
 //! started by a datagram received, and for sending again, which a second more does not harm.
+//!
+//! SCTP waits twice as long before each time it sends again, up to a minute, and does not do so at
+//! all after the fifth time until something new is acknowledged; the library lets neither be set. A
+//! path that works again would be of use only a minute later. So the library's clock is put forward
+//! when the peer speaks again after a silence: what waits to be sent again is sent at once.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -55,6 +60,18 @@ const SAME_TURN: Duration = Duration::from_millis(10);
 /// How long SCTP waits with an acknowledgement (RFC 9260, section 6.2).
 const ACK_DELAY: Duration = Duration::from_millis(200);
 
+/// A silence of the other end, but for connectivity checks, after which the path was away. The mesh
+/// asks for a sign of life more often.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// How long after a silence the clock is put forward with what is heard, and how often: the first
+/// that is heard need not be the acknowledgement without which SCTP sends nothing again.
+const RECOVERY: Duration = Duration::from_secs(10);
+const RECOVERY_STEP: Duration = Duration::from_secs(1);
+
+/// The longest that SCTP waits before it sends again, a constant of `rtc-sctp`.
+const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
+
 /// The pace of one connection.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -69,6 +86,11 @@ pub(super) struct Pace {
     /// ones if there was none.
     heard_first: AtomicU64,
     heard_last: AtomicU64,
+    /// When a silence ended last, and when the clock was last put forward; 0 if never.
+    silence_ended: AtomicU64,
+    put_forward: AtomicU64,
+    /// How far the library's clock was put forward, in µs.
+    ahead: AtomicU64,
     /// Why the connection is beyond help; set before `ended` is notified.
     failure: OnceLock<&'static str>,
     ended: Notify,
@@ -84,6 +106,9 @@ impl Pace {
             ticked_at: AtomicU64::new(0),
             heard_first: AtomicU64::new(0),
             heard_last: AtomicU64::new(0),
+            silence_ended: AtomicU64::new(0),
+            put_forward: AtomicU64::new(0),
+            ahead: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
             gate: Gate::new(),
@@ -164,7 +189,26 @@ impl Pace {
         if at >= self.ticked_at.load(Ordering::Relaxed) + micros(ICE_TICK) {
             self.ticked_at.store(at, Ordering::Relaxed);
         }
-        now
+        now + Duration::from_micros(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// Puts the library's clock forward if a datagram that was received now ends a silence, or if
+    /// one has just ended. The ICE agent is told of the datagram before it looks at the clock, and
+    /// takes the peer for alive.
+    fn recover(&self, heard_before: u64, now: u64) {
+        if heard_before != 0 && now.saturating_sub(heard_before) >= micros(SILENCE) {
+            self.silence_ended.store(now, Ordering::Relaxed);
+        }
+        let silence_ended = self.silence_ended.load(Ordering::Relaxed);
+        if silence_ended == 0 || now - silence_ended > micros(RECOVERY) {
+            return;
+        }
+        let put_forward = self.put_forward.load(Ordering::Relaxed);
+        if now - put_forward >= micros(RECOVERY_STEP) {
+            self.put_forward.store(now, Ordering::Relaxed);
+            let ahead = micros(RETRANSMISSION_MAX);
+            self.ahead.fetch_add(ahead, Ordering::Relaxed);
+        }
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -189,6 +233,7 @@ impl Pace {
             return;
         }
         let now = self.active_at.load(Ordering::Relaxed);
+        self.recover(self.heard_last.load(Ordering::Relaxed), now);
         if self.heard_first.load(Ordering::Relaxed) < self.turn_began() {
             self.heard_first.store(now, Ordering::Relaxed);
         }
@@ -299,6 +344,34 @@ mod tests {
         assert!(pace.is_connecting() && pace.sleep(day) < day);
         pace.opened();
         assert!(!pace.is_connecting() && pace.is_open());
+    }
+
+    #[test]
+    fn the_clock_is_put_forward_when_a_silent_path_speaks_again() {
+        let pace = Pace::new();
+        let ahead = || Duration::from_micros(pace.ahead.load(Ordering::Relaxed));
+        let before = std::cell::Cell::new(0);
+        let heard = |ms: u64| {
+            let now = micros(Duration::from_millis(ms));
+            pace.recover(before.replace(now), now);
+            ahead()
+        };
+        for ms in [1_000, 10_000, 30_000] {
+            assert_eq!(heard(ms), Duration::ZERO);
+        }
+        assert_eq!(heard(60_000), RETRANSMISSION_MAX);
+        assert!(pace.now() >= Instant::now() + RETRANSMISSION_MAX - Duration::from_secs(1));
+        assert_eq!(
+            heard(60_500),
+            RETRANSMISSION_MAX,
+            "again, but not too often"
+        );
+        assert_eq!(heard(61_000), RETRANSMISSION_MAX * 2);
+        assert_eq!(
+            heard(71_000),
+            RETRANSMISSION_MAX * 2,
+            "it works again for long"
+        );
     }
 
     #[test]
