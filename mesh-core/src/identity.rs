@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::VerifyError;
 use crate::id::PeerId;
+use crate::samples::Sample;
 use crate::verifier::Verifier;
 
 /// What a signature is for.
@@ -219,10 +220,15 @@ impl Signed {
     }
 
     fn check(&self, verifier: &mut Verifier, preimage: &[u8]) -> Result<(), VerifyError> {
-        let key = verifier.key(self.author)?;
-        let signature = DalekSignature::from_bytes(&self.signature.0);
-        let checked = key.verify_strict(preimage, &signature);
-        checked.map_err(|_| VerifyError::Signature)
+        let mut samples = std::mem::take(&mut verifier.samples);
+        let checked = samples.time(Sample::Verified, || {
+            let key = verifier.key(self.author)?;
+            let signature = DalekSignature::from_bytes(&self.signature.0);
+            let checked = key.verify_strict(preimage, &signature);
+            checked.map_err(|_| VerifyError::Signature)
+        });
+        verifier.samples = samples;
+        checked
     }
 
     /// What was signed, once the signature was checked.

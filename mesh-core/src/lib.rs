@@ -59,6 +59,7 @@ mod name;
 mod payload;
 mod rng;
 mod routing;
+mod samples;
 pub mod signaling;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -82,8 +83,9 @@ pub use io::{Channel, Event, Input, Output, Received, WarningCode};
 pub use mesh::Mesh;
 pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, check_json};
 pub use routing::{Metric, ParseMetricError};
+pub use samples::{Sample, Stopwatch};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
-pub use stats::{LinkCounts, Stats};
+pub use stats::{Gauges, LinkCounts, RepairStep, Stats};
 pub use time::{Instant, UnixTime};
 pub use topology::{Analysis, Graph, ParseTopologyKindError, Shards, Topology, TopologyKind};
 pub use verifier::KnownSignatures;

@@ -34,6 +34,8 @@ pub struct Stats {
     pub rerouted: u64,
     /// Link-state records taken over.
     pub link_states: u64,
+    /// Times that other paths were found than those before.
+    pub route_changes: u64,
     /// Frames received.
     pub frames_in: u64,
     /// Frames sent.
@@ -44,6 +46,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Links as they are now, and as they went.
     pub links: LinkCounts,
+    /// What was done for links that were lost or did not open, by step.
+    pub repairs: BTreeMap<RepairStep, u64>,
     /// Messages lost here, by reason.
     pub lost: BTreeMap<LossReason, u64>,
     /// What was rejected, by reason.
@@ -72,7 +76,61 @@ pub struct LinkCounts {
     pub closed: u64,
 }
 
+/// A step by which the mesh gets a link back, or does without it; also the name of its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RepairStep {
+    /// The peer was offered another link after one was lost or did not open.
+    Redial,
+    /// The peer, which has to offer, was asked for another offer.
+    Solicit,
+    /// A partner on the inner rings cannot be reached: the next on the ring took its place.
+    Replacement,
+    /// No partner could be reached: this agent turned to the middle of a star.
+    Star,
+}
+
+/// How an agent stands: what rises and falls, where [`Stats`] only grows. Of links, of queues and
+/// of messages that are not done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Links that carry messages.
+    pub links_open: usize,
+    /// Links being negotiated.
+    pub links_negotiating: usize,
+    /// Links that take no new messages and close soon.
+    pub links_draining: usize,
+    /// Links of which more is buffered than is good: nothing but control is sent until they have
+    /// drained.
+    pub links_congested: usize,
+    /// Links that the topology wants.
+    pub links_wanted: usize,
+    /// Whether all of them are open and a path leads to every member.
+    pub settled: bool,
+    /// Whether the signaling server has admitted this agent and is there.
+    pub signaling: bool,
+    /// How many are in the room, this agent among them.
+    pub room_members: usize,
+    /// Members that this agent knows and no path leads to.
+    pub unreachable: usize,
+    /// Records that wait to be handed to the links.
+    pub records_queued: usize,
+    /// Bytes of messages that the other ends of the links have not acknowledged.
+    pub bytes_unacknowledged: usize,
+    /// How full the fullest queue of a link is, from 0 to 1: at 1 its senders are held up.
+    pub fullest: f64,
+    /// Acknowledged messages and requests whose outcome is awaited.
+    pub pending: usize,
+    /// Messages that wait for a way to their target.
+    pub waiting: usize,
+}
+
 impl Stats {
+    pub(crate) fn repair(&mut self, step: RepairStep) {
+        *self.repairs.entry(step).or_default() += 1;
+    }
+
     pub(crate) fn lose(&mut self, reason: LossReason) {
         *self.lost.entry(reason).or_default() += 1;
     }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
 use crate::id::PeerId;
+use crate::samples::Samples;
 
 /// Keys kept at most: those of a large shard, and others.
 const KEYS_MAX: usize = 1_000;
@@ -30,6 +31,8 @@ pub(crate) struct Verifier {
     keys: BTreeMap<PeerId, VerifyingKey>,
     /// Shared with others, if there are any.
     pub(crate) signatures: Option<KnownSignatures>,
+    /// What it took to verify.
+    pub(crate) samples: Samples,
 }
 
 impl Verifier {

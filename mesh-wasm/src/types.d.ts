@@ -170,6 +170,7 @@ export interface Stats {
     retried: number;
     rerouted: number;
     linkStates: number;
+    routeChanges: number;
     framesIn: number;
     framesOut: number;
     bytesIn: number;
@@ -184,6 +185,8 @@ export interface Stats {
         declined: number;
         closed: number;
     };
+    /** What was done for links that were lost or did not open. */
+    repairs: Partial<Record<"redial" | "solicit" | "replacement" | "star", number>>;
     lost: Partial<Record<LossReason, number>>;
     rejected: Partial<Record<RejectReason, number>>;
 }

@@ -178,11 +178,9 @@ impl Keepalive {
         KeepaliveAction::Ping(nonce)
     }
 
-    /// Returns whether the pong answers our last ping.
-    pub(crate) fn pong(&mut self, nonce: u32, jitter: f64, now: Instant) -> bool {
-        let Some(ping) = self.outstanding.filter(|ping| ping.nonce == nonce) else {
-            return false;
-        };
+    /// Returns the round trip, if the pong answers our last ping.
+    pub(crate) fn pong(&mut self, nonce: u32, jitter: f64, now: Instant) -> Option<Duration> {
+        let ping = self.outstanding.filter(|ping| ping.nonce == nonce)?;
         let sample = now.since(ping.sent_at);
         self.samples = self.samples.saturating_add(1);
         // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
@@ -195,7 +193,7 @@ impl Keepalive {
         });
         self.outstanding = None;
         self.rest(jitter, now);
-        true
+        Some(sample)
     }
 
     /// Whether the other end has spoken lately, so that it need not be asked: by its own ping, say.
@@ -264,8 +262,8 @@ mod tests {
         let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
-        assert!(!keepalive.pong(nonce + 1, 0.5, at(8)), "not ours");
-        assert!(keepalive.pong(nonce, 0.5, at(8)));
+        assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
+        assert!(keepalive.pong(nonce, 0.5, at(8)).is_some());
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
         // The first sample is replaced by the second, later ones are smoothed, and one that is far
         // below counts at once.

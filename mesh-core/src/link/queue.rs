@@ -103,6 +103,25 @@ impl LinkQueue {
             || self.unacknowledged_bytes >= config.link_queue_bytes_max
     }
 
+    /// How much of the limits is used up, of the limit that is closest: from 0 to 1, and more if
+    /// the last that was taken went beyond.
+    pub(crate) fn fill(&self, config: &Config) -> f64 {
+        let depth = Channel::ALL.map(|channel| self.depth(channel));
+        let deepest = depth.into_iter().max().unwrap_or_default();
+        let entries = deepest as f64 / config.link_queue_max as f64;
+        entries.max(self.unacknowledged_bytes as f64 / config.link_queue_bytes_max as f64)
+    }
+
+    /// Bytes of what the other end has not taken responsibility for.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.unacknowledged_bytes
+    }
+
+    /// Whether the driver has more than is good.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.congested
+    }
+
     /// Whether the driver should not get more frames for now.
     pub(crate) fn set_congested(&mut self, congested: bool, now: Instant) {
         self.congested = congested;
@@ -209,7 +228,6 @@ impl LinkQueue {
     }
 
     /// Records that wait to be sent, on whatever channel.
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn queued(&self) -> usize {
         self.control.len() + self.data.len() + self.stream.len()
     }

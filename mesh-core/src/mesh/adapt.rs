@@ -11,6 +11,7 @@ use super::Mesh;
 use super::timers::Timer;
 use crate::config::Adaptive;
 use crate::id::PeerId;
+use crate::stats::RepairStep;
 use crate::time::Instant;
 
 /// Attempts to link since the last look that make a failure rate worth judging by.
@@ -149,6 +150,9 @@ impl Mesh {
         let star = alone_for >= self.config.mesh_patience;
         if self.adaptation.star != star {
             self.adaptation.star = star;
+            if star {
+                self.stats.repair(RepairStep::Star);
+            }
             self.timers.arm(Timer::Settle, now + self.config.settle);
         }
     }

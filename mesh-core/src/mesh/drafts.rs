@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::Mesh;
 use crate::config::PAYLOAD_BYTES_MAX;
 use crate::id::{MessageId, PeerId, Target};
+use crate::identity::{Signed, Statement};
 use crate::io::Channel;
 use crate::payload::Delivery;
+use crate::samples::Sample;
 use crate::time::{Instant, UnixTime};
 use crate::wire::{Content, Data, Envelope, ITEMS_MAX, Message, MessageHeader};
 
@@ -133,13 +135,19 @@ impl Mesh {
     }
 
     /// Signs under a number that the content has already.
-    pub(super) fn sign_as(&self, header: MessageHeader, content: Content) -> Envelope {
-        let message = Message { header, content };
+    pub(super) fn sign_as(&mut self, header: MessageHeader, content: Content) -> Envelope {
         Envelope {
             ttl: header.ttl,
             target: header.target,
-            signed: self.identity.sign(&self.config.room, &message),
+            signed: self.sign_statement(&Message { header, content }),
         }
+    }
+
+    /// Signs for this agent's room.
+    pub(super) fn sign_statement(&mut self, statement: &impl Statement) -> Signed {
+        let (identity, room) = (&self.identity, &self.config.room);
+        let sign = || identity.sign(room, statement);
+        self.samples.time(Sample::Signed, sign)
     }
 
     fn next_header(&mut self, target: Target, now: Instant) -> MessageHeader {

@@ -101,7 +101,7 @@ impl Mesh {
             lacks: u8::try_from(lacks).unwrap_or(u8::MAX),
             links,
         };
-        let signed = self.identity.sign(&self.config.room, &state);
+        let signed = self.sign_statement(&state);
         let verified = signed
             .verify_once(&mut self.verifier, &self.config.room)
             .expect("our own signature verifies");
@@ -216,7 +216,7 @@ impl Mesh {
                 lacks: 0,
                 links: Vec::new(),
             };
-            let signed = self.identity.sign(&self.config.room, &state);
+            let signed = self.sign_statement(&state);
             let verified = signed
                 .verify(&self.config.room)
                 .expect("our own signature verifies");
@@ -261,6 +261,7 @@ impl Mesh {
         self.forget_authors(now);
         self.members_changed(now);
         if std::mem::take(&mut self.routes_news) {
+            self.stats.route_changes += 1;
             self.emit(Event::TopologyChanged);
         }
         self.search_on(now);

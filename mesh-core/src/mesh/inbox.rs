@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::payload::{Delivery, Payload, check_json};
 use crate::rng::unit;
 use crate::routing::Seen;
+use crate::samples::Sample;
 use crate::time::Instant;
 use crate::wire::{Content, Data, Envelope, Frame, Item, Message, MessageHeader, Record};
 
@@ -54,7 +55,9 @@ impl Mesh {
             Record::Ping { nonce } => self.queue_control(id, &Record::Pong { nonce }),
             Record::Pong { nonce } => {
                 let jitter = unit(&mut self.rng);
-                link.keepalive.pong(nonce, jitter, now);
+                if let Some(took) = link.keepalive.pong(nonce, jitter, now) {
+                    self.samples.add(Sample::RoundTrip(took));
+                }
                 self.measured(id, now);
             }
             Record::Ack { received } => self.acknowledged(id, received, now),

@@ -10,6 +10,7 @@ use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::link::{Keepalive, KeepaliveAction, Link, LinkState};
 use crate::rng::unit;
+use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::{Envelope, PeerSignal, Record};
 use rand_chacha::rand_core::Rng;
@@ -83,6 +84,9 @@ impl Mesh {
 
     /// Opens a link as the offerer.
     pub(super) fn dial(&mut self, peer: PeerId, now: Instant) {
+        if self.dialer.failures(peer) > 0 {
+            self.stats.repair(RepairStep::Redial);
+        }
         let attempt = self.rng.next_u64();
         let id = self.add_link(peer, attempt, now);
         if let Some(link) = self.links.get_mut(id) {
@@ -123,6 +127,9 @@ impl Mesh {
     /// ask. The wait counts as a failed attempt, so that asking backs off too.
     fn await_offer(&mut self, peer: PeerId, now: Instant) {
         if self.dialer.failures(peer) > 0 || self.seeks(peer) {
+            if self.dialer.failures(peer) > 0 {
+                self.stats.repair(RepairStep::Solicit);
+            }
             self.send_signal(peer, 0, PeerSignal::Solicit, now);
         }
         let jitter = unit(&mut self.rng);

@@ -43,6 +43,7 @@ use crate::identity::Identity;
 use crate::io::{Event, Input, Output};
 use crate::link::{Dialer, Link, Links, SilentLinks};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
+use crate::samples::{Sample, Samples, Stopwatch};
 use crate::signaling::{self, Client, ClientMessage, ClientTask, Crowd};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
@@ -88,6 +89,7 @@ pub struct Mesh {
     timers: Timers,
     outbox: VecDeque<Output>,
     stats: Stats,
+    samples: Samples,
 
     // Membership.
     client: Client,
@@ -202,6 +204,7 @@ impl Mesh {
             timers: Timers::default(),
             outbox: VecDeque::new(),
             stats: Stats::default(),
+            samples: Samples::default(),
             client: Client::default(),
             ice_servers: Vec::new(),
             roster: Roster::default(),
@@ -256,6 +259,18 @@ impl Mesh {
     /// Shares with other agents of the process which signatures are known to be valid.
     pub fn share_signatures(&mut self, signatures: KnownSignatures) {
         self.verifier.signatures = Some(signatures);
+    }
+
+    /// Takes samples from now on, to be collected with [`Mesh::poll_sample`]; few wait.
+    pub fn take_samples(&mut self, stopwatch: Stopwatch) {
+        self.samples.begin(stopwatch);
+        self.verifier.samples.begin(stopwatch);
+    }
+
+    /// The next sample, until there is none.
+    pub fn poll_sample(&mut self) -> Option<Sample> {
+        let sample = self.samples.poll();
+        sample.or_else(|| self.verifier.samples.poll())
     }
 
     /// Takes note of a fact. Whatever is wrong with it becomes an [`Event`] and a counter.

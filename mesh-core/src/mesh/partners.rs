@@ -18,6 +18,7 @@ use super::Mesh;
 use super::timers::Timer;
 use crate::id::PeerId;
 use crate::link::Link;
+use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::topology::Topology;
 
@@ -93,6 +94,9 @@ impl Mesh {
     /// Wants the inner rings, what is open beside them up to k links, and others for what lacks.
     pub(super) fn choose_partners(&mut self, now: Instant) {
         let mut wanted = self.inner_partners(now);
+        let others = wanted.difference(&self.flood);
+        let news = others.filter(|peer| !self.inner.contains(peer)).count();
+        (0..news).for_each(|_| self.stats.repair(RepairStep::Replacement));
         self.inner.clone_from(&wanted);
         if let Some(calm_at) = self.formation.calm_down(now) {
             self.timers.arm(Timer::Settle, calm_at);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Mesh;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
-use crate::stats::{LinkCounts, Stats};
+use crate::stats::{Gauges, LinkCounts, Stats};
 #[cfg(any(test, feature = "sim"))]
 use crate::topology::Shards;
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
@@ -132,6 +132,31 @@ impl Mesh {
         }
     }
 
+    /// How it stands.
+    pub fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges {
+            links_wanted: self.wanted.len(),
+            settled: self.is_settled(),
+            signaling: self.client.is_admitted(),
+            room_members: self.room_members(),
+            pending: self.pending.len(),
+            waiting: self.waiting.len(),
+            ..Gauges::default()
+        };
+        let members = self.roster.members();
+        gauges.unreachable = members.filter(|&peer| !self.routes.contains(peer)).count();
+        for link in self.links.iter() {
+            gauges.links_open += usize::from(link.is_open());
+            gauges.links_negotiating += usize::from(link.is_negotiating());
+            gauges.links_draining += usize::from(link.is_draining());
+            gauges.links_congested += usize::from(link.queue.is_congested());
+            gauges.records_queued += link.queue.queued();
+            gauges.bytes_unacknowledged += link.queue.unacknowledged_bytes();
+            gauges.fullest = gauges.fullest.max(link.queue.fill(&self.config));
+        }
+        gauges
+    }
+
     /// How many others this agent knows: in a divided room, of its shard.
     pub fn members(&self) -> usize {
         self.roster.len()
@@ -251,5 +276,83 @@ impl Mesh {
             target,
             sequence: self.sequences.get(&target).copied().unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Target;
+    use crate::payload::Delivery;
+    use crate::samples::Sample;
+    use crate::sim::World;
+    use crate::stats::RepairStep;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn gauges_follow_the_mesh_and_repairs_are_counted_by_step() {
+        let mut world = World::formed(3, Some(2), 3);
+        world.run_for(SECOND * 3);
+        let formed = world.agents()[0].mesh().gauges();
+        let expected = Gauges {
+            links_open: 2,
+            links_wanted: 2,
+            settled: true,
+            signaling: true,
+            room_members: 3,
+            ..Gauges::default()
+        };
+        assert_eq!(formed, expected);
+        assert!(world.agents()[0].mesh().stats().route_changes > 0);
+
+        world.freeze(1);
+        let to = Target::Peer(world.agents()[1].id());
+        let payloads = vec!["unheard".into(); 4];
+        world.send_together(0, to, payloads, Delivery::Acknowledged);
+        world.run_for(SECOND);
+        let stalled = world.agents()[0].mesh().gauges();
+        assert!(stalled.bytes_unacknowledged > 0 && stalled.fullest > 0.0);
+        assert_eq!(stalled.pending, 4);
+        // The hub lists it, so it is missed; without the hub it is not known any more.
+        let apart = |world: &World| world.agents()[0].mesh().gauges().unreachable == 1;
+        assert!(world.run_until(SECOND * 60, apart));
+        world.crash_hub();
+        world.run_for(SECOND);
+        let alone = world.agents()[0].mesh().gauges();
+        assert_eq!((alone.unreachable, alone.signaling), (0, false));
+        world.thaw(1);
+        world.start_hub();
+        let healed = |world: &World| {
+            let mut agents = world.agents().iter();
+            agents.all(|agent| agent.mesh().gauges().settled)
+        };
+        assert!(world.run_until(SECOND * 120, healed));
+        let redialled = world.agents().iter().map(|agent| {
+            let repairs = agent.mesh().stats().repairs;
+            repairs
+                .get(&RepairStep::Redial)
+                .copied()
+                .unwrap_or_default()
+        });
+        assert!(redialled.sum::<u64>() > 0);
+    }
+
+    #[test]
+    fn samples_are_taken_for_whoever_asks() {
+        let mut world = World::formed(1, None, 3);
+        assert_eq!(world.mesh_mut(0).poll_sample(), None, "nobody has asked");
+        world.mesh_mut(0).take_samples(|| Duration::ZERO);
+        let to = Target::Peer(world.agents()[1].id());
+        world.send_together(0, to, vec!["signed".into()], Delivery::Acknowledged);
+        world.run_for(SECOND * 20);
+        let mesh = world.mesh_mut(0);
+        let samples: Vec<_> = std::iter::from_fn(|| mesh.poll_sample()).collect();
+        let has = |wanted: fn(&Sample) -> bool| samples.iter().any(wanted);
+        assert!(has(|it| matches!(it, Sample::Signed(_))), "{samples:?}");
+        assert!(has(|it| matches!(it, Sample::Verified(_))), "{samples:?}");
+        assert!(has(
+            |it| matches!(it, Sample::RoundTrip(took) if !took.is_zero())
+        ));
     }
 }

@@ -65,7 +65,7 @@ pub enum HubOutput {
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the hub has done, and how much there is of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HubStats {
     /// WebSockets open now.
@@ -80,8 +80,8 @@ pub struct HubStats {
     pub signals: u64,
     /// Of them those that their targets were too slow for.
     pub signals_dropped: u64,
-    /// Errors sent so far.
-    pub errors: u64,
+    /// Errors sent so far, by code.
+    pub errors: BTreeMap<ErrorCode, u64>,
 }
 
 /// The signaling server.
@@ -131,7 +131,7 @@ impl Hub {
             clients: self.clients.len(),
             members,
             rooms: self.rooms.len(),
-            ..self.stats
+            ..self.stats.clone()
         }
     }
 
@@ -403,7 +403,7 @@ impl Hub {
 
     /// Tells a client what went wrong, and goes on with it.
     fn complain(&mut self, client: ClientId, code: ErrorCode, message: String) {
-        self.stats.errors += 1;
+        *self.stats.errors.entry(code).or_default() += 1;
         self.send(client, &HubMessage::Error { code, message });
     }
 
