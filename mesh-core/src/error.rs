@@ -88,6 +88,22 @@ pub enum RejectReason {
     UnexpectedSignal,
 }
 
+impl RejectReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Malformed,
+        Self::Oversized,
+        Self::Version,
+        Self::InvalidSignature,
+        Self::Replayed,
+        Self::Expired,
+        Self::Misrouted,
+        Self::Limit,
+        Self::Signaling,
+        Self::UnexpectedSignal,
+    ];
+}
+
 impl From<DecodeError> for RejectReason {
     fn from(error: DecodeError) -> Self {
         match error {
@@ -132,6 +148,18 @@ pub enum LossReason {
     /// The agent left the mesh first.
     #[error("this agent left the mesh")]
     Left,
+}
+
+impl LossReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NoRoute,
+        Self::TtlExpired,
+        Self::QueueFull,
+        Self::PeerDisconnected,
+        Self::Deadline,
+        Self::Left,
+    ];
 }
 
 /// The caller's own mistakes, and the state of the mesh that it must know of.

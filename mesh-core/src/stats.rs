@@ -74,6 +74,8 @@ pub struct LinkCounts {
     pub declined: u64,
     /// Open links that closed so far.
     pub closed: u64,
+    /// Those of them that were in use: neither end had given them up before.
+    pub lost: u64,
 }
 
 /// A step by which the mesh gets a link back, or does without it; also the name of its counter.
@@ -126,7 +128,60 @@ pub struct Gauges {
     pub waiting: usize,
 }
 
+impl RepairStep {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Redial, Self::Solicit, Self::Replacement, Self::Star];
+}
+
 impl Stats {
+    /// Adds what another agent has done, or this one in an earlier life.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            sent,
+            broadcasts,
+            broadcast_copies,
+            broadcasts_mended,
+            delivered,
+            unsubscribed,
+            forwarded,
+            duplicates,
+            acknowledged,
+            retried,
+            rerouted,
+            link_states,
+            route_changes,
+            frames_in,
+            frames_out,
+            bytes_in,
+            bytes_out,
+            links,
+            repairs,
+            lost,
+            rejected,
+        } = other;
+        self.sent += sent;
+        self.broadcasts += broadcasts;
+        self.broadcast_copies += broadcast_copies;
+        self.broadcasts_mended += broadcasts_mended;
+        self.delivered += delivered;
+        self.unsubscribed += unsubscribed;
+        self.forwarded += forwarded;
+        self.duplicates += duplicates;
+        self.acknowledged += acknowledged;
+        self.retried += retried;
+        self.rerouted += rerouted;
+        self.link_states += link_states;
+        self.route_changes += route_changes;
+        self.frames_in += frames_in;
+        self.frames_out += frames_out;
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+        self.links.add(*links);
+        add_each(&mut self.repairs, repairs);
+        add_each(&mut self.lost, lost);
+        add_each(&mut self.rejected, rejected);
+    }
+
     pub(crate) fn repair(&mut self, step: RepairStep) {
         *self.repairs.entry(step).or_default() += 1;
     }
@@ -137,5 +192,67 @@ impl Stats {
 
     pub(crate) fn reject(&mut self, reason: RejectReason) {
         *self.rejected.entry(reason).or_default() += 1;
+    }
+}
+
+impl LinkCounts {
+    fn add(&mut self, other: Self) {
+        let Self {
+            open,
+            negotiating,
+            wanted,
+            opened,
+            failed,
+            declined,
+            closed,
+            lost,
+        } = other;
+        self.open += open;
+        self.negotiating += negotiating;
+        self.wanted += wanted;
+        self.opened += opened;
+        self.failed += failed;
+        self.declined += declined;
+        self.closed += closed;
+        self.lost += lost;
+    }
+}
+
+fn add_each<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
+    for (&key, count) in from {
+        *to.entry(key).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each counter is another number, so that one added to the wrong place shows.
+    #[test]
+    fn what_several_agents_did_is_added_up_counter_by_counter() {
+        let mut stats = serde_json::to_value(Stats::default()).expect("JSON");
+        let mut numbers = (1..).map(serde_json::Value::from);
+        let mut number = || numbers.next().expect("there are more");
+        let map = stats.as_object_mut().expect("a map");
+        map.values_mut()
+            .filter(|value| value.is_u64())
+            .for_each(|value| *value = number());
+        let links = map["links"].as_object_mut().expect("a map");
+        links.values_mut().for_each(|value| *value = number());
+        map["lost"]["no-route"] = number();
+        map["rejected"]["replayed"] = number();
+        map["repairs"]["redial"] = number();
+        let once: Stats = serde_json::from_value(stats).expect("counters");
+        let mut twice = once.clone();
+        twice.add(&once);
+        let added = serde_json::to_string(&twice).expect("JSON");
+        let numbers = |text: &str| -> Vec<u64> {
+            let digits = text.split(|c: char| !c.is_ascii_digit());
+            digits.filter_map(|digits| digits.parse().ok()).collect()
+        };
+        let once = numbers(&serde_json::to_string(&once).expect("JSON"));
+        let doubled: Vec<_> = once.into_iter().map(|n| n * 2).collect();
+        assert_eq!(numbers(&added), doubled);
     }
 }

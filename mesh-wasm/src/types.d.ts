@@ -184,6 +184,8 @@ export interface Stats {
         /** Those of `failed` that the other end declined, for want of room. */
         declined: number;
         closed: number;
+        /** Those of `closed` that were in use. */
+        lost: number;
     };
     /** What was done for links that were lost or did not open. */
     repairs: Partial<Record<"redial" | "solicit" | "replacement" | "star", number>>;

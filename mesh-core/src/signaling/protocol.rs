@@ -179,6 +179,22 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All that a hub sends.
+    pub const ALL: [Self; 12] = [
+        Self::Version,
+        Self::BadRequest,
+        Self::BadProof,
+        Self::AdmissionTimeout,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::RoomFull,
+        Self::HubFull,
+        Self::Replaced,
+        Self::Silent,
+        Self::UnknownPeer,
+        Self::Busy,
+    ];
+
     /// The code as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
