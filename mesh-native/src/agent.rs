@@ -14,7 +14,7 @@ use mesh_core::{
 use tokio::sync::{oneshot, watch};
 
 use crate::addresses;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::driver::Driver;
 use crate::error::{JoinError, MeshError};
 use crate::link::{LinkFactory, LinkSettings};
@@ -96,7 +96,13 @@ impl Agent {
             Clock::unix_now(),
         );
         mesh.share_signatures(SIGNATURES.clone());
-        let shared = Arc::new(Shared::new(mesh, clock));
+        if options.metrics.is_some() {
+            mesh.take_samples(clock::stopwatch);
+        }
+        let shared = Arc::new(Shared::new(mesh, clock, options.metrics.clone()));
+        if let Some(metrics) = &options.metrics {
+            metrics.watch_agent(&shared);
+        }
         let (writable, writable_seen) = watch::channel(0);
         let driver = Driver::new(Arc::clone(&shared), endpoint.clone(), factory, writable);
         let agent = Self {

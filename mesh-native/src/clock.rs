@@ -1,6 +1,7 @@
 //! The time, as the core wants it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh_core::{Instant, UnixTime};
 
@@ -33,4 +34,10 @@ impl Clock {
             .unwrap_or_default();
         UnixTime::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
+}
+
+/// Goes forward from when it was first read: to take the time with.
+pub(crate) fn stopwatch() -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }

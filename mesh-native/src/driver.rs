@@ -241,6 +241,7 @@ impl Driver {
         while let Some(output) = state.mesh.poll_output() {
             self.carry_out(output, state);
         }
+        state.tell_samples();
     }
 
     fn carry_out(&mut self, output: Output, state: &mut State) {

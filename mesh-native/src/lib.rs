@@ -29,6 +29,7 @@ mod driver;
 mod error;
 pub mod hub;
 mod link;
+mod metrics;
 mod options;
 #[cfg(feature = "pairs")]
 #[doc(hidden)]
@@ -39,6 +40,7 @@ mod signaling;
 pub use agent::{Agent, Events, PendingReply};
 pub use error::{JoinError, MeshError};
 pub use mesh_core as core;
+pub use metrics::{Format, Metrics, MetricsError, MetricsServer};
 pub use options::{JoinOptions, SendOptions};
 
 /// Randomness from the operating system: for keys and seeds.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use mesh_core::{Delivery, Identity, Metric};
 
+use crate::metrics::Metrics;
+
 /// How long joining may take before the last failure is reported.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,8 @@ pub struct JoinOptions {
     pub addresses: Vec<IpAddr>,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,
+    /// Where the agent is to be counted; nowhere if `None`.
+    pub metrics: Option<Metrics>,
     /// How long to try before giving up.
     pub timeout: Duration,
 }
@@ -52,6 +56,7 @@ impl JoinOptions {
             adaptive: false,
             addresses: Vec::new(),
             identity: None,
+            metrics: None,
             timeout: JOIN_TIMEOUT,
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::agent::Subscriber;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 
 /// What handles and loop share. It is locked for moments only, never while anything is awaited.
 #[derive(Debug)]
@@ -28,18 +29,21 @@ pub(crate) struct State {
     pub(crate) subscribers: Vec<Subscriber>,
     /// Requests that were sent, and who waits for their replies.
     pub(crate) waiting: BTreeMap<MessageId, oneshot::Sender<Result<Payload, LossReason>>>,
+    /// Who takes note of what it does.
+    pub(crate) metrics: Option<Metrics>,
     /// It has left the mesh; the loop is about to end.
     pub(crate) closed: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(mesh: Mesh, clock: Clock) -> Self {
+    pub(crate) fn new(mesh: Mesh, clock: Clock, metrics: Option<Metrics>) -> Self {
         Self {
             clock,
             state: Mutex::new(State {
                 mesh,
                 subscribers: Vec::new(),
                 waiting: BTreeMap::new(),
+                metrics,
                 closed: false,
             }),
             called: Notify::new(),
@@ -76,6 +80,15 @@ impl State {
         self.closed = true;
     }
 
+    /// Hands over how long pieces of work took, where that is wanted.
+    pub(crate) fn tell_samples(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            while let Some(sample) = self.mesh.poll_sample() {
+                metrics.observe(sample);
+            }
+        }
+    }
+
     /// Tells an event to all who want it.
     pub(crate) fn emit(&mut self, event: &Event) {
         if let Some((id, outcome)) = event.outcome()
@@ -86,6 +99,9 @@ impl State {
         tracing::trace!(?event);
         if let Event::Warning { message, .. } = event {
             tracing::warn!("{message}");
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.note(event);
         }
         self.subscribers.retain(|subscriber| subscriber.tell(event));
         // The mesh may leave of its own accord: when another agent has taken its identity.
@@ -103,6 +119,9 @@ impl Drop for Ending {
         let mut state = self.0.lock();
         state.closed = true;
         state.waiting.clear();
+        if let Some(metrics) = state.metrics.take() {
+            metrics.agent_ended(&self.0, &state.mesh);
+        }
         for subscriber in state.subscribers.drain(..) {
             subscriber.lock().end();
         }
@@ -125,7 +144,7 @@ mod tests {
         let clock = Clock::start();
         let now = clock.now();
         let mesh = Mesh::new(config, identity, random_seed(), now, Clock::unix_now());
-        let shared = Arc::new(Shared::new(mesh, clock));
+        let shared = Arc::new(Shared::new(mesh, clock, None));
         let subscriber = Subscriber::default();
         let (reply, answer) = oneshot::channel();
         let id = MessageId {

@@ -8,6 +8,7 @@ use clap::Args;
 use mesh_native::core::{Identity, Metric};
 use mesh_native::{Agent, JoinError, JoinOptions, random_seed};
 
+use super::metrics::MetricsArgs;
 use super::{files, lines};
 
 /// Bytes of an identity: an Ed25519 key.
@@ -67,6 +68,8 @@ pub(crate) struct AgentCommand {
     /// Answer every request with its own payload.
     #[arg(long)]
     echo: bool,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl AgentCommand {
@@ -85,6 +88,7 @@ impl AgentCommand {
             adaptive: self.adaptive,
             addresses: self.address,
             identity: Some(identity),
+            metrics: self.metrics.start()?,
             ..JoinOptions::new(&self.signaling, &self.room, &name)
         };
         let joined = Agent::join_with_events(options).await;

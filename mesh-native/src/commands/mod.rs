@@ -6,6 +6,7 @@ mod hub;
 mod ice;
 mod lines;
 pub(crate) mod load_test;
+mod metrics;
 pub(crate) mod signal;
 pub(crate) mod simulate;
 pub(crate) mod topology;

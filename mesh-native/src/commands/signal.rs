@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::hub::{HubArgs, announce_page, signaling_url};
 use super::interrupted;
+use super::metrics::MetricsArgs;
 
 /// Runs the signaling server and the page.
 ///
@@ -13,11 +14,16 @@ use super::interrupted;
 pub(crate) struct Signal {
     #[command(flatten)]
     hub: HubArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl Signal {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let server = self.hub.bind(0)?;
+        if let Some(metrics) = self.metrics.start()? {
+            metrics.watch_hub(&server);
+        }
         let addresses = server.local_addrs().context("the server has no address")?;
         for &address in &addresses {
             tracing::info!("signaling at {}", signaling_url(address));

@@ -11,9 +11,10 @@ use futures::TryStreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use mesh_native::core::{Event, Metric, default_k};
-use mesh_native::{Agent, Events, JoinOptions};
+use mesh_native::{Agent, Events, JoinOptions, Metrics};
 
 use super::hub::{HubArgs, announce_page, signaling_url};
+use super::metrics::MetricsArgs;
 use super::{count_settled, interrupted};
 
 /// How long the mesh may take to form before we say that it has not.
@@ -44,6 +45,8 @@ pub(crate) struct Up {
     room: String,
     #[command(flatten)]
     hub: HubArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl Up {
@@ -51,6 +54,10 @@ impl Up {
         let agents = usize::from(self.agents);
         let k = self.k.unwrap_or_else(|| default_k(agents));
         let server = self.hub.bind(agents * k.min(agents) / 2)?;
+        let metrics = self.metrics.start()?;
+        if let Some(metrics) = &metrics {
+            metrics.watch_hub(&server);
+        }
         let address = server.local_addr().context("the server has no address")?;
         // It serves until the agents have said goodbye.
         let mut serving = pin!(server.serve(pending()));
@@ -58,7 +65,7 @@ impl Up {
         tokio::select! {
             () = interrupted() => {}
             served = &mut serving => served.context("the server failed")?,
-            failed = self.show(address, &mut agents) => failed?,
+            failed = self.show(address, metrics, &mut agents) => failed?,
         }
         // All at once: closed one by one, those left would be busy healing a mesh that ends.
         let closing = join_all(agents.iter().map(Agent::close));
@@ -69,10 +76,15 @@ impl Up {
     }
 
     /// Starts the agents, tells how far they are, and goes on until it is dropped.
-    async fn show(&self, server: SocketAddr, agents: &mut Vec<Agent>) -> anyhow::Result<()> {
+    async fn show(
+        &self,
+        server: SocketAddr,
+        metrics: Option<Metrics>,
+        agents: &mut Vec<Agent>,
+    ) -> anyhow::Result<()> {
         let url = signaling_url(server);
         let started = Instant::now();
-        self.start_agents(&url, agents).await?;
+        self.start_agents(&url, metrics, agents).await?;
         if settle(agents).await {
             tracing::info!(
                 agents = agents.len(),
@@ -91,13 +103,19 @@ impl Up {
         pending().await
     }
 
-    async fn start_agents(&self, url: &str, agents: &mut Vec<Agent>) -> anyhow::Result<()> {
+    async fn start_agents(
+        &self,
+        url: &str,
+        metrics: Option<Metrics>,
+        agents: &mut Vec<Agent>,
+    ) -> anyhow::Result<()> {
         let joining = (1..=self.agents).map(|n| {
             let options = JoinOptions {
                 k: self.k,
                 sparse: self.sparse,
                 metric: self.metric,
                 adaptive: self.adaptive,
+                metrics: metrics.clone(),
                 ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))
             };
             Agent::join_with_events(options)

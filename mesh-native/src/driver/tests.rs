@@ -67,7 +67,7 @@ impl Arena {
         .expect("a factory");
         let endpoint = Endpoint::new(&url, None).expect("the hub's");
         let hostile = Driver::new(
-            Arc::new(Shared::new(mesh, clock)),
+            Arc::new(Shared::new(mesh, clock, None)),
             endpoint,
             factory,
             writable,

@@ -50,14 +50,14 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) all: usize,
-    pub(super) per_address: usize,
+pub(crate) struct Limits {
+    pub(crate) all: usize,
+    pub(crate) per_address: usize,
 }
 
 /// Counts the connections.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     limits: Limits,
     counts: Mutex<Counts>,
 }
@@ -67,6 +67,22 @@ struct Counts {
     all: usize,
     refusals: usize,
     by_address: BTreeMap<IpAddr, usize>,
+    /// Connections refused so far, by the limit that was reached.
+    refused_all: u64,
+    refused_address: u64,
+}
+
+/// What a door counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DoorCounts {
+    /// Connections now.
+    pub(crate) connections: usize,
+    /// Connections at most.
+    pub(crate) limit: usize,
+    /// Refused so far, because there were as many as that.
+    pub(crate) refused_all: u64,
+    /// Refused so far, because one address had too many.
+    pub(crate) refused_address: u64,
 }
 
 /// A connection that is counted for as long as this lives: whatever holds the connection holds it.
@@ -92,11 +108,21 @@ enum Refusal {
 }
 
 impl Door {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             counts: Mutex::default(),
         })
+    }
+
+    pub(crate) fn counts(&self) -> DoorCounts {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        DoorCounts {
+            connections: counts.all,
+            limit: self.limits.all,
+            refused_all: counts.refused_all,
+            refused_address: counts.refused_address,
+        }
     }
 
     /// Counts a connection, unless there are too many.
@@ -105,11 +131,13 @@ impl Door {
         let address = limited(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.all >= all {
+            counts.refused_all += 1;
             return Err(Refusal::Full(all));
         }
         if let Some(address) = address {
             let count = counts.by_address.entry(address).or_default();
             if *count >= per_address {
+                counts.refused_address += 1;
                 return Err(Refusal::Address(per_address));
             }
             *count += 1;
@@ -168,7 +196,7 @@ fn limited(address: IpAddr) -> Option<IpAddr> {
 }
 
 /// Accepts connections until it is dropped, and then ends those that are no WebSockets.
-pub(super) async fn accept(listener: TcpListener, door: Arc<Door>, router: Router) -> Infallible {
+pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>, router: Router) -> Infallible {
     let mut serving = JoinSet::new();
     let mut warned: Option<Instant> = None;
     loop {

@@ -4,7 +4,7 @@
 //! WebSocket moves texts. `/signal` is the WebSocket, `/healthz` tells what the hub is doing, and
 //! everything else is the page.
 
-mod door;
+pub(crate) mod door;
 mod driver;
 mod listen;
 mod origin;
@@ -14,6 +14,7 @@ mod socket;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+pub(crate) use door::DoorCounts;
 pub use listen::BindError;
 pub use origin::{AllowedOrigin, Origin};
 pub use page::has_package;
@@ -28,7 +29,7 @@ use axum::extract::State;
 use axum::middleware::map_response;
 use axum::response::Json;
 use axum::routing::get;
-use mesh_core::{ClientId, Hub, HubConfig};
+use mesh_core::{ClientId, Hub, HubConfig, HubStats};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -86,6 +87,43 @@ impl From<HubConfig> for HubOptions {
 pub struct HubServer {
     listeners: Vec<TcpListener>,
     options: HubOptions,
+    facts: Facts,
+    door: Arc<Door>,
+    /// Bytes that wait for all clients.
+    queued: Total,
+}
+
+/// Both ends of the queue of facts.
+type Facts = (mpsc::Sender<Fact>, mpsc::Receiver<Fact>);
+
+/// Looks at a hub, and does not keep it from ending.
+#[derive(Clone, Debug)]
+pub(crate) struct HubMonitor {
+    facts: mpsc::WeakSender<Fact>,
+    door: Arc<Door>,
+    queued: Total,
+}
+
+impl HubMonitor {
+    /// What the hub's loop says of it; nothing if it has ended.
+    pub(crate) async fn stats(&self) -> Option<HubStats> {
+        ask(&self.facts.upgrade()?).await
+    }
+
+    pub(crate) fn door(&self) -> DoorCounts {
+        self.door.counts()
+    }
+
+    /// Bytes that wait for all clients.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+}
+
+async fn ask(facts: &mpsc::Sender<Fact>) -> Option<HubStats> {
+    let (ask, answer) = oneshot::channel();
+    facts.send(Fact::Ask(ask)).await.ok()?;
+    answer.await.ok()
 }
 
 /// What request handlers share.
@@ -126,9 +164,19 @@ impl HubServer {
         addresses: &[SocketAddr],
         options: impl Into<HubOptions>,
     ) -> Result<Self, BindError> {
+        let listeners = listen::listen(addresses)?;
+        let options = options.into();
+        let limit = options.connections_max;
+        let door = Door::new(Limits {
+            all: limit,
+            per_address: options.connections_per_address.min(limit / 2),
+        });
         Ok(Self {
-            listeners: listen::listen(addresses)?,
-            options: options.into(),
+            listeners,
+            options,
+            facts: mpsc::channel(FACTS),
+            door,
+            queued: Total::default(),
         })
     }
 
@@ -151,6 +199,14 @@ impl HubServer {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
+    pub(crate) fn monitor(&self) -> HubMonitor {
+        HubMonitor {
+            facts: self.facts.0.downgrade(),
+            door: Arc::clone(&self.door),
+            queued: Arc::clone(&self.queued),
+        }
+    }
+
     /// Serves until `shutdown` completes.
     ///
     /// # Errors
@@ -160,19 +216,18 @@ impl HubServer {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         self.local_addr()?;
-        let (facts, queue) = mpsc::channel(FACTS);
+        let (facts, queue) = self.facts;
         let HubOptions {
             hub,
-            connections_max,
-            connections_per_address,
             allow_origins,
             drive_page,
+            ..
         } = self.options;
         let shared = Shared {
             facts,
             last_client: Arc::new(AtomicU64::new(0)),
             text_bytes_max: hub.text_bytes_max,
-            queued: Total::default(),
+            queued: self.queued,
             allow_origins: allow_origins.into(),
             drive_page,
             warned: Arc::default(),
@@ -183,16 +238,12 @@ impl HubServer {
             .fallback(page::serve)
             .layer(map_response(page::secure))
             .with_state(shared);
-        let door = Door::new(Limits {
-            all: connections_max,
-            per_address: connections_per_address.min(connections_max / 2),
-        });
         // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
         tasks.spawn(driver::drive(Hub::new(hub, random_seed()), queue));
         for listener in self.listeners {
-            let accepting = door::accept(listener, Arc::clone(&door), router.clone());
+            let accepting = door::accept(listener, Arc::clone(&self.door), router.clone());
             tasks.spawn(async move { match accepting.await {} });
         }
         tokio::select! {
@@ -204,9 +255,7 @@ impl HubServer {
 }
 
 async fn healthz(State(shared): State<Shared>) -> Json<serde_json::Value> {
-    let (ask, answer) = oneshot::channel();
-    let asked = shared.facts.send(Fact::Ask(ask)).await.is_ok();
-    let stats = if asked { answer.await.ok() } else { None };
+    let stats = ask(&shared.facts).await;
     let status = if stats.is_some() { "ok" } else { "stopping" };
     Json(serde_json::json!({ "status": status, "hub": stats }))
 }
