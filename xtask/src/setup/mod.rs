@@ -3,12 +3,14 @@
 mod browsers;
 mod debian;
 mod npm;
+mod prometheus;
 mod proxy;
 mod tools;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
 pub(crate) use npm::{ensure as for_npm, install as npm_install};
+pub(crate) use prometheus::ensure as for_prometheus;
 pub(crate) use proxy::ensure as for_proxy;
 
 use std::ffi::OsStr;
@@ -56,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         println!("browsers: {browsers}");
         for_npm(workspace)?;
         for_proxy(workspace)?;
+        for_prometheus(workspace)?;
     }
     println!("setup: complete");
     Ok(())
