@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod browser;
+pub mod exposition;
 pub mod hosts;
 pub mod hub;
 pub mod markdown;
@@ -15,6 +16,7 @@ pub mod member;
 pub mod npm;
 pub mod page;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod site;
 pub mod tls;

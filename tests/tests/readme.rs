@@ -1,5 +1,5 @@
-//! The README's examples in Rust and for the shell, run as they stand there, in a room with
-//! somebody else in it.
+//! The README's examples in Rust and for the shell, and those of the guides, run as they stand
+//! there, in a room with somebody else in it.
 //!
 //! They name the hub's usual port, so each runs in a network of its own where the system allows it.
 
@@ -66,6 +66,23 @@ async fn the_readmes_example_for_the_shell_runs() -> Result<()> {
         OTHERS.replace("mesh signal 2> hub.log &", hub)
     );
     runs("shell", &script).await
+}
+
+#[tokio::test]
+async fn the_commands_of_the_guide_to_monitoring_serve_metrics() -> Result<()> {
+    let shown = example("docs/monitoring.md", "Monitoring", "sh")?;
+    let script = format!(
+        r#"
+        tells() {{
+            exec 3<>/dev/tcp/127.0.0.1/$1 || return 1
+            printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
+            grep -q "$2" <&3
+        }}
+        {shown}
+        until tells 9601 '^mesh_hub_members 1$' 2> /dev/null; do sleep 0.05; done
+        until tells 9602 '^mesh_agents{{state="settled"}} 1$' 2> /dev/null; do sleep 0.05; done"#
+    );
+    runs("monitoring", &script).await
 }
 
 /// Runs a script in a folder and a network of its own, with `mesh` on its path; what it leaves
