@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::hub::get;
 use crate::npm::{root, scratch};
 use crate::process::{free_port, lines_of};
-use crate::wait::{Log, SOON, until};
+use crate::wait::{SOON, until};
 
 /// What Prometheus is to scrape: the name of a job, and the ports on loopback.
 pub type Job<'a> = (&'a str, Vec<u16>);
@@ -21,9 +21,80 @@ pub type Job<'a> = (&'a str, Vec<u16>);
 /// A running Prometheus, killed when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
+    server: Server,
+}
+
+/// A running Alertmanager, killed when dropped.
+#[derive(Debug)]
+pub struct Alertmanager {
+    server: Server,
+}
+
+/// What both have in common.
+#[derive(Debug)]
+struct Server {
     _child: Child,
     port: u16,
-    log: Log<String>,
+}
+
+impl Server {
+    async fn start(mut command: Command, folder: &Path, port: u16) -> Result<Self> {
+        let mut child = command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!("{command:?}: install Debian's prometheus and prometheus-alertmanager")
+            })?;
+        let log = lines_of(child.stderr.take().context("its stderr is piped")?);
+        let ready = until("it is ready", SOON, async || {
+            let (status, _) = get(port, "/-/ready").await?;
+            ensure!(status == 200, "it says {status}");
+            Ok(())
+        });
+        ready
+            .await
+            .with_context(|| format!("{command:?} logs {:#?}", log.last()))?;
+        let _child = child;
+        Ok(Self { _child, port })
+    }
+}
+
+impl Alertmanager {
+    /// Starts one with this configuration in a folder of its own.
+    ///
+    /// # Errors
+    /// If Alertmanager is missing, or does not serve.
+    pub async fn start(name: &str, configuration: &str) -> Result<Self> {
+        let folder = scratch(name)?;
+        std::fs::write(folder.join("alertmanager.yml"), configuration)?;
+        let port = free_port()?;
+        // Debian calls it otherwise than its makers do.
+        let debian = Path::new("/usr/bin/prometheus-alertmanager");
+        let makers = Path::new("alertmanager");
+        let mut command = Command::new(if debian.is_file() { debian } else { makers });
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(["--config.file=alertmanager.yml", "--storage.path=data"])
+            .arg("--cluster.listen-address=");
+        let server = Server::start(command, &folder, port).await?;
+        Ok(Self { server })
+    }
+
+    /// Tells it of an alert, as Prometheus does.
+    ///
+    /// # Errors
+    /// If it does not take it.
+    pub async fn alert(&self, labels: &[&str], annotation: &str) -> Result<()> {
+        let url = format!("--alertmanager.url=http://127.0.0.1:{}", self.server.port);
+        let annotation = format!("--annotation={annotation}");
+        let arguments = [&["alert", "add", &url, &annotation], labels].concat();
+        tool("amtool", &arguments, None).await?;
+        Ok(())
+    }
 }
 
 /// One sample of an answer.
@@ -45,32 +116,13 @@ impl Prometheus {
         std::fs::write(folder.join("rules.yml"), rules)?;
         std::fs::write(folder.join("prometheus.yml"), configuration(jobs))?;
         let port = free_port()?;
-        let mut child = Command::new("prometheus")
+        let mut command = Command::new("prometheus");
+        command
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=data")
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("Prometheus cannot be started: install it (Debian: prometheus)")?;
-        let log = lines_of(child.stderr.take().context("its stderr is piped")?);
-        let prometheus = Self {
-            _child: child,
-            port,
-            log,
-        };
-        let ready = until("Prometheus is ready", SOON, async || {
-            let (status, _) = get(port, "/-/ready").await?;
-            ensure!(status == 200, "it says {status}");
-            Ok(())
-        });
-        ready
-            .await
-            .with_context(|| format!("it logs {:#?}", prometheus.log.last()))?;
-        Ok(prometheus)
+            .arg("--storage.tsdb.path=data");
+        let server = Server::start(command, &folder, port).await?;
+        Ok(Self { server })
     }
 
     /// What a query returns now.
@@ -79,7 +131,7 @@ impl Prometheus {
     /// If Prometheus refuses it.
     pub async fn query(&self, query: &str) -> Result<Vec<Sample>> {
         let path = format!("/api/v1/query?query={}", percent_encoded(query));
-        let (_, body) = get(self.port, &path).await?;
+        let (_, body) = get(self.server.port, &path).await?;
         let answer: Value = serde_json::from_str(&body).with_context(|| body.clone())?;
         ensure!(answer["status"] == "success", "{query}: {answer}");
         let result = answer["data"]["result"].as_array();

@@ -9,11 +9,16 @@ use mesh_tests::agents::AgentProcess;
 use mesh_tests::exposition::{Exposition, Family};
 use mesh_tests::hub::get;
 use mesh_tests::member::{Member, until_complete};
-use mesh_tests::npm::root;
+use mesh_tests::npm::{root, scratch};
 use mesh_tests::process::{MeshProcess, free_port, run_mesh};
-use mesh_tests::prometheus::{Prometheus, alerts, deployed, hurried_rules, read_deployed, tool};
+use mesh_tests::prometheus::{
+    Alertmanager, Prometheus, alerts, deployed, hurried_rules, read_deployed, tool,
+};
 use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 /// Agents of a scraped mesh, in a process each.
 const AGENTS: usize = 6;
@@ -263,6 +268,68 @@ async fn rules_and_configurations_are_what_their_programs_take() -> Result<()> {
         tool("amtool", &arguments, None).await?;
     }
     Ok(())
+}
+
+/// The real Alertmanager with the file that operators take, but for where PagerDuty is, and how
+/// long it waits for more of the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn pagerduty_is_told_of_what_is_critical_and_of_nothing_else() -> Result<()> {
+    let key = scratch("pagerduty")?.join("key");
+    std::fs::write(&key, "the-key")?;
+    let called = TcpListener::bind("127.0.0.1:0").await?;
+    let pagerduty = format!(
+        "url: http://{}/\n        severity: critical",
+        called.local_addr()?
+    );
+    let mut file = read_deployed("alertmanager/alertmanager.yml")?;
+    for (deployed, here) in [
+        ("/etc/alertmanager/pagerduty.key", key.display().to_string()),
+        ("group_wait: 10s", "group_wait: 0s".to_owned()),
+        ("severity: critical", pagerduty),
+    ] {
+        ensure!(file.matches(deployed).count() == 1, "where is {deployed}?");
+        file = file.replace(deployed, &here);
+    }
+    let alertmanager = Alertmanager::start("alertmanager", &file).await?;
+    let down = ["MeshHubDown", "job=mesh-hub", "severity=critical"];
+    // What does not call comes first: if it did, it would be what is heard.
+    let slow = ["MeshLatencyHigh", "job=mesh-agent", "severity=warning"];
+    alertmanager.alert(&slow, "summary=slow").await?;
+    alertmanager
+        .alert(&down, "summary=A hub does not answer")
+        .await?;
+    let call = timeout(SOON, heard(&called)).await??;
+    ensure!(call["routing_key"] == "the-key", "{call}");
+    ensure!(call["event_action"] == "trigger", "{call}");
+    let payload = &call["payload"];
+    ensure!(payload["summary"] == "A hub does not answer", "{call}");
+    ensure!(payload["severity"] == "critical", "{call}");
+    // Nor does what follows from it; what follows from nothing does.
+    let inhibited = ["MeshMembersLost", "job=mesh-hub", "severity=critical"];
+    alertmanager.alert(&inhibited, "summary=gone").await?;
+    let lost = ["MeshLinksLost", "job=mesh-agent", "severity=critical"];
+    alertmanager.alert(&lost, "summary=lost").await?;
+    let call = timeout(SOON, heard(&called)).await??;
+    ensure!(call["payload"]["summary"] == "lost", "{call}");
+    Ok(())
+}
+
+/// The body of the next request, which is answered as PagerDuty does.
+async fn heard(server: &TcpListener) -> Result<Value> {
+    let (mut stream, _) = server.accept().await?;
+    let mut request = Vec::new();
+    loop {
+        let read = stream.read_buf(&mut request).await?;
+        ensure!(read > 0, "it ends early");
+        let text = String::from_utf8_lossy(&request);
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
+        if let Some(body) = body.and_then(|body| serde_json::from_str(body).ok()) {
+            let answer = "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\
+                          Connection: close\r\n\r\n{}";
+            stream.write_all(answer.as_bytes()).await?;
+            return Ok(body);
+        }
+    }
 }
 
 #[test]
