@@ -66,8 +66,6 @@ pub struct LinkCounts {
     pub wanted: usize,
     /// Opened so far.
     pub opened: u64,
-    /// Those of them that fell silent and work again, on the same connection.
-    pub revived: u64,
     /// Attempts that failed so far.
     pub failed: u64,
     /// Those of them that the other end declined, for want of room.
@@ -83,6 +81,8 @@ pub struct LinkCounts {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RepairStep {
+    /// A link that had fallen silent works again, on the same connection.
+    Revival,
     /// The peer was offered another link after one was lost or did not open.
     Redial,
     /// The peer, which has to offer, was asked for another offer.
@@ -130,7 +130,13 @@ pub struct Gauges {
 
 impl RepairStep {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Redial, Self::Solicit, Self::Replacement, Self::Star];
+    pub const ALL: [Self; 5] = [
+        Self::Revival,
+        Self::Redial,
+        Self::Solicit,
+        Self::Replacement,
+        Self::Star,
+    ];
 }
 
 impl Stats {

@@ -177,10 +177,7 @@ export interface Stats {
     bytesOut: number;
     links: {
         open: number; negotiating: number; wanted: number;
-        opened: number;
-        /** Those of `opened` that fell silent and work again, on the same connection. */
-        revived: number;
-        failed: number;
+        opened: number; failed: number;
         /** Those of `failed` that the other end declined, for want of room. */
         declined: number;
         closed: number;
@@ -188,7 +185,7 @@ export interface Stats {
         lost: number;
     };
     /** What was done for links that were lost or did not open. */
-    repairs: Partial<Record<"redial" | "solicit" | "replacement" | "star", number>>;
+    repairs: Partial<Record<"revival" | "redial" | "solicit" | "replacement" | "star", number>>;
     lost: Partial<Record<LossReason, number>>;
     rejected: Partial<Record<RejectReason, number>>;
 }

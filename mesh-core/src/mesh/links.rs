@@ -299,7 +299,7 @@ impl Mesh {
                 self.stats.links.closed += 1;
                 // Or the two ends would open and close it for ever.
                 if was == LinkState::Open {
-                    self.stats.links.lost += 1;
+                    self.stats.links.lost += u64::from(!self.has_departed(peer));
                     self.dialer.failed(peer, &self.config, jitter, now);
                 } else {
                     self.dialer.postpone(peer, &self.config, jitter, now);

@@ -6,6 +6,7 @@ use super::timers::Timer;
 use crate::id::{LinkId, PeerId};
 use crate::io::Output;
 use crate::link::{Keepalive, LinkState};
+use crate::stats::RepairStep;
 use crate::time::Instant;
 
 impl Mesh {
@@ -44,7 +45,7 @@ impl Mesh {
         let peer = link.peer;
         self.by_peer.insert(peer, id);
         self.links.insert(link);
-        self.stats.links.revived += 1;
+        self.stats.repair(RepairStep::Revival);
         self.link_gained(id, now);
         true
     }

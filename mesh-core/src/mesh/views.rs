@@ -116,6 +116,13 @@ impl Mesh {
         }
     }
 
+    /// Whether an agent has said goodbye to this one.
+    pub(crate) fn has_departed(&self, peer: PeerId) -> bool {
+        self.database
+            .state(peer)
+            .is_some_and(|state| state.departed)
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         let count = |pick: fn(&crate::link::Link) -> bool| {
@@ -256,13 +263,6 @@ impl Mesh {
         self.incarnation
     }
 
-    /// Whether an agent has said goodbye to this one.
-    pub(crate) fn has_departed(&self, peer: PeerId) -> bool {
-        self.database
-            .state(peer)
-            .is_some_and(|state| state.departed)
-    }
-
     /// Link-state records held.
     pub(crate) fn records(&self) -> usize {
         self.database.len()
@@ -336,6 +336,19 @@ mod tests {
                 .unwrap_or_default()
         });
         assert!(redialled.sum::<u64>() > 0);
+    }
+
+    #[test]
+    fn a_link_to_an_agent_that_leaves_is_closed_and_not_lost() {
+        let mut world = World::formed(1, None, 3);
+        world.leave(1);
+        world.run_for(SECOND * 5);
+        let left = world.agents()[0].mesh().stats().links;
+        assert_eq!((left.closed, left.lost), (1, 0));
+        world.crash(2);
+        world.run_for(SECOND * 60);
+        let crashed = world.agents()[0].mesh().stats().links;
+        assert_eq!((crashed.closed, crashed.lost), (2, 1));
     }
 
     #[test]

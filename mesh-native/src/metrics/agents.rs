@@ -136,8 +136,9 @@ impl AgentsSnapshot {
         )?;
         families.counters(
             "mesh_repairs",
-            "What was done for links that were lost or did not open, by step: another offer, the \
-             peer asked for one, another partner on the ring, a star as the last resort.",
+            "What was done for links that were lost or did not open, by step: silent ones that \
+             work again, another offer, the peer asked for one, another partner on the ring, a \
+             star as the last resort.",
             "step",
             by_kind(&RepairStep::ALL, &self.stats.repairs),
         )
