@@ -19,8 +19,8 @@ const HUB: &str = "192.168.8.9:9600";
 /// How long the network is in two parts: so long that SCTP sends nothing again by itself.
 const PARTED: Duration = Duration::from_secs(40);
 
-/// How soon after the network works again all agents reach each other, at the latest: they ask for a
-/// sign of life every 2 s.
+/// How soon after the network works again all agents reach each other, at the latest: they ask for
+/// a sign of life every 2 s.
 const MERGED: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]

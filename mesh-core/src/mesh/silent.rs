@@ -1,5 +1,5 @@
-//! A link that falls silent is lost, but its connection is [kept](crate::link::SilentLinks) until it is
-//! known to be of no use; what arrives over it makes it a link again.
+//! A link that falls silent is lost, but its connection is [kept](crate::link::SilentLinks) until
+//! it is known to be of no use; what arrives over it makes it a link again.
 
 use super::Mesh;
 use super::timers::Timer;

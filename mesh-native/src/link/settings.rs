@@ -48,9 +48,9 @@ const PEER_REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Silence after disconnection until the link fails: together two minutes, as long as the mesh keeps
-/// the connection of a silent link. The mesh's own keepalive has given the link up long before, and
-/// closes the connection as soon as it is of no use.
+/// Silence after disconnection until the link fails: together two minutes, as long as the mesh
+/// keeps the connection of a silent link. The mesh's own keepalive has given the link up long
+/// before, and closes the connection as soon as it is of no use.
 const FAILED_TIMEOUT: Duration = Duration::from_secs(105);
 
 /// How long the list of interfaces is used before it is read again: many links that open together
