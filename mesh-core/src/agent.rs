@@ -139,7 +139,7 @@ mod tests {
         let mut queue = EventQueue::default();
         (0..EVENTS_MAX + 7).for_each(|_| queue.push(&Event::TopologyChanged));
         assert_eq!(next(&mut queue), Poll::Ready(Some(Event::TopologyChanged)));
-        queue.push(&Event::SignalingRestored);
+        queue.push(&Event::SignalingRestored { hub: 0 });
         (1..EVENTS_MAX).for_each(|_| {
             assert_eq!(next(&mut queue), Poll::Ready(Some(Event::TopologyChanged)));
         });
@@ -149,7 +149,7 @@ mod tests {
         );
         assert_eq!(
             next(&mut queue),
-            Poll::Ready(Some(Event::SignalingRestored))
+            Poll::Ready(Some(Event::SignalingRestored { hub: 0 }))
         );
         assert!(next(&mut queue).is_pending());
     }
@@ -182,7 +182,7 @@ mod tests {
         let mut queue = EventQueue::default();
         (0..EVENTS_MAX + 2).for_each(|_| queue.push(&Event::TopologyChanged));
         queue.push(&Event::Left);
-        queue.push(&Event::SignalingRestored);
+        queue.push(&Event::SignalingRestored { hub: 0 });
         (0..EVENTS_MAX).for_each(|_| assert!(next(&mut queue).is_ready()));
         let lagged = Event::Lagged { missed: 2 };
         assert_eq!(next(&mut queue), Poll::Ready(Some(lagged)));

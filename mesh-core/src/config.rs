@@ -151,12 +151,19 @@ pub struct Config {
     pub retry_min: Duration,
     /// The longest such wait: a mesh that heals takes seconds, and then there should be time left.
     pub retry_max: Duration,
-    /// The wait before the signaling server is dialled again; doubles with jitter.
+    /// Addresses of signaling servers that the driver has, in the order in which they are liked.
+    pub hubs: usize,
+    /// The wait before a signaling server is dialled again; doubles with jitter.
     pub signaling_retry_min: Duration,
     /// The longest such wait.
     pub signaling_retry_max: Duration,
     /// How long the signaling server may take to answer anything before it counts as gone.
     pub signaling_timeout: Duration,
+    /// How long an agent that is not at its first address waits at least before it tries to return.
+    pub signaling_return_min: Duration,
+    /// And at most: so a server that comes back is not dialled by all its agents at once, and takes
+    /// in those of a full one at 200 a second.
+    pub signaling_return_max: Duration,
     /// Time between pings to the signaling server, which drops a client that is silent for three.
     pub signaling_ping: Duration,
 }
@@ -270,9 +277,12 @@ impl Config {
             deadline_max: Duration::from_secs(60),
             retry_min: Duration::from_millis(500),
             retry_max: Duration::from_secs(1),
+            hubs: 1,
             signaling_retry_min: Duration::from_millis(250),
             signaling_retry_max: Duration::from_secs(10),
             signaling_timeout: Duration::from_secs(10),
+            signaling_return_min: Duration::from_secs(30),
+            signaling_return_max: Duration::from_secs(130),
             signaling_ping: Duration::from_secs(15),
         })
     }

@@ -36,6 +36,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "routing/routes.rs",
     "signaling/claims.rs",
     "signaling/client.rs",
+    "signaling/conversation.rs",
     "signaling/crowd.rs",
     "signaling/room.rs",
     "topology/shards.rs",

@@ -119,6 +119,10 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
+/// A WebSocket to a hub, as an agent numbers those that it dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
 /// Names one message for ever: its author, the author's incarnation, the target, the sequence.
 ///
 /// Shown and parsed as `author/incarnation/target/sequence`, where the target is a peer id or `*`.

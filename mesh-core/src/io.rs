@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{LossReason, RejectReason};
 use crate::ice::IceServer;
-use crate::id::{LinkId, MessageId, PeerId};
+use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
 
@@ -50,12 +50,22 @@ impl Channel {
 /// A fact that the driver reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The WebSocket to the signaling server is open.
-    SignalingOpened,
-    /// A text came from the signaling server.
-    SignalingReceived(String),
-    /// The WebSocket closed or could not be opened.
+    /// A WebSocket to a signaling server is open.
+    SignalingOpened {
+        /// Which.
+        socket: SocketId,
+    },
+    /// A text came from a signaling server.
+    SignalingReceived {
+        /// Over which WebSocket.
+        socket: SocketId,
+        /// The text.
+        text: String,
+    },
+    /// A WebSocket closed, or could not be opened.
     SignalingClosed {
+        /// Which.
+        socket: SocketId,
         /// The cause, for people.
         reason: String,
     },
@@ -110,12 +120,26 @@ pub enum Input {
 /// An order to the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Open a WebSocket to the signaling server, dropping any that is open.
-    OpenSignaling,
-    /// Send a text to the signaling server.
-    SendSignaling(String),
-    /// Close the WebSocket.
-    CloseSignaling,
+    /// Open a WebSocket to a signaling server, beside any that is open.
+    OpenSignaling {
+        /// Its key from now on.
+        socket: SocketId,
+        /// Which of the agent's addresses, counted from 0.
+        hub: usize,
+    },
+    /// Send a text to a signaling server.
+    SendSignaling {
+        /// Over which WebSocket.
+        socket: SocketId,
+        /// The text.
+        text: String,
+    },
+    /// Close a WebSocket, once what was ordered before is sent. No fact about it is expected any
+    /// more.
+    CloseSignaling {
+        /// Which.
+        socket: SocketId,
+    },
     /// Create a peer connection with the three channels. With a remote offer, answer it; without,
     /// offer.
     OpenLink {
@@ -182,13 +206,24 @@ pub enum Event {
     },
     /// The signaling server is gone or cannot be reached. The mesh goes on without it.
     SignalingLost {
+        /// Which of the agent's addresses, counted from 0.
+        hub: usize,
         /// The cause.
         reason: String,
         /// When it will be dialled again.
         retry_in_ms: u64,
     },
-    /// The signaling server is back.
-    SignalingRestored,
+    /// The signaling server is back, or another has admitted this agent.
+    SignalingRestored {
+        /// Which of the agent's addresses, counted from 0.
+        hub: usize,
+    },
+    /// Another signaling server serves this agent; the former did until then.
+    SignalingMoved {
+        /// Which of the agent's addresses, counted from 0. The same as before where a load balancer
+        /// stands before several servers.
+        hub: usize,
+    },
     /// A member appeared.
     PeerJoined {
         /// Who.

@@ -25,14 +25,16 @@
 //! or the hub does wrong becomes an [`Event`] and a counter, never a failed call or a panic.
 //!
 //! ```
-//! use mesh_core::{Config, Identity, Instant, Mesh, Output, UnixTime};
+//! use mesh_core::{Config, Identity, Instant, Mesh, Output, SocketId, UnixTime};
 //!
 //! let config = Config::new("demo", "agent-001")?;
 //! let identity = Identity::from_secret([1; 32]);
 //! let now = Instant::from_micros(0);
 //! let mut mesh = Mesh::new(config, identity, [2; 32], now, UnixTime::from_micros(0));
 //! mesh.join(now);                                                         // 1
-//! assert_eq!(mesh.poll_output(), Some(Output::OpenSignaling));            // 2
+//! let (socket, hub) = (SocketId(1), 0);
+//! let order = Output::OpenSignaling { socket, hub };
+//! assert_eq!(mesh.poll_output(), Some(order));                            // 2
 //! assert_eq!(mesh.poll_output(), None);
 //! let wake_at = mesh.poll_timeout();                                      // 3
 //! # assert!(wake_at.is_some());
@@ -77,7 +79,9 @@ pub use config::{
 };
 pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
 pub use ice::IceServer;
-pub use id::{ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, Target};
+pub use id::{
+    ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,
+};
 pub use identity::{Domain, Identity, Signature, Signed, Statement, Verified};
 pub use io::{Channel, Event, Input, Output, Received, WarningCode};
 pub use mesh::Mesh;

@@ -15,10 +15,12 @@ use super::partners::{Formation, Search};
 use super::timers::Timer;
 use crate::error::RejectReason;
 use crate::ice::IceServer;
-use crate::id::{PeerId, Target};
+use crate::id::{PeerId, SocketId, Target};
 use crate::io::{Event, Output, WarningCode};
 use crate::name::name_or_id;
-use crate::signaling::{Admission, ClientFact, Crowd, ErrorCode, Member, notice_delay};
+use crate::signaling::{
+    Admission, Arrival, ClientFact, ClientTask, Crowd, ErrorCode, Lost, Member, notice_delay,
+};
 use crate::time::Instant;
 
 /// How long after an agent came in the hub may still tell it of those whom the welcome listed.
@@ -93,10 +95,17 @@ impl Mesh {
         self.routes_changed(now);
     }
 
-    pub(super) fn signaling_received(&mut self, text: &str, now: Instant) {
+    pub(super) fn signaling_opened(&mut self, socket: SocketId, now: Instant) {
+        let (config, identity, shards) = (&self.config, &self.identity, self.shards());
+        let hello = self.client.opened(socket, config, identity, shards, now);
+        self.outbox.extend(hello);
+    }
+
+    pub(super) fn signaling_received(&mut self, socket: SocketId, text: &str, now: Instant) {
+        let (config, identity, rng) = (&self.config, &self.identity, &mut self.rng);
         let (fact, answer) = self
             .client
-            .received(text, &self.config, &self.identity, now);
+            .received(socket, text, config, identity, rng, now);
         self.outbox.extend(answer);
         match fact {
             None => {}
@@ -126,29 +135,34 @@ impl Mesh {
             }
             Some(ClientFact::Time(time)) => self.hub_told_time(time, now),
             Some(ClientFact::Signal(signed)) => self.direct_received(&signed, None, 0, now),
-            Some(ClientFact::Refused { code, message }) => {
-                self.roster.unlist_all(|_| false);
-                self.emit(Event::Refused {
-                    code: code.as_str().to_owned(),
-                    message,
-                });
-                if code == ErrorCode::Replaced {
-                    // Two agents of one identity would outdate each other's records without end.
-                    self.end(now);
-                } else {
-                    self.members_changed(now);
-                }
-            }
+            Some(ClientFact::Lost(lost)) => self.signaling_lost(lost, now),
+            Some(ClientFact::Refused { code, message }) => self.refused(code, message, now),
             Some(ClientFact::Nonsense) => self.reject(None, None, RejectReason::Signaling),
         }
     }
 
-    /// The hub has let this agent in, for the first time or again.
+    /// No hub will ever let this agent in.
+    fn refused(&mut self, code: ErrorCode, message: String, now: Instant) {
+        self.roster.unlist_all(|_| false);
+        self.emit(Event::Refused {
+            code: code.as_str().to_owned(),
+            message,
+        });
+        if code == ErrorCode::Replaced {
+            // Two agents of one identity would outdate each other's records without end.
+            self.end(now);
+        } else {
+            self.members_changed(now);
+        }
+    }
+
+    /// A hub has let this agent in, for the first time or again.
     fn admitted(&mut self, admission: Admission, now: Instant) {
         let Admission {
+            hub,
             listing,
             ice_servers,
-            again,
+            arrival,
             time,
         } = admission;
         self.take_ice_servers(ice_servers);
@@ -158,13 +172,15 @@ impl Mesh {
         if self.sequences.is_empty() {
             self.incarnation = self.unix(now).as_micros(); // By the time of the room.
         }
-        let event = if again {
-            Event::SignalingRestored
-        } else {
-            self.admitted_at = now;
-            Event::Joined {
-                room: self.config.room.clone(),
-                members: listing.room_members.saturating_sub(1),
+        let event = match arrival {
+            Arrival::Again => Event::SignalingRestored { hub },
+            Arrival::Moved => Event::SignalingMoved { hub },
+            Arrival::First => {
+                self.admitted_at = now;
+                Event::Joined {
+                    room: self.config.room.clone(),
+                    members: listing.room_members.saturating_sub(1),
+                }
             }
         };
         self.emit(event);
@@ -172,24 +188,51 @@ impl Mesh {
         self.remember_members();
         self.await_return(now);
         self.room_counted(listing.room_members, listing.newcomers, now);
-        self.hub_joined(listing.members, now);
+        if arrival == Arrival::Moved {
+            // Those listed are who was listed before, not newcomers.
+            for member in listing.members {
+                self.hub_lists(member);
+            }
+        } else {
+            self.hub_joined(listing.members, now);
+        }
         self.members_changed(now);
         self.notify_writable(now);
-        if again {
+        if arrival == Arrival::Again {
             // Who could not be reached without the hub can be now, though nobody is new.
             self.timers.arm(Timer::Settle, now + self.config.settle);
         }
     }
 
-    pub(super) fn signaling_closed(&mut self, reason: String, now: Instant) {
-        let lost = self.client.closed(reason, &self.config, &mut self.rng, now);
-        if let Some((reason, retry_in)) = lost {
-            self.remember_members();
-            self.emit(Event::SignalingLost {
-                reason,
-                retry_in_ms: u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
-            });
-            self.members_changed(now);
+    pub(super) fn signaling_closed(&mut self, socket: SocketId, reason: String, now: Instant) {
+        let (config, rng) = (&self.config, &mut self.rng);
+        if let Some(lost) = self.client.closed(socket, reason, config, rng, now) {
+            self.signaling_lost(lost, now);
+        }
+    }
+
+    fn signaling_lost(&mut self, lost: Lost, now: Instant) {
+        self.remember_members();
+        self.emit(Event::SignalingLost {
+            hub: lost.hub,
+            reason: lost.reason,
+            retry_in_ms: u64::try_from(lost.retry_in.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.members_changed(now);
+    }
+
+    /// Does what the connections to the hubs have due.
+    pub(super) fn poll_client(&mut self, now: Instant) {
+        while let Some(task) = self.client.poll(&self.config, &mut self.rng, now) {
+            match task {
+                ClientTask::Order(order) => self.outbox.push_back(order),
+                ClientTask::GiveUp(order, lost) => {
+                    self.outbox.push_back(order);
+                    if let Some(lost) = lost {
+                        self.signaling_lost(lost, now);
+                    }
+                }
+            }
         }
     }
 

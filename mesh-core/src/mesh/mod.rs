@@ -44,7 +44,7 @@ use crate::io::{Event, Input, Output};
 use crate::link::{Dialer, Link, Links, SilentLinks};
 use crate::routing::{Database, LinkGraph, ReplayWindow, RoutePolicy, Routes};
 use crate::samples::{Sample, Samples, Stopwatch};
-use crate::signaling::{self, Client, ClientMessage, ClientTask, Crowd};
+use crate::signaling::{Client, Crowd};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Topology;
@@ -277,15 +277,13 @@ impl Mesh {
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         let now = self.enter(now);
         match input {
-            Input::SignalingOpened => {
-                let shards = self.shards();
-                let hello = self
-                    .client
-                    .opened(&self.config, &self.identity, shards, now);
-                self.outbox.extend(hello);
+            Input::SignalingOpened { socket } => self.signaling_opened(socket, now),
+            Input::SignalingReceived { socket, text } => {
+                self.signaling_received(socket, &text, now);
             }
-            Input::SignalingReceived(text) => self.signaling_received(&text, now),
-            Input::SignalingClosed { reason } => self.signaling_closed(reason, now),
+            Input::SignalingClosed { socket, reason } => {
+                self.signaling_closed(socket, reason, now);
+            }
             Input::LinkSignaled { link, signal } => self.link_signaled(link, signal, now),
             Input::LinkReached { link } => self.link_reached(link, now),
             Input::LinkOpened { link } => self.link_opened(link, now),
@@ -305,18 +303,7 @@ impl Mesh {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
         self.note_lateness(now);
-        match self.client.poll(&self.config, now) {
-            Some(ClientTask::Dial) => {
-                let order = self.client.connect(&self.config, now);
-                self.outbox.push_back(order);
-            }
-            Some(ClientTask::Ping) => self.outbox.push_back(signaling::send(&ClientMessage::Ping)),
-            Some(ClientTask::GiveUp) => {
-                self.outbox.push_back(Output::CloseSignaling);
-                self.signaling_closed("the signaling server does not answer".to_owned(), now);
-            }
-            None => {}
-        }
+        self.poll_client(now);
         // Before the links: what records tell may have some of them asked whether they live.
         self.verify_some(now);
         self.poll_links(now);

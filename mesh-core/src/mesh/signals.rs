@@ -9,7 +9,7 @@ use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::{Channel, Output};
 use crate::link::{Answer, LinkState};
 use crate::rng::unit;
-use crate::signaling::{self, ClientMessage};
+use crate::signaling::ClientMessage;
 use crate::time::Instant;
 use crate::wire::{Content, LinkSignal, PeerSignal};
 
@@ -72,8 +72,8 @@ impl Mesh {
         };
         if use_hub {
             let message = envelope.signed;
-            let order = signaling::send(&ClientMessage::Signal { to, message });
-            self.outbox.push_back(order);
+            let order = self.client.send(&ClientMessage::Signal { to, message });
+            self.outbox.extend(order);
         } else {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
             let _ = self.forward(envelope, Channel::Control, None, now);

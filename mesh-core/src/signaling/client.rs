@@ -1,69 +1,78 @@
-//! The agent's half of signaling: dial, greet, prove, and dial again when the hub is gone.
+//! The agent's half of signaling: which hub it dials and when, what a hub's texts mean, and how it
+//! goes from one hub to another.
+//!
+//! An agent has the addresses of one hub or more, in the order in which it likes them. It goes to
+//! the next when a hub is lost or refuses it. A hub that is about to stop asks it to move: then it
+//! is admitted elsewhere before it leaves, so that it is a member all the time. Away from its first
+//! address it tries now and then to return, in the same way.
 
+mod moving;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
+use self::moving::Move;
+use super::conversation::{Conversation, Due, Stage};
+use super::protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member};
 use crate::config::Config;
 use crate::ice::IceServer;
-use crate::id::PeerId;
+use crate::id::{PeerId, SocketId};
 use crate::identity::{Identity, Signed};
 use crate::io::Output;
 use crate::rng::unit;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
-use crate::wire::Admit;
 
-/// The connection to the signaling server.
+/// How long a hub may take for each step until admission while there is another to try, doubled
+/// each time that all have failed, up to what a single hub has: several round trips to the other
+/// side of the world, and so little that two dead machines do not use up the time of a join.
+const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a hub is lost that says nothing.
+const SILENT: &str = "the signaling server does not answer";
+
+/// The connections to the hubs.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    state: State,
+    /// Whether the agent wants to be in the room: it has joined, and no hub has refused it for
+    /// good.
+    wanted: bool,
+    /// The last socket that was dialled.
+    last_socket: u64,
+    /// The connection that serves, or is to serve.
+    current: Option<Conversation>,
+    /// Without one: when the next is dialled, and where.
+    dial_at: Instant,
+    hub: usize,
+    /// Attempts that have failed since a hub last admitted this agent.
     failures: u32,
-    /// What the hub last complained of: a better cause than "connection closed".
-    complaint: Option<String>,
+    /// Addresses whose hubs would refuse it again.
+    refused: BTreeSet<usize>,
+    moving: Option<Move>,
     ever_admitted: bool,
-    /// When the hub was last asked something that it answers at once: its proof, a ping.
-    asked_at: Instant,
-}
-
-/// How long the hub may take to answer when there is reason to believe that it is gone, unless it
-/// has less time as it is: several round trips to the other side of the world.
-const SUSPECT_PATIENCE: Duration = Duration::from_secs(3);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Not wanted: before joining, after leaving, or refused for good.
-    #[default]
-    Idle,
-    Dialing {
-        until: Instant,
-    },
-    Greeting {
-        until: Instant,
-    },
-    Proving {
-        until: Instant,
-    },
-    Admitted {
-        ping_at: Instant,
-        /// When the hub counts as gone if nothing is heard of it.
-        until: Instant,
-    },
-    Waiting {
-        until: Instant,
-    },
+    /// The mesh was told that no hub serves.
+    told_lost: bool,
 }
 
 /// What is due.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ClientTask {
-    /// Dial again.
-    Dial,
-    /// Show a sign of life.
-    Ping,
-    /// The hub does not answer: close the connection, as if it had closed.
-    GiveUp,
+    /// Dial, or show a sign of life.
+    Order(Output),
+    /// A hub does not answer: close the connection. The agent may have lost its hub by that.
+    GiveUp(Output, Option<Lost>),
+}
+
+/// No hub serves.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Lost {
+    /// Which of the agent's addresses has failed.
+    pub(crate) hub: usize,
+    pub(crate) reason: String,
+    /// When the next is dialled.
+    pub(crate) retry_in: Duration,
 }
 
 /// What a text from the hub means to the mesh.
@@ -81,7 +90,9 @@ pub(crate) enum ClientFact {
         newcomers: usize,
     },
     Signal(Signed),
-    /// The hub will never admit this agent.
+    /// This hub will not have the agent; another may.
+    Lost(Lost),
+    /// No hub will ever admit this agent.
     Refused {
         code: ErrorCode,
         message: String,
@@ -93,11 +104,22 @@ pub(crate) enum ClientFact {
 /// What the hub says when it admits an agent.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Admission {
+    pub(crate) hub: usize,
     pub(crate) listing: Listing,
     pub(crate) ice_servers: Vec<IceServer>,
-    /// It had been admitted before.
-    pub(crate) again: bool,
+    pub(crate) arrival: Arrival,
     pub(crate) time: Option<HubTime>,
+}
+
+/// How an agent came to the hub that has admitted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It had not been admitted by any before.
+    First,
+    /// It had lost its hub.
+    Again,
+    /// It came from another, which served until now.
+    Moved,
 }
 
 /// What the hub's clock showed, at some moment between two of ours.
@@ -107,72 +129,105 @@ pub(crate) struct HubTime {
     pub(crate) unix: UnixTime,
 }
 
+/// The order to send a message to a hub.
+pub(super) fn send(socket: SocketId, message: &ClientMessage) -> Output {
+    let text = serde_json::to_string(message).expect("messages always encode");
+    Output::SendSignaling { socket, text }
+}
+
 impl Client {
     pub(crate) fn is_admitted(&self) -> bool {
-        matches!(self.state, State::Admitted { .. })
+        self.current.as_ref().is_some_and(Conversation::is_admitted)
     }
 
+    /// The order to send a message to the hub that serves, if one does.
+    pub(crate) fn send(&self, message: &ClientMessage) -> Option<Output> {
+        let current = self.current.as_ref().filter(|hub| hub.is_admitted())?;
+        Some(send(current.socket, message))
+    }
+
+    /// Dials the hub whose turn it is.
     pub(crate) fn connect(&mut self, config: &Config, now: Instant) -> Output {
-        self.state = State::Dialing {
-            until: now + config.signaling_timeout,
+        self.wanted = true;
+        let (conversation, order) = self.dial(self.hub, self.failures, config, now);
+        self.current = Some(conversation);
+        order
+    }
+
+    fn dial(
+        &mut self,
+        hub: usize,
+        failures: u32,
+        config: &Config,
+        now: Instant,
+    ) -> (Conversation, Output) {
+        self.last_socket += 1;
+        let socket = SocketId(self.last_socket);
+        let patience = match config.hubs {
+            0 | 1 => config.signaling_timeout,
+            hubs => config
+                .signaling_timeout
+                .min(ELSEWHERE_PATIENCE * doublings(failures, hubs)),
         };
-        Output::OpenSignaling
+        let conversation = Conversation::dial(socket, hub, patience, now);
+        (conversation, Output::OpenSignaling { socket, hub })
     }
 
     /// Says goodbye and stays away.
     pub(crate) fn leave(&mut self) -> Vec<Output> {
-        let admitted = self.is_admitted();
-        let idle = std::mem::take(&mut self.state) == State::Idle;
         let mut orders = Vec::new();
-        if admitted {
-            orders.push(send(&ClientMessage::Leave));
-        }
-        if !idle {
-            orders.push(Output::CloseSignaling);
-        }
+        orders.extend(self.send(&ClientMessage::Leave));
+        let moving = self.moving.take().and_then(|moving| moving.next);
+        let sockets = [self.current.take(), moving].into_iter().flatten();
+        orders.extend(sockets.map(|gone| close(&gone)));
+        self.wanted = false;
         orders
     }
 
+    /// A WebSocket is open.
     pub(crate) fn opened(
         &mut self,
+        socket: SocketId,
         config: &Config,
         identity: &Identity,
         shards: Shards,
         now: Instant,
     ) -> Option<Output> {
-        let State::Dialing { .. } = self.state else {
-            return None;
-        };
-        self.state = State::Greeting {
-            until: now + config.signaling_timeout,
-        };
-        self.complaint = None;
-        Some(send(&ClientMessage::Hello {
-            version: PROTOCOL_VERSION,
-            room: config.room.clone(),
-            peer: identity.peer(),
-            name: config.name.clone(),
-            shards,
-        }))
+        self.conversation(socket)?
+            .opened(config, identity, shards, now)
     }
 
-    /// Returns what the text means, and an answer to send.
+    fn conversation(&mut self, socket: SocketId) -> Option<&mut Conversation> {
+        let next = self.moving.as_mut().and_then(|moving| moving.next.as_mut());
+        let mut all = self.current.as_mut().into_iter().chain(next);
+        all.find(|conversation| conversation.socket == socket)
+    }
+
+    fn is_current(&self, socket: SocketId) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.socket == socket)
+    }
+
+    /// Returns what the text means, and an order.
     pub(crate) fn received(
         &mut self,
+        socket: SocketId,
         text: &str,
         config: &Config,
         identity: &Identity,
+        rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> (Option<ClientFact>, Option<Output>) {
+        let Some(conversation) = self.conversation(socket) else {
+            return (None, None); // Of a connection that was given up.
+        };
         let Ok(message) = serde_json::from_str(text) else {
             return (Some(ClientFact::Nonsense), None);
         };
-        if let State::Admitted { until, .. } = &mut self.state {
-            *until = now + config.signaling_ping * 3;
-        }
-        match (message, self.state) {
-            (HubMessage::Challenge { nonce }, State::Greeting { .. }) => {
-                (None, Some(self.prove(nonce, config, identity, now)))
+        conversation.heard(config, now);
+        match (message, conversation.stage()) {
+            (HubMessage::Challenge { nonce }, Stage::Greeting { .. }) => {
+                (None, Some(conversation.prove(nonce, config, identity, now)))
             }
             (
                 HubMessage::Welcome {
@@ -180,170 +235,233 @@ impl Client {
                     ice_servers,
                     time_ms,
                 },
-                State::Proving { .. },
+                Stage::Proving { .. },
             ) => {
-                let ping_at = now + config.signaling_ping;
-                let until = now + config.signaling_ping * 3;
-                self.state = State::Admitted { ping_at, until };
-                self.failures = 0;
+                conversation.admitted(config, now);
+                let (hub, time) = (conversation.hub, conversation.hub_time(time_ms));
+                let (arrival, order) = self.admitted(socket, config, rng, now);
                 let admission = Admission {
+                    hub,
                     listing,
                     ice_servers,
-                    again: std::mem::replace(&mut self.ever_admitted, true),
-                    time: self.hub_time(time_ms),
+                    arrival,
+                    time,
                 };
-                (Some(ClientFact::Admitted(admission)), None)
+                (Some(ClientFact::Admitted(admission)), order)
             }
-            (HubMessage::Divided { listing }, State::Admitted { .. }) => {
-                (Some(ClientFact::Divided(listing)), None)
+            (HubMessage::Error { code, message }, _) => {
+                self.complained(socket, code, message, config, rng, now)
             }
-            (
-                HubMessage::Members {
-                    joined,
-                    left,
-                    room_members,
-                    newcomers,
-                },
-                State::Admitted { .. },
-            ) => {
-                let fact = ClientFact::Members {
-                    joined,
-                    left,
-                    room_members,
-                    newcomers,
-                };
-                (Some(fact), None)
+            (HubMessage::Move { within_ms }, Stage::Admitted { .. }) => {
+                self.asked_to_move(Duration::from_millis(within_ms), config, rng, now);
+                (None, None)
             }
-            (HubMessage::Signal { message, .. }, State::Admitted { .. }) => {
-                (Some(ClientFact::Signal(message)), None)
+            (message, Stage::Admitted { .. }) => {
+                let fact = told(conversation, message);
+                (fact, None)
             }
-            (HubMessage::Pong { time_ms }, State::Admitted { .. }) => {
-                (self.hub_time(time_ms).map(ClientFact::Time), None)
-            }
-            (HubMessage::Error { code, message }, _) => self.complained(code, message),
             _ => (Some(ClientFact::Nonsense), None),
         }
     }
 
-    fn prove(
+    /// A hub has admitted this agent. Returns how it came, and the order to close the connection
+    /// that has served until now.
+    fn admitted(
         &mut self,
-        nonce: String,
+        socket: SocketId,
         config: &Config,
-        identity: &Identity,
+        rng: &mut ChaCha8Rng,
         now: Instant,
-    ) -> Output {
-        let until = now + config.signaling_timeout;
-        self.state = State::Proving { until };
-        self.asked_at = now;
-        let name = config.name.clone();
-        let proof = identity.sign(&config.room, &Admit { nonce, name });
-        send(&ClientMessage::Prove { proof })
+    ) -> (Arrival, Option<Output>) {
+        let mut order = None;
+        if !self.is_current(socket)
+            && let Some(next) = self.moving.take().and_then(|moving| moving.next)
+        {
+            // Without a goodbye: the agent has not left the room.
+            order = self.current.replace(next).map(|before| close(&before));
+        }
+        self.failures = 0;
+        self.refused.clear();
+        self.moving = None;
+        let lost = std::mem::replace(&mut self.told_lost, false);
+        let arrival = match std::mem::replace(&mut self.ever_admitted, true) {
+            false => Arrival::First,
+            true if lost => Arrival::Again,
+            true => Arrival::Moved,
+        };
+        self.hub = self.current.as_ref().map_or(0, |current| current.hub);
+        self.plan_return(config, rng, now);
+        (arrival, order)
     }
 
-    fn hub_time(&self, time_ms: Option<u64>) -> Option<HubTime> {
-        let us = time_ms?.checked_mul(1_000)?;
-        Some(HubTime {
-            asked_at: self.asked_at,
-            unix: UnixTime::from_micros(us),
-        })
+    /// The address to dial after one has failed: the next that has not refused this agent.
+    fn after(&self, hub: usize, config: &Config) -> usize {
+        let hubs = config.hubs.max(1);
+        let mut others = (1..=hubs).map(|step| (hub + step) % hubs);
+        let next = others.find(|next| !self.refused.contains(next));
+        next.unwrap_or(hub)
     }
 
     /// There is reason to believe that the hub is out of reach, or in reach again: asks it now
     /// instead of at the next interval, or dials it now. Returns the order.
     pub(crate) fn suspect(&mut self, config: &Config, now: Instant) -> Option<Output> {
-        match &mut self.state {
-            State::Admitted { ping_at, until } => {
-                let soon = now + SUSPECT_PATIENCE;
-                if *until <= soon {
-                    return None; // It was asked already.
-                }
-                *until = soon;
-                *ping_at = now + config.signaling_ping;
-                self.asked_at = now;
-                Some(send(&ClientMessage::Ping))
-            }
-            State::Waiting { .. } => {
+        match &mut self.current {
+            Some(current) => current.suspect(config, now),
+            None if self.wanted => {
                 self.failures = 0;
                 Some(self.connect(config, now))
             }
-            State::Idle
-            | State::Dialing { .. }
-            | State::Greeting { .. }
-            | State::Proving { .. } => None,
+            None => None,
         }
     }
 
     fn complained(
         &mut self,
+        socket: SocketId,
         code: ErrorCode,
         message: String,
+        config: &Config,
+        rng: &mut ChaCha8Rng,
+        now: Instant,
     ) -> (Option<ClientFact>, Option<Output>) {
         if matches!(code, ErrorCode::UnknownPeer | ErrorCode::Busy) {
             return (None, None); // It left or is busy; the attempt will time out.
         }
-        if code.is_final() {
-            self.state = State::Idle;
-            let fact = ClientFact::Refused { code, message };
-            return (Some(fact), Some(Output::CloseSignaling));
+        let Some(conversation) = self.conversation(socket) else {
+            return (None, None);
+        };
+        let (hub, order) = (conversation.hub, close(conversation));
+        conversation.complaint = Some(message.clone());
+        if !code.is_final() {
+            return (None, None); // The hub closes the connection.
         }
-        self.complaint = Some(message);
-        (None, None)
+        if code == ErrorCode::Replaced && self.follow(socket) {
+            return (None, Some(order));
+        }
+        if code != ErrorCode::Replaced {
+            self.refused.insert(hub);
+        }
+        let another = (0..config.hubs).any(|hub| !self.refused.contains(&hub));
+        if !self.is_current(socket) || (another && code != ErrorCode::Replaced) {
+            let lost = self.closed(socket, message, config, rng, now);
+            return (lost.map(ClientFact::Lost), Some(order));
+        }
+        self.wanted = false;
+        self.current = None;
+        self.moving = None;
+        let fact = ClientFact::Refused { code, message };
+        (Some(fact), Some(order))
     }
 
-    /// The WebSocket closed, or could not be opened. Returns the cause and when it is dialled
-    /// again, if it was wanted.
+    /// A WebSocket closed, or could not be opened. Returns what is lost by that, if no hub serves
+    /// any more.
     pub(crate) fn closed(
         &mut self,
+        socket: SocketId,
         reason: String,
         config: &Config,
         rng: &mut ChaCha8Rng,
         now: Instant,
-    ) -> Option<(String, Duration)> {
-        if matches!(self.state, State::Idle | State::Waiting { .. }) {
+    ) -> Option<Lost> {
+        if !self.is_current(socket) {
+            self.move_failed(socket, config, rng, now);
             return None;
         }
-        let doubled = config.signaling_retry_min * 2u32.saturating_pow(self.failures.min(16));
-        let wait = doubled
-            .min(config.signaling_retry_max)
-            .mul_f64(0.75 + unit(rng) / 2.0);
-        self.failures += 1;
-        self.state = State::Waiting { until: now + wait };
-        Some((self.complaint.take().unwrap_or(reason), wait))
+        let current = self.current.take()?;
+        let mut lost = Lost {
+            hub: current.hub,
+            reason: current.complaint.unwrap_or(reason),
+            retry_in: Duration::ZERO,
+        };
+        self.told_lost = true;
+        let moving = self.moving.take();
+        self.hub = match &moving {
+            Some(moving) if moving.asked => moving.hub,
+            _ => self.after(current.hub, config),
+        };
+        self.current = moving.and_then(|moving| moving.next);
+        if self.current.is_none() {
+            lost.retry_in = wait(self.failures, config, rng);
+            self.failures = self.failures.saturating_add(1);
+            self.dial_at = now + lost.retry_in;
+        }
+        Some(lost)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Idle => None,
-            State::Dialing { until }
-            | State::Greeting { until }
-            | State::Proving { until }
-            | State::Waiting { until } => Some(until),
-            State::Admitted { ping_at, until } => Some(ping_at.min(until)),
-        }
+        let Some(current) = &self.current else {
+            return self.wanted.then_some(self.dial_at);
+        };
+        let moving = self.moving.as_ref().map(Move::deadline);
+        [Some(current.deadline()), moving]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    pub(crate) fn poll(&mut self, config: &Config, now: Instant) -> Option<ClientTask> {
-        match &mut self.state {
-            State::Waiting { until } if *until <= now => Some(ClientTask::Dial),
-            State::Dialing { until }
-            | State::Greeting { until }
-            | State::Proving { until }
-            | State::Admitted { until, .. }
-                if *until <= now =>
-            {
-                Some(ClientTask::GiveUp)
+    /// The next that is due, until there is none.
+    pub(crate) fn poll(
+        &mut self,
+        config: &Config,
+        rng: &mut ChaCha8Rng,
+        now: Instant,
+    ) -> Option<ClientTask> {
+        let Some(current) = &mut self.current else {
+            let due = self.wanted && self.dial_at <= now;
+            return due.then(|| ClientTask::Order(self.connect(config, now)));
+        };
+        let (socket, order) = (current.socket, close(current));
+        match current.poll(config, now) {
+            Some(Due::Ping) => {
+                return Some(ClientTask::Order(send(socket, &ClientMessage::Ping)));
             }
-            State::Admitted { ping_at, .. } if *ping_at <= now => {
-                *ping_at = now + config.signaling_ping;
-                self.asked_at = now;
-                Some(ClientTask::Ping)
+            Some(Due::GiveUp) => {
+                let lost = self.closed(socket, SILENT.to_owned(), config, rng, now);
+                return Some(ClientTask::GiveUp(order, lost));
             }
-            _ => None,
+            None => {}
         }
+        self.poll_move(config, rng, now)
     }
 }
 
-/// The order to send a message to the hub.
-pub(crate) fn send(message: &ClientMessage) -> Output {
-    Output::SendSignaling(serde_json::to_string(message).expect("messages always encode"))
+/// What the hub that serves tells.
+fn told(conversation: &Conversation, message: HubMessage) -> Option<ClientFact> {
+    Some(match message {
+        HubMessage::Divided { listing } => ClientFact::Divided(listing),
+        HubMessage::Members {
+            joined,
+            left,
+            room_members,
+            newcomers,
+        } => ClientFact::Members {
+            joined,
+            left,
+            room_members,
+            newcomers,
+        },
+        HubMessage::Signal { message, .. } => ClientFact::Signal(message),
+        HubMessage::Pong { time_ms } => {
+            return conversation.hub_time(time_ms).map(ClientFact::Time);
+        }
+        _ => ClientFact::Nonsense,
+    })
+}
+
+/// The wait before the next attempt, which doubles each time that all addresses have failed.
+fn wait(failures: u32, config: &Config, rng: &mut ChaCha8Rng) -> Duration {
+    let doubled = config.signaling_retry_min * doublings(failures, config.hubs);
+    let wait = doubled.min(config.signaling_retry_max);
+    wait.mul_f64(0.75 + unit(rng) / 2.0)
+}
+
+/// Two to the power of how often all addresses have failed.
+fn doublings(failures: u32, hubs: usize) -> u32 {
+    let hubs = u32::try_from(hubs.max(1)).unwrap_or(u32::MAX);
+    2u32.saturating_pow((failures / hubs).min(16))
+}
+
+fn close(conversation: &Conversation) -> Output {
+    let socket = conversation.socket;
+    Output::CloseSignaling { socket }
 }

@@ -37,7 +37,7 @@ fn solicit() -> Signed {
 }
 
 /// The texts of PROTOCOL.md, in the order of a conversation.
-fn texts() -> [String; 12] {
+fn texts() -> [String; 13] {
     let member = Member {
         peer: identity(2).peer(),
         name: "agent-002".into(),
@@ -93,6 +93,7 @@ fn texts() -> [String; 12] {
             time_ms: Some(1_795_848_138_456),
         }),
         client(ClientMessage::Leave),
+        hub(HubMessage::Move { within_ms: 4_000 }),
         hub(HubMessage::Error {
             code: ErrorCode::RoomFull,
             message: "the room has 1000 members already".into(),

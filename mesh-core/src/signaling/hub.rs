@@ -89,9 +89,11 @@ pub struct HubStats {
 pub struct Hub {
     config: HubConfig,
     rng: ChaCha8Rng,
-    clients: BTreeMap<ClientId, Client>,
+    pub(super) clients: BTreeMap<ClientId, Client>,
     rooms: BTreeMap<String, Room>,
-    outbox: VecDeque<HubOutput>,
+    pub(super) outbox: VecDeque<HubOutput>,
+    /// It is about to stop.
+    pub(super) draining: bool,
     sweep_at: Instant,
     /// The civil time at an instant of the monotonic clock, if the driver has told.
     clock: Option<(Instant, UnixTime)>,
@@ -107,6 +109,7 @@ impl Hub {
             clients: BTreeMap::new(),
             rooms: BTreeMap::new(),
             outbox: VecDeque::new(),
+            draining: false,
             sweep_at: Instant::default(),
             clock: None,
             stats: HubStats::default(),
@@ -210,6 +213,10 @@ impl Hub {
     }
 
     fn connected(&mut self, id: ClientId, now: Instant) {
+        if self.draining {
+            self.refuse_late(id);
+            return;
+        }
         if self.clients.len() >= self.config.clients_max {
             let message = "this server is full: try another, or later".into();
             self.complain(id, ErrorCode::HubFull, message);
@@ -402,7 +409,7 @@ impl Hub {
     }
 
     /// Tells a client what went wrong, and goes on with it.
-    fn complain(&mut self, client: ClientId, code: ErrorCode, message: String) {
+    pub(super) fn complain(&mut self, client: ClientId, code: ErrorCode, message: String) {
         *self.stats.errors.entry(code).or_default() += 1;
         self.send(client, &HubMessage::Error { code, message });
     }
@@ -423,7 +430,13 @@ impl Hub {
         self.rooms.retain(|_, room| !room.is_over());
     }
 
-    fn turn_away(&mut self, client: ClientId, code: ErrorCode, message: String, now: Instant) {
+    pub(super) fn turn_away(
+        &mut self,
+        client: ClientId,
+        code: ErrorCode,
+        message: String,
+        now: Instant,
+    ) {
         self.complain(client, code, message);
         self.outbox.push_back(HubOutput::Close(client));
         self.forget(client, now);
@@ -454,7 +467,7 @@ impl Hub {
         }
     }
 
-    fn send(&mut self, client: ClientId, message: &HubMessage) {
+    pub(super) fn send(&mut self, client: ClientId, message: &HubMessage) {
         self.outbox
             .push_back(HubOutput::Send(client, encode(message)));
     }

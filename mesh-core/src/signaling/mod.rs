@@ -7,7 +7,9 @@
 
 mod claims;
 mod client;
+mod conversation;
 mod crowd;
+mod drain;
 #[cfg(test)]
 mod golden;
 mod hub;
@@ -17,7 +19,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Admission, Client, ClientFact, ClientTask, HubTime, send};
+pub(crate) use client::{Admission, Arrival, Client, ClientFact, ClientTask, HubTime, Lost};
 pub(crate) use crowd::Crowd;
 pub use hub::{Hub, HubInput, HubOutput, HubStats};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};

@@ -108,6 +108,11 @@ pub enum HubMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         time_ms: Option<u64>,
     },
+    /// The hub is about to stop: the agent is to go to another, each at a moment of its own.
+    Move {
+        /// How long all of them may take, in milliseconds.
+        within_ms: u64,
+    },
     /// The agent made a mistake, or the hub cannot serve it.
     Error {
         /// For programs.
@@ -164,6 +169,8 @@ pub enum ErrorCode {
     RoomFull,
     /// The hub has as many clients as it allows.
     HubFull,
+    /// The hub is about to stop and takes nobody in: another may.
+    Draining,
     /// Another connection proved the same identity and took this one's place.
     Replaced,
     /// The client was silent for too long.
@@ -206,6 +213,7 @@ impl ErrorCode {
             Self::RateLimited => "rate-limited",
             Self::RoomFull => "room-full",
             Self::HubFull => "hub-full",
+            Self::Draining => "draining",
             Self::Replaced => "replaced",
             Self::Silent => "silent",
             Self::UnknownPeer => "unknown-peer",

@@ -1,5 +1,7 @@
 //! The hub against clients of all kinds.
 
+mod drain;
+mod failover;
 mod liveness;
 mod shards;
 

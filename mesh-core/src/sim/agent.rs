@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::error::RejectReason;
-use crate::id::{ClientId, LinkId, MessageId, PeerId};
+use crate::id::{ClientId, LinkId, MessageId, PeerId, SocketId};
 use crate::identity::Identity;
 use crate::io::{Event, Input, Received};
 use crate::mesh::Mesh;
@@ -17,7 +17,7 @@ pub struct SimAgent {
     pub(super) alive: bool,
     /// Grows when the process ends, so that what was on its way to it is lost.
     pub(super) life: u32,
-    pub(super) socket: Option<ClientId>,
+    pub(super) sockets: BTreeMap<SocketId, ClientId>,
     /// Its process is stopped: what reaches it waits until it goes on.
     pub(super) frozen: bool,
     pub(super) held: Vec<Input>,
@@ -54,7 +54,7 @@ impl SimAgent {
             mesh: Mesh::new(config, identity.clone(), seed, now, unix),
             alive: true,
             life: 0,
-            socket: None,
+            sockets: BTreeMap::new(),
             frozen: false,
             held: Vec::new(),
             was_frozen: false,

@@ -21,7 +21,7 @@ impl World {
         self.died_with_forwarders += self.agents[agent].mesh.messages_held();
         self.agents[agent].alive = false;
         self.agents[agent].life += 1;
-        self.close_socket(agent);
+        self.close_sockets(agent);
         for connection in &mut self.connections {
             connection.lose_end(agent);
         }
@@ -76,10 +76,10 @@ impl World {
         let sockets: Vec<_> = std::mem::take(&mut self.hub_sockets)
             .into_values()
             .collect();
-        for agent in sockets {
-            self.agents[agent].socket = None;
+        for (agent, socket) in sockets {
+            self.agents[agent].sockets.remove(&socket);
             let reason = "connection reset".to_owned();
-            self.input_later(agent, Input::SignalingClosed { reason });
+            self.input_later(agent, Input::SignalingClosed { socket, reason });
         }
     }
 
@@ -120,7 +120,7 @@ impl World {
     /// and nothing says so.
     pub fn change_address(&mut self, agent: usize) {
         self.record("address", agent);
-        if let Some(client) = self.agents[agent].socket.take() {
+        for client in std::mem::take(&mut self.agents[agent].sockets).into_values() {
             self.hub_sockets.remove(&client);
         }
         let others: Vec<_> = (0..self.agents.len())
@@ -133,9 +133,12 @@ impl World {
     pub fn cut_off_hub(&mut self, agent: usize) {
         self.record("no hub", agent);
         self.agents[agent].no_hub = true;
-        self.close_socket(agent);
-        let reason = "no route to host".to_owned();
-        self.input_later(agent, Input::SignalingClosed { reason });
+        let sockets: Vec<_> = self.agents[agent].sockets.keys().copied().collect();
+        for socket in sockets {
+            self.close_socket(agent, socket);
+            let reason = "no route to host".to_owned();
+            self.input_later(agent, Input::SignalingClosed { socket, reason });
+        }
     }
 
     /// Whether the hub lives.

@@ -40,7 +40,7 @@ pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
 pub use scenario::{Operation, Outcome, Scenario};
 
 use crate::config::{Adaptive, Config};
-use crate::id::{ClientId, MessageId, Target};
+use crate::id::{ClientId, MessageId, SocketId, Target};
 use crate::identity::Identity;
 use crate::io::{Channel, Event, Input, Output};
 use crate::payload::{Delivery, Payload};
@@ -100,7 +100,7 @@ pub struct World {
     hub: Option<Hub>,
     /// Grows when the hub's process ends.
     hub_life: u64,
-    hub_sockets: BTreeMap<ClientId, usize>,
+    hub_sockets: BTreeMap<ClientId, (usize, SocketId)>,
     connections: Vec<Connection>,
     /// No connection opens but those with this agent.
     only_through: Option<usize>,
@@ -390,7 +390,7 @@ impl World {
                 self.record("frame", agent);
                 self.fold(frame);
             }
-            Input::SignalingReceived(text) => {
+            Input::SignalingReceived { text, .. } => {
                 self.record("text", agent);
                 self.fold(text.as_bytes());
             }

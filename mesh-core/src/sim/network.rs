@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Happening, World};
-use crate::id::{ClientId, LinkId};
+use crate::id::{ClientId, LinkId, SocketId};
 use crate::io::{Event, Input, Output};
 use crate::rng::unit;
 use crate::signaling::{HubInput, HubOutput};
@@ -81,10 +81,10 @@ impl Connection {
 impl World {
     pub(super) fn carry_out(&mut self, agent: usize, output: Output) {
         match output {
-            Output::OpenSignaling => self.open_socket(agent),
-            Output::CloseSignaling => self.close_socket(agent),
-            Output::SendSignaling(text) => {
-                if let Some(client) = self.agents[agent].socket {
+            Output::OpenSignaling { socket, .. } => self.open_socket(agent, socket),
+            Output::CloseSignaling { socket } => self.close_socket(agent, socket),
+            Output::SendSignaling { socket, text } => {
+                if let Some(&client) = self.agents[agent].sockets.get(&socket) {
                     self.hub_later(HubInput::TextReceived(client, text));
                 }
             }
@@ -140,25 +140,32 @@ impl World {
         );
     }
 
-    fn open_socket(&mut self, agent: usize) {
-        self.close_socket(agent);
+    fn open_socket(&mut self, agent: usize, socket: SocketId) {
         if self.hub.is_none() || self.agents[agent].no_hub {
             let reason = "connection refused".to_owned();
-            self.input_later(agent, Input::SignalingClosed { reason });
+            self.input_later(agent, Input::SignalingClosed { socket, reason });
             return;
         }
         self.queued += 1;
         let client = ClientId(self.queued);
-        self.agents[agent].socket = Some(client);
-        self.hub_sockets.insert(client, agent);
+        self.agents[agent].sockets.insert(socket, client);
+        self.hub_sockets.insert(client, (agent, socket));
         self.hub_later(HubInput::ClientConnected(client));
-        self.input_later(agent, Input::SignalingOpened);
+        self.input_later(agent, Input::SignalingOpened { socket });
     }
 
-    pub(super) fn close_socket(&mut self, agent: usize) {
-        if let Some(client) = self.agents[agent].socket.take() {
+    pub(super) fn close_socket(&mut self, agent: usize, socket: SocketId) {
+        if let Some(client) = self.agents[agent].sockets.remove(&socket) {
             self.hub_sockets.remove(&client);
             self.hub_later(HubInput::ClientClosed(client));
+        }
+    }
+
+    /// Closes all that an agent has open, as the end of its process does.
+    pub(super) fn close_sockets(&mut self, agent: usize) {
+        let sockets: Vec<_> = self.agents[agent].sockets.keys().copied().collect();
+        for socket in sockets {
+            self.close_socket(agent, socket);
         }
     }
 
@@ -269,7 +276,7 @@ impl World {
         | HubInput::ClientAnswered(client)
         | HubInput::SignalDropped { from: client, .. }
         | HubInput::ClientClosed(client)) = &input;
-        let agent = self.hub_sockets.get(client).copied().unwrap_or_default();
+        let agent = self.hub_sockets.get(client).map_or(0, |(agent, _)| *agent);
         let at = self.in_order(agent);
         let life = self.hub_life;
         self.queue_at(at, Happening::Hub { life, input });
@@ -317,16 +324,16 @@ impl World {
                     if let Some(tamper) = self.tamper {
                         tamper(&mut text);
                     }
-                    if let Some(&agent) = self.hub_sockets.get(&client) {
-                        self.input_later(agent, Input::SignalingReceived(text));
+                    if let Some(&(agent, socket)) = self.hub_sockets.get(&client) {
+                        self.input_later(agent, Input::SignalingReceived { socket, text });
                     }
                 }
                 HubOutput::Ping(_) => {} // These agents give signs of life by themselves.
                 HubOutput::Close(client) => {
-                    if let Some(agent) = self.hub_sockets.remove(&client) {
-                        self.agents[agent].socket = None;
+                    if let Some((agent, socket)) = self.hub_sockets.remove(&client) {
+                        self.agents[agent].sockets.remove(&socket);
                         let reason = "closed by the server".to_owned();
-                        self.input_later(agent, Input::SignalingClosed { reason });
+                        self.input_later(agent, Input::SignalingClosed { socket, reason });
                     }
                 }
             }

@@ -251,11 +251,19 @@ fn an_agent_whose_clock_was_set_back_can_come_back() {
     assert!(world.run_until(SECOND * 90, World::is_converged));
 }
 
+/// Hands the first agent a text as if its hub had sent it.
+fn hub_says(world: &mut World, text: &str) {
+    let sockets = world.agents[0].sockets.keys();
+    let socket = *sockets.last().expect("it has a hub");
+    let text = text.to_owned();
+    world.inject(0, Input::SignalingReceived { socket, text });
+}
+
 #[test]
 fn who_is_refused_by_the_hub_has_no_ghost_members() {
     let mut world = World::formed(10, Some(4), 8);
     let text = r#"{"type":"error","code":"version","message":"version 1 is not spoken here"}"#;
-    world.inject(0, Input::SignalingReceived(text.into()));
+    hub_says(&mut world, text);
     world.crash(3);
     let dead = world.agents[3].id();
     world.run_for(SECOND * 30);
@@ -272,7 +280,7 @@ fn who_is_refused_by_the_hub_has_no_ghost_members() {
 fn a_replaced_agent_says_why_and_leaves_without_a_goodbye_in_its_successors_name() {
     let mut world = World::formed(10, Some(4), 8);
     let text = r#"{"type":"error","code":"replaced","message":"another has your key"}"#;
-    world.inject(0, Input::SignalingReceived(text.into()));
+    hub_says(&mut world, text);
     let replaced = &world.agents()[0];
     let last: Vec<_> = replaced.events().iter().rev().take(2).collect();
     assert!(
