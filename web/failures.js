@@ -73,17 +73,18 @@ const FAILURES = {
 
 /**
  * @param {unknown} error
- * @param {string} signaling
+ * @param {string|string[]} signaling
  * @returns {Failure}
  */
 export function explainFailure(error, signaling) {
   const { code, message } = describeError(error);
-  const known = Object.hasOwn(FAILURES, code) ? FAILURES[code](signaling) : null;
+  const hubs = [signaling].flat().join(", ");
+  const known = Object.hasOwn(FAILURES, code) ? FAILURES[code](hubs) : null;
   if (known) return { code, ...known, detail: message === code ? undefined : message };
   return {
     code,
     title: "Joining the mesh failed",
-    help: `The hub is ${signaling}. The mesh said:`,
+    help: `The hub is ${hubs}. The mesh said:`,
     detail: message,
     retry: "join",
   };

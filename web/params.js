@@ -1,7 +1,7 @@
-// What the page's address asks for: ?room= &name= &signaling= &k=
+// What the page's address asks for: ?room= &name= &signaling= &k=, and &signaling= again for each further hub.
 
 /**
- * @typedef {{ room: string, name: string, signaling: string, k?: number }} Params
+ * @typedef {{ room: string, name: string, signaling: string | string[], k?: number }} Params
  */
 
 /**
@@ -12,11 +12,12 @@
 export function readParams(location, randomName = tabName) {
   const query = new URLSearchParams(location.search);
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  const hubs = query.getAll("signaling").map((url) => url.trim()).filter(Boolean);
   /** @type {Params} */
   const params = {
     room: query.get("room")?.trim() || "demo",
     name: query.get("name")?.trim() || randomName(),
-    signaling: query.get("signaling")?.trim() || `${scheme}//${location.host}/signal`,
+    signaling: hubs.length > 1 ? hubs : hubs[0] || `${scheme}//${location.host}/signal`,
   };
   const k = Number(query.get("k"));
   if (Number.isInteger(k) && k > 0) params.k = k;

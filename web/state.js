@@ -22,7 +22,7 @@ import { readSnapshot } from "./snapshot.js";
  * @typedef {{ status: "waiting"|"answered"|"failed", roundTripMs: number|null, reason: string|null }} Ping
  * @typedef {{
  *   phase: "connecting"|"joined"|"hub-lost"|"failed", since: number,
- *   room: string, name: string, signaling: string, self: string|null,
+ *   room: string, name: string, signaling: string|string[], self: string|null,
  *   failure: Failure|null, hub: { reason: string, retryAt: number }|null,
  *   members: number, roster: Record<string, string>, labels: Map<string, string>, snapshot: Snapshot|null,
  *   messages: MessageEntry[], activity: ActivityEntry[], outcomes: Record<string, object>,
@@ -34,7 +34,7 @@ export const MAX_MESSAGES = 500;
 export const MAX_ACTIVITY = 200;
 const MAX_OUTCOMES = 100;
 
-/** @param {{ room: string, name: string, signaling: string, now: number }} start @returns {State} */
+/** @param {{ room: string, name: string, signaling: string|string[], now: number }} start @returns {State} */
 export function initialState({ room, name, signaling, now }) {
   return {
     phase: "connecting",
@@ -130,6 +130,7 @@ const HANDLERS = {
     const phase = state.phase === "hub-lost" ? /** @type {const} */ ("joined") : state.phase;
     return note({ ...state, phase, since: now, hub: null }, now, "info", "The hub is back");
   },
+  signalingMoved: (state, { now }) => note(state, now, "info", "Another hub serves this tab now"),
 
   // ── members and links ──
   peerJoined: (state, { now, peer, name }) => {

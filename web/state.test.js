@@ -296,6 +296,7 @@ test("the address decides room, name, hub and k; nonsense falls back", () => {
   const at = (search, protocol = "http:") => readParams({ search, protocol, host: "hub:9600" }, () => "tab-x");
   assert.deepEqual(at(""), { room: "demo", name: "tab-x", signaling: "ws://hub:9600/signal" });
   assert.equal(at("", "https:").signaling, "wss://hub:9600/signal");
+  assert.deepEqual(at("?signaling=ws://a/s&signaling=ws://b/s").signaling, ["ws://a/s", "ws://b/s"]);
   assert.deepEqual(at("?room=r&name=n&signaling=ws://a/s&k=8"), { room: "r", name: "n", signaling: "ws://a/s", k: 8 });
   assert.equal("k" in at("?k=-1"), false);
   assert.equal("k" in at("?k=many"), false);

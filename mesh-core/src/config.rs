@@ -1,5 +1,6 @@
 //! Every limit and interval of an agent and of the hub, each default with its why.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -16,6 +17,9 @@ pub const TOPIC_BYTES_MAX: usize = 128;
 
 /// The largest payload of one message: a frame less the envelope, signature, header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
+
+/// Addresses of signaling servers that an agent takes at most: a join may try each for some seconds.
+pub(crate) const HUBS_MAX: usize = 16;
 
 /// How an agent behaves. [`Config::new`] gives defaults that suit most.
 #[derive(Clone, Debug, PartialEq)]
@@ -297,6 +301,25 @@ impl Config {
         }
         self.k = k;
         Ok(self)
+    }
+
+    /// Sets how many addresses of signaling servers the driver has.
+    ///
+    /// # Errors
+    /// [`ConfigError::HubCount`] unless there are 1 to 16, [`ConfigError::HubTwice`] if one is there
+    /// twice.
+    pub fn with_hubs<A: AsRef<str>>(mut self, addresses: &[A]) -> Result<Self, ConfigError> {
+        let mut known = BTreeSet::new();
+        let mut urls = addresses.iter().map(AsRef::as_ref);
+        let again = urls.find(|url| !known.insert(*url));
+        match (addresses.len(), again) {
+            (1..=HUBS_MAX, None) => {
+                self.hubs = addresses.len();
+                Ok(self)
+            }
+            (1..=HUBS_MAX, Some(url)) => Err(ConfigError::HubTwice(url.to_owned())),
+            (count, _) => Err(ConfigError::HubCount(count)),
+        }
     }
 
     /// The links to keep in a room of `members`.

@@ -266,6 +266,12 @@ pub enum ConfigError {
         /// What was given.
         value: String,
     },
+    /// No address of a signaling server, or too many.
+    #[error("{0} signaling addresses: an agent takes 1 to {max}", max = crate::config::HUBS_MAX)]
+    HubCount(usize),
+    /// An address of a signaling server that is there twice.
+    #[error("the signaling address {0:?} is there twice: give each once")]
+    HubTwice(String),
     /// `k` is out of range.
     #[error("k is {0}: an agent keeps 2 to 64 links")]
     K(usize),

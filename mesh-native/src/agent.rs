@@ -1,5 +1,6 @@
 //! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
 
+mod admission;
 #[cfg(test)]
 mod tests;
 
@@ -69,14 +70,17 @@ impl Agent {
     /// # Errors
     /// As [`Agent::join`].
     pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
-        let mut config = Config::new(&options.room, &options.name)?.with_k(options.k)?;
+        let config = Config::new(&options.room, &options.name)?;
+        let mut config = config.with_k(options.k)?.with_hubs(&options.signaling)?;
         config.metric = options.metric;
         config.sparse = options.sparse;
         config.adaptive = options.adaptive.then(Adaptive::default);
-        let endpoint = Endpoint::new(&options.signaling, options.ca.as_deref())?;
+        let addresses = options.signaling.iter();
+        let endpoints = addresses.map(|url| Endpoint::new(url, options.ca.as_deref()));
+        let endpoints: Vec<_> = endpoints.collect::<Result<_, _>>()?;
         addresses::check(&options.addresses)?;
         let settings = LinkSettings {
-            loopback: endpoint.is_loopback(),
+            loopback: endpoints.iter().any(Endpoint::is_loopback),
             addresses: options.addresses,
         };
         let factory =
@@ -104,7 +108,7 @@ impl Agent {
             metrics.watch_agent(&shared);
         }
         let (writable, writable_seen) = watch::channel(0);
-        let driver = Driver::new(Arc::clone(&shared), endpoint.clone(), factory, writable);
+        let driver = Driver::new(Arc::clone(&shared), endpoints.clone(), factory, writable);
         let agent = Self {
             id,
             name: options.name,
@@ -115,49 +119,11 @@ impl Agent {
         // Two readers, so that the one handed out still has what is read here.
         let (waiting, handed_out) = (agent.events(), agent.events());
         tokio::spawn(driver.run());
-        agent.admitted(waiting, &endpoint, options.timeout).await?;
-        Ok((agent, handed_out))
-    }
-
-    /// Waits until the signaling server has decided.
-    async fn admitted(
-        &self,
-        mut events: Events,
-        endpoint: &Endpoint,
-        timeout: Duration,
-    ) -> Result<(), JoinError> {
-        let mut last = "no answer".to_owned();
-        let decided = async {
-            while let Some(event) = events.next().await {
-                match event {
-                    Event::Joined { .. } => return Ok(()),
-                    Event::Refused { code, message } => {
-                        return Err(JoinError::Refused { code, message });
-                    }
-                    Event::SignalingLost { reason, .. } => match endpoint.hopeless() {
-                        Some(error) => return Err(error),
-                        None => last = reason,
-                    },
-                    _ => {}
-                }
-            }
-            Err(JoinError::Ended)
-        };
-        let outcome = tokio::time::timeout(timeout, decided).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(JoinError::SignalingUnreachable {
-                url: endpoint.url().to_owned(),
-                reason: if endpoint.has_spoken() {
-                    last // Its words name the remedy.
-                } else {
-                    format!("{last}. Is `mesh up` running there?")
-                },
-            })
-        });
-        if outcome.is_err() {
-            self.close().await;
+        let admitted = admission::wait(waiting, &endpoints, options.timeout).await;
+        if admitted.is_err() {
+            agent.close().await;
         }
-        outcome
+        admitted.map(|()| (agent, handed_out))
     }
 
     /// The agent's identity: its public key.

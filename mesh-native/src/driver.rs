@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::{Input, LinkId, LossReason, Output};
+use mesh_core::{Input, LinkId, LossReason, Output, SocketId};
 use tokio::sync::{mpsc, watch};
 
 use crate::addresses;
@@ -38,16 +38,15 @@ type Queue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 /// The parts of a running agent.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    endpoint: Endpoint,
+    /// Those of the signaling servers, as the mesh counts them.
+    endpoints: Vec<Endpoint>,
     factory: LinkFactory,
-    signaling: Option<Signaling>,
-    /// Counts the WebSockets dialled.
-    epoch: u64,
+    sockets: BTreeMap<SocketId, Signaling>,
     links: BTreeMap<LinkId, Link>,
     /// Counts the times that there was room again; its readers are the agent's handles.
     writable: watch::Sender<u64>,
     facts: Queue<(u64, LinkFact)>,
-    texts: Queue<(u64, SignalingFact)>,
+    texts: Queue<(SocketId, SignalingFact)>,
     addresses: addresses::Watch,
 }
 
@@ -56,7 +55,7 @@ enum Woken {
     /// A handle has called the mesh.
     Called,
     Fact(u64, LinkFact),
-    Text(u64, SignalingFact),
+    Text(SocketId, SignalingFact),
     Timeout,
     /// The machine's addresses are others now.
     Moved,
@@ -67,16 +66,15 @@ enum Woken {
 impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        endpoint: Endpoint,
+        endpoints: Vec<Endpoint>,
         factory: LinkFactory,
         writable: watch::Sender<u64>,
     ) -> Self {
         Self {
             shared,
-            endpoint,
+            endpoints,
             factory,
-            signaling: None,
-            epoch: 0,
+            sockets: BTreeMap::new(),
             links: BTreeMap::new(),
             writable,
             facts: mpsc::channel(LINK_FACTS),
@@ -111,7 +109,7 @@ impl Driver {
         let woken = tokio::select! {
             () = self.shared.called() => Woken::Called,
             Some((link, fact)) = self.facts.1.recv() => Woken::Fact(link, fact),
-            Some((epoch, fact)) = self.texts.1.recv() => Woken::Text(epoch, fact),
+            Some((socket, fact)) = self.texts.1.recv() => Woken::Text(socket, fact),
             () = tokio::time::sleep_until(deadline) => Woken::Timeout,
             () = self.addresses.changed() => Woken::Moved,
             () = self.writable.closed() => Woken::Abandoned,
@@ -136,12 +134,12 @@ impl Driver {
     async fn wind_up(self) {
         let Self {
             links,
-            signaling,
+            sockets,
             facts: (facts_sender, mut facts),
             texts: (texts_sender, mut texts),
             ..
         } = self;
-        drop((links, signaling, facts_sender, texts_sender));
+        drop((links, sockets, facts_sender, texts_sender));
         let ended = async {
             while facts.recv().await.is_some() {}
             while texts.recv().await.is_some() {}
@@ -162,8 +160,8 @@ impl Driver {
             drop(state);
             let woken = if let Ok((link, fact)) = self.facts.1.try_recv() {
                 Woken::Fact(link, fact)
-            } else if let Ok((epoch, fact)) = self.texts.1.try_recv() {
-                Woken::Text(epoch, fact)
+            } else if let Ok((socket, fact)) = self.texts.1.try_recv() {
+                Woken::Text(socket, fact)
             } else {
                 return;
             };
@@ -175,14 +173,10 @@ impl Driver {
     fn apply(&mut self, woken: Woken) {
         match woken {
             Woken::Fact(link, fact) => self.link_fact(LinkId(link), fact),
-            Woken::Text(epoch, fact) if epoch == self.epoch => self.input(match fact {
-                SignalingFact::Opened => Input::SignalingOpened,
-                SignalingFact::Received(text) => Input::SignalingReceived(text),
-                SignalingFact::Closed { reason } => Input::SignalingClosed { reason },
-            }),
+            Woken::Text(socket, fact) => self.socket_fact(socket, fact),
             Woken::Moved => self.moved(),
             Woken::Abandoned => self.shared.lock().close(self.shared.clock.now()),
-            Woken::Text(..) | Woken::Called | Woken::Timeout => {}
+            Woken::Called | Woken::Timeout => {}
         }
     }
 
@@ -202,19 +196,32 @@ impl Driver {
                     let reason = "its address is gone".to_owned();
                     self.input(Input::LinkClosed { link, reason });
                 }
-                if self
-                    .signaling
-                    .take_if(|it| it.is_stranded(&present))
-                    .is_some()
-                {
-                    self.epoch += 1; // What its task still tells no longer counts.
+                let stranded = self
+                    .sockets
+                    .extract_if(.., |_, socket| socket.is_stranded(&present));
+                for socket in stranded.map(|(socket, _)| socket).collect::<Vec<_>>() {
                     let reason = "the address that it was reached from is gone".to_owned();
-                    self.input(Input::SignalingClosed { reason });
+                    self.input(Input::SignalingClosed { socket, reason });
                 }
             }
             Err(error) => tracing::debug!(%error, "interfaces cannot be read"),
         }
         self.input(Input::NetworkChanged);
+    }
+
+    fn socket_fact(&mut self, socket: SocketId, fact: SignalingFact) {
+        if !self.sockets.contains_key(&socket) {
+            return; // Of a connection that was closed.
+        }
+        let input = match fact {
+            SignalingFact::Opened => Input::SignalingOpened { socket },
+            SignalingFact::Received(text) => Input::SignalingReceived { socket, text },
+            SignalingFact::Closed { reason } => {
+                self.sockets.remove(&socket);
+                Input::SignalingClosed { socket, reason }
+            }
+        };
+        self.input(input);
     }
 
     fn link_fact(&mut self, link: LinkId, fact: LinkFact) {
@@ -246,25 +253,23 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output, state: &mut State) {
         match output {
-            Output::OpenSignaling => {
-                self.epoch += 1;
+            Output::OpenSignaling { socket, hub } => {
                 let facts = self.texts.0.clone();
-                self.signaling = Some(Signaling::open(&self.endpoint, self.epoch, facts));
+                let signaling = Signaling::open(&self.endpoints[hub], socket, facts);
+                self.sockets.insert(socket, signaling);
             }
-            Output::SendSignaling(text) => {
-                if self
-                    .signaling
-                    .as_ref()
-                    .is_some_and(|signaling| !signaling.send(text))
-                {
-                    self.signaling = None;
-                    self.epoch += 1; // What its task still tells no longer counts.
+            Output::SendSignaling { socket, text } => {
+                let signaling = self.sockets.get(&socket);
+                if signaling.is_some_and(|signaling| !signaling.send(text)) {
+                    self.sockets.remove(&socket);
                     let reason = "the signaling server takes texts too slowly".to_owned();
-                    let input = Input::SignalingClosed { reason };
+                    let input = Input::SignalingClosed { socket, reason };
                     state.mesh.handle_input(input, self.shared.clock.now());
                 }
             }
-            Output::CloseSignaling => self.signaling = None,
+            Output::CloseSignaling { socket } => {
+                self.sockets.remove(&socket);
+            }
             Output::OpenLink {
                 link,
                 offer,

@@ -50,6 +50,9 @@ pub enum JoinError {
         /// The last cause, in the server's own words if it had any, and what to look at.
         reason: String,
     },
+    /// None of several signaling servers has admitted this agent.
+    #[error("none of the {} signaling servers lets this agent in: {}", .0.len(), listed(.0))]
+    NoneAdmits(Vec<JoinError>),
     /// The signaling server will not have this agent.
     #[error("the signaling server refuses this agent ({code}): {message}")]
     Refused {
@@ -86,13 +89,19 @@ impl JoinError {
             Self::Ca { .. } => "ca",
             Self::NoHub { .. } => "no-hub",
             Self::Distrusted { .. } => "distrusted",
-            Self::SignalingUnreachable { .. } => "signaling-unreachable",
+            Self::SignalingUnreachable { .. } | Self::NoneAdmits(_) => "signaling-unreachable",
             Self::Refused { .. } => "refused",
             Self::Ended => "ended",
             Self::Address { .. } => "address",
             Self::Unsupported { .. } => "unsupported",
         }
     }
+}
+
+/// Several causes, one after the other.
+fn listed(errors: &[JoinError]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
 }
 
 /// Why a command of an agent failed.

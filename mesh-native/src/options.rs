@@ -13,8 +13,10 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How an agent joins.
 #[derive(Clone, Debug)]
 pub struct JoinOptions {
-    /// Where the signaling server is: `ws://host:9600/signal`, `wss://host/signal`.
-    pub signaling: String,
+    /// Where the signaling server is: `ws://host:9600/signal`, `wss://host/signal`. Several are
+    /// tried in their order, and the agent goes to the next when one is lost; it returns to the
+    /// first. They are to share their rooms, or to stand in for each other.
+    pub signaling: Vec<String>,
     /// Certificates in PEM that a `wss:` server may be certified by, beside those that the machine
     /// trusts.
     pub ca: Option<Vec<u8>>,
@@ -38,15 +40,20 @@ pub struct JoinOptions {
     pub identity: Option<Identity>,
     /// Where the agent is to be counted; nowhere if `None`.
     pub metrics: Option<Metrics>,
-    /// How long to try before giving up.
+    /// How long to try before giving up; each address is tried once, however long that takes.
     pub timeout: Duration,
 }
 
 impl JoinOptions {
-    /// Defaults, with a new identity.
+    /// Defaults, with one signaling server and a new identity.
     pub fn new(signaling: &str, room: &str, name: &str) -> Self {
+        Self::with_hubs(vec![signaling.to_owned()], room, name)
+    }
+
+    /// Defaults, with several signaling servers, the first liked best, and a new identity.
+    pub fn with_hubs(signaling: Vec<String>, room: &str, name: &str) -> Self {
         Self {
-            signaling: signaling.to_owned(),
+            signaling,
             ca: None,
             room: room.to_owned(),
             name: name.to_owned(),

@@ -269,6 +269,27 @@ impl Options {
         text.ok_or_else(|| self.wrong(name, &value, "a string"))
     }
 
+    /// Texts that must be there: one as a string, several as an array of strings.
+    pub(crate) fn required_texts(&self, name: &str) -> Result<Vec<String>, JsValue> {
+        let wanted = "a string, or an array of strings";
+        let Some(value) = self.get(name)? else {
+            return Err(self.error(&format!("`{name}` is missing; it must be {wanted}")));
+        };
+        let values = match js_sys::Array::is_array(&value) {
+            true => items(&value).map_err(|found| {
+                self.error(&format!("`{name}` is {found}; it must be {wanted}"))
+            })?,
+            false => vec![value],
+        };
+        let texts = values.iter().map(|value| {
+            if !is_unicode(value) {
+                return Err(self.error(&format!("`{name}` {HALF}")));
+            }
+            text_of(value).ok_or_else(|| self.wrong(name, value, wanted))
+        });
+        texts.collect()
+    }
+
     pub(crate) fn flag(&self, name: &str) -> Result<bool, JsValue> {
         let Some(value) = self.get(name)? else {
             return Ok(false);

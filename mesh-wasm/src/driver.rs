@@ -4,11 +4,11 @@
 //! right after them, applies what is there, drains the core's orders and arms the timer.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use futures::channel::oneshot;
-use mesh_core::{Event, Input, LinkId, LossReason, Mesh, MessageId, Output, Payload};
+use mesh_core::{Event, Input, LinkId, LossReason, Mesh, MessageId, Output, Payload, SocketId};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 
@@ -35,12 +35,12 @@ struct State {
     mesh: Mesh,
     clock: Clock,
     timer: Timer,
-    url: String,
-    signaling: Option<Signaling>,
-    /// Counts the WebSockets dialled, to tell facts of an abandoned one apart.
-    epoch: u64,
-    /// Whether one of them has ever opened.
-    signaled: bool,
+    /// Where the signaling servers are, as the mesh counts them.
+    urls: Vec<String>,
+    /// The WebSockets, each with its place among the addresses.
+    sockets: BTreeMap<SocketId, (usize, Signaling)>,
+    /// Addresses where a WebSocket has ever opened.
+    signaled: BTreeSet<usize>,
     links: BTreeMap<LinkId, Link>,
     subscribers: Vec<Subscriber>,
     waiting: BTreeMap<MessageId, Reply>,
@@ -57,12 +57,17 @@ struct State {
 enum Fact {
     NetworkChanged,
     Link(LinkId, LinkFact),
-    Signaling(u64, SignalingFact),
+    Signaling(SocketId, SignalingFact),
 }
 
 impl Driver {
     /// Starts an agent that joins.
-    pub(crate) fn start(mesh: Mesh, clock: Clock, url: String, subscriber: Subscriber) -> Rc<Self> {
+    pub(crate) fn start(
+        mesh: Mesh,
+        clock: Clock,
+        urls: Vec<String>,
+        subscriber: Subscriber,
+    ) -> Rc<Self> {
         let driver = Rc::new_cyclic(|weak: &Weak<Self>| {
             let timer = Timer::new({
                 let weak = weak.clone();
@@ -85,10 +90,9 @@ impl Driver {
                     mesh,
                     clock,
                     timer,
-                    url,
-                    signaling: None,
-                    epoch: 0,
-                    signaled: false,
+                    urls,
+                    sockets: BTreeMap::new(),
+                    signaled: BTreeSet::new(),
                     links: BTreeMap::new(),
                     subscribers: vec![subscriber],
                     waiting: BTreeMap::new(),
@@ -137,9 +141,15 @@ impl Driver {
         }
     }
 
-    /// Whether a WebSocket to the signaling server has ever opened.
-    pub(crate) fn has_signaled(&self) -> bool {
-        self.state.borrow().signaled
+    /// Whether a WebSocket to that address of a signaling server has ever opened.
+    pub(crate) fn has_signaled(&self, hub: usize) -> bool {
+        self.state.borrow().signaled.contains(&hub)
+    }
+
+    /// The address of the WebSocket that was dialled last, while it is not closed.
+    pub(crate) fn dialled(&self) -> Option<usize> {
+        let state = self.state.borrow();
+        state.sockets.values().next_back().map(|(hub, _)| *hub)
     }
 
     /// Has the reply to a request told.
@@ -175,7 +185,7 @@ impl Driver {
         self.closed.set(true);
         let mut state = self.state.borrow_mut();
         state.links.clear();
-        state.signaling = None;
+        state.sockets.clear();
         state.blocked.clear();
         state.waiting.clear();
         for subscriber in state.subscribers.drain(..) {
@@ -235,11 +245,14 @@ impl Driver {
         }
     }
 
-    fn signaling_teller(self: &Rc<Self>, epoch: u64) -> impl Fn(SignalingFact) + Clone + 'static {
+    fn signaling_teller(
+        self: &Rc<Self>,
+        socket: SocketId,
+    ) -> impl Fn(SignalingFact) + Clone + 'static {
         let driver = Rc::downgrade(self);
         move |fact| {
             if let Some(driver) = driver.upgrade() {
-                driver.put(Fact::Signaling(epoch, fact));
+                driver.put(Fact::Signaling(socket, fact));
             }
         }
     }
@@ -249,15 +262,7 @@ impl State {
     fn apply(&mut self, fact: Fact, now: mesh_core::Instant) {
         let input = match fact {
             Fact::NetworkChanged => Input::NetworkChanged,
-            Fact::Signaling(epoch, _) if epoch != self.epoch => return,
-            Fact::Signaling(_, SignalingFact::Opened) => {
-                self.signaled = true;
-                Input::SignalingOpened
-            }
-            Fact::Signaling(_, SignalingFact::Received(text)) => Input::SignalingReceived(text),
-            Fact::Signaling(_, SignalingFact::Closed { reason }) => {
-                Input::SignalingClosed { reason }
-            }
+            Fact::Signaling(socket, fact) => self.socket_told(socket, fact),
             Fact::Link(link, LinkFact::Signal(signal)) => Input::LinkSignaled { link, signal },
             Fact::Link(link, LinkFact::Reached) => Input::LinkReached { link },
             Fact::Link(link, LinkFact::Opened) => Input::LinkOpened { link },
@@ -284,22 +289,18 @@ impl State {
 
     fn carry_out(&mut self, output: Output, driver: &Rc<Driver>) {
         match output {
-            Output::OpenSignaling => self.open_signaling(driver),
-            Output::SendSignaling(text) => {
-                let sent = self
-                    .signaling
-                    .as_ref()
-                    .is_none_or(|signaling| signaling.send(&text));
-                if !sent {
-                    self.signaling = None;
+            Output::OpenSignaling { socket, hub } => self.open_signaling(socket, hub, driver),
+            Output::SendSignaling { socket, text } => {
+                let signaling = self.sockets.get(&socket);
+                if signaling.is_some_and(|(_, signaling)| !signaling.send(&text)) {
+                    self.sockets.remove(&socket);
                     let reason = "the signaling server takes texts too slowly".to_owned();
-                    driver.put(Fact::Signaling(
-                        self.epoch,
-                        SignalingFact::Closed { reason },
-                    ));
+                    driver.put(Fact::Signaling(socket, SignalingFact::Closed { reason }));
                 }
             }
-            Output::CloseSignaling => self.signaling = None,
+            Output::CloseSignaling { socket } => {
+                self.sockets.remove(&socket);
+            }
             Output::OpenLink {
                 link,
                 offer,
@@ -339,14 +340,28 @@ impl State {
         }
     }
 
-    fn open_signaling(&mut self, driver: &Rc<Driver>) {
-        self.epoch += 1;
-        let epoch = self.epoch;
-        match Signaling::open(&self.url, driver.signaling_teller(epoch)) {
-            Ok(signaling) => self.signaling = Some(signaling),
-            Err(reason) => {
-                self.signaling = None;
-                driver.put(Fact::Signaling(epoch, SignalingFact::Closed { reason }));
+    fn open_signaling(&mut self, socket: SocketId, hub: usize, driver: &Rc<Driver>) {
+        match Signaling::open(&self.urls[hub], driver.signaling_teller(socket)) {
+            Ok(signaling) => {
+                self.sockets.insert(socket, (hub, signaling));
+            }
+            Err(reason) => driver.put(Fact::Signaling(socket, SignalingFact::Closed { reason })),
+        }
+    }
+
+    /// A fact about a WebSocket, as the mesh takes it. What the mesh has closed means nothing to
+    /// it.
+    fn socket_told(&mut self, socket: SocketId, fact: SignalingFact) -> Input {
+        match fact {
+            SignalingFact::Opened => {
+                self.signaled
+                    .extend(self.sockets.get(&socket).map(|(hub, _)| *hub));
+                Input::SignalingOpened { socket }
+            }
+            SignalingFact::Received(text) => Input::SignalingReceived { socket, text },
+            SignalingFact::Closed { reason } => {
+                self.sockets.remove(&socket);
+                Input::SignalingClosed { socket, reason }
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use futures::future::{Fuse, FutureExt, LocalBoxFuture};
+use futures::future::{FutureExt, LocalBoxFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{pin_mut, select_biased};
 use js_sys::Reflect;
 use mesh_core::{Adaptive, Config, Event, Identity, Metric};
@@ -36,7 +37,7 @@ const OPTIONS: [&str; 10] = [
 pub(crate) struct JoinOptions {
     config: Config,
     identity: Identity,
-    signaling: String,
+    signaling: Vec<String>,
     timeout_ms: f64,
     signal: Option<Abort>,
 }
@@ -69,14 +70,15 @@ impl JoinOptions {
     /// Which option is wrong, and how.
     pub(crate) fn read(value: &JsValue) -> Result<Self, JsValue> {
         let options = Options::of("join", value, &OPTIONS)?;
-        let signaling = options.required_text("signaling")?;
+        let signaling = options.required_texts("signaling")?;
         let room = options.required_text("room")?;
         let name = options.required_text("name")?;
         let k = options.whole_number("k")?;
         let mut config = Config::new(&room, &name)
             .and_then(|config| config.with_k(k))
+            .and_then(|config| config.with_hubs(&signaling))
             .map_err(|cause| error::config_error(&cause))?;
-        hub_url::check(&signaling)?;
+        signaling.iter().try_for_each(|url| hub_url::check(url))?;
         let metrics = [
             ("hops", Metric::Hops),
             ("latency", Metric::Latency),
@@ -135,23 +137,28 @@ impl JoinOptions {
     }
 }
 
-/// What is known of a hub that has not answered yet.
+/// What is known of a hub that has not let this agent in.
 struct Silence<'a> {
     url: &'a str,
-    last: String,
+    /// The last failure, if it was tried.
+    last: Option<String>,
     seen: Seen,
+    /// What was seen shows that trying again is of no use.
+    hopeless: bool,
 }
 
 impl Silence<'_> {
-    fn error(&self) -> JsValue {
-        let Self { url, last, seen } = self;
+    /// The code, and what is to be told.
+    fn told(&self) -> (&'static str, String) {
+        let Self { url, seen, .. } = self;
+        let last = self.last.as_deref().unwrap_or("no answer");
         if let Seen::OriginRefused(words) = seen {
             let message = format!("the hub at {url} refuses pages from here: {words}");
-            return error("origin-refused", &message);
+            return ("origin-refused", message);
         }
         if seen.is_final() {
             let seen = seen.told().unwrap_or_default();
-            return error("not-a-hub", &format!("there is no hub at {url}: {seen}"));
+            return ("not-a-hub", format!("there is no hub at {url}: {seen}"));
         }
         let message = match seen.told() {
             Some(seen) => format!("no hub answers at {url}: {seen} ({last})"),
@@ -160,38 +167,72 @@ impl Silence<'_> {
                  there?"
             ),
         };
-        error("signaling-unreachable", &message)
+        ("signaling-unreachable", message)
     }
 }
 
-/// Waits until the signaling server has decided, or the time is up.
+/// Why none of these hubs has let this agent in.
+fn silence_error(hubs: &[Silence<'_>]) -> JsValue {
+    if let [hub] = hubs {
+        let (code, message) = hub.told();
+        return error(code, &message);
+    }
+    let told: Vec<_> = hubs.iter().map(Silence::told).collect();
+    // What is wrong with all of them has a code of its own.
+    let first = told
+        .first()
+        .map_or("signaling-unreachable", |(code, _)| *code);
+    let alike = told.iter().all(|(code, _)| *code == first);
+    let code = if alike {
+        first
+    } else {
+        "signaling-unreachable"
+    };
+    let causes: Vec<_> = told.into_iter().map(|(_, message)| message).collect();
+    let causes = causes.join("; ");
+    let message = format!(
+        "none of the {} hubs lets this agent in: {causes}",
+        hubs.len()
+    );
+    error(code, &message)
+}
+
+/// Waits until a signaling server has decided; or until the time is up and each was tried, or all
+/// have shown that trying again is of no use.
 async fn admitted(
     driver: &Driver,
     events: EventStream,
-    url: &str,
+    urls: &[String],
     timeout_ms: f64,
 ) -> Result<(), JsValue> {
-    let mut silence = Silence {
+    let silence = |url| Silence {
         url,
-        last: "no answer".to_owned(),
+        last: None,
         seen: Seen::Nothing,
+        hopeless: false,
     };
+    let mut hubs: Vec<_> = urls.iter().map(|url| silence(url)).collect();
     let timeout = sleep(timeout_ms).fuse();
     pin_mut!(timeout);
-    let mut probe = Fuse::<LocalBoxFuture<'_, Seen>>::terminated();
+    let mut late = false;
+    let mut probes = FuturesUnordered::<LocalBoxFuture<'_, (usize, Seen)>>::new();
     loop {
+        if is_over(&hubs, late) {
+            return Err(silence_error(&hubs));
+        }
         let next = events.next_event().fuse();
         pin_mut!(next);
         let event = select_biased! {
             event = next => event,
-            seen = probe => {
-                silence.seen = seen;
-                if silence.seen.is_final() {
-                    return Err(silence.error());
-                }
+            (hub, seen) = probes.select_next_some() => {
+                hubs[hub].hopeless = seen.is_final();
+                hubs[hub].seen = seen;
                 continue;
             }
-            () = timeout => return Err(silence.error()),
+            () = timeout => {
+                late = true;
+                continue;
+            }
         };
         match event {
             Some(Event::Joined { .. }) => return Ok(()),
@@ -200,17 +241,29 @@ async fn admitted(
                     format!("the signaling server refuses this agent ({code}): {message}");
                 return Err(error("refused", &message));
             }
-            Some(Event::SignalingLost { reason, .. }) => {
-                silence.last = reason;
-                if !driver.has_signaled() {
-                    probe = hub_url::probe(url.to_owned()).boxed_local().fuse();
+            Some(Event::SignalingLost { hub, reason, .. }) => {
+                hubs[hub].last = Some(reason);
+                if !driver.has_signaled(hub) {
+                    let url = urls[hub].clone();
+                    let probe = async move { (hub, hub_url::probe(url).await) };
+                    probes.push(probe.boxed_local());
                 }
             }
-            Some(Event::Rejected { via: None, .. }) => silence.seen = Seen::OtherTalk,
+            Some(Event::Rejected { via: None, .. }) => {
+                if let Some(hub) = driver.dialled() {
+                    hubs[hub].seen = Seen::OtherTalk;
+                }
+            }
             Some(_) => {}
             None => return Err(error::closed()),
         }
     }
+}
+
+/// Whether trying on is of no use, or not wanted any more.
+fn is_over(hubs: &[Silence<'_>], late: bool) -> bool {
+    let tried = hubs.len() == 1 || hubs.iter().all(|hub| hub.last.is_some());
+    (late && tried) || hubs.iter().all(|hub| hub.hopeless)
 }
 
 /// 32 bytes from the system's randomness.

@@ -25,8 +25,12 @@ export type PeerLike = PeerId | { id: PeerId } | { from: PeerId } | { peer: Peer
 export type MessageLike = MessageId | { id: MessageId };
 
 export interface JoinOptions {
-    /** Where the signaling server is: `ws://host:9600/signal`, or `wss:` from a page that was loaded by https. */
-    signaling: string;
+    /**
+     * Where the signaling server is: `ws://host:9600/signal`, or `wss:` from a page that was loaded by https. Of
+     * several, up to 16, the first is liked best: the agent goes to the next when one is lost, refuses it or asks
+     * it to move, and returns to the first. They are to share their rooms, or to stand in for each other.
+     */
+    signaling: string | string[];
     room: string;
     /** The agent's label; the identity is the key. */
     name: string;
@@ -40,7 +44,7 @@ export interface JoinOptions {
     adaptive?: boolean;
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array | ArrayBuffer;
-    /** How long to try to reach the signaling server; 5,000 if not given. */
+    /** How long to try to reach the signaling server, each of several at least once; 5,000 if not given. */
     timeoutMs?: number;
     /**
      * Gives up joining: `join` rejects with the signal's reason, and no agent is left in the room. It has no
@@ -107,8 +111,11 @@ export type MeshEvent =
     | MeshMessage
     | { type: "joined"; room: string; members: number }
     | { type: "refused"; code: string; message: string }
-    | { type: "signalingLost"; reason: string; retryInMs: number }
-    | { type: "signalingRestored" }
+    /** `hub` counts the addresses that were given, from 0. */
+    | { type: "signalingLost"; hub: number; reason: string; retryInMs: number }
+    | { type: "signalingRestored"; hub: number }
+    /** Another signaling server serves this agent; the former did until then. */
+    | { type: "signalingMoved"; hub: number }
     | { type: "peerJoined"; peer: PeerId; name: string }
     | { type: "peerLeft"; peer: PeerId; name: string }
     | { type: "linkOpened"; peer: PeerId; setupMs: number; describedMs: number; answeredMs: number | null; reachedMs: number | null }

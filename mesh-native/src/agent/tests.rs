@@ -1,5 +1,7 @@
 //! Agents that are closed, dropped, replaced, or send before they have a link.
 
+mod hubs;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mesh_core::HubConfig;

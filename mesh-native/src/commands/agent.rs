@@ -33,9 +33,10 @@ const IDENTITY_BYTES: usize = 32;
 /// ends commands alone. The last line is {"type":"left"}.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
-    /// Where the signaling server is.
-    #[arg(long, default_value = "ws://localhost:9600/signal")]
-    signaling: String,
+    /// Where the signaling server is; repeated for several, the first liked best: the agent goes to
+    /// the next when one is lost, refuses it or asks it to move.
+    #[arg(long, value_name = "URL", default_value = "ws://localhost:9600/signal")]
+    signaling: Vec<String>,
     /// Certificates (PEM) that a wss: server may be certified by, beside those that this machine
     /// trusts.
     #[arg(long, value_name = "FILE")]
@@ -89,7 +90,7 @@ impl AgentCommand {
             addresses: self.address,
             identity: Some(identity),
             metrics: self.metrics.start()?,
-            ..JoinOptions::new(&self.signaling, &self.room, &name)
+            ..JoinOptions::with_hubs(self.signaling, &self.room, &name)
         };
         let joined = Agent::join_with_events(options).await;
         let (agent, events) = joined.map_err(|error| naming_ca(error, self.ca.as_deref()))?;

@@ -65,10 +65,10 @@ impl Arena {
             ..LinkSettings::default()
         })
         .expect("a factory");
-        let endpoint = Endpoint::new(&url, None).expect("the hub's");
+        let endpoints = vec![Endpoint::new(&url, None).expect("the hub's")];
         let hostile = Driver::new(
             Arc::new(Shared::new(mesh, clock, None)),
-            endpoint,
+            endpoints,
             factory,
             writable,
         );

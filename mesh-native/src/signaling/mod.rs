@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use futures::{SinkExt, StreamExt, TryStreamExt};
+use mesh_core::SocketId;
 use mesh_core::signaling::HubMessage;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -41,26 +42,31 @@ pub(crate) struct Signaling {
 }
 
 impl Signaling {
-    /// Dials. Facts carry `epoch`, so that those of an abandoned connection can be told apart.
+    /// Dials. Facts carry the mesh's number of the WebSocket.
     pub(crate) fn open(
         endpoint: &Endpoint,
-        epoch: u64,
-        facts: mpsc::Sender<(u64, SignalingFact)>,
+        number: SocketId,
+        facts: mpsc::Sender<(SocketId, SignalingFact)>,
     ) -> Self {
-        let (texts, queue) = mpsc::channel(QUEUE);
+        let (texts, mut queue) = mpsc::channel(QUEUE);
         let endpoint = endpoint.clone();
         let source = Arc::new(OnceLock::new());
         let told = Arc::clone(&source);
         tokio::spawn(async move {
-            let reason = match endpoint.dial(&told).await {
-                Ok(socket) => match run(&endpoint, socket, epoch, &facts, queue).await {
+            let dialled = tokio::select! {
+                dialled = endpoint.dial(&told) => dialled,
+                // Nothing is sent before it is open: the agent has given it up.
+                _ = queue.recv() => return,
+            };
+            let reason = match dialled {
+                Ok(socket) => match run(&endpoint, socket, number, &facts, queue).await {
                     Ok(()) => "closed by the server".to_owned(),
                     Err(reason) => reason,
                 },
                 Err(reason) => reason,
             };
             // The receiver is gone if the agent is.
-            let _ = facts.send((epoch, SignalingFact::Closed { reason })).await;
+            let _ = facts.send((number, SignalingFact::Closed { reason })).await;
         });
         Self { texts, source }
     }
@@ -80,15 +86,15 @@ impl Signaling {
 async fn run(
     endpoint: &Endpoint,
     socket: Socket,
-    epoch: u64,
-    facts: &mpsc::Sender<(u64, SignalingFact)>,
+    number: SocketId,
+    facts: &mpsc::Sender<(SocketId, SignalingFact)>,
     mut queue: mpsc::Receiver<String>,
 ) -> Result<(), String> {
     let (sink, stream) = socket.split();
     let mut sink = sink.sink_map_err(|error| error.to_string());
     let mut stream = stream.map_err(|error| error.to_string());
     let mut is_hub = false;
-    if facts.send((epoch, SignalingFact::Opened)).await.is_err() {
+    if facts.send((number, SignalingFact::Opened)).await.is_err() {
         return Ok(());
     }
     loop {
@@ -113,7 +119,7 @@ async fn run(
                     }
                     is_hub = true;
                     let fact = SignalingFact::Received(text.as_str().to_owned());
-                    if facts.send((epoch, fact)).await.is_err() {
+                    if facts.send((number, fact)).await.is_err() {
                         return Ok(());
                     }
                 }

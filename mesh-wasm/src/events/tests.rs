@@ -11,6 +11,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 
 fn lost(reason: &str) -> Event {
     Event::SignalingLost {
+        hub: 0,
         reason: reason.to_owned(),
         retry_in_ms: 1,
     }
@@ -120,7 +121,7 @@ async fn for_await_reads_the_stream() {
         .call1(&JsValue::NULL, &stream.into_iterable())
         .expect("a promise");
     subscriber.tell(&lost("a"));
-    subscriber.tell(&Event::SignalingRestored);
+    subscriber.tell(&Event::SignalingRestored { hub: 0 });
     subscriber.end();
     let types = JsFuture::from(Promise::from(types)).await.expect("it ends");
     assert_eq!(

@@ -114,10 +114,8 @@ fn program(variable: &str, names: &[&str]) -> anyhow::Result<PathBuf> {
 
 /// The page on the signaling server, told whom to join and whose lines to take.
 fn page(join: &Join, port: u16) -> anyhow::Result<String> {
-    let host = join
-        .signaling
-        .strip_prefix("ws")
-        .context("no WebSocket URL")?;
+    let first = join.signaling.first().context("no signaling server")?;
+    let host = first.strip_prefix("ws").context("no WebSocket URL")?;
     let host = host
         .strip_suffix("/signal")
         .context("its path is not /signal: no page there")?;

@@ -66,17 +66,17 @@ pub(super) struct Formed {
 impl Fleet {
     /// Starts all agents at once.
     pub(super) async fn start(test: &LoadTest, recorder: &Arc<Recorder>) -> anyhow::Result<Self> {
-        if test.browsers > 0 && test.signaling.is_none() && !has_package() {
+        if test.browsers > 0 && test.signaling.is_empty() && !has_package() {
             bail!("this program was built without the page for --browsers: cargo xtask wasm first");
         }
-        let (url, hub) = match &test.signaling {
-            Some(url) => {
+        let (signaling, hub) = match &test.signaling[..] {
+            urls @ [_, ..] => {
                 let ca = test.ca.as_deref().map(read_ca).transpose()?;
-                let looked = look(url, ca).await;
+                let looked = look(urls.to_vec(), ca).await;
                 looked.map_err(|error| naming_ca(error, test.ca.as_deref()))?;
-                (url.clone(), None)
+                (urls.to_vec(), None)
             }
-            None => {
+            [] => {
                 let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                 let options = HubOptions {
                     drive_page: test.browsers > 0,
@@ -85,14 +85,14 @@ impl Fleet {
                 let hub = HubServer::bind(any, options)?;
                 let address = hub.local_addr().context("the server has no address")?;
                 let serving = tokio::spawn(hub.serve(std::future::pending()));
-                (format!("ws://{address}/signal"), Some(serving))
+                (vec![format!("ws://{address}/signal")], Some(serving))
             }
         };
         let started = Instant::now();
         let forming = FORMING + FORMING_EACH * u32::from(test.agents);
         let here = hub.is_some();
         let joins = (0..test.agents).map(|number| Join {
-            signaling: url.clone(),
+            signaling: signaling.clone(),
             ca: test.ca.clone(),
             // A room of its own, should the server have others.
             room: format!("load-test-{}", std::process::id()),
@@ -216,11 +216,11 @@ impl Fleet {
 }
 
 /// Finds out whether agents can join there at all, before many of them try for minutes.
-async fn look(url: &str, ca: Option<Vec<u8>>) -> Result<(), JoinError> {
+async fn look(signaling: Vec<String>, ca: Option<Vec<u8>>) -> Result<(), JoinError> {
     let room = format!("load-test-look-{}", std::process::id());
     let options = JoinOptions {
         ca,
-        ..JoinOptions::new(url, &room, "look")
+        ..JoinOptions::with_hubs(signaling, &room, "look")
     };
     Agent::join(options).await?.close().await;
     Ok(())
@@ -238,7 +238,7 @@ async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Jo
             metric: join.metric,
             timeout,
             addresses: loopback.into_iter().collect(),
-            ..JoinOptions::new(&join.signaling, &join.room, &join.name)
+            ..JoinOptions::with_hubs(join.signaling.clone(), &join.room, &join.name)
         })
     });
     let mut all = Joined::default();

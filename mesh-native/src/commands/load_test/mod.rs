@@ -96,9 +96,10 @@ pub(crate) struct LoadTest {
     /// What makes one path better than another: hops, latency or bandwidth.
     #[arg(long, default_value_t = Metric::Hops)]
     metric: Metric,
-    /// A signaling server elsewhere; without it one runs in this process.
-    #[arg(long)]
-    signaling: Option<String>,
+    /// A signaling server elsewhere; repeated for several, the first liked best. Without it one
+    /// runs in this process. Tabs use the one that the page is loaded from, the first.
+    #[arg(long, value_name = "URL")]
+    signaling: Vec<String>,
     /// Certificates (PEM) that a wss: server may be certified by, beside those that this machine
     /// trusts.
     #[arg(long, value_name = "FILE", requires = "signaling")]
@@ -186,7 +187,7 @@ impl LoadTest {
             tracing::warn!("memory and CPU are read from /proc, which only Linux has");
         }
         self.check()?;
-        let addresses = if self.signaling.is_none() { 1 } else { 3 };
+        let addresses = if self.signaling.is_empty() { 1 } else { 3 };
         raise_file_limit(usize::from(self.agents) * self.links_each() / 2, addresses);
         let report = match self.measure().await? {
             Outcome::Measured(report) => report,

@@ -14,7 +14,7 @@ use super::remote::{LINES, Lines};
 /// What the agent is told on its command line.
 #[derive(Clone, Debug)]
 pub(super) struct Join {
-    pub(super) signaling: String,
+    pub(super) signaling: Vec<String>,
     /// A file with the certificates of a CA that the server may be certified by.
     pub(super) ca: Option<PathBuf>,
     pub(super) room: String,
@@ -30,7 +30,8 @@ pub(super) fn start(join: &Join) -> anyhow::Result<(Child, Lines)> {
     let program = std::env::current_exe().context("where is this program?")?;
     let mut command = Command::new(&program);
     command
-        .args(["agent", "--signaling", &join.signaling])
+        .arg("agent")
+        .args(join.signaling.iter().flat_map(|url| ["--signaling", url]))
         .args(
             join.ca
                 .iter()
