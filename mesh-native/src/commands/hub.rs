@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use mesh_native::core::HubConfig;
-use mesh_native::hub::{AllowedOrigin, BindError, HubOptions, HubServer, has_package};
+use mesh_native::hub::{AllowedOrigin, BindError, HubOptions, HubServer, IpNet, has_package};
 
 use super::ice::IceArgs;
 use super::{raise_file_limit, reachable};
@@ -35,6 +35,10 @@ pub(crate) struct HubArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     #[arg(default_value_t = HubOptions::default().connections_per_address)]
     connections_per_address: usize,
+    /// An address, or a network as 10.0.0.0/8, of proxies on other machines: their connections are
+    /// not limited either, so limit there what one client may have. May be repeated.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
     /// Another origin than the server's own whose web pages may use it: https://host or
     /// http://host:port, or * for any. May be repeated. Programs may always.
     #[arg(long, value_name = "ORIGIN")]
@@ -53,6 +57,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "a whole number, at least 1".to_owned())
 }
 
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().or(address);
+    network.map_err(|_| "an address, as 10.0.0.7, or a network, as 10.0.0.0/8".to_owned())
+}
+
 impl HubArgs {
     /// Takes the ports. `links` is how many links this process has beside the server.
     pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
@@ -62,6 +73,7 @@ impl HubArgs {
         };
         let mut options = HubOptions::from(config);
         options.connections_per_address = self.connections_per_address;
+        options.trusted_proxies.clone_from(&self.trusted_proxy);
         options.allow_origins.clone_from(&self.allow_origin);
         options.drive_page = self.drive_page;
         let files = raise_file_limit(links, 3);

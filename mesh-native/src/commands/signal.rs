@@ -1,5 +1,7 @@
 //! `mesh signal`: the signaling server and the page.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use clap::Args;
 
@@ -9,6 +11,10 @@ use super::metrics::MetricsArgs;
 
 /// Runs the signaling server and the page.
 ///
+/// /healthz tells whether it lives, /readyz whether it wants clients. SIGTERM, SIGHUP and Ctrl-C
+/// drain it: /readyz turns first, then connected agents are asked to move to another server, and it
+/// ends when the last is gone. A second signal ends it at once.
+///
 /// Example: mesh signal --listen 0.0.0.0:9600 --ice-server stun:stun.example.org:3478
 #[derive(Debug, Args)]
 pub(crate) struct Signal {
@@ -16,6 +22,12 @@ pub(crate) struct Signal {
     hub: HubArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
+    /// How long agents have to move before the server ends: a quarter for load balancers to notice,
+    /// half for the moves. The default stays below the 10 s after which `docker stop` kills. 0 ends
+    /// at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    drain: u64,
 }
 
 impl Signal {
@@ -31,8 +43,9 @@ impl Signal {
         if let Some(&address) = addresses.first() {
             announce_page(address);
         }
+        let drain = Duration::from_secs(self.drain);
         server
-            .serve(interrupted())
+            .serve_and_drain(interrupted(), drain, interrupted())
             .await
             .context("the server failed")
     }

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -49,10 +50,12 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many connections there may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) all: usize,
     pub(crate) per_address: usize,
+    /// Addresses that the latter is not for.
+    pub(crate) unlimited: Vec<IpNet>,
 }
 
 /// Counts the connections.
@@ -127,8 +130,8 @@ impl Door {
 
     /// Counts a connection, unless there are too many.
     fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Visit, Refusal> {
-        let Limits { all, per_address } = self.limits;
-        let address = limited(address);
+        let (all, per_address) = (self.limits.all, self.limits.per_address);
+        let address = self.limits.counted(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.all >= all {
             counts.refused_all += 1;
@@ -182,15 +185,21 @@ impl Drop for Visit {
     }
 }
 
-/// What counts as one address: a host has a whole /64 of IPv6. This machine is not limited: a proxy
-/// on it carries everybody's connections.
-fn limited(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V4(address) => Some(address.into()),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & (u128::MAX << 64);
-            Some(Ipv6Addr::from(network).into())
+impl Limits {
+    /// What counts as one address: a host has a whole /64 of IPv6. This machine is not limited, nor
+    /// are trusted proxies: each carries everybody's connections.
+    fn counted(&self, address: IpAddr) -> Option<IpAddr> {
+        let address = address.to_canonical();
+        let mut unlimited = self.unlimited.iter();
+        if address.is_loopback() || unlimited.any(|network| network.contains(&address)) {
+            return None;
+        }
+        match address {
+            IpAddr::V4(address) => Some(address.into()),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & (u128::MAX << 64);
+                Some(Ipv6Addr::from(network).into())
+            }
         }
     }
 }
@@ -290,7 +299,8 @@ impl IntoResponse for Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
                     "your address has {limit} connections to this server, its limit: close some, \
-                     or start the server with a higher --connections-per-address\n"
+                     or start the server with a higher --connections-per-address; if it is a proxy, \
+                     with --trusted-proxy\n"
                 ),
             ),
         };
@@ -306,8 +316,21 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    fn limits(all: usize, per_address: usize) -> Limits {
+        Limits {
+            all,
+            per_address,
+            unlimited: Vec::new(),
+        }
+    }
+
     #[test]
-    fn connections_are_counted_by_host_and_this_machine_is_not() {
+    fn connections_are_counted_by_host_and_those_of_this_machine_and_of_proxies_are_not() {
+        let proxies = ["198.51.100.0/24", "2001:db8:2::9/128"];
+        let limits = Limits {
+            unlimited: proxies.map(|text| text.parse().expect("a network")).into(),
+            ..limits(9, 9)
+        };
         for (given, counted) in [
             ("203.0.113.7", Some("203.0.113.7")),
             ("::ffff:203.0.113.7", Some("203.0.113.7")),
@@ -315,17 +338,19 @@ mod tests {
             ("127.0.0.1", None),
             ("::ffff:127.0.0.1", None),
             ("::1", None),
+            ("198.51.100.9", None),
+            ("::ffff:198.51.100.9", None),
+            ("198.51.101.9", Some("198.51.101.9")),
+            ("2001:db8:2::9", None),
         ] {
-            assert_eq!(limited(address(given)), counted.map(address), "{given}");
+            let counts = limits.counted(address(given));
+            assert_eq!(counts, counted.map(address), "{given}");
         }
     }
 
     #[test]
     fn limits_hold_until_a_connection_ends() {
-        let door = Door::new(Limits {
-            all: 3,
-            per_address: 1,
-        });
+        let door = Door::new(limits(3, 1));
         let (one, two) = (address("203.0.113.1"), address("203.0.113.2"));
         let first = door.enter(one).expect("the first of its address");
         assert_eq!(door.enter(one).err(), Some(Refusal::Address(1)));
@@ -340,10 +365,7 @@ mod tests {
 
     #[test]
     fn only_so_many_are_told_why_they_are_refused() {
-        let door = Door::new(Limits {
-            all: 0,
-            per_address: 0,
-        });
+        let door = Door::new(limits(0, 0));
         let told: Vec<_> = std::iter::from_fn(|| door.refuse()).collect();
         assert_eq!(told.len(), REFUSALS_MAX);
         drop(told);

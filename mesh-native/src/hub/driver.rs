@@ -6,12 +6,14 @@ use std::time::Duration;
 use mesh_core::{ClientId, Hub, HubInput, HubOutput, HubStats, Instant};
 use tokio::sync::{mpsc, oneshot};
 
+use super::health::{Health, Phase};
 use super::queue::{Full, Item, Sender};
 use crate::clock::Clock;
 
 /// Facts handled in one turn at most.
 const FACTS_A_TURN: usize = 512;
-const IDLE: Duration = Duration::from_secs(3_600);
+/// How long the loop waits at most: its turns show that it lives.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The queues of the WebSockets that are open.
 type Clients = BTreeMap<ClientId, Sender>;
@@ -23,17 +25,25 @@ pub(super) enum Fact {
     Answered(ClientId),
     Closed(ClientId),
     Ask(oneshot::Sender<HubStats>),
+    /// The server is to stop: the loop ends when the last client has gone.
+    Stopping,
+    /// Clients are to move in this time, and no others are let in.
+    Drain(Duration),
 }
 
-/// Runs the hub until nobody can tell it anything any more.
-pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>) {
+/// Runs the hub until nobody can tell it anything any more, or it is to stop and its last client
+/// has gone.
+pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>, health: Health) {
     let clock = Clock::start();
     let mut clients = Clients::new();
     loop {
-        let deadline = match hub.poll_timeout() {
-            Some(at) => clock.at(at),
-            None => tokio::time::Instant::now() + IDLE,
-        };
+        health.beat();
+        if health.is_past(Phase::Unready) && clients.is_empty() {
+            return;
+        }
+        let idle = tokio::time::Instant::now() + IDLE;
+        let due = hub.poll_timeout().map(|at| clock.at(at));
+        let deadline = due.map_or(idle, |at| at.min(idle));
         tokio::select! {
             fact = facts.recv() => {
                 let Some(fact) = fact else { return };
@@ -99,6 +109,11 @@ fn apply(hub: &mut Hub, clients: &mut Clients, fact: Fact, clock: Clock) {
         Fact::Closed(client) => {
             clients.remove(&client);
             HubInput::ClientClosed(client)
+        }
+        Fact::Stopping => return,
+        Fact::Drain(within) => {
+            hub.drain(within, clock.now());
+            return;
         }
         Fact::Ask(answer) => {
             let _ = answer.send(hub.stats()); // Who asked may have gone.

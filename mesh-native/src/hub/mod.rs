@@ -1,11 +1,13 @@
 //! The signaling server: the core's [`Hub`] on WebSockets, and the page beside it.
 //!
 //! One task owns the hub and drives it as an agent's driver does its mesh; a task for each
-//! WebSocket moves texts. `/signal` is the WebSocket, `/healthz` tells what the hub is doing, and
-//! everything else is the page.
+//! WebSocket moves texts. `/signal` is the WebSocket, `/healthz` tells whether the hub lives and
+//! what it is doing, `/readyz` whether it wants clients, and everything else is the page.
 
 pub(crate) mod door;
+mod drain;
 mod driver;
+mod health;
 mod listen;
 mod origin;
 mod page;
@@ -25,10 +27,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
 use axum::middleware::map_response;
-use axum::response::Json;
 use axum::routing::get;
+pub use ipnet::IpNet;
 use mesh_core::{ClientId, Hub, HubConfig, HubStats};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 
 use self::door::{Door, Limits};
 use self::driver::Fact;
+use self::health::{Health, healthz, readyz};
 use self::queue::Total;
 use crate::random_seed;
 
@@ -55,6 +57,9 @@ pub struct HubOptions {
     /// Of them, those of one address (of IPv6, of one /64). This machine's own are not limited: a
     /// proxy on it carries those of others. One address is never given more than half of all.
     pub connections_per_address: usize,
+    /// Addresses whose connections are not limited, as those of this machine are not: proxies on
+    /// other machines, which carry those of others.
+    pub trusted_proxies: Vec<IpNet>,
     /// Other origins than the hub's own whose pages may use it. Programs may always.
     pub allow_origins: Vec<AllowedOrigin>,
     /// Whether `drive.html` is served, an agent that obeys a program on its visitor's machine: for
@@ -75,6 +80,7 @@ impl From<HubConfig> for HubOptions {
             connections_max: hub.clients_max.saturating_add(1_000),
             // A load test of 1,000 agents, each twice while it dials again, or a large office.
             connections_per_address: 2_000,
+            trusted_proxies: Vec::new(),
             allow_origins: Vec::new(),
             drive_page: false,
             hub,
@@ -130,6 +136,7 @@ async fn ask(facts: &mpsc::Sender<Fact>) -> Option<HubStats> {
 #[derive(Clone)]
 struct Shared {
     facts: mpsc::Sender<Fact>,
+    health: Health,
     last_client: Arc<AtomicU64>,
     text_bytes_max: usize,
     /// Bytes that wait for all clients.
@@ -170,6 +177,7 @@ impl HubServer {
         let door = Door::new(Limits {
             all: limit,
             per_address: options.connections_per_address.min(limit / 2),
+            unlimited: options.trusted_proxies.clone(),
         });
         Ok(Self {
             listeners,
@@ -207,13 +215,28 @@ impl HubServer {
         }
     }
 
-    /// Serves until `shutdown` completes.
+    /// Serves until `shutdown` completes, and stops at once.
     ///
     /// # Errors
     /// If it was bound to no address, or fails within.
     pub async fn serve(
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        self.serve_and_drain(shutdown, Duration::ZERO, std::future::ready(()))
+            .await
+    }
+
+    /// Serves until `shutdown` completes, and then for so long at most until all clients have moved
+    /// to another server, or until `forced` completes: it is polled from then on.
+    ///
+    /// # Errors
+    /// If it was bound to no address, or fails within.
+    pub async fn serve_and_drain(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        time: Duration,
+        forced: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         self.local_addr()?;
         let (facts, queue) = self.facts;
@@ -223,8 +246,11 @@ impl HubServer {
             drive_page,
             ..
         } = self.options;
+        let health = Health::new();
+        let draining = drain::drain(facts.clone(), health.clone(), time);
         let shared = Shared {
             facts,
+            health: health.clone(),
             last_client: Arc::new(AtomicU64::new(0)),
             text_bytes_max: hub.text_bytes_max,
             queued: self.queued,
@@ -235,29 +261,33 @@ impl HubServer {
         let router = Router::new()
             .route("/signal", get(socket::upgrade))
             .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
             .fallback(page::serve)
             .layer(map_response(page::secure))
             .with_state(shared);
         // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
-        tasks.spawn(driver::drive(Hub::new(hub, random_seed()), queue));
+        tasks.spawn(driver::drive(Hub::new(hub, random_seed()), queue, health));
         for listener in self.listeners {
             let accepting = door::accept(listener, Arc::clone(&self.door), router.clone());
             tasks.spawn(async move { match accepting.await {} });
         }
         tokio::select! {
-            () = shutdown => Ok(()),
+            () = shutdown => {}
             // None of them ends by itself.
-            Some(ended) = tasks.join_next() => ended.map_err(std::io::Error::other),
+            Some(ended) = tasks.join_next() => return ended.map_err(std::io::Error::other),
         }
+        if time > Duration::ZERO {
+            tokio::select! {
+                () = draining => {}
+                () = forced => {}
+                // The hub's loop, when the last client is gone.
+                Some(ended) = tasks.join_next() => return ended.map_err(std::io::Error::other),
+            }
+        }
+        Ok(())
     }
-}
-
-async fn healthz(State(shared): State<Shared>) -> Json<serde_json::Value> {
-    let stats = ask(&shared.facts).await;
-    let status = if stats.is_some() { "ok" } else { "stopping" };
-    Json(serde_json::json!({ "status": status, "hub": stats }))
 }
 
 impl Shared {

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use super::door::Visit;
 use super::driver::Fact;
+use super::health::Phase;
 use super::queue::{Item, Receiver, queue};
-use super::{Shared, origin};
+use super::{Shared, drain, origin};
 use crate::signaling::READ_BYTES;
 
 /// How long a client may take to read a text; one that never does would hold its socket.
@@ -47,6 +48,9 @@ pub(super) async fn upgrade(
         let message =
             format!("pages of {origin:?} may not use this hub: if they are to, {remedy}\n");
         return (StatusCode::FORBIDDEN, open, message).into_response();
+    }
+    if shared.health.is_past(Phase::Moving) {
+        return drain::refusal();
     }
     let Ok(upgrade) = upgrade else {
         let host = origin::host_of(&headers).unwrap_or("this server");

@@ -72,6 +72,7 @@ impl MetricsServer {
         let door = Door::new(Limits {
             all: CONNECTIONS_MAX,
             per_address: CONNECTIONS_MAX,
+            unlimited: Vec::new(),
         });
         match door::accept(self.listener, door, router).await {}
     }

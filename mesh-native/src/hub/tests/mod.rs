@@ -1,6 +1,8 @@
 //! The server over real sockets, against clients of all kinds.
 
 mod door;
+mod drain;
+mod health;
 mod page;
 mod slow;
 

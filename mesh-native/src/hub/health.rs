@@ -1,0 +1,117 @@
+//! Whether the server is alive, and whether it wants clients: what a supervisor and a load balancer
+//! ask it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::Shared;
+
+/// How long the hub's loop may take for a turn until the server counts as dead. The loop takes one
+/// a second when nothing happens; four times that is no pause of a busy machine any more.
+const STALE_AFTER: Duration = Duration::from_secs(4);
+
+/// How long the loop may take to tell what the hub is doing; what is asked is answered without it.
+const STATS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far the server is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It serves.
+    Serving,
+    /// It is to stop, and serves until load balancers have noticed.
+    Unready,
+    /// Its clients are asked to move, and no others are let in.
+    Moving,
+}
+
+/// The pulse of the hub's loop, and the phase of the server. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started: Instant,
+    /// When the loop took its last turn, in milliseconds since the start.
+    turned_ms: AtomicU64,
+    has_turned: AtomicBool,
+    phase: AtomicU8,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            turned_ms: AtomicU64::new(0),
+            has_turned: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Serving as u8),
+        }))
+    }
+
+    /// The loop has taken a turn.
+    pub(super) fn beat(&self) {
+        let since = self.0.started.elapsed().as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        self.0.turned_ms.store(since, Ordering::Relaxed);
+        self.0.has_turned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.0.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the server has come so far.
+    pub(super) fn is_past(&self, phase: Phase) -> bool {
+        self.0.phase.load(Ordering::Relaxed) >= phase as u8
+    }
+
+    /// For how long the loop has taken no turn, if that is too long.
+    fn stale_for(&self) -> Option<Duration> {
+        let turned = Duration::from_millis(self.0.turned_ms.load(Ordering::Relaxed));
+        let quiet = self.0.started.elapsed().saturating_sub(turned);
+        (quiet > STALE_AFTER).then_some(quiet)
+    }
+
+    /// Why no client should be sent here; nothing if one may.
+    fn unready(&self) -> Option<&'static str> {
+        if self.is_past(Phase::Unready) {
+            Some("draining")
+        } else if !self.0.has_turned.load(Ordering::Relaxed) {
+            Some("starting")
+        } else {
+            self.stale_for().map(|_| "stale")
+        }
+    }
+}
+
+/// `/healthz`: whether the hub's loop goes round, and what the hub is doing.
+pub(super) async fn healthz(State(shared): State<Shared>) -> Response {
+    if let Some(quiet) = shared.health.stale_for() {
+        let cause = format!(
+            "the hub's loop has taken no turn for {} s: restart the server",
+            quiet.as_secs()
+        );
+        let body = json!({ "status": "stale", "cause": cause });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
+    let stats = timeout(STATS_PATIENCE, super::ask(&shared.facts)).await;
+    let stats = stats.ok().flatten();
+    Json(json!({ "status": "ok", "hub": stats })).into_response()
+}
+
+/// `/readyz`: whether a load balancer should send clients here.
+pub(super) async fn readyz(State(shared): State<Shared>) -> Response {
+    match shared.health.unready() {
+        None => Json(json!({ "status": "ready" })).into_response(),
+        Some(status) => {
+            let body = json!({ "status": status });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
