@@ -217,6 +217,7 @@ impl Driver {
             SignalingFact::Opened => Input::SignalingOpened { socket },
             SignalingFact::Received(text) => Input::SignalingReceived { socket, text },
             SignalingFact::Closed { reason } => {
+                tracing::debug!(?socket, reason, "signaling closed");
                 self.sockets.remove(&socket);
                 Input::SignalingClosed { socket, reason }
             }

@@ -1,5 +1,7 @@
 //! The signaling server as a child process on a fixed port, to be killed and started again.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,9 +23,7 @@ impl HubProcess {
     /// # Errors
     /// If it does not.
     pub async fn start() -> Result<Self> {
-        let port = free_port()?;
-        let process = serve(port).await?;
-        Ok(Self { process, port })
+        Self::start_at(free_port()?, &[]).await
     }
 
     /// Starts a hub from a shell that limits it with `ulimit`.
@@ -36,6 +36,28 @@ impl HubProcess {
         let process = MeshProcess::start_limited(limit, &["signal", "--listen", &listen])?;
         until("the hub serves", SOON, async || health(port).await).await?;
         Ok(Self { process, port })
+    }
+
+    /// Starts a hub on a port, with further arguments, and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn start_at(port: u16, more: &[&str]) -> Result<Self> {
+        let listen = format!("127.0.0.1:{port}");
+        let process = MeshProcess::start(&[&["signal", "--listen", &listen], more].concat())?;
+        until("the hub serves", SOON, async || health(port).await).await?;
+        Ok(Self { process, port })
+    }
+
+    /// SIGTERM. Returns when it has ended, well.
+    ///
+    /// # Errors
+    /// If it does not, within `patience`.
+    pub async fn stop(mut self, patience: Duration) -> Result<()> {
+        self.process.signal("TERM").await?;
+        let status = self.process.wait(patience).await?;
+        ensure!(status.success(), "the hub ends with {status}");
+        Ok(())
     }
 
     /// SIGKILL.
@@ -51,7 +73,7 @@ impl HubProcess {
     /// # Errors
     /// If it does not serve.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process = serve(self.port).await?;
+        *self = Self::start_at(self.port, &[]).await?;
         Ok(())
     }
 
@@ -96,12 +118,6 @@ impl HubProcess {
         );
         Ok(())
     }
-}
-
-async fn serve(port: u16) -> Result<MeshProcess> {
-    let process = MeshProcess::start(&["signal", "--listen", &format!("127.0.0.1:{port}")])?;
-    until("the hub serves", SOON, async || health(port).await).await?;
-    Ok(process)
 }
 
 async fn health(port: u16) -> Result<Value> {

@@ -7,6 +7,7 @@
 //! [`member::Member`], so that a test can ask all of them the same.
 
 pub mod agents;
+pub mod balancer;
 pub mod browser;
 pub mod exposition;
 pub mod hosts;

@@ -1,21 +1,25 @@
-//! nginx, behind which the end-to-end tests put a hub, as operators do.
+//! nginx and HAProxy, behind which the end-to-end tests put hubs, as operators do.
 
 use anyhow::{Result, bail};
 
 use super::debian;
 use crate::workspace::Workspace;
 
-const REMEDY: &str = "the tests behind a TLS proxy need nginx: install it (Debian: nginx-light)";
+/// The programs, and the packages of Debian that have them.
+const PROXIES: [(&str, &str); 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
 
-/// Installs nginx where it is missing and that is possible.
+/// Installs those that are missing, where that is possible.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
-    // Debian keeps it where only root's path leads.
-    let found = || workspace.which(&["nginx", "/usr/sbin/nginx"]).is_some();
-    if !found() && debian::can_install() {
-        debian::install(workspace, &["nginx-light"])?;
-    }
-    if !found() {
-        bail!(REMEDY);
+    for (program, package) in PROXIES {
+        // Debian keeps them where only root's path leads.
+        let at_root = format!("/usr/sbin/{program}");
+        let found = || workspace.which(&[program, &at_root]).is_some();
+        if !found() && debian::can_install() {
+            debian::install(workspace, &[package])?;
+        }
+        if !found() {
+            bail!("the tests behind a proxy need {program}: install it (Debian: {package})");
+        }
     }
     Ok(())
 }
