@@ -165,7 +165,8 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
     let hub = HubProcess::start().await?;
     let url = hub.url();
     let dead = format!("ws://127.0.0.1:{}/signal", free_port()?);
-    let cases: [(&[&str], i32, &[&str]); 8] = [
+    let gone = format!("ws://127.0.0.1:{}/signal", free_port()?);
+    let cases: [(&[&str], i32, &[&str]); 11] = [
         (
             &["agent", "--room", "r", "--speed", "9"],
             2,
@@ -215,6 +216,37 @@ async fn mistakes_end_with_a_code_and_a_remedy() -> Result<()> {
             ],
             2,
             &["--connections-per-address", "at least 1"],
+        ),
+        (
+            &[
+                "agent",
+                "--room",
+                "r",
+                "--signaling",
+                &url,
+                "--signaling",
+                &url,
+            ],
+            1,
+            &["is there twice", &url],
+        ),
+        (
+            &[
+                "agent",
+                "--room",
+                "r",
+                "--signaling",
+                &dead,
+                "--signaling",
+                &gone,
+            ],
+            1,
+            &[&dead, &gone, "none of the 2", "refused"],
+        ),
+        (
+            &["signal", "--trusted-proxy", "10.0.0.0/40"],
+            2,
+            &["--trusted-proxy", "10.0.0.0/8"],
         ),
     ];
     for (arguments, code, words) in cases {
