@@ -18,7 +18,7 @@ pub const TOPIC_BYTES_MAX: usize = 128;
 /// The largest payload of one message: a frame less the envelope, signature, header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 
-/// Addresses of signaling servers that an agent takes at most: a join may try each for some seconds.
+/// Addresses of signaling servers that an agent takes at most: a join may try each for seconds.
 pub(crate) const HUBS_MAX: usize = 16;
 
 /// How an agent behaves. [`Config::new`] gives defaults that suit most.
@@ -306,8 +306,8 @@ impl Config {
     /// Sets how many addresses of signaling servers the driver has.
     ///
     /// # Errors
-    /// [`ConfigError::HubCount`] unless there are 1 to 16, [`ConfigError::HubTwice`] if one is there
-    /// twice.
+    /// [`ConfigError::HubCount`] unless there are 1 to 16, [`ConfigError::HubTwice`] if one is
+    /// there twice.
     pub fn with_hubs<A: AsRef<str>>(mut self, addresses: &[A]) -> Result<Self, ConfigError> {
         let mut known = BTreeSet::new();
         let mut urls = addresses.iter().map(AsRef::as_ref);

@@ -52,7 +52,7 @@ pub enum JoinError {
     },
     /// None of several signaling servers has admitted this agent.
     #[error("none of the {} signaling servers lets this agent in: {}", .0.len(), listed(.0))]
-    NoneAdmits(Vec<JoinError>),
+    NoneAdmits(Vec<Self>),
     /// The signaling server will not have this agent.
     #[error("the signaling server refuses this agent ({code}): {message}")]
     Refused {

@@ -299,7 +299,7 @@ impl IntoResponse for Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
                     "your address has {limit} connections to this server, its limit: close some, \
-                     or start the server with a higher --connections-per-address; if it is a proxy, \
+                     or start the server with a higher --connections-per-address; for a proxy, \
                      with --trusted-proxy\n"
                 ),
             ),

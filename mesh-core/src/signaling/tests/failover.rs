@@ -104,7 +104,7 @@ impl World {
                 match self.addresses[hub] {
                     Behind::Hub(hub) => {
                         self.sockets.insert(socket, hub);
-                        self.to_hub(hub, HubInput::ClientConnected(ClientId(socket.0)));
+                        self.hand(hub, HubInput::ClientConnected(ClientId(socket.0)));
                         self.tell(Input::SignalingOpened { socket });
                     }
                     Behind::Refusal => self.close(socket, "connection refused"),
@@ -119,13 +119,13 @@ impl World {
             }
             Output::SendSignaling { socket, text } => {
                 if let Some(&hub) = self.sockets.get(&socket) {
-                    self.to_hub(hub, HubInput::TextReceived(ClientId(socket.0), text));
+                    self.hand(hub, HubInput::TextReceived(ClientId(socket.0), text));
                 }
             }
             Output::CloseSignaling { socket } => {
                 self.closed.push(self.members());
                 if let Some(hub) = self.sockets.remove(&socket) {
-                    self.to_hub(hub, HubInput::ClientClosed(ClientId(socket.0)));
+                    self.hand(hub, HubInput::ClientClosed(ClientId(socket.0)));
                 }
             }
             Output::Emit(event) => self.told.push(event),
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    fn to_hub(&mut self, hub: usize, input: HubInput) {
+    fn hand(&mut self, hub: usize, input: HubInput) {
         self.hubs[hub].handle_input(input, self.now);
     }
 
