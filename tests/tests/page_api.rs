@@ -139,6 +139,19 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("Mesh.join({ ...options, name: 5 })", "options"),
     ("Mesh.join({ ...options, signaling: location.href })", "url"),
     (
+        "Mesh.join({ ...options, signaling: [signaling, location.href] })",
+        "url",
+    ),
+    (
+        "Mesh.join({ ...options, signaling: [signaling, 5] })",
+        "options",
+    ),
+    (
+        "Mesh.join({ ...options, signaling: [signaling, signaling] })",
+        "config",
+    ),
+    ("Mesh.join({ ...options, signaling: [] })", "config"),
+    (
         "Mesh.join({ ...options, signaling: `${signaling}ing` })",
         "not-a-hub",
     ),

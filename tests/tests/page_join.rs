@@ -175,6 +175,25 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
     for browser in [Browser::Chrome, Browser::Firefox] {
         let stage = Stage::set(browser).await?;
         // From the hub's own page, whose policy has to let it look.
+        let ports = [open, hidden, 1];
+        let told = stage
+            .run(&format!(
+                "options.signaling = {ports:?}.map((port) => `ws://127.0.0.1:${{port}}/signal`);
+                return await told(Mesh.join({{ ...options, timeoutMs: 100 }}));"
+            ))
+            .await?;
+        let message = told["message"].as_str().unwrap_or_default();
+        let causes = [
+            "none of the 3 hubs",
+            "with 404",
+            "something answers",
+            "mesh up",
+        ];
+        ensure!(
+            told["code"] == "signaling-unreachable"
+                && causes.iter().all(|cause| message.contains(cause)),
+            "{browser:?}: {told}"
+        );
         for (port, code, words) in [
             (open, "not-a-hub", "answers there with 404"),
             (
