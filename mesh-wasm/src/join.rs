@@ -148,17 +148,16 @@ struct Silence<'a> {
 }
 
 impl Silence<'_> {
-    /// The code, and what is to be told.
-    fn told(&self) -> (&'static str, String) {
+    fn error(&self) -> JsValue {
         let Self { url, seen, .. } = self;
         let last = self.last.as_deref().unwrap_or("no answer");
         if let Seen::OriginRefused(words) = seen {
             let message = format!("the hub at {url} refuses pages from here: {words}");
-            return ("origin-refused", message);
+            return error("origin-refused", &message);
         }
         if seen.is_final() {
             let seen = seen.told().unwrap_or_default();
-            return ("not-a-hub", format!("there is no hub at {url}: {seen}"));
+            return error("not-a-hub", &format!("there is no hub at {url}: {seen}"));
         }
         let message = match seen.told() {
             Some(seen) => format!("no hub answers at {url}: {seen} ({last})"),
@@ -167,34 +166,32 @@ impl Silence<'_> {
                  there?"
             ),
         };
-        ("signaling-unreachable", message)
+        error("signaling-unreachable", &message)
     }
 }
 
 /// Why none of these hubs has let this agent in.
 fn silence_error(hubs: &[Silence<'_>]) -> JsValue {
-    if let [hub] = hubs {
-        let (code, message) = hub.told();
-        return error(code, &message);
+    let mut errors: Vec<_> = hubs.iter().map(Silence::error).collect();
+    if let [_] = errors[..] {
+        return errors.remove(0);
     }
-    let told: Vec<_> = hubs.iter().map(Silence::told).collect();
-    // What is wrong with all of them has a code of its own.
-    let first = told
-        .first()
-        .map_or("signaling-unreachable", |(code, _)| *code);
-    let alike = told.iter().all(|(code, _)| *code == first);
-    let code = if alike {
-        first
-    } else {
-        "signaling-unreachable"
+    let code = |error: &JsValue| {
+        let code = Reflect::get(error, &"code".into()).ok();
+        code.and_then(|code| code.as_string()).unwrap_or_default()
     };
-    let causes: Vec<_> = told.into_iter().map(|(_, message)| message).collect();
+    let causes: Vec<_> = errors.iter().map(error::describe).collect();
     let causes = causes.join("; ");
     let message = format!(
         "none of the {} hubs lets this agent in: {causes}",
         hubs.len()
     );
-    error(code, &message)
+    // What is wrong with all of them has a code of its own.
+    let first = errors.first().map(code).unwrap_or_default();
+    match errors.iter().all(|error| code(error) == first) {
+        true => error(&first, &message),
+        false => error("signaling-unreachable", &message),
+    }
 }
 
 /// Waits until a signaling server has decided; or until the time is up and each was tried, or all

@@ -22,7 +22,8 @@ function told(event: MeshEvent): string {
         case "deliveryFailed": return event.reason;
         case "lagged": return `${event.missed} missed`;
         case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
-        case "joined": case "refused": case "signalingLost": case "signalingRestored": case "peerJoined":
+        case "joined": case "refused": case "signalingLost": case "signalingRestored":
+        case "signalingMoved": case "peerJoined":
         case "peerLeft": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":
         case "replied": case "rejected": case "left":
             return event.type;
