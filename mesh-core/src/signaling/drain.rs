@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::hub::{Hub, HubOutput};
+use super::hub::Hub;
+use super::port::HubOutput;
 use super::protocol::{ErrorCode, HubMessage};
 use super::session::Refusal;
 use crate::id::ClientId;

@@ -8,9 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
+use super::directory::{DirectoryState, Session};
+use super::port::{HubInput, HubOutput};
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
-use super::room::Room;
+use super::room::{Notice, Place, Room};
 use super::session::{Client, ClientState, Newcomer, Refusal, bad_request};
+use super::shared::Directory;
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
 use crate::identity::Signed;
@@ -18,48 +21,6 @@ use crate::name::check_name;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::wire::Admit;
-
-/// A fact about a client's WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HubInput {
-    /// A WebSocket was opened.
-    ClientConnected(ClientId),
-    /// A text arrived.
-    TextReceived(ClientId, String),
-    /// A ping was answered, or came from the client: a sign of life without a text.
-    ClientAnswered(ClientId),
-    /// A signal was not queued for its target, which has too many to take already.
-    SignalDropped {
-        /// The client that sent it.
-        from: ClientId,
-        /// The client that it was for.
-        to: ClientId,
-    },
-    /// The WebSocket closed.
-    ClientClosed(ClientId),
-}
-
-/// An order about a client's WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HubOutput {
-    /// Send a text. A client whose queue is full is too slow, and to be closed.
-    Send(ClientId, String),
-    /// Send a text that another client caused: not if its target has too many of those to take
-    /// already, of all clients or of this one. Then it is dropped, and the target stays.
-    Relay {
-        /// The client that caused it.
-        from: ClientId,
-        /// The client that gets it.
-        to: ClientId,
-        /// The text.
-        text: String,
-    },
-    /// Send a WebSocket ping. A browser answers it whatever its tab does, where timers of a hidden
-    /// tab fire once a minute.
-    Ping(ClientId),
-    /// Close the WebSocket after what was ordered before is sent.
-    Close(ClientId),
-}
 
 /// Time between looks for clients whose time is up: cheaper than a timer for each.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -82,26 +43,30 @@ pub struct HubStats {
     pub signals_dropped: u64,
     /// Errors sent so far, by code.
     pub errors: BTreeMap<ErrorCode, u64>,
+    /// How it stands with the directory that it shares with other hubs.
+    pub directory: DirectoryState,
 }
 
 /// The signaling server.
 #[derive(Debug)]
 pub struct Hub {
-    config: HubConfig,
-    rng: ChaCha8Rng,
+    pub(super) config: HubConfig,
+    pub(super) rng: ChaCha8Rng,
     pub(super) clients: BTreeMap<ClientId, Client>,
-    rooms: BTreeMap<String, Room>,
+    pub(super) rooms: BTreeMap<String, Room>,
     pub(super) outbox: VecDeque<HubOutput>,
+    /// What it shares with other hubs, if it does.
+    pub(super) directory: Option<Directory>,
     /// It is about to stop.
     pub(super) draining: bool,
     sweep_at: Instant,
     /// The civil time at an instant of the monotonic clock, if the driver has told.
     clock: Option<(Instant, UnixTime)>,
-    stats: HubStats,
+    pub(super) stats: HubStats,
 }
 
 impl Hub {
-    /// A hub without clients. `seed` makes its nonces.
+    /// A hub without clients, which shares its rooms with no other. `seed` makes its nonces.
     pub fn new(config: HubConfig, seed: [u8; 32]) -> Self {
         Self {
             config,
@@ -109,6 +74,7 @@ impl Hub {
             clients: BTreeMap::new(),
             rooms: BTreeMap::new(),
             outbox: VecDeque::new(),
+            directory: None,
             draining: false,
             sweep_at: Instant::default(),
             clock: None,
@@ -134,6 +100,10 @@ impl Hub {
             clients: self.clients.len(),
             members,
             rooms: self.rooms.len(),
+            directory: self
+                .directory
+                .as_ref()
+                .map_or(DirectoryState::None, Directory::state),
             ..self.stats.clone()
         }
     }
@@ -159,7 +129,9 @@ impl Hub {
             }
             HubInput::SignalDropped { from, to } => self.dropped(from, to),
             HubInput::ClientClosed(client) => self.forget(client, now),
+            HubInput::Directory(fact) => self.directory_fact(fact, now),
         }
+        self.publish();
     }
 
     /// The next order, until there is none.
@@ -171,7 +143,8 @@ impl Hub {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tell = self.rooms.values().filter_map(Room::tell_at).min();
         let sweep = (!self.clients.is_empty()).then_some(self.sweep_at);
-        [tell, sweep].into_iter().flatten().min()
+        let doubt = self.directory.as_ref().and_then(Directory::doubts_until);
+        [tell, sweep, doubt].into_iter().flatten().min()
     }
 
     /// Does what has become due.
@@ -180,7 +153,9 @@ impl Hub {
             self.sweep_at = now + SWEEP_INTERVAL;
             self.sweep(now);
         }
+        self.end_doubts(now);
         self.tell_members(now);
+        self.publish();
     }
 
     /// Turns away clients that took too long, and pings those that are silent.
@@ -316,8 +291,8 @@ impl Hub {
                 nonce: nonce.clone(),
             },
         );
-        let room = self.rooms.entry(room.clone());
-        room.or_insert_with(|| Room::new(now)).arrive();
+        let hub = self.shared_id();
+        Room::open(&mut self.rooms, hub, &newcomer.room, now).arrive();
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Challenged {
                 until,
@@ -352,15 +327,22 @@ impl Hub {
                 "the proof must be this nonce and name, signed by this peer for this room";
             return Err((ErrorCode::BadProof, message.into()));
         }
-        let room = self.rooms.entry(room_name.clone());
-        let room = room.or_insert_with(|| Room::new(now));
+        let clock = self.time_ms(now).unwrap_or_default();
+        let (hub, fresh) = (self.shared_id(), self.shares_directory());
+        let room = Room::open(&mut self.rooms, hub, &room_name, now);
         let replaced = room.client_of(peer);
-        if replaced.is_none() && room.len() >= self.config.room_members_max {
+        if room.place_of(peer).is_none() && room.len() >= self.config.room_members_max {
             let message = format!("the room has {} members already", room.len());
             return Err((ErrorCode::RoomFull, message));
         }
         room.arrived();
-        let listing = room.admit(member, id, remembered, &self.config, now);
+        let place = Place::Here {
+            client: id,
+            at: room.time_of_admission(peer, clock),
+            fresh,
+        };
+        let listing = room.admit(member, place, remembered, &self.config, now);
+        self.reconcile(&room_name, peer);
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Admitted {
                 room: room_name,
@@ -383,29 +365,34 @@ impl Hub {
     }
 
     fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
-        let target = self.rooms.get(room).and_then(|room| room.client_of(to));
+        let target = self.rooms.get(room).and_then(|room| room.place_of(to));
         let Some(target) = target else {
             let message = format!("{to} is not in this room");
             self.complain(id, ErrorCode::UnknownPeer, message);
             return;
         };
         self.stats.signals += 1;
-        self.outbox.push_back(HubOutput::Relay {
-            from: id,
-            to: target,
-            text: encode(&HubMessage::Signal { from, message }),
-        });
+        let text = encode(&HubMessage::Signal { from, message });
+        let from = self.session(id);
+        match target {
+            Place::Here { client: to, .. } => {
+                self.outbox.push_back(HubOutput::Relay { from, to, text });
+            }
+            Place::There(Session { hub, .. }) => {
+                self.relay_to(hub, from, room.to_owned(), to, text);
+            }
+        }
     }
 
     /// A target has not taken what it was sent: its senders are told, each of its own signals.
-    fn dropped(&mut self, from: ClientId, to: ClientId) {
-        let target = self.clients.get(&to).and_then(Client::peer);
-        // One or the other may have left meanwhile.
-        if let (Some(peer), true) = (target, self.clients.contains_key(&from)) {
-            self.stats.signals_dropped += 1;
-            let message = format!("{peer} has too many signals to take: wait for its answers");
-            self.complain(from, ErrorCode::Busy, message);
-        }
+    fn dropped(&mut self, from: Session, to: ClientId) {
+        // It may have left meanwhile.
+        let Some(peer) = self.clients.get(&to).and_then(Client::peer) else {
+            return;
+        };
+        self.stats.signals_dropped += 1;
+        let message = format!("{peer} has too many signals to take: wait for its answers");
+        self.complain_of_signal(from, ErrorCode::Busy, message);
     }
 
     /// Tells a client what went wrong, and goes on with it.
@@ -416,18 +403,27 @@ impl Hub {
 
     /// Tells every room what changed in it since the last time.
     fn tell_members(&mut self, now: Instant) {
-        for room in self.rooms.values_mut() {
+        let mut notices = Vec::new();
+        for (name, room) in &mut self.rooms {
             if room.tell_at().is_none_or(|at| at > now) {
                 continue;
             }
-            for (message, clients) in room.tell(&self.config, now) {
-                let text = encode(&message);
-                let sends = clients.into_iter();
-                let sends = sends.map(|client| HubOutput::Send(client, text.clone()));
-                self.outbox.extend(sends);
+            notices.extend(room.tell(&self.config, now));
+            if let (Some(proposal), Some(directory)) = (room.take_proposal(), &mut self.directory) {
+                directory.propose(name, proposal);
             }
         }
+        self.tell(notices);
         self.rooms.retain(|_, room| !room.is_over());
+    }
+
+    pub(super) fn tell(&mut self, notices: Vec<Notice>) {
+        for (message, clients) in notices {
+            let text = encode(&message);
+            let sends = clients.into_iter();
+            let sends = sends.map(|client| HubOutput::Send(client, text.clone()));
+            self.outbox.extend(sends);
+        }
     }
 
     pub(super) fn turn_away(
@@ -463,7 +459,8 @@ impl Hub {
         };
         // A replaced connection must not take its successor with it.
         if room.client_of(peer) == Some(id) {
-            room.remove(peer, &self.config, now);
+            room.client_gone(peer, &self.config, now);
+            self.reconcile(&name, peer);
         }
     }
 

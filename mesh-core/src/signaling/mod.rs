@@ -9,18 +9,22 @@ mod claims;
 mod client;
 mod conversation;
 mod crowd;
+pub mod directory;
 mod drain;
 #[cfg(test)]
 mod golden;
 mod hub;
+mod port;
 mod protocol;
 mod room;
 mod session;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::{Admission, Arrival, Client, ClientFact, ClientTask, HubTime, Lost};
 pub(crate) use crowd::Crowd;
-pub use hub::{Hub, HubInput, HubOutput, HubStats};
+pub use hub::{Hub, HubStats};
+pub use port::{HubInput, HubOutput};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 pub(crate) use room::notice_delay;

@@ -4,16 +4,22 @@
 //! linked with its own; so what it costs to come or go grows with a shard, not with the room. The
 //! texts are the same for all members of a shard.
 
+mod mirror;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::claims::Claims;
 use super::crowd::Crowd;
+use super::directory::{HubId, Session};
 use super::protocol::{HubMessage, Listing, Member};
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
 use crate::time::Instant;
 use crate::topology::{Shards, candidates};
+
+use self::mirror::Mirror;
+pub(super) use self::mirror::{Proposal, Wish};
 
 /// How long a room that has opened heeds how agents say that it was divided: after a restart of the
 /// hub its members come back one by one, and the first of them are no small room.
@@ -49,12 +55,30 @@ pub(super) struct Room {
     crowd: Crowd,
     /// Clients that have said hello and not proven yet who they are.
     arriving: usize,
+    /// What the directory says of this room, if this hub shares one.
+    mirror: Option<Mirror>,
 }
 
 #[derive(Debug)]
 struct Seat {
-    client: ClientId,
+    place: Place,
     name: String,
+}
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A client of this hub.
+    Here {
+        /// The client.
+        client: ClientId,
+        /// When it was admitted, as an [`Entry`](super::directory::Entry) has it.
+        at: u64,
+        /// Nothing that was read from the directory since it was admitted can be later than it.
+        fresh: bool,
+    },
+    /// At another hub.
+    There(Session),
 }
 
 /// A shard, and what its members were told.
@@ -72,7 +96,8 @@ struct Shard {
 pub(super) type Notice = (HubMessage, Vec<ClientId>);
 
 impl Room {
-    pub(super) fn new(now: Instant) -> Self {
+    /// A room nobody is in yet; `hub` is this hub, if it shares a directory.
+    fn new(hub: Option<HubId>, now: Instant) -> Self {
         let mut room = Self {
             members: BTreeMap::new(),
             division: Shards::WHOLE,
@@ -84,9 +109,21 @@ impl Room {
             tell_at: None,
             crowd: Crowd::default(),
             arriving: 0,
+            mirror: hub.map(Mirror::new),
         };
         room.divide(now);
         room
+    }
+
+    /// The room of this name, which opens if it must.
+    pub(super) fn open<'a>(
+        rooms: &'a mut BTreeMap<String, Self>,
+        hub: Option<HubId>,
+        name: &str,
+        now: Instant,
+    ) -> &'a mut Self {
+        let room = rooms.entry(name.to_owned());
+        room.or_insert_with(|| Self::new(hub, now))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,8 +134,23 @@ impl Room {
         self.division
     }
 
+    /// Where a member is.
+    pub(super) fn place_of(&self, peer: PeerId) -> Option<Place> {
+        self.members.get(&peer).map(|seat| seat.place)
+    }
+
+    /// The client that a member is, if it is here.
     pub(super) fn client_of(&self, peer: PeerId) -> Option<ClientId> {
-        self.members.get(&peer).map(|seat| seat.client)
+        match self.place_of(peer)? {
+            Place::Here { client, .. } => Some(client),
+            Place::There(_) => None,
+        }
+    }
+
+    /// Who is in it.
+    #[cfg(test)]
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.members.keys().copied()
     }
 
     /// When [`Room::tell`] is due.
@@ -108,7 +160,8 @@ impl Room {
 
     /// Whether nobody is here or at the door, nor has anybody to be told so.
     pub(super) fn is_over(&self) -> bool {
-        self.members.is_empty() && self.arriving == 0 && self.tell_at.is_none()
+        let untold = self.tell_at.is_some() || self.arriving > 0;
+        self.members.is_empty() && !untold && self.mirror.as_ref().is_none_or(Mirror::is_over)
     }
 
     /// Somebody is at the door.
@@ -126,20 +179,21 @@ impl Room {
         self.crowd.newcomers(now) + self.arriving
     }
 
-    /// Takes a member in; returns whom it has to know.
+    /// Takes a member in, at a place here; returns whom it has to know.
     pub(super) fn admit(
         &mut self,
         Member { peer, name }: Member,
-        client: ClientId,
+        place: Place,
         remembered: Shards,
         config: &HubConfig,
         now: Instant,
     ) -> Listing {
-        if self.members.is_empty() && self.division != Shards::WHOLE {
+        let alone = self.mirror.is_none();
+        if alone && self.members.is_empty() && self.division != Shards::WHOLE {
             self.division = Shards::WHOLE;
             self.divide(now); // Nobody is here to be told.
         }
-        self.members.insert(peer, Seat { client, name });
+        self.seat(peer, Seat { place, name }, config, now);
         let most = Shards::of_room(config.room_members_max, config.shard_members);
         let claimed = remembered.min(most);
         if claimed > self.division && now < self.opened_at + RETURN_PATIENCE {
@@ -149,11 +203,6 @@ impl Room {
             self.claims.remove(peer);
         }
         self.crowd.came(now);
-        let shard = &mut self.shards[self.division.of(peer)];
-        shard.members.insert(peer);
-        shard.joined.insert(peer);
-        shard.left.remove(&peer);
-        self.tell_soon(config, now);
         let mut listing = match self.claims.of(peer) {
             None => self.listing(self.division.of(peer), now),
             Some(claimed) => self.listing_by(claimed, claimed.of(peer), now),
@@ -162,7 +211,24 @@ impl Room {
         listing
     }
 
-    pub(super) fn remove(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
+    fn seat(&mut self, peer: PeerId, seat: Seat, config: &HubConfig, now: Instant) {
+        self.members.insert(peer, seat);
+        let shard = &mut self.shards[self.division.of(peer)];
+        shard.members.insert(peer);
+        shard.joined.insert(peer);
+        shard.left.remove(&peer);
+        self.tell_soon(config, now);
+    }
+
+    /// A client that was a member here has gone.
+    pub(super) fn client_gone(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
+        match self.elsewhere(peer) {
+            Some(entry) => self.seat(peer, entry, config, now),
+            None => self.remove(peer, config, now),
+        }
+    }
+
+    fn remove(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
         self.members.remove(&peer);
         self.claims.remove(peer);
         let shard = &mut self.shards[self.division.of(peer)];
@@ -172,7 +238,7 @@ impl Room {
         self.tell_soon(config, now);
     }
 
-    fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
+    pub(super) fn tell_soon(&mut self, config: &HubConfig, now: Instant) {
         self.tell_by(now + config.members_delay.max(notice_delay(self.len())));
     }
 
@@ -183,11 +249,10 @@ impl Room {
     /// What members are to be told, since the last time.
     pub(super) fn tell(&mut self, config: &HubConfig, now: Instant) -> Vec<Notice> {
         self.tell_at = None;
-        let division = self.wanted_division(config, now);
+        let wanted = self.wanted_division(config, now);
+        let division = self.agreed_division(wanted, now);
         if division != self.division {
-            self.division = division;
-            self.claims.clear(); // Everybody gets a new list.
-            return self.divide(now);
+            return self.divide_by(division, now);
         }
         let mut told = self.changes(now);
         let heed_until = self.opened_at + RETURN_PATIENCE;
@@ -204,6 +269,12 @@ impl Room {
             told.push((HubMessage::Divided { listing }, client));
         }
         told
+    }
+
+    fn divide_by(&mut self, division: Shards, now: Instant) -> Vec<Notice> {
+        self.division = division;
+        self.claims.clear(); // Everybody gets a new list.
+        self.divide(now)
     }
 
     /// How the room is to be divided, by its size, by what was before, and by what those say who

@@ -3,11 +3,13 @@
 mod drain;
 mod failover;
 mod liveness;
+mod several_hubs;
 mod shards;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::directory::DirectoryOrder;
 use super::*;
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
@@ -23,14 +25,18 @@ fn identity(n: u8) -> Identity {
 struct Clients {
     hub: Hub,
     now: Instant,
+    /// What the hub ordered of its directory.
+    orders: VecDeque<DirectoryOrder>,
 }
 
 impl Clients {
     fn new(config: HubConfig) -> Self {
-        Self {
-            hub: Hub::new(config, [9; 32]),
-            now: Instant::default(),
-        }
+        Self::of(Hub::new(config, [9; 32]), Instant::default())
+    }
+
+    fn of(hub: Hub, now: Instant) -> Self {
+        let orders = VecDeque::new();
+        Self { hub, now, orders }
     }
 
     fn connect(&mut self, client: u64) -> Vec<(u64, HubMessage)> {
@@ -62,14 +68,15 @@ impl Clients {
     fn drain(&mut self) -> Vec<(u64, HubMessage)> {
         let mut sent = Vec::new();
         while let Some(output) = self.hub.poll_output() {
-            if let HubOutput::Send(ClientId(client), text)
-            | HubOutput::Relay {
-                to: ClientId(client),
-                text,
-                ..
-            } = output
-            {
-                sent.push((client, serde_json::from_str(&text).expect("decodes")));
+            match output {
+                HubOutput::Send(ClientId(client), text)
+                | HubOutput::Relay {
+                    to: ClientId(client),
+                    text,
+                    ..
+                } => sent.push((client, serde_json::from_str(&text).expect("decodes"))),
+                HubOutput::Directory(order) => self.orders.push_back(order),
+                HubOutput::Ping(_) | HubOutput::Close(_) => {}
             }
         }
         sent

@@ -274,8 +274,11 @@ impl World {
         let (HubInput::ClientConnected(client)
         | HubInput::TextReceived(client, _)
         | HubInput::ClientAnswered(client)
-        | HubInput::SignalDropped { from: client, .. }
-        | HubInput::ClientClosed(client)) = &input;
+        | HubInput::SignalDropped { to: client, .. }
+        | HubInput::ClientClosed(client)) = &input
+        else {
+            return; // This hub shares nothing.
+        };
         let agent = self.hub_sockets.get(client).map_or(0, |(agent, _)| *agent);
         let at = self.in_order(agent);
         let life = self.hub_life;
@@ -328,7 +331,8 @@ impl World {
                         self.input_later(agent, Input::SignalingReceived { socket, text });
                     }
                 }
-                HubOutput::Ping(_) => {} // These agents give signs of life by themselves.
+                // These agents give signs of life by themselves, and this hub shares nothing.
+                HubOutput::Ping(_) | HubOutput::Directory(_) => {}
                 HubOutput::Close(client) => {
                     if let Some((agent, socket)) = self.hub_sockets.remove(&client) {
                         self.agents[agent].sockets.remove(&socket);

@@ -145,7 +145,7 @@ impl World {
                 self.sockets.remove(&SocketId(client));
                 self.close(SocketId(client), "closed by the server");
             }
-            HubOutput::Relay { .. } | HubOutput::Ping(_) => {}
+            HubOutput::Relay { .. } | HubOutput::Ping(_) | HubOutput::Directory(_) => {}
         }
     }
 

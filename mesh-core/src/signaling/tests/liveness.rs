@@ -72,7 +72,7 @@ fn the_sender_of_a_dropped_signal_is_told_and_both_stay() {
     let mut clients = Clients::new(HubConfig::default());
     clients.admit(1, &identity(1), "a");
     clients.admit(2, &identity(2), "a");
-    let (from, to) = (ClientId(1), ClientId(2));
+    let (from, to) = (clients.hub.session(ClientId(1)), ClientId(2));
     let dropped = HubInput::SignalDropped { from, to };
     clients.hub.handle_input(dropped.clone(), clients.now);
     let told = clients.drain();

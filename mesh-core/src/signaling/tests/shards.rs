@@ -4,15 +4,22 @@ use super::*;
 
 /// What each client of a room was told, put together.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     lists: BTreeMap<u64, BTreeSet<PeerId>>,
     shards: Shards,
+    /// Who was ever told to have left.
+    pub(super) left: BTreeSet<PeerId>,
+    /// How often somebody was told of another division.
+    pub(super) divided: usize,
+    /// Who got signals, and of whom.
+    pub(super) signals: Vec<(u64, PeerId)>,
 }
 
 impl Told {
-    fn hear(&mut self, sent: Vec<(u64, HubMessage)>) {
+    pub(super) fn hear(&mut self, sent: Vec<(u64, HubMessage)>) {
         for (client, message) in sent {
             let list = self.lists.entry(client).or_default();
+            self.divided += usize::from(matches!(message, HubMessage::Divided { .. }));
             match message {
                 HubMessage::Welcome { listing, .. } | HubMessage::Divided { listing } => {
                     *list = listing.members.iter().map(|member| member.peer).collect();
@@ -20,8 +27,10 @@ impl Told {
                 }
                 HubMessage::Members { joined, left, .. } => {
                     left.iter().for_each(|peer| _ = list.remove(peer));
+                    self.left.extend(&left);
                     list.extend(joined.iter().map(|member| member.peer));
                 }
+                HubMessage::Signal { from, .. } => self.signals.push((client, from)),
                 _ => {}
             }
         }
@@ -29,9 +38,13 @@ impl Told {
 
     /// Every member was told of its shard, and of whom it may have to be linked with.
     fn check(&self, room: &BTreeMap<u64, PeerId>) {
-        let sorted: BTreeSet<_> = room.values().copied().collect();
-        let divided = self.shards.divide(sorted);
-        for (client, &peer) in room {
+        self.check_all(room, &room.values().copied().collect());
+    }
+
+    /// These clients were, where these are in the room.
+    pub(super) fn check_all(&self, clients: &BTreeMap<u64, PeerId>, room: &BTreeSet<PeerId>) {
+        let divided = self.shards.divide(room.clone());
+        for (client, &peer) in clients {
             let mut list = self.lists[client].clone();
             list.insert(peer);
             let known = self.shards.divide(list);
