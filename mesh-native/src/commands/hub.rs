@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use mesh_native::core::HubConfig;
-use mesh_native::hub::{AllowedOrigin, BindError, HubOptions, HubServer, IpNet, has_package};
+use mesh_native::hub::{
+    AllowedOrigin, BindError, HubOptions, HubServer, IpNet, RedisUrl, has_package,
+};
 
 use super::ice::IceArgs;
 use super::{raise_file_limit, reachable};
@@ -47,6 +49,10 @@ pub(crate) struct HubArgs {
     /// `mesh load-test --browsers`, and for no public server.
     #[arg(long)]
     drive_page: bool,
+    /// A Redis by which several servers share their rooms: redis://host:6379, rediss:// for TLS,
+    /// ?prefix=NAME where others use it too. Without, this server is the only one.
+    #[arg(long, value_name = "URL")]
+    redis: Option<RedisUrl>,
     #[command(flatten)]
     ice: IceArgs,
 }
@@ -76,6 +82,7 @@ impl HubArgs {
         options.trusted_proxies.clone_from(&self.trusted_proxy);
         options.allow_origins.clone_from(&self.allow_origin);
         options.drive_page = self.drive_page;
+        options.redis.clone_from(&self.redis);
         let files = raise_file_limit(links, 3);
         let left = files.limit.saturating_sub(files.wanted + FILES_BESIDE);
         let left = left.max(files.limit / 4); // Too few for all is no cause to serve nobody.

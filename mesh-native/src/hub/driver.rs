@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mesh_core::signaling::directory::DirectoryFact;
 use mesh_core::{ClientId, Hub, HubInput, HubOutput, HubStats, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::health::{Health, Phase};
 use super::queue::{Full, Item, Sender};
+use super::redis::Directory;
 use crate::clock::Clock;
 
 /// Facts handled in one turn at most.
@@ -15,8 +17,22 @@ const FACTS_A_TURN: usize = 512;
 /// How long the loop waits at most: its turns show that it lives.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The queues of the WebSockets that are open.
-type Clients = BTreeMap<ClientId, Sender>;
+/// Where the hub's orders go.
+pub(super) struct Outlets {
+    /// The queues of the WebSockets that are open.
+    clients: BTreeMap<ClientId, Sender>,
+    /// What the hub shares with others, if it does.
+    directory: Option<Directory>,
+}
+
+impl Outlets {
+    pub(super) fn new(directory: Option<Directory>) -> Self {
+        Self {
+            clients: BTreeMap::new(),
+            directory,
+        }
+    }
+}
 
 /// What the task that owns the hub is told.
 pub(super) enum Fact {
@@ -24,6 +40,7 @@ pub(super) enum Fact {
     Received(ClientId, String),
     Answered(ClientId),
     Closed(ClientId),
+    Directory(DirectoryFact),
     Ask(oneshot::Sender<HubStats>),
     /// The server is to stop: the loop ends when the last client has gone.
     Stopping,
@@ -33,12 +50,16 @@ pub(super) enum Fact {
 
 /// Runs the hub until nobody can tell it anything any more, or it is to stop and its last client
 /// has gone.
-pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>, health: Health) {
+pub(super) async fn drive(
+    mut hub: Hub,
+    mut outlets: Outlets,
+    mut facts: mpsc::Receiver<Fact>,
+    health: Health,
+) {
     let clock = Clock::start();
-    let mut clients = Clients::new();
     loop {
         health.beat();
-        if health.is_past(Phase::Unready) && clients.is_empty() {
+        if health.is_past(Phase::Unready) && outlets.clients.is_empty() {
             return;
         }
         let idle = tokio::time::Instant::now() + IDLE;
@@ -48,10 +69,10 @@ pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>, health:
             fact = facts.recv() => {
                 let Some(fact) = fact else { return };
                 hub.set_unix_time(clock.now(), Clock::unix_now());
-                apply(&mut hub, &mut clients, fact, clock);
+                apply(&mut hub, &mut outlets, fact, clock);
                 for _ in 0..FACTS_A_TURN {
                     let Ok(fact) = facts.try_recv() else { break };
-                    apply(&mut hub, &mut clients, fact, clock);
+                    apply(&mut hub, &mut outlets, fact, clock);
                 }
             }
             () = tokio::time::sleep_until(deadline) => {}
@@ -61,12 +82,13 @@ pub(super) async fn drive(mut hub: Hub, mut facts: mpsc::Receiver<Fact>, health:
             hub.handle_timeout(now);
         }
         while let Some(output) = hub.poll_output() {
-            carry_out(&mut hub, &mut clients, output, now);
+            carry_out(&mut hub, &mut outlets, output, now);
         }
     }
 }
 
-fn carry_out(hub: &mut Hub, clients: &mut Clients, output: HubOutput, now: Instant) {
+fn carry_out(hub: &mut Hub, outlets: &mut Outlets, output: HubOutput, now: Instant) {
+    let clients = &mut outlets.clients;
     let (client, outcome) = match output {
         HubOutput::Send(client, text) => {
             let queue = clients.get(&client);
@@ -88,6 +110,13 @@ fn carry_out(hub: &mut Hub, clients: &mut Clients, output: HubOutput, now: Insta
             clients.remove(&client);
             return;
         }
+        HubOutput::Directory(order) => {
+            let directory = outlets.directory.as_ref();
+            if let Some(fact) = directory.and_then(|directory| directory.take(order)) {
+                hub.handle_input(HubInput::Directory(fact), now);
+            }
+            return;
+        }
     };
     if outcome == Some(Err(Full::Client)) {
         tracing::debug!(?client, "too slow or gone");
@@ -98,16 +127,17 @@ fn carry_out(hub: &mut Hub, clients: &mut Clients, output: HubOutput, now: Insta
     }
 }
 
-fn apply(hub: &mut Hub, clients: &mut Clients, fact: Fact, clock: Clock) {
+fn apply(hub: &mut Hub, outlets: &mut Outlets, fact: Fact, clock: Clock) {
     let input = match fact {
         Fact::Connected(client, queue) => {
-            clients.insert(client, queue);
+            outlets.clients.insert(client, queue);
             HubInput::ClientConnected(client)
         }
         Fact::Received(client, text) => HubInput::TextReceived(client, text),
         Fact::Answered(client) => HubInput::ClientAnswered(client),
+        Fact::Directory(fact) => HubInput::Directory(fact),
         Fact::Closed(client) => {
-            clients.remove(&client);
+            outlets.clients.remove(&client);
             HubInput::ClientClosed(client)
         }
         Fact::Stopping => return,

@@ -12,6 +12,7 @@ mod listen;
 mod origin;
 mod page;
 mod queue;
+mod redis;
 mod socket;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) use door::DoorCounts;
 pub use listen::BindError;
 pub use origin::{AllowedOrigin, Origin};
 pub use page::has_package;
+pub use redis::{ParseRedisUrlError, RedisUrl};
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::door::{Door, Limits};
-use self::driver::Fact;
+use self::driver::{Fact, Outlets};
 use self::health::{Health, healthz, readyz};
 use self::queue::Total;
 use crate::random_seed;
@@ -65,6 +67,8 @@ pub struct HubOptions {
     /// Whether `drive.html` is served, an agent that obeys a program on its visitor's machine: for
     /// tests, and for nobody else.
     pub drive_page: bool,
+    /// The Redis by which this hub shares its rooms with others. Without, it is the only one.
+    pub redis: Option<RedisUrl>,
 }
 
 impl Default for HubOptions {
@@ -83,6 +87,7 @@ impl From<HubConfig> for HubOptions {
             trusted_proxies: Vec::new(),
             allow_origins: Vec::new(),
             drive_page: false,
+            redis: None,
             hub,
         }
     }
@@ -244,10 +249,12 @@ impl HubServer {
             hub,
             allow_origins,
             drive_page,
+            redis,
             ..
         } = self.options;
         let health = Health::new();
         let draining = drain::drain(facts.clone(), health.clone(), time);
+        let told = facts.clone();
         let shared = Shared {
             facts,
             health: health.clone(),
@@ -268,7 +275,16 @@ impl HubServer {
         // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
-        tasks.spawn(driver::drive(Hub::new(hub, random_seed()), queue, health));
+        let (hub, outlets) = match redis {
+            None => (Hub::new(hub, random_seed()), Outlets::new(None)),
+            Some(url) => {
+                let hub = Hub::shared(hub, random_seed());
+                let (directory, orders) = redis::queue();
+                tasks.spawn(redis::share(url, hub.id(), told, orders));
+                (hub, Outlets::new(Some(directory)))
+            }
+        };
+        tasks.spawn(driver::drive(hub, outlets, queue, health));
         for listener in self.listeners {
             let accepting = door::accept(listener, Arc::clone(&self.door), router.clone());
             tasks.spawn(async move { match accepting.await {} });

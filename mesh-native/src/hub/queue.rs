@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh_core::ClientId;
+use mesh_core::signaling::directory::Session;
 use tokio::sync::mpsc;
 
 /// Texts that may wait for one client.
@@ -75,7 +75,7 @@ struct Load {
 struct Counts {
     bytes: usize,
     relayed: Share,
-    by_sender: BTreeMap<ClientId, Share>,
+    by_sender: BTreeMap<Session, Share>,
     /// The client is too slow: what waits is not sent any more.
     given_up: bool,
 }
@@ -121,8 +121,8 @@ impl Sender {
         self.push(item, receipt)
     }
 
-    /// Queues a signal of another client.
-    pub(super) fn relay(&self, from: ClientId, text: String) -> Result<(), Full> {
+    /// Queues a signal of another client, here or at another hub.
+    pub(super) fn relay(&self, from: Session, text: String) -> Result<(), Full> {
         let bytes = text.len();
         let mut counts = self.load.counts();
         let all = self.load.total.load(Ordering::Relaxed) + bytes;
@@ -183,7 +183,7 @@ impl Item {
 pub(super) struct Receipt {
     load: Arc<Load>,
     bytes: usize,
-    from: Option<ClientId>,
+    from: Option<Session>,
 }
 
 impl Load {
@@ -195,7 +195,7 @@ impl Load {
         self: &Arc<Self>,
         counts: &mut Counts,
         bytes: usize,
-        from: Option<ClientId>,
+        from: Option<Session>,
     ) -> Receipt {
         counts.bytes += bytes;
         if let Some(from) = from {
@@ -239,6 +239,9 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use mesh_core::ClientId;
+    use mesh_core::signaling::directory::HubId;
+
     use super::*;
 
     fn text(bytes: usize) -> Item {
@@ -246,7 +249,9 @@ mod tests {
     }
 
     fn relay(sender: &Sender, from: u64, bytes: usize) -> Result<(), Full> {
-        sender.relay(ClientId(from), "x".repeat(bytes))
+        let client = ClientId(from);
+        let hub = HubId::default();
+        sender.relay(Session { hub, client }, "x".repeat(bytes))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use axum::response::Response;
 use tokio::time::sleep;
 
 use super::*;
-use crate::hub::driver;
+use crate::hub::driver::{self, Outlets};
 use crate::hub::health::{Health, healthz, readyz};
 
 /// What handlers share, of a server whose loop takes facts from `queue`.
@@ -68,7 +68,7 @@ async fn a_loop_without_anything_to_do_shows_that_it_lives() {
     let (status, body) = told(readyz(State(shared.clone())).await).await;
     assert_eq!((status, &body["status"]), (503, &json!("starting")));
     let hub = Hub::new(HubConfig::default(), [1; 32]);
-    tokio::spawn(driver::drive(hub, queue, health));
+    tokio::spawn(driver::drive(hub, Outlets::new(None), queue, health));
     sleep(Duration::from_secs(60)).await;
     let (status, body) = told(healthz(State(shared.clone())).await).await;
     assert_eq!((status, &body["hub"]["clients"]), (200, &json!(0)));
