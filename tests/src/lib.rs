@@ -19,6 +19,7 @@ pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod redis;
 pub mod site;
 pub mod tls;
 pub mod wait;

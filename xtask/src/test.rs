@@ -58,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     if needs(&["e2e"]) {
         setup::for_proxy(workspace)?;
         setup::for_prometheus(workspace)?;
+        setup::for_redis(workspace)?;
         if !args.no_browsers {
             setup::for_npm(workspace)?;
         }

@@ -5,6 +5,7 @@ mod debian;
 mod npm;
 mod prometheus;
 mod proxy;
+mod redis;
 mod tools;
 mod wasm_std;
 
@@ -12,6 +13,7 @@ pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
 pub(crate) use npm::{ensure as for_npm, install as npm_install};
 pub(crate) use prometheus::ensure as for_prometheus;
 pub(crate) use proxy::ensure as for_proxy;
+pub(crate) use redis::ensure as for_redis;
 
 use std::ffi::OsStr;
 
@@ -59,6 +61,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         for_npm(workspace)?;
         for_proxy(workspace)?;
         for_prometheus(workspace)?;
+        for_redis(workspace)?;
     }
     println!("setup: complete");
     Ok(())
