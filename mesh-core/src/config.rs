@@ -1,5 +1,7 @@
 //! Every limit and interval of an agent and of the hub, each default with its why.
 
+mod check;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

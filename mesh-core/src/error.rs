@@ -275,4 +275,12 @@ pub enum ConfigError {
     /// `k` is out of range.
     #[error("k is {0}: an agent keeps 2 to 64 links")]
     K(usize),
+    /// A limit or an interval that cannot work, alone or with another.
+    #[error("{field}: {reason}")]
+    Limit {
+        /// The field of `Config` or `HubConfig`.
+        field: &'static str,
+        /// What is wrong, and what is right.
+        reason: String,
+    },
 }

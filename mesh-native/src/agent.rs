@@ -9,8 +9,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_core::{
-    Adaptive, Config, Event, EventQueue, Identity, Instant, KnownSignatures, LossReason, Mesh,
-    MessageId, Payload, PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
+    Event, EventQueue, Identity, Instant, KnownSignatures, LossReason, Mesh, MessageId, Payload,
+    PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -70,11 +70,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::join`].
     pub async fn join_with_events(options: JoinOptions) -> Result<(Self, Events), JoinError> {
-        let config = Config::new(&options.room, &options.name)?;
-        let mut config = config.with_k(options.k)?.with_hubs(&options.signaling)?;
-        config.metric = options.metric;
-        config.sparse = options.sparse;
-        config.adaptive = options.adaptive.then(Adaptive::default);
+        let config = options.config()?;
         let addresses = options.signaling.iter();
         let endpoints = addresses.map(|url| Endpoint::new(url, options.ca.as_deref()));
         let endpoints: Vec<_> = endpoints.collect::<Result<_, _>>()?;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mesh_core::{Delivery, Identity, Metric};
+use mesh_core::{Config, ConfigError, Delivery, Identity, Metric};
 
 use crate::metrics::Metrics;
 
@@ -33,6 +33,9 @@ pub struct JoinOptions {
     /// Whether k follows the state of the mesh: more links where messages are slow, fewer where
     /// they are quick or links do not open.
     pub adaptive: bool,
+    /// Limits and intervals other than the defaults. What has a field of its own here, the room and
+    /// the name for two, counts as it stands here; of `adaptive` the rules are taken.
+    pub config: Option<Config>,
     /// Addresses of this machine to link from; all of them if empty. One that the machine does not
     /// have is refused; an unspecified one (`0.0.0.0`) is any.
     pub addresses: Vec<IpAddr>,
@@ -61,10 +64,34 @@ impl JoinOptions {
             sparse: false,
             metric: Metric::default(),
             adaptive: false,
+            config: None,
             addresses: Vec::new(),
             identity: None,
             metrics: None,
             timeout: JOIN_TIMEOUT,
+        }
+    }
+
+    /// How the agent is to behave, all taken together.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        let defaults = Config::new(&self.room, &self.name)?;
+        let rules = self
+            .config
+            .as_ref()
+            .and_then(|config| config.adaptive.clone());
+        let config = Config {
+            room: defaults.room.clone(),
+            name: defaults.name.clone(),
+            k: self.k,
+            sparse: self.sparse,
+            metric: self.metric,
+            adaptive: self.adaptive.then(|| rules.unwrap_or_default()),
+            ..self.config.clone().unwrap_or(defaults)
+        };
+        let config = config.with_hubs(&self.signaling)?;
+        match config.problems().into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(config),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::time::Instant;
 use crate::wire::{Content, Data, Envelope, Frame, Item, Message, MessageHeader, Record};
 
 /// The largest TTL that is taken from others.
-pub(super) const TTL_MAX: u8 = 64;
+pub(crate) const TTL_MAX: u8 = 64;
 
 impl Mesh {
     pub(super) fn frame_received(

@@ -30,6 +30,8 @@ mod timers;
 mod views;
 mod waiting;
 
+pub(crate) use inbox::TTL_MAX;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
