@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged unless `RUST_LOG` says otherwise. The WebRTC stack warns in normal operation.
@@ -34,6 +34,7 @@ enum Command {
     LoadTest(commands::load_test::LoadTest),
     Simulate(commands::simulate::Simulate),
     Topology(commands::topology::TopologyCommand),
+    Config(commands::config::ConfigCommand),
 }
 
 fn main() -> ExitCode {
@@ -43,15 +44,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let command = Arguments::parse().command;
-    let outcome = tokio::runtime::Runtime::new()
-        .context("the runtime cannot be started")
-        .and_then(|runtime| {
-            let outcome = runtime.block_on(run(command));
-            // A thread that waits for stdin would keep the process until another line comes.
-            runtime.shutdown_background();
-            outcome
-        });
+    let outcome = arguments().and_then(|arguments| {
+        let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+        let outcome = runtime.block_on(run(arguments.command));
+        // A thread that waits for stdin would keep the process until another line comes.
+        runtime.shutdown_background();
+        outcome
+    });
     outcome.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "how a command fails")]
         {
@@ -59,6 +58,12 @@ fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// The command line, over the environment and the configuration file.
+fn arguments() -> anyhow::Result<Arguments> {
+    let mut matches = commands::config::parse(Arguments::command(), std::env::args_os().collect())?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.exit())
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -69,6 +74,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Signal(signal) => signal.run().await?,
         Command::Simulate(simulate) => simulate.run()?,
         Command::Topology(topology) => topology.run()?,
+        Command::Config(config) => config.run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

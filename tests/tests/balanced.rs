@@ -110,7 +110,7 @@ async fn count(agents: &[Native], kind: &str) -> Result<Vec<usize>> {
 
 async fn rolling_restart(kind: Kind) -> Result<()> {
     let ports = [free_port()?, free_port()?, free_port()?];
-    let drain = DRAIN.as_secs().to_string();
+    let drain = format!("{}s", DRAIN.as_secs());
     let start = async |hub: usize| HubProcess::start_at(ports[hub % 3], &["--drain", &drain]).await;
     let mut active = start(0).await?;
     let balancer = Balancer::start(kind, ports).await?;

@@ -40,7 +40,7 @@ impl Hubs {
     }
 
     async fn start(&self, hub: usize) -> Result<HubProcess> {
-        let drain = DRAIN.as_secs().to_string();
+        let drain = format!("{}s", DRAIN.as_secs());
         // Pages of the first use the second too.
         let page = format!("http://127.0.0.1:{}", self.ports[0]);
         let more = ["--drain", &drain, "--allow-origin", &page];

@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use mesh_native::core::{Identity, Metric};
+use mesh_native::core::{Config, Identity};
 use mesh_native::{Agent, JoinError, JoinOptions, random_seed};
 
+use super::config::limits::{self, Fault};
+use super::config::units::Span;
+use super::mesh::MeshArgs;
 use super::metrics::MetricsArgs;
 use super::{files, lines};
 
@@ -33,6 +36,15 @@ const IDENTITY_BYTES: usize = 32;
 /// ends commands alone. The last line is {"type":"left"}.
 #[derive(Debug, Args)]
 pub(crate) struct AgentCommand {
+    #[command(flatten)]
+    agent: AgentArgs,
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+/// The agent itself.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
     /// Where the signaling server is; repeated for several, the first liked best: the agent goes to
     /// the next when one is lost, refuses it or asks it to move.
     #[arg(long, value_name = "URL", default_value = "ws://localhost:9600/signal")]
@@ -47,25 +59,15 @@ pub(crate) struct AgentCommand {
     /// The agent's label [default: agent- and the start of its id].
     #[arg(long)]
     name: Option<String>,
-    /// Links to keep [default: by the size of the room].
-    #[arg(long)]
-    k: Option<usize>,
-    /// Keep about twice the logarithm of the room's size: fewer links, longer paths.
-    #[arg(long, conflicts_with = "k")]
-    sparse: bool,
-    /// What makes one path better than another, the same for all of a room: hops, latency or
-    /// bandwidth.
-    #[arg(long, default_value_t = Metric::Hops)]
-    metric: Metric,
-    /// Let the number of links follow the state of the mesh.
-    #[arg(long)]
-    adaptive: bool,
     /// An address of this machine to link from, several times for several [default: all].
     #[arg(long, value_name = "IP")]
     address: Vec<std::net::IpAddr>,
     /// A file with the agent's key; made if it does not exist. Without it the key is new each time.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
+    /// How long joining may take.
+    #[arg(long, default_value_t = Span::from(JoinOptions::new("", "", "").timeout))]
+    join_timeout: Span,
     /// Answer every request with its own payload.
     #[arg(long)]
     echo: bool,
@@ -73,28 +75,51 @@ pub(crate) struct AgentCommand {
     metrics: MetricsArgs,
 }
 
+impl AgentArgs {
+    /// What is wrong with these options.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let name = self.name.as_deref().unwrap_or("agent");
+        let checks = [("room", self.room.as_str(), "name"), ("name", "room", name)];
+        let mut faults = Vec::new();
+        for (option, room, name) in checks {
+            if let Err(error) = Config::new(room, name) {
+                faults.push(Fault {
+                    option,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        if let Some(error) = self.ca.as_deref().and_then(|path| read_ca(path).err()) {
+            faults.push(Fault {
+                option: "ca",
+                reason: format!("{error:#}"),
+            });
+        }
+        faults
+    }
+}
+
 impl AgentCommand {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let identity = match &self.identity {
+        limits::refuse(&self.mesh.faults())?;
+        let agent = self.agent;
+        let identity = match &agent.identity {
             Some(path) => load_identity(path)?,
             None => Identity::from_secret(random_seed()),
         };
         let short = identity.peer().short();
-        let name = self.name.unwrap_or_else(|| format!("agent-{short}"));
+        let name = agent.name.unwrap_or_else(|| format!("agent-{short}"));
         let options = JoinOptions {
-            ca: self.ca.as_deref().map(read_ca).transpose()?,
-            k: self.k,
-            sparse: self.sparse,
-            metric: self.metric,
-            adaptive: self.adaptive,
-            addresses: self.address,
+            ca: agent.ca.as_deref().map(read_ca).transpose()?,
+            addresses: agent.address,
             identity: Some(identity),
-            metrics: self.metrics.start()?,
-            ..JoinOptions::with_hubs(self.signaling, &self.room, &name)
+            metrics: agent.metrics.start()?,
+            timeout: agent.join_timeout.into(),
+            ..self.mesh.join(agent.signaling, &agent.room, &name)
         };
         let joined = Agent::join_with_events(options).await;
-        let (agent, events) = joined.map_err(|error| naming_ca(error, self.ca.as_deref()))?;
-        let interrupt = lines::speak(&agent, events, self.echo).await?;
+        let (joined, events) = joined.map_err(|error| naming_ca(error, agent.ca.as_deref()))?;
+        let interrupt = lines::speak(&joined, events, agent.echo).await?;
         Ok(interrupt.map_or(ExitCode::SUCCESS, |by| by.exit_code().into()))
     }
 }

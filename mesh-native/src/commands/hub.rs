@@ -3,12 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
-use mesh_native::core::HubConfig;
+use mesh_native::Metrics;
+use mesh_native::core::{HubConfig, IceServer};
 use mesh_native::hub::{
     AllowedOrigin, BindError, HubOptions, HubServer, IpNet, RedisUrl, has_package,
 };
 
+use super::config::limits::{self, Fault, HubLimits};
 use super::ice::IceArgs;
+use super::metrics::MetricsArgs;
 use super::{raise_file_limit, reachable};
 
 /// The port of the seed, and of every example.
@@ -55,6 +58,10 @@ pub(crate) struct HubArgs {
     redis: Option<RedisUrl>,
     #[command(flatten)]
     ice: IceArgs,
+    #[command(flatten)]
+    limits: HubLimits,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// None would turn away all but this machine.
@@ -71,12 +78,36 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 impl HubArgs {
-    /// Takes the ports. `links` is how many links this process has beside the server.
-    pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
-        let config = HubConfig {
-            ice_servers: self.ice.servers()?,
+    /// What is wrong with these options, alone or together.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let mut faults = limits::faults(self.config(Vec::new()).problems());
+        if let Err(error) = self.ice.servers() {
+            faults.push(Fault {
+                option: "ice_servers",
+                reason: format!("{error:#}"),
+            });
+        }
+        faults
+    }
+
+    fn config(&self, ice_servers: Vec<IceServer>) -> HubConfig {
+        let mut config = HubConfig {
+            ice_servers,
             ..HubConfig::default()
         };
+        self.limits.apply(&mut config);
+        config
+    }
+
+    /// Serves metrics, where that is wanted.
+    pub(crate) fn metrics(&self) -> anyhow::Result<Option<Metrics>> {
+        self.metrics.start()
+    }
+
+    /// Takes the ports. `links` is how many links this process has beside the server.
+    pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
+        let config = self.config(self.ice.servers()?);
+        limits::refuse(&limits::faults(config.problems()))?;
         let mut options = HubOptions::from(config);
         options.connections_per_address = self.connections_per_address;
         options.trusted_proxies.clone_from(&self.trusted_proxy);

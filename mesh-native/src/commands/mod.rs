@@ -1,11 +1,13 @@
 //! The subcommands of `mesh`, one a file.
 
 pub(crate) mod agent;
+pub(crate) mod config;
 mod files;
 mod hub;
 mod ice;
 mod lines;
 pub(crate) mod load_test;
+mod mesh;
 mod metrics;
 pub(crate) mod signal;
 pub(crate) mod simulate;

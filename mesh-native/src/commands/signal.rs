@@ -5,9 +5,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::config::limits::{self, Fault};
+use super::config::units::Span;
 use super::hub::{HubArgs, announce_page, signaling_url};
 use super::interrupted;
-use super::metrics::MetricsArgs;
+
+/// The longest drain: an hour. Nobody waits longer for a server to end.
+const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Runs the signaling server and the page.
 ///
@@ -21,19 +25,36 @@ pub(crate) struct Signal {
     #[command(flatten)]
     hub: HubArgs,
     #[command(flatten)]
-    metrics: MetricsArgs,
+    signal: SignalArgs,
+}
+
+/// How the server ends.
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
     /// How long agents have to move before the server ends: a quarter for load balancers to notice,
-    /// half for the moves. The default stays below the 10 s after which `docker stop` kills. 0 ends
-    /// at once.
-    #[arg(long, value_name = "SECONDS", default_value_t = 8)]
-    #[arg(value_parser = clap::value_parser!(u64).range(0..=3_600))]
-    drain: u64,
+    /// half for the moves. The default stays below the 10 s after which `docker stop` kills. 0s
+    /// ends at once.
+    #[arg(long, value_name = "DURATION", default_value_t = Span::from(Duration::from_secs(8)))]
+    drain: Span,
+}
+
+impl SignalArgs {
+    /// What is wrong with these options.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let drain = Duration::from(self.drain);
+        let too_long = (drain > DRAIN_MAX).then(|| Fault {
+            option: "drain",
+            reason: format!("{drain:?} is more than {DRAIN_MAX:?}"),
+        });
+        too_long.into_iter().collect()
+    }
 }
 
 impl Signal {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        limits::refuse(&self.signal.faults())?;
         let server = self.hub.bind(0)?;
-        if let Some(metrics) = self.metrics.start()? {
+        if let Some(metrics) = self.hub.metrics()? {
             metrics.watch_hub(&server);
         }
         let addresses = server.local_addrs().context("the server has no address")?;
@@ -43,7 +64,7 @@ impl Signal {
         if let Some(&address) = addresses.first() {
             announce_page(address);
         }
-        let drain = Duration::from_secs(self.drain);
+        let drain = self.signal.drain.into();
         server
             .serve_and_drain(interrupted(), drain, interrupted())
             .await

@@ -10,11 +10,11 @@ use clap::Args;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
-use mesh_native::core::{Event, Metric, default_k};
+use mesh_native::core::{Event, default_k};
 use mesh_native::{Agent, Events, JoinOptions, Metrics};
 
 use super::hub::{HubArgs, announce_page, signaling_url};
-use super::metrics::MetricsArgs;
+use super::mesh::MeshArgs;
 use super::{count_settled, interrupted};
 
 /// How long the mesh may take to form before we say that it has not.
@@ -25,36 +25,31 @@ const FORMING: Duration = Duration::from_secs(60);
 /// Example: mesh up --agents 20, then open http://localhost:9600
 #[derive(Debug, Args)]
 pub(crate) struct Up {
+    #[command(flatten)]
+    up: UpArgs,
+    #[command(flatten)]
+    mesh: MeshArgs,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+/// Which agents start.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
     /// Native agents to start.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(0..=500))]
     agents: u16,
-    /// Links that each keeps [default: by the size of the room].
-    #[arg(long)]
-    k: Option<usize>,
-    /// Keep about twice the logarithm of the room's size: fewer links, longer paths.
-    #[arg(long, conflicts_with = "k")]
-    sparse: bool,
-    /// What makes one path better than another: hops, latency or bandwidth.
-    #[arg(long, default_value_t = Metric::Hops)]
-    metric: Metric,
-    /// Let the number of links follow the state of the mesh.
-    #[arg(long)]
-    adaptive: bool,
     /// The room that they join.
     #[arg(long, default_value = "demo")]
     room: String,
-    #[command(flatten)]
-    hub: HubArgs,
-    #[command(flatten)]
-    metrics: MetricsArgs,
 }
 
 impl Up {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let agents = usize::from(self.agents);
-        let k = self.k.unwrap_or_else(|| default_k(agents));
+        let agents = usize::from(self.up.agents);
+        let k = self.mesh.k.unwrap_or_else(|| default_k(agents));
         let server = self.hub.bind(agents * k.min(agents) / 2)?;
-        let metrics = self.metrics.start()?;
+        let metrics = self.hub.metrics()?;
         if let Some(metrics) = &metrics {
             metrics.watch_hub(&server);
         }
@@ -98,7 +93,7 @@ impl Up {
                 FORMING.as_secs()
             );
         }
-        tracing::info!("signaling at {url}, room {:?}", self.room);
+        tracing::info!("signaling at {url}, room {:?}", self.up.room);
         announce_page(server);
         pending().await
     }
@@ -109,14 +104,14 @@ impl Up {
         metrics: Option<Metrics>,
         agents: &mut Vec<Agent>,
     ) -> anyhow::Result<()> {
-        let joining = (1..=self.agents).map(|n| {
+        let joining = (1..=self.up.agents).map(|n| {
             let options = JoinOptions {
-                k: self.k,
-                sparse: self.sparse,
-                metric: self.metric,
-                adaptive: self.adaptive,
                 metrics: metrics.clone(),
-                ..JoinOptions::new(url, &self.room, &format!("agent-{n:03}"))
+                ..self.mesh.join(
+                    vec![url.to_owned()],
+                    &self.up.room,
+                    &format!("agent-{n:03}"),
+                )
             };
             Agent::join_with_events(options)
         });
