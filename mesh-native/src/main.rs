@@ -35,6 +35,8 @@ enum Command {
     Simulate(commands::simulate::Simulate),
     Topology(commands::topology::TopologyCommand),
     Config(commands::config::ConfigCommand),
+    #[command(hide = true)]
+    Man(commands::man::Man),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(simulate) => simulate.run()?,
         Command::Topology(topology) => topology.run()?,
         Command::Config(config) => config.run()?,
+        Command::Man(man) => man.run(Arguments::command())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use super::config::limits::{self, Fault};
 use super::config::units::Span;
 use super::mesh::MeshArgs;
 use super::metrics::MetricsArgs;
+use super::service::{self, State};
 use super::{files, lines};
 
 /// Bytes of an identity: an Ed25519 key.
@@ -119,6 +120,7 @@ impl AgentCommand {
         };
         let joined = Agent::join_with_events(options).await;
         let (joined, events) = joined.map_err(|error| naming_ca(error, agent.ca.as_deref()))?;
+        service::tell(State::Ready);
         let interrupt = lines::speak(&joined, events, agent.echo).await?;
         Ok(interrupt.map_or(ExitCode::SUCCESS, |by| by.exit_code().into()))
     }

@@ -9,8 +9,9 @@ use super::config::limits::{self, Fault};
 use super::config::units::Span;
 use super::hub::{HubArgs, announce_page, signaling_url};
 use super::interrupted;
+use super::service::{self, State};
 
-/// The longest drain: an hour. Nobody waits longer for a server to end.
+/// The longest drain: a longer one is a slip of the unit.
 const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Runs the signaling server and the page.
@@ -65,8 +66,12 @@ impl Signal {
             announce_page(address);
         }
         let drain = self.signal.drain.into();
-        server
-            .serve_and_drain(interrupted(), drain, interrupted())
+        let stopped = async {
+            interrupted().await;
+            service::tell(State::Stopping);
+        };
+        service::watched(server)
+            .serve_and_drain(stopped, drain, interrupted())
             .await
             .context("the server failed")
     }

@@ -11,6 +11,7 @@ mod health;
 mod listen;
 mod origin;
 mod page;
+mod pulse;
 mod queue;
 mod redis;
 mod socket;
@@ -21,6 +22,7 @@ pub(crate) use door::DoorCounts;
 pub use listen::BindError;
 pub use origin::{AllowedOrigin, Origin};
 pub use page::has_package;
+pub use pulse::Pulse;
 pub use redis::{ParseRedisUrlError, RedisUrl};
 
 use std::net::SocketAddr;
@@ -102,6 +104,7 @@ pub struct HubServer {
     door: Arc<Door>,
     /// Bytes that wait for all clients.
     queued: Total,
+    pulse: Option<Pulse>,
 }
 
 /// Both ends of the queue of facts.
@@ -190,7 +193,15 @@ impl HubServer {
             facts: mpsc::channel(FACTS),
             door,
             queued: Total::default(),
+            pulse: None,
         })
+    }
+
+    /// The same, telling a supervisor that it is alive.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = Some(pulse);
+        self
     }
 
     /// The address that it has, the first of several.
@@ -254,7 +265,7 @@ impl HubServer {
         } = self.options;
         let health = Health::new();
         let draining = drain::drain(facts.clone(), health.clone(), time);
-        let told = facts.clone();
+        let facts_beside = facts.clone();
         let shared = Shared {
             facts,
             health: health.clone(),
@@ -275,12 +286,15 @@ impl HubServer {
         // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
+        if let Some(pulse) = self.pulse {
+            tasks.spawn(pulse.beat(facts_beside.clone()));
+        }
         let (hub, outlets) = match redis {
             None => (Hub::new(hub, random_seed()), Outlets::new(None)),
             Some(url) => {
                 let hub = Hub::shared(hub, random_seed());
                 let (directory, orders) = redis::queue();
-                tasks.spawn(redis::share(url, hub.id(), told, orders));
+                tasks.spawn(redis::share(url, hub.id(), facts_beside, orders));
                 (hub, Outlets::new(Some(directory)))
             }
         };

@@ -21,7 +21,7 @@ use self::overlay::{Environment, Set};
 use self::sections::{SECTIONS, Section};
 use super::print as write;
 
-pub(crate) use self::overlay::parse;
+pub(crate) use self::overlay::{parse, with_config};
 
 /// Where the packages put the configuration of a service.
 const SERVICE_FILE: &str = "/etc/mesh/mesh.toml";

@@ -105,16 +105,21 @@ fn reads(command: &str) -> bool {
         .any(|section| section.commands.contains(&command))
 }
 
-/// Parses a command line with the environment and a file below it; ends the process on a mistake in
-/// the command line, as clap does.
-pub(crate) fn parse(command: Command, argv: Vec<OsString>) -> anyhow::Result<ArgMatches> {
-    let command = command.mut_subcommands(|sub| {
+/// The command whose subcommands take `--config`, where they read a configuration.
+pub(crate) fn with_config(command: Command) -> Command {
+    command.mut_subcommands(|sub| {
         if reads(sub.get_name()) {
             reading(sub)
         } else {
             sub
         }
-    });
+    })
+}
+
+/// Parses a command line with the environment and a file below it; ends the process on a mistake in
+/// the command line, as clap does.
+pub(crate) fn parse(command: Command, argv: Vec<OsString>) -> anyhow::Result<ArgMatches> {
+    let command = with_config(command);
     let command = with_layers(command, &argv, &Environment::of_process())?;
     Ok(command.get_matches_from(argv))
 }
