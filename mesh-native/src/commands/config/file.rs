@@ -237,10 +237,7 @@ fn raw_values(option: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>,
             .iter()
             .map(|item| raw_value(name, kind, item))
             .collect(),
-        _ if is_list(option) => {
-            let example = format!("{name}: a list belongs here: {name} = [\"…\", \"…\"]");
-            Err((value.span(), example))
-        }
+        // One alone needs no brackets.
         _ => raw_value(name, kind, value).map(|value| vec![value]),
     }
 }

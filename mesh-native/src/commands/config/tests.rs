@@ -151,7 +151,7 @@ fn a_bad_variable_is_named_with_the_cause() {
 
 #[test]
 fn every_problem_is_told_with_its_place_and_a_remedy() {
-    let text = "listen = [\"[::]:1\"]\n[hub]\nlisen = []\nlisten = \"[::]:9600\"\n\
+    let text = "listen = [\"[::]:1\"]\n[hub]\nlisen = []\nlisten = 9600\n\
                 clients_max = \"12\"\nadmission_timeout = 10\ntext_bytes_max = \"4MB\"\n\
                 turnServers = []\n[mesh]\nenableSRTPKeyRotation = true\npingInterval = \"1s\"\n\
                 room = \"x\"\n[hubb]\n[up]\nagents = 501\nx = = 1\n";
@@ -162,7 +162,7 @@ fn every_problem_is_told_with_its_place_and_a_remedy() {
     let expected = [
         ("f:1:1: ", "below [hub]"),
         ("f:3:1: ", "is it listen?"),
-        ("f:4:10: ", "a list belongs here"),
+        ("f:4:10: ", "text in quotes"),
         ("f:5:15: ", "without quotes"),
         ("f:6:21: ", "a duration with its unit"),
         ("f:7:18: ", "KiB"),
