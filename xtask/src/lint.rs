@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         doc(workspace),
         tidy(workspace),
     ];
-    steps::run(&steps, "cargo xtask test")
+    steps::run(&steps, Some("cargo xtask test"))
 }
 
 /// Is all code formatted?

@@ -11,6 +11,7 @@ mod bench;
 mod demo;
 mod foreign;
 mod lint;
+mod package;
 mod process;
 mod setup;
 mod steps;
@@ -72,6 +73,14 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         rounds: usize,
     },
+    /// Build the `mesh` command as packages carry it, tell its size and how long it takes to start,
+    /// and make the Debian package.
+    Package,
+    /// Install, kill, upgrade and purge the Debian package on a bare Debian with a real systemd, in
+    /// a container; as root.
+    PackageTest,
+    /// Rehearse publishing to crates.io and npm: everything but the upload.
+    Publish,
     /// Run the cheap checks: format, clippy, documentation, tidy.
     Lint,
 }
@@ -97,6 +106,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench => bench::run(&workspace),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
+        Command::Package => package::run(&workspace),
+        Command::PackageTest => package::test::run(&workspace),
+        Command::Publish => package::publish::run(&workspace),
         Command::Lint => lint::run(&workspace),
     }
 }

@@ -40,8 +40,9 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Runs the steps; `command` is what a reader types before a step's name to repeat it.
-pub(crate) fn run(steps: &[Step<'_>], command: &str) -> Result<()> {
+/// Runs the steps; `command` is what a reader types before a step to repeat it, if that can be
+/// repeated alone.
+pub(crate) fn run(steps: &[Step<'_>], command: Option<&str>) -> Result<()> {
     let mut table = Vec::new();
     let begin = Instant::now();
     for (index, step) in steps.iter().enumerate() {
@@ -67,8 +68,10 @@ pub(crate) fn run(steps: &[Step<'_>], command: &str) -> Result<()> {
                 format!("{number:>3}  {:<14} {:>9}  not run", s.name, "")
             }));
             print_table(&table, begin.elapsed());
-            return Err(error)
-                .with_context(|| format!("step `{0}` failed (alone: {command} {0})", step.name));
+            let name = step.name;
+            let alone = command.map(|command| format!(" (alone: {command} {name})"));
+            let alone = alone.unwrap_or_default();
+            return Err(error).with_context(|| format!("step `{name}` failed{alone}"));
         }
     }
     print_table(&table, begin.elapsed());
@@ -122,7 +125,7 @@ mod tests {
             Step::new("b", "", || note("b", false)),
             Step::new("c", "", || note("c", true)),
         ];
-        let error = format!("{:#}", run(&steps, "x test").expect_err("b fails"));
+        let error = format!("{:#}", run(&steps, Some("x test")).expect_err("b fails"));
         assert_eq!(*ran.borrow(), ["a", "b"]);
         assert!(
             error.contains("x test b") && error.contains("no good"),

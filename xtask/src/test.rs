@@ -63,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
             setup::for_npm(workspace)?;
         }
     }
-    let result = steps::run(&chosen, "cargo xtask test");
+    let result = steps::run(&chosen, Some("cargo xtask test"));
     if args.no_browsers {
         println!("\nLEFT OUT (--no-browsers): all tests in Chrome and Firefox");
     }

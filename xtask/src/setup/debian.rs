@@ -56,13 +56,13 @@ fn is_installed(workspace: &Workspace, package: &str) -> bool {
 }
 
 #[cfg(target_os = "linux")]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     // The owner of a process's own entry is its effective user: no unsafe `geteuid` needed.
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     false
 }

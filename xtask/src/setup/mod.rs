@@ -3,6 +3,7 @@
 mod browsers;
 mod debian;
 mod npm;
+mod packages;
 mod prometheus;
 mod proxy;
 mod redis;
@@ -10,7 +11,9 @@ mod tools;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
+pub(crate) use debian::is_root;
 pub(crate) use npm::{ensure as for_npm, install as npm_install};
+pub(crate) use packages::{ensure as for_packages, ensure_for_test as for_package_test};
 pub(crate) use prometheus::ensure as for_prometheus;
 pub(crate) use proxy::ensure as for_proxy;
 pub(crate) use redis::ensure as for_redis;

@@ -1,4 +1,4 @@
-//! Command line tools from crates.io: wasm-pack, wasm-bindgen, geckodriver.
+//! Command line tools from crates.io: wasm-pack, wasm-bindgen, geckodriver, cargo-deb.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,6 +27,15 @@ pub(super) fn ensure_for_wasm(workspace: &Workspace) -> Result<()> {
 pub(super) fn ensure_geckodriver(workspace: &Workspace) -> Result<()> {
     if workspace.which(&["geckodriver"]).is_none() {
         cargo_install(workspace, "geckodriver")?;
+        remove_build_folder(workspace);
+    }
+    Ok(())
+}
+
+/// Makes Debian packages.
+pub(super) fn ensure_cargo_deb(workspace: &Workspace) -> Result<()> {
+    if workspace.which(&["cargo-deb"]).is_none() {
+        cargo_install(workspace, "cargo-deb")?;
         remove_build_folder(workspace);
     }
     Ok(())

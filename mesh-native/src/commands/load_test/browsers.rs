@@ -20,7 +20,7 @@ use super::process::Join;
 use super::remote::{LINES, Lines};
 
 /// The options of the browsers that test the package, and the why of each is there.
-const OPTIONS: &str = include_str!("../../../../mesh-wasm/webdriver.json");
+const OPTIONS: &str = include_str!(env!("MESH_WEBDRIVER"));
 
 /// How long a browser may take to start and to load the page.
 const STARTING: Duration = Duration::from_secs(60);

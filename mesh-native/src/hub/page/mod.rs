@@ -11,7 +11,7 @@ use self::asset::{Encoding, asset};
 use super::{Shared, origin};
 
 #[derive(RustEmbed)]
-#[folder = "../web"]
+#[folder = "$MESH_WEB"]
 #[exclude = "node_modules/*"]
 #[exclude = "*.test.js"]
 #[exclude = "package.json"]
