@@ -215,3 +215,27 @@ async fn systemd_takes_the_units_and_finds_little_exposed() -> Result<()> {
     }
     Ok(std::fs::remove_dir_all(folder)?)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_images_health_check_tells_a_hub_from_none() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/docker/Dockerfile");
+    let text = std::fs::read_to_string(file)?.replace("\\\n", " ");
+    let line = text.lines().find(|line| line.starts_with("HEALTHCHECK "));
+    let (_, command) = line
+        .and_then(|line| line.split_once(" CMD "))
+        .context("no check")?;
+    let command: Vec<String> = serde_json::from_str(command)?;
+    let hub = HubProcess::start().await?;
+    let check = async |port: u16| {
+        let words = command
+            .iter()
+            .map(|word| word.replace("9600", &port.to_string()));
+        let words: Vec<String> = words.collect();
+        let (program, arguments) = words.split_first().context("an empty command")?;
+        let checked = Command::new(program).args(arguments).output().await?;
+        anyhow::Ok(checked.status.success())
+    };
+    ensure!(check(hub.port()).await?, "a hub that serves is not healthy");
+    ensure!(!check(free_port()?).await?, "nothing is healthy");
+    Ok(())
+}

@@ -9,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod deploy;
 mod foreign;
 mod lint;
 mod package;

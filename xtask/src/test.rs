@@ -8,7 +8,7 @@ use clap::Args;
 use crate::setup::{self, Browser, BrowserSetup, WasmSetup};
 use crate::steps::{self, Outcome, Step};
 use crate::workspace::Workspace;
-use crate::{demo, lint, wasm};
+use crate::{demo, deploy, lint, wasm};
 
 /// The steps that cannot run without browsers.
 const BROWSER_STEPS: [&str; 3] = ["chrome", "firefox", "e2e"];
@@ -55,6 +55,9 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     if !args.no_browsers && needs(&BROWSER_STEPS) {
         println!("browsers: {}", tools.browsers()?);
     }
+    if needs(&["deploy"]) {
+        setup::for_deploy(workspace)?;
+    }
     if needs(&["e2e"]) {
         setup::for_proxy(workspace)?;
         setup::for_prometheus(workspace)?;
@@ -84,6 +87,7 @@ fn all_steps<'a>(
         Step::new("unit", "unit, simulation and native tests", || {
             unit(workspace)
         }),
+        deploy::step(workspace),
         Step::reducible("page", "the page's own tests", || page(workspace)),
         Step::reducible("clippy-wasm", "clippy for wasm32, warnings denied", || {
             lint::clippy_wasm(workspace, tools.wasm()?)

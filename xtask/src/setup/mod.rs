@@ -2,6 +2,7 @@
 
 mod browsers;
 mod debian;
+mod deploy;
 mod npm;
 mod packages;
 mod prometheus;
@@ -12,6 +13,7 @@ mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
 pub(crate) use debian::is_root;
+pub(crate) use deploy::ensure as for_deploy;
 pub(crate) use npm::{ensure as for_npm, install as npm_install};
 pub(crate) use packages::{ensure as for_packages, ensure_for_test as for_package_test};
 pub(crate) use prometheus::ensure as for_prometheus;
@@ -65,6 +67,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         for_proxy(workspace)?;
         for_prometheus(workspace)?;
         for_redis(workspace)?;
+        for_deploy(workspace)?;
     }
     println!("setup: complete");
     Ok(())
