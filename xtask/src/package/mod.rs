@@ -78,13 +78,13 @@ fn debian(workspace: &Workspace, revision: &str) -> Result<PathBuf> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    workspace
-        .cmd(mesh_binary(workspace))
-        .arg("man")
-        .arg(&folder)
-        .run()?;
+    let binary = stripped(workspace)?;
+    workspace.cmd(binary).arg("man").arg(&folder).run()?;
     for page in fs::read_dir(&folder)? {
         let page = page?.path();
+        if page.extension().is_none_or(|extension| extension != "1") {
+            continue;
+        }
         compress(&page, fs::read(&page)?)?;
         fs::remove_file(&page)?;
     }
