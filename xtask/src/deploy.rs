@@ -13,6 +13,7 @@ use crate::workspace::{Workspace, read};
 const DOCKERFILE: &str = "deploy/docker/Dockerfile";
 const COMPOSE: &str = "deploy/docker/compose.yaml";
 const HAPROXY: &str = "deploy/docker/haproxy.cfg";
+const HAPROXY_TESTED: &str = "deploy/haproxy.cfg";
 const PROMETHEUS: &str = "deploy/docker/prometheus.yml";
 const RULES: &str = "deploy/prometheus/rules.yml";
 
@@ -121,9 +122,15 @@ fn mounted(resolved: &str) -> Vec<PathBuf> {
     pairs.map(|(path, _)| Path::new("/").join(path)).collect()
 }
 
-/// HAProxy takes its configuration. It looks the hubs' names up, which only compose knows.
+/// HAProxy takes its configuration, which is the one that is tested before real hubs but for their
+/// names. It looks these up, which only compose can.
 fn check_haproxy(workspace: &Workspace) -> Result<()> {
     let text = read(&workspace.root.join(HAPROXY))?;
+    let tested = read(&workspace.root.join(HAPROXY_TESTED))?;
+    ensure!(
+        without_servers(&text) == without_servers(&tested),
+        "{HAPROXY} differs from {HAPROXY_TESTED}, and not in its servers alone"
+    );
     let text = text
         .replace(" hub-1:", " 127.0.0.1:")
         .replace(" hub-2:", " 127.0.0.1:");
@@ -148,6 +155,13 @@ fn check_prometheus(workspace: &Workspace) -> Result<()> {
         .args(["check", "config"])
         .arg(config)
         .run()
+}
+
+/// What HAProxy is told, less the servers.
+fn without_servers(config: &str) -> Vec<&str> {
+    let lines = config.lines().map(str::trim);
+    let told = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    told.filter(|line| !line.starts_with("server ")).collect()
 }
 
 fn scratch(workspace: &Workspace) -> Result<PathBuf> {

