@@ -48,7 +48,7 @@ mod tests {
 
     use mesh_core::{Hub, HubConfig};
 
-    use super::super::driver::drive;
+    use super::super::driver::{Outlets, drive};
     use super::super::health::Health;
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
         let (facts, queue) = mpsc::channel(4);
         let (pulse, mut beats) = Pulse::new(INTERVAL);
         let hub = Hub::new(HubConfig::default(), [1; 32]);
-        tokio::spawn(drive(hub, queue, Health::new()));
+        tokio::spawn(drive(hub, Outlets::new(None), queue, Health::new()));
         tokio::spawn(pulse.beat(facts));
         for _ in 0..3 {
             let beat = tokio::time::timeout(PATIENCE, beats.recv()).await;
