@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Up(commands::up::Up),
+    Up(Box<commands::up::Up>),
     Signal(commands::signal::Signal),
     Agent(commands::agent::AgentCommand),
     LoadTest(commands::load_test::LoadTest),
