@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     Up(Box<commands::up::Up>),
     Signal(commands::signal::Signal),
-    Agent(commands::agent::AgentCommand),
+    Agent(Box<commands::agent::AgentCommand>),
     LoadTest(commands::load_test::LoadTest),
     Simulate(commands::simulate::Simulate),
     Topology(commands::topology::TopologyCommand),
