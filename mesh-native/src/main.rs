@@ -32,6 +32,7 @@ enum Command {
     Signal(commands::signal::Signal),
     Agent(Box<commands::agent::AgentCommand>),
     LoadTest(commands::load_test::LoadTest),
+    HubTest(commands::hub_test::HubTest),
     Simulate(commands::simulate::Simulate),
     Topology(commands::topology::TopologyCommand),
     Config(commands::config::ConfigCommand),
@@ -72,6 +73,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Agent(agent) => return agent.run().await,
         Command::LoadTest(test) => return test.run().await,
+        Command::HubTest(test) => return test.run().await,
         Command::Up(up) => up.run().await?,
         Command::Signal(signal) => signal.run().await?,
         Command::Simulate(simulate) => simulate.run()?,

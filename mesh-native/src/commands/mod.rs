@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod config;
 mod files;
 mod hub;
+pub(crate) mod hub_test;
 mod ice;
 mod lines;
 pub(crate) mod load_test;
@@ -15,6 +16,7 @@ pub(crate) mod signal;
 pub(crate) mod simulate;
 pub(crate) mod topology;
 pub(crate) mod up;
+mod usage;
 
 use std::io::Write as _;
 use std::net::SocketAddr;

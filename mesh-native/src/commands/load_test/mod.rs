@@ -16,7 +16,6 @@ mod signatures;
 mod targets;
 mod tested;
 mod traffic;
-mod usage;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,12 +27,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mesh_native::core::{Delivery, Metric, default_k};
 
+use super::usage::{self, Usage};
 use super::{Interrupt, interruption, print, raise_file_limit};
 use fleet::Fleet;
 use recorder::Recorder;
 use report::{MemoryByPhase, Phases, Report};
 use traffic::Load;
-use usage::Usage;
 
 /// Ends when the test is to end early.
 type Stop = tokio::task::JoinHandle<Interrupt>;
@@ -118,7 +117,7 @@ pub(crate) struct LoadTest {
     compare: Option<Vec<PathBuf>>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
     let seconds = match (number.parse::<f64>(), unit) {
@@ -340,7 +339,7 @@ fn is_writable(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(trial)
 }
 
-fn progress() -> ProgressBar {
+pub(super) fn progress() -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style =
         ProgressStyle::with_template("{spinner} {msg:<22} {wide_bar} {pos}/{len} {elapsed}");
