@@ -2,12 +2,12 @@
 //! cause in each of them, so that no other client can fill the queue and have the client thrown
 //! out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_core::signaling::directory::Session;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 /// Texts that may wait for one client.
 const TEXTS: usize = 1_024;
@@ -44,17 +44,11 @@ pub(super) type Total = Arc<AtomicUsize>;
 
 /// The end that the hub fills. When it is dropped the WebSocket is closed, after what was queued.
 #[derive(Debug)]
-pub(super) struct Sender {
-    entries: mpsc::Sender<(Item, Receipt)>,
-    load: Arc<Load>,
-}
+pub(super) struct Sender(Arc<Load>);
 
 /// The end that the WebSocket empties.
 #[derive(Debug)]
-pub(super) struct Receiver {
-    entries: mpsc::Receiver<(Item, Receipt)>,
-    load: Arc<Load>,
-}
+pub(super) struct Receiver(Arc<Load>);
 
 /// Why something was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +59,29 @@ pub(super) enum Full {
     Signals,
 }
 
+/// A channel would hold some kilobytes for each client that has nothing to be sent; this holds what
+/// waits, and nothing when nothing does.
 #[derive(Debug)]
 struct Load {
     counts: Mutex<Counts>,
+    /// The receiver is to look again.
+    changed: Notify,
     total: Total,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
+    waiting: VecDeque<(Item, Option<Session>)>,
+    /// Bytes that wait or are being sent.
     bytes: usize,
     relayed: Share,
     by_sender: BTreeMap<Session, Share>,
     /// The client is too slow: what waits is not sent any more.
     given_up: bool,
+    /// The hub will send no more.
+    ended: bool,
+    /// The WebSocket will take no more.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,44 +92,34 @@ struct Share {
 
 /// A queue for one client of a server.
 pub(super) fn queue(total: &Total) -> (Sender, Receiver) {
-    let (sender, receiver) = mpsc::channel(TEXTS);
     let load = Arc::new(Load {
         counts: Mutex::default(),
+        changed: Notify::new(),
         total: Arc::clone(total),
     });
-    let sender = Sender {
-        entries: sender,
-        load: Arc::clone(&load),
-    };
-    let receiver = Receiver {
-        entries: receiver,
-        load,
-    };
-    (sender, receiver)
+    (Sender(Arc::clone(&load)), Receiver(load))
 }
 
 impl Sender {
     /// Queues what the hub says.
     pub(super) fn send(&self, item: Item) -> Result<(), Full> {
         let bytes = item.bytes();
-        let mut counts = self.load.counts();
+        let counts = self.0.counts();
         let after = counts.bytes + bytes;
-        let all = self.load.total.load(Ordering::Relaxed) + bytes;
+        let all = self.0.total.load(Ordering::Relaxed) + bytes;
         // One text alone may be longer: a listing.
         let too_many = after > BYTES && counts.bytes > 0;
         if too_many || (all > BYTES_OF_ALL && after > BYTES_OF_NO_CAUSE) {
             return Err(Full::Client);
         }
-        let receipt = self.load.count(&mut counts, bytes, None);
-        drop(counts);
-        self.push(item, receipt)
+        self.push(counts, item, None)
     }
 
     /// Queues a signal of another client, here or at another hub.
     pub(super) fn relay(&self, from: Session, text: String) -> Result<(), Full> {
         let bytes = text.len();
-        let mut counts = self.load.counts();
-        let all = self.load.total.load(Ordering::Relaxed) + bytes;
+        let counts = self.0.counts();
+        let all = self.0.total.load(Ordering::Relaxed) + bytes;
         let of_one = counts.by_sender.get(&from).copied().unwrap_or_default();
         if counts.relayed.texts >= TEXTS / 4 * RELAYED_QUARTERS
             || counts.relayed.bytes + bytes > BYTES / 4 * RELAYED_QUARTERS
@@ -135,19 +129,37 @@ impl Sender {
         {
             return Err(Full::Signals);
         }
-        let receipt = self.load.count(&mut counts, bytes, Some(from));
-        drop(counts);
-        self.push(Item::Text(text), receipt)
+        self.push(counts, Item::Text(text), Some(from))
     }
 
     /// Has the WebSocket closed at once, whatever waits.
     pub(super) fn give_up(&self) {
-        self.load.counts().given_up = true;
+        self.0.counts().given_up = true;
     }
 
-    fn push(&self, item: Item, receipt: Receipt) -> Result<(), Full> {
-        let pushed = self.entries.try_send((item, receipt));
-        pushed.map_err(|_| Full::Client)
+    fn push(
+        &self,
+        mut counts: MutexGuard<'_, Counts>,
+        item: Item,
+        from: Option<Session>,
+    ) -> Result<(), Full> {
+        if counts.gone || counts.waiting.len() >= TEXTS {
+            return Err(Full::Client);
+        }
+        let bytes = item.bytes();
+        counts.add(bytes, from);
+        counts.waiting.push_back((item, from));
+        drop(counts);
+        self.0.total.fetch_add(bytes, Ordering::Relaxed);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.counts().ended = true;
+        self.0.changed.notify_one();
     }
 }
 
@@ -155,17 +167,39 @@ impl Receiver {
     /// The next item, when there is one, and what it counts until it is sent. `None` when the hub
     /// closes the WebSocket.
     pub(super) async fn next(&mut self) -> Option<(Item, Receipt)> {
-        self.entries.recv().await
+        loop {
+            if let Some(next) = self.try_next() {
+                return Some(next);
+            }
+            if self.0.counts().ended {
+                return None;
+            }
+            self.0.changed.notified().await;
+        }
     }
 
     /// The next item, if there is one.
     pub(super) fn try_next(&mut self) -> Option<(Item, Receipt)> {
-        self.entries.try_recv().ok()
+        let mut counts = self.0.counts();
+        let (item, from) = counts.waiting.pop_front()?;
+        if counts.waiting.is_empty() {
+            counts.waiting = VecDeque::new(); // It may have been long.
+        }
+        let load = Arc::clone(&self.0);
+        let bytes = item.bytes();
+        Some((item, Receipt { load, bytes, from }))
     }
 
     /// Whether what waits is not to be sent any more.
     pub(super) fn is_given_up(&self) -> bool {
-        self.load.counts().given_up
+        self.0.counts().given_up
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.0.counts().gone = true;
+        while self.try_next().is_some() {} // It counts no more.
     }
 }
 
@@ -190,21 +224,30 @@ impl Load {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn count(
-        self: &Arc<Self>,
-        counts: &mut Counts,
-        bytes: usize,
-        from: Option<Session>,
-    ) -> Receipt {
-        counts.bytes += bytes;
+impl Counts {
+    fn add(&mut self, bytes: usize, from: Option<Session>) {
+        self.bytes += bytes;
         if let Some(from) = from {
-            counts.relayed.add(bytes);
-            counts.by_sender.entry(from).or_default().add(bytes);
+            self.relayed.add(bytes);
+            self.by_sender.entry(from).or_default().add(bytes);
         }
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-        let load = Arc::clone(self);
-        Receipt { load, bytes, from }
+    }
+
+    fn remove(&mut self, bytes: usize, from: Option<Session>) {
+        self.bytes -= bytes;
+        let Some(from) = from else { return };
+        self.relayed.remove(bytes);
+        if let Some(of_one) = self.by_sender.get_mut(&from) {
+            of_one.remove(bytes);
+            if of_one.texts == 0 {
+                self.by_sender.remove(&from);
+            }
+        }
+        if self.by_sender.is_empty() {
+            self.by_sender = BTreeMap::new(); // An empty one keeps a node.
+        }
     }
 }
 
@@ -212,16 +255,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         let Self { load, bytes, from } = self;
         load.total.fetch_sub(*bytes, Ordering::Relaxed);
-        let mut counts = load.counts();
-        counts.bytes -= *bytes;
-        let Some(from) = from else { return };
-        counts.relayed.remove(*bytes);
-        if let Some(of_one) = counts.by_sender.get_mut(from) {
-            of_one.remove(*bytes);
-            if of_one.texts == 0 {
-                counts.by_sender.remove(from);
-            }
-        }
+        load.counts().remove(*bytes, *from);
     }
 }
 
@@ -271,6 +305,31 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_was_long_holds_no_memory_when_it_is_empty() {
+        let (sender, mut receiver) = queue(&Total::default());
+        for from in 0..100 {
+            relay(&sender, from, 1).expect("room");
+        }
+        while receiver.try_next().is_some() {}
+        assert_eq!(sender.0.counts().waiting.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_taken_before_the_end_of_the_queue_is_told() {
+        let total = Total::default();
+        let (sender, mut receiver) = queue(&total);
+        sender.send(text(1)).expect("room");
+        drop(sender);
+        assert!(receiver.next().await.is_some());
+        assert!(receiver.next().await.is_none());
+        let (sender, receiver) = queue(&total);
+        sender.send(text(1)).expect("room");
+        drop(receiver);
+        assert_eq!(sender.send(text(1)), Err(Full::Client));
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_queue_is_bounded_in_texts() {
         let (sender, _receiver) = queue(&Total::default());
         for _ in 0..TEXTS {
@@ -302,7 +361,7 @@ mod tests {
         assert_eq!(relay(&sender, from, BYTES_OF_ONE / 2), Err(Full::Signals));
         sender.send(text(BYTES / 4)).expect("the hub's part");
         drop(receiver);
-        assert!(sender.load.counts().by_sender.is_empty());
+        assert!(sender.0.counts().by_sender.is_empty());
     }
 
     #[test]
