@@ -59,6 +59,9 @@ pub struct Hub {
     pub(super) directory: Option<Directory>,
     /// It is about to stop.
     pub(super) draining: bool,
+    /// When the first of the rooms tells its members what changed. To look through them at every
+    /// turn would cost a hub of many small rooms more than all its texts.
+    tell_at: Option<Instant>,
     sweep_at: Instant,
     /// The civil time at an instant of the monotonic clock, if the driver has told.
     clock: Option<(Instant, UnixTime)>,
@@ -76,6 +79,7 @@ impl Hub {
             outbox: VecDeque::new(),
             directory: None,
             draining: false,
+            tell_at: None,
             sweep_at: Instant::default(),
             clock: None,
             stats: HubStats::default(),
@@ -129,7 +133,10 @@ impl Hub {
             }
             HubInput::SignalDropped { from, to } => self.dropped(from, to),
             HubInput::ClientClosed(client) => self.forget(client, now),
-            HubInput::Directory(fact) => self.directory_fact(fact, now),
+            HubInput::Directory(fact) => {
+                self.directory_fact(fact, now);
+                self.tell_at = self.first_to_tell(); // Of any of them.
+            }
         }
         self.publish();
     }
@@ -141,10 +148,9 @@ impl Hub {
 
     /// When [`Hub::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let tell = self.rooms.values().filter_map(Room::tell_at).min();
         let sweep = (!self.clients.is_empty()).then_some(self.sweep_at);
         let doubt = self.directory.as_ref().and_then(Directory::doubts_until);
-        [tell, sweep, doubt].into_iter().flatten().min()
+        [self.tell_at, sweep, doubt].into_iter().flatten().min()
     }
 
     /// Does what has become due.
@@ -342,6 +348,7 @@ impl Hub {
             fresh,
         };
         let listing = room.admit(member, place, remembered, &self.config, now);
+        self.tell_at = earlier(self.tell_at, room.tell_at());
         self.reconcile(&room_name, peer);
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Admitted {
@@ -415,6 +422,11 @@ impl Hub {
         }
         self.tell(notices);
         self.rooms.retain(|_, room| !room.is_over());
+        self.tell_at = self.first_to_tell();
+    }
+
+    fn first_to_tell(&self) -> Option<Instant> {
+        self.rooms.values().filter_map(Room::tell_at).min()
     }
 
     pub(super) fn tell(&mut self, notices: Vec<Notice>) {
@@ -460,6 +472,7 @@ impl Hub {
         // A replaced connection must not take its successor with it.
         if room.client_of(peer) == Some(id) {
             room.client_gone(peer, &self.config, now);
+            self.tell_at = earlier(self.tell_at, room.tell_at());
             self.reconcile(&name, peer);
         }
     }
@@ -468,6 +481,10 @@ impl Hub {
         self.outbox
             .push_back(HubOutput::Send(client, encode(message)));
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 fn encode(message: &HubMessage) -> String {
