@@ -29,6 +29,10 @@ use tower::ServiceExt;
 /// browser opens connections ahead of need and takes their end for granted.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of a request's head at most, and what is read of a connection beyond it: browsers send less
+/// than 2 KiB, and a proxy adds some. The library's default is 400 KiB for each connection.
+const HEAD_BYTES: usize = 16 * 1024;
+
 /// How long a connection is open for requests that does not become a WebSocket.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -260,6 +264,7 @@ async fn serve(stream: TcpStream, router: Router, visit: Arc<Visit>) {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = pin!(serving);
@@ -283,6 +288,7 @@ async fn explain(stream: TcpStream, refusal: Refusal, _visit: Visit) {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REFUSAL_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     let _ = timeout(REFUSAL_TIMEOUT, serving).await;

@@ -9,6 +9,7 @@ mod drain;
 mod driver;
 mod health;
 mod listen;
+mod metered;
 mod origin;
 mod page;
 mod pulse;
@@ -149,6 +150,8 @@ struct Shared {
     text_bytes_max: usize,
     /// Bytes that wait for all clients.
     queued: Total,
+    /// Bytes of texts that clients have begun and not ended.
+    unfinished: Total,
     allow_origins: Arc<[AllowedOrigin]>,
     drive_page: bool,
     /// When the last warning of a page was given that may not use the hub.
@@ -272,6 +275,7 @@ impl HubServer {
             last_client: Arc::new(AtomicU64::new(0)),
             text_bytes_max: hub.text_bytes_max,
             queued: self.queued,
+            unfinished: Total::default(),
             allow_origins: allow_origins.into(),
             drive_page,
             warned: Arc::default(),
@@ -283,7 +287,7 @@ impl HubServer {
             .fallback(page::serve)
             .layer(map_response(page::secure))
             .with_state(shared);
-        // When the set is dropped so are its tasks. The WebSockets, which axum has made tasks of
+        // When the set is dropped so are its tasks. The WebSockets, which are tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
         if let Some(pulse) = self.pulse {

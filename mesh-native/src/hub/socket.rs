@@ -8,7 +8,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use mesh_core::ClientId;
@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::door::Visit;
 use super::driver::Fact;
 use super::health::Phase;
+use super::metered::Metered;
 use super::queue::{Item, Receipt, Receiver, queue};
 use super::{Shared, drain, origin};
 
@@ -48,7 +49,7 @@ const WRITE_BYTES: usize = 4_096;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// In a place of its own: a task holds room for what it hands to its parts, once for each.
-type Socket = Box<WebSocketStream<TcpStream>>;
+type Socket = Box<WebSocketStream<Metered>>;
 
 /// `/signal`: a WebSocket for those that may have one, and words for those that ask otherwise.
 pub(super) async fn upgrade(
@@ -89,7 +90,7 @@ pub(super) async fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let socket = match upgraded.await {
-            Ok(upgraded) => socket_of(upgraded, shared.text_bytes_max).await,
+            Ok(upgraded) => socket_of(upgraded, &shared).await,
             Err(error) => {
                 tracing::debug!(%error, "connection failed");
                 None
@@ -104,12 +105,13 @@ pub(super) async fn upgrade(
 }
 
 /// The WebSocket of a connection that has changed to it. What HTTP needed is let go.
-async fn socket_of(upgraded: Upgraded, text_bytes_max: usize) -> Option<Socket> {
+async fn socket_of(upgraded: Upgraded, shared: &Shared) -> Option<Socket> {
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     // A copy: the original is as large as what HTTP reads at once.
-    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let read = parts.read_buf.to_vec();
+    let stream = Metered::new(parts.io.into_inner(), Arc::clone(&shared.unfinished));
     // The hub answers texts somewhat too long with the cause; far longer ones end the connection.
-    let bytes_max = Some(2 * text_bytes_max);
+    let bytes_max = Some(2 * shared.text_bytes_max);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
@@ -150,18 +152,45 @@ async fn move_texts(
                 write(&mut socket, next, &mut queue).await?;
             }
             message = socket.next() => {
-                let Some(message) = message.transpose()? else {
-                    return Ok(());
-                };
-                let Some(fact) = told(client, message) else {
-                    return Ok(());
-                };
-                if shared.facts.send(fact).await.is_err() {
+                if !read(&mut socket, message, client, shared).await? {
                     return Ok(());
                 }
             }
         }
     }
+}
+
+/// Tells the hub of a message, and of those that follow if it is long. Returns whether the client
+/// and the hub go on.
+async fn read(
+    socket: &mut Socket,
+    message: Option<Result<Message, Error>>,
+    client: ClientId,
+    shared: &Shared,
+) -> Result<bool, Error> {
+    let mut next = Some(message);
+    while let Some(message) = next {
+        let Some(message) = message.transpose()? else {
+            return Ok(false);
+        };
+        let is_control = message.is_ping() || message.is_pong();
+        let stream = socket.get_mut();
+        match is_control {
+            true => stream.control_ended(message.len()),
+            false => stream.text_ended(),
+        }
+        // The library reads on in the buffer that the message is in, if that is free by then, and
+        // otherwise has a new one of the usual size: so no client keeps a long one.
+        let kept = (message.len() > READ_BYTES).then(|| message.clone());
+        let Some(fact) = told(client, message) else {
+            return Ok(false);
+        };
+        if shared.facts.send(fact).await.is_err() {
+            return Ok(false);
+        }
+        next = kept.and_then(|_kept| socket.next().now_or_never());
+    }
+    Ok(true)
 }
 
 /// Writes an item and those that wait behind it. They count until all of it is written: of what is
@@ -234,4 +263,23 @@ async fn close(mut socket: Socket) -> Result<(), Error> {
 async fn in_time(written: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let written = timeout(WRITE_TIMEOUT, written).await;
     written.map_err(|slow| Error::Io(slow.into()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_sent_in_frames_of_bounded_size_and_a_short_one_in_one() {
+        for (bytes, count) in [(0, 1), (1, 1), (FRAME_BYTES, 1), (FRAME_BYTES + 1, 2)] {
+            let text = "x".repeat(bytes);
+            let frames: Vec<_> = frames(Item::Text(text.clone())).collect();
+            assert_eq!(frames.len(), count, "{bytes}");
+            let ends = frames.iter().map(|frame| frame.header().is_final);
+            assert!(ends.eq((1..=count).map(|n| n == count)), "{bytes}");
+            assert!(frames.iter().all(|frame| frame.len() <= WRITE_BYTES));
+            let joined = frames.iter().flat_map(|frame| frame.payload().to_vec());
+            assert!(joined.eq(text.bytes()), "{bytes}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use mesh_native::core::signaling::ClientMessage;
 use mesh_native::core::wire::Admit;
@@ -11,6 +12,8 @@ use mesh_native::random_seed;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::member::{Failure, Target, admit, hello, say};
 
@@ -26,27 +29,36 @@ const NARROW: u32 = 4_096;
 /// Bytes of a text nearly as long as the hub takes.
 const LONG: usize = 22_000;
 
-/// Bytes that a frame announces: nearly as many as the hub lets any frame have.
-const FRAME: u16 = 64_000;
+/// Bytes of a frame: nearly as many as the hub lets any have.
+const FRAME: usize = 64_000;
+
+/// Time between two pings of one that wants to stay.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of a header field, of which one without an end is made.
+const FIELD: usize = 64 * 1024;
 
 /// What a client does.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     /// Connects and says nothing.
     Silent,
+    /// Makes a request without an end.
+    Endless,
     /// Says hello, and proves nothing.
     Greeting,
     /// Joins, and sends as fast as it can.
     Fast,
     /// Joins, sends itself and others long signals, and reads nothing.
     Deaf,
-    /// Joins, and sends all of a long text but its end.
+    /// Joins, sends all of a long text but its end, and pings like an honest member.
     Half,
 }
 
 /// Each is as frequent as the others.
-pub(super) const KINDS: [Kind; 5] = [
+pub(super) const KINDS: [Kind; 6] = [
     Kind::Silent,
+    Kind::Endless,
     Kind::Greeting,
     Kind::Fast,
     Kind::Deaf,
@@ -72,6 +84,15 @@ impl Kind {
             let _ = stream.read(&mut [0]).await; // Until the hub closes it.
             return Ok(());
         }
+        if matches!(self, Self::Endless) {
+            let field = [
+                b"GET /signal HTTP/1.1\r\nEndless: ".to_vec(),
+                vec![b'x'; FIELD],
+            ]
+            .concat();
+            while stream.write_all(&field).await.is_ok() {}
+            return Ok(());
+        }
         let mut socket = target.upgrade(stream).await?;
         let name = format!("flood-{n}");
         let identity = Identity::from_secret(random_seed());
@@ -82,7 +103,7 @@ impl Kind {
         }
         let peer = admit(&mut socket, ROOM, &name).await?;
         match self {
-            Self::Silent | Self::Greeting => Ok(()),
+            Self::Silent | Self::Endless | Self::Greeting => Ok(()),
             Self::Fast => {
                 let (mut sink, mut stream) = socket.split();
                 let ping = Message::text(r#"{"type":"ping"}"#);
@@ -98,14 +119,14 @@ impl Kind {
                 }
             }
             Self::Half => {
-                let stream = socket.get_mut();
-                let sent = stream.write_all(&half_a_frame()).await;
-                sent.map_err(|error| error.kind().to_string())?;
-                while stream
-                    .read(&mut [0; 1_024])
-                    .await
-                    .is_ok_and(|read| read > 0)
-                {}
+                // A frame that is not the last of its text (RFC 6455, 5.4).
+                let text = OpCode::Data(Data::Text);
+                let frame = Frame::message(vec![b'x'; FRAME], text, false);
+                let mut message = Message::Frame(frame);
+                while socket.send(message).await.is_ok() {
+                    sleep(PING_INTERVAL).await;
+                    message = Message::Ping(Bytes::new());
+                }
                 Ok(())
             }
         }
@@ -119,12 +140,4 @@ fn long_signal(identity: &Identity, to: PeerId) -> ClientMessage {
         to,
         message: identity.sign(ROOM, &Admit { nonce, name }),
     }
-}
-
-/// A text of [`FRAME`] bytes (RFC 6455, 5.2; masked with zeros) that lacks its last.
-fn half_a_frame() -> Vec<u8> {
-    let [high, low] = FRAME.to_be_bytes();
-    let mut bytes = vec![0x81, 0x80 | 126, high, low, 0, 0, 0, 0];
-    bytes.resize(bytes.len() + usize::from(FRAME) - 1, b'x');
-    bytes
 }
