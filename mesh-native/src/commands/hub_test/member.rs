@@ -21,6 +21,9 @@ use super::recorder::Recorder;
 /// Time between two pings of a member, as of an agent.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
+/// So many times in that interval some members ping first.
+const PING_TIMES: u32 = 16;
+
 /// How long a member may take to join, or the hub to answer a ping, before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,8 @@ pub(super) type Failure = String;
 #[derive(Debug)]
 pub(super) struct Member {
     socket: Socket,
+    /// When it pings first: each at another time, so that at any time some do.
+    ping_at: Instant,
 }
 
 impl Target {
@@ -115,7 +120,9 @@ impl Member {
                 .map_err(|e| e.kind().to_string())?;
             let mut socket = target.upgrade(stream).await?;
             admit(&mut socket, room, &format!("member-{n}")).await?;
-            Ok(Self { socket })
+            let part = u32::try_from(n).unwrap_or(0) % PING_TIMES;
+            let ping_at = Instant::now() + PING_INTERVAL / PING_TIMES * (part + 1);
+            Ok(Self { socket, ping_at })
         };
         let joined = timeout(PATIENCE, joining).await;
         joined.unwrap_or_else(|_| Err("not admitted in time".to_owned()))
@@ -123,7 +130,7 @@ impl Member {
 
     /// Pings every now and then and reads what comes, until the connection ends; returns why.
     pub(super) async fn stay(mut self, recorder: &Recorder) -> Failure {
-        let mut ping_at = Instant::now() + PING_INTERVAL;
+        let mut ping_at = self.ping_at;
         let mut asked_at = None;
         loop {
             let due = asked_at.map_or(ping_at, |asked_at| asked_at + PATIENCE);

@@ -45,13 +45,15 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HubTest {
     /// Members in all.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     members: u32,
     /// Rooms that they join in turn [default: one for each 100 members].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rooms: Option<u32>,
     /// Members that join in a second.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// How long they stay when all have joined: 90s, 5m.
     #[arg(long, default_value = "30s", value_parser = duration)]
