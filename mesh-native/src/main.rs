@@ -29,7 +29,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(Box<commands::up::Up>),
-    Signal(commands::signal::Signal),
+    Signal(Box<commands::signal::Signal>),
     Agent(Box<commands::agent::AgentCommand>),
     LoadTest(commands::load_test::LoadTest),
     HubTest(commands::hub_test::HubTest),

@@ -29,8 +29,8 @@ use tower::ServiceExt;
 /// browser opens connections ahead of need and takes their end for granted.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a request's head at most, and what is read of a connection beyond it: browsers send less
-/// than 2 KiB, and a proxy adds some. The library's default is 400 KiB for each connection.
+/// Bytes of a request's head at most, and what is read of a connection beyond it: browsers send
+/// less than 2 KiB, and a proxy adds some. The library's default is 400 KiB for each connection.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// How long a connection is open for requests that does not become a WebSocket.

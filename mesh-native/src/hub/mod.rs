@@ -280,13 +280,7 @@ impl HubServer {
             drive_page,
             warned: Arc::default(),
         };
-        let router = Router::new()
-            .route("/signal", get(socket::upgrade))
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz))
-            .fallback(page::serve)
-            .layer(map_response(page::secure))
-            .with_state(shared);
+        let router = router(shared);
         // When the set is dropped so are its tasks. The WebSockets, which are tasks of
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
@@ -322,6 +316,16 @@ impl HubServer {
         }
         Ok(())
     }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/signal", get(socket::upgrade))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(page::serve)
+        .layer(map_response(page::secure))
+        .with_state(shared)
 }
 
 impl Shared {

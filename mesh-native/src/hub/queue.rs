@@ -179,6 +179,7 @@ impl Receiver {
     }
 
     /// The next item, if there is one.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "one at a time takes items")]
     pub(super) fn try_next(&mut self) -> Option<(Item, Receipt)> {
         let mut counts = self.0.counts();
         let (item, from) = counts.waiting.pop_front()?;

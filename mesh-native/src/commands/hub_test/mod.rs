@@ -58,9 +58,9 @@ pub(crate) struct HubTest {
     /// How long they stay when all have joined: 90s, 5m.
     #[arg(long, default_value = "30s", value_parser = duration)]
     hold: Duration,
-    /// Then so many hostile clients come, and go on for as long again: a sixth of them are silent, a
-    /// sixth each make a request without an end, prove no identity, send as fast as they can, read
-    /// nothing, or end no text.
+    /// Then so many hostile clients come, and go on for as long again: a sixth of them are silent,
+    /// a sixth each make a request without an end, prove no identity, send as fast as they can,
+    /// read nothing, or end no text.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
     flood: u32,
     /// A signaling server that runs already; without it one is started. It should know no limit of

@@ -18,6 +18,7 @@ fn shared(health: &Health) -> (Shared, mpsc::Receiver<Fact>) {
         last_client: Arc::default(),
         text_bytes_max: 1,
         queued: Total::default(),
+        unfinished: Total::default(),
         allow_origins: Arc::default(),
         drive_page: false,
         warned: Arc::default(),
