@@ -20,6 +20,9 @@ const STALE_AFTER: Duration = Duration::from_secs(4);
 /// How long the loop may take to tell what the hub is doing; what is asked is answered without it.
 const STATS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The status of a server that has not reached its Redis since it was started.
+const ALONE: &str = "alone";
+
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -42,6 +45,8 @@ struct Inner {
     turned_ms: AtomicU64,
     has_turned: AtomicBool,
     phase: AtomicU8,
+    /// The server is to share rooms with others, and has reached nothing yet by which it could.
+    alone: AtomicBool,
 }
 
 impl Health {
@@ -51,7 +56,19 @@ impl Health {
             turned_ms: AtomicU64::new(0),
             has_turned: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Serving as u8),
+            alone: AtomicBool::new(false),
         }))
+    }
+
+    /// The server shares rooms with others, and is alone until [`Health::found_others`].
+    pub(super) fn seek_others(&self) {
+        self.0.alone.store(true, Ordering::Relaxed);
+    }
+
+    /// What the server shares with others was reached. It stays ready when that is lost later: it
+    /// has members then, and knows of those of others.
+    pub(super) fn found_others(&self) {
+        self.0.alone.store(false, Ordering::Relaxed);
     }
 
     /// The loop has taken a turn.
@@ -84,8 +101,10 @@ impl Health {
             Some("draining")
         } else if !self.0.has_turned.load(Ordering::Relaxed) {
             Some("starting")
+        } else if self.stale_for().is_some() {
+            Some("stale")
         } else {
-            self.stale_for().map(|_| "stale")
+            self.0.alone.load(Ordering::Relaxed).then_some(ALONE)
         }
     }
 }
@@ -110,7 +129,12 @@ pub(super) async fn readyz(State(shared): State<Shared>) -> Response {
     match shared.health.unready() {
         None => Json(json!({ "status": "ready" })).into_response(),
         Some(status) => {
-            let body = json!({ "status": status });
+            let mut body = json!({ "status": status });
+            if status == ALONE {
+                body["cause"] = "the Redis of --redis was never reached: members here would not \
+                                 meet those of other hubs; start it, or correct its address"
+                    .into();
+            }
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }

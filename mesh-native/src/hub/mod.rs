@@ -290,9 +290,16 @@ impl HubServer {
         let (hub, outlets) = match redis {
             None => (Hub::new(hub, random_seed()), Outlets::new(None)),
             Some(url) => {
+                health.seek_others();
                 let hub = Hub::shared(hub, random_seed());
                 let (directory, orders) = redis::queue();
-                tasks.spawn(redis::share(url, hub.id(), facts_beside, orders));
+                tasks.spawn(redis::share(
+                    url,
+                    hub.id(),
+                    facts_beside,
+                    health.clone(),
+                    orders,
+                ));
                 (hub, Outlets::new(Some(directory)))
             }
         };

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use self::connection::{Connection, Ended, Position};
 use super::driver::Fact;
+use super::health::Health;
 
 /// Texts for other hubs that may wait, of 64 KiB at most; beyond, their senders are told `busy`.
 const TEXTS: usize = 512;
@@ -78,7 +79,13 @@ impl Directory {
 }
 
 /// Keeps a hub connected until it has gone.
-pub(super) async fn share(url: RedisUrl, hub: HubId, facts: mpsc::Sender<Fact>, mut queue: Queue) {
+pub(super) async fn share(
+    url: RedisUrl,
+    hub: HubId,
+    facts: mpsc::Sender<Fact>,
+    health: Health,
+    mut queue: Queue,
+) {
     let mut position = Position::default();
     let mut retry = Duration::ZERO;
     let mut told_away = false;
@@ -89,6 +96,7 @@ pub(super) async fn share(url: RedisUrl, hub: HubId, facts: mpsc::Sender<Fact>, 
                 Ok(()) => {
                     tracing::info!("rooms are shared with other hubs by Redis at {url}");
                     told_away = false;
+                    health.found_others();
                     let began = Instant::now();
                     let error = connection.serve(&mut position, &mut queue).await;
                     if began.elapsed() > RETRY_MAX {

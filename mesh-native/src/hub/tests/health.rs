@@ -62,6 +62,21 @@ async fn a_loop_that_hangs_is_told_after_four_seconds_though_it_answers_nothing(
     drop(queue);
 }
 
+#[tokio::test]
+async fn a_hub_that_was_always_alone_wants_no_clients_and_says_why() {
+    let health = Health::new();
+    let (shared, _queue) = shared(&health);
+    health.beat();
+    health.seek_others();
+    let (status, body) = told(readyz(State(shared.clone())).await).await;
+    assert_eq!((status, &body["status"]), (503, &json!("alone")));
+    let cause = body["cause"].as_str();
+    assert!(cause.is_some_and(|cause| cause.contains("--redis")));
+    health.found_others();
+    let (status, _) = told(readyz(State(shared)).await).await;
+    assert_eq!(status, 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_loop_without_anything_to_do_shows_that_it_lives() {
     let health = Health::new();
