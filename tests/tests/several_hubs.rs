@@ -12,7 +12,8 @@ use futures::future::try_join_all;
 use mesh_native::JoinOptions;
 use mesh_native::core::{Identity, PeerId};
 use mesh_tests::agents::Native;
-use mesh_tests::hub::HubProcess;
+use mesh_tests::exposition::Exposition;
+use mesh_tests::hub::{HubProcess, get};
 use mesh_tests::member::{Member, peers, until_complete};
 use mesh_tests::process::{free_port, run_mesh};
 use mesh_tests::redis::Redis;
@@ -342,4 +343,48 @@ async fn a_hub_serves_without_the_redis_that_it_is_to_share_and_says_so() -> Res
         "{ended:?}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_is_ready_once_it_has_reached_redis_and_stays_so_when_that_goes() -> Result<()> {
+    let mut redis = Redis::start().await?;
+    redis.kill().await?;
+    let (port, metrics) = (free_port()?, free_port()?);
+    let metrics_at = format!("127.0.0.1:{metrics}");
+    let more = ["--redis", &redis.url(), "--metrics", &metrics_at];
+    let hub = HubProcess::start_at(port, &more).await?;
+    let (status, said) = get(port, "/readyz").await?;
+    ensure!(
+        status == 503 && said.contains("the Redis of --redis was never reached"),
+        "{status}: {said}"
+    );
+    until_measured(metrics, "mesh_hub_directory{state=\"away\"}", 1.0).await?;
+    redis.restart().await?;
+    until("the hub is ready", SOON, async || {
+        let (status, said) = get(port, "/readyz").await?;
+        ensure!(status == 200, "{status}: {said}");
+        Ok(())
+    })
+    .await?;
+    until_measured(metrics, "mesh_hub_directory{state=\"shared\"}", 1.0).await?;
+    let _agent = join(hub.url(), "one".to_owned(), None).await?;
+    until_measured(metrics, "mesh_hub_directory_behind", 0.0).await?;
+    redis.kill().await?;
+    until_measured(metrics, "mesh_hub_directory{state=\"away\"}", 1.0).await?;
+    let (status, said) = get(port, "/readyz").await?;
+    ensure!(status == 200, "{status}: {said}");
+    // Of what was written down nothing has changed: the hub goes on where it was.
+    redis.restart().await?;
+    let resumed = "mesh_hub_directory_connections_total{read=\"changes\"}";
+    until_measured(metrics, resumed, 1.0).await?;
+    until_measured(metrics, "mesh_hub_directory_losses_total", 1.0).await
+}
+
+async fn until_measured(port: u16, series: &str, wanted: f64) -> Result<()> {
+    until(series, SOON, async || {
+        let value = Exposition::of(port).await?.value(series)?;
+        ensure!(value == wanted, "it is {value}");
+        Ok(())
+    })
+    .await
 }

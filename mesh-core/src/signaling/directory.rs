@@ -153,7 +153,7 @@ pub enum DirectoryOrder {
 }
 
 /// How a hub stands with the directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DirectoryState {
     /// It has none: it is the only hub.
@@ -163,6 +163,11 @@ pub enum DirectoryState {
     Away,
     /// It reads and writes it.
     Shared,
+}
+
+impl DirectoryState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Away, Self::Shared];
 }
 
 /// Text that is no id of a hub, or of a session.

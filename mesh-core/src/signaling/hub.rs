@@ -45,6 +45,14 @@ pub struct HubStats {
     pub errors: BTreeMap<ErrorCode, u64>,
     /// How it stands with the directory that it shares with other hubs.
     pub directory: DirectoryState,
+    /// How often that was lost.
+    pub directory_lost: u64,
+    /// How often it was read as a whole, at the start too.
+    pub directory_read: u64,
+    /// How often it was there again with the changes since, and no need to read it as a whole.
+    pub directory_resumed: u64,
+    /// Members of which it does not say yet what it should.
+    pub directory_behind: usize,
 }
 
 /// The signaling server.
@@ -108,6 +116,7 @@ impl Hub {
                 .directory
                 .as_ref()
                 .map_or(DirectoryState::None, Directory::state),
+            directory_behind: self.behind(),
             ..self.stats.clone()
         }
     }

@@ -172,6 +172,14 @@ impl Hub {
             .is_some_and(|directory| directory.is_there)
     }
 
+    /// Members of which the directory does not say yet what it should.
+    pub(super) fn behind(&self) -> usize {
+        self.rooms
+            .values()
+            .map(|room| room.unpublished().len())
+            .sum()
+    }
+
     /// Sees to it that the directory says of a member what it is to say.
     pub(super) fn reconcile(&mut self, room: &str, peer: PeerId) {
         let Some(directory) = self
@@ -229,9 +237,18 @@ impl Hub {
             return;
         };
         match fact {
-            DirectoryFact::Lost => directory.lost(),
-            DirectoryFact::Resumed => self.directory_back(now),
-            DirectoryFact::Read(snapshot) => self.directory_read(snapshot, now),
+            DirectoryFact::Lost => {
+                self.stats.directory_lost += 1;
+                directory.lost();
+            }
+            DirectoryFact::Resumed => {
+                self.stats.directory_resumed += 1;
+                self.directory_back(now);
+            }
+            DirectoryFact::Read(snapshot) => {
+                self.stats.directory_read += 1;
+                self.directory_read(snapshot, now);
+            }
             DirectoryFact::Changed(change) => self.directory_changed(change, now),
             DirectoryFact::Published => directory.publishing = false,
             DirectoryFact::Pulse(alive) => {

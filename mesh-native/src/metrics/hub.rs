@@ -1,10 +1,12 @@
 //! The hub of this process.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use mesh_core::HubStats;
 use mesh_core::signaling::ErrorCode;
+use mesh_core::signaling::directory::DirectoryState;
 use prometheus_client::registry::Unit;
 use tokio::time::timeout;
 
@@ -101,5 +103,36 @@ fn encode_stats(stats: &HubStats, families: &mut Families<'_>) -> fmt::Result {
         "Errors sent to clients, by code.",
         "code",
         by_kind(&ErrorCode::ALL, &stats.errors),
+    )?;
+    encode_directory(stats, families)
+}
+
+fn encode_directory(stats: &HubStats, families: &mut Families<'_>) -> fmt::Result {
+    let now = BTreeMap::from([(stats.directory, 1)]);
+    families.gauges(
+        "mesh_hub_directory",
+        "How the hub stands with the Redis that hubs share: 1 for the state that it is in.",
+        "state",
+        by_kind(&DirectoryState::ALL, &now).map(|(state, is)| (state, usize::from(is == 1))),
+    )?;
+    families.counter(
+        "mesh_hub_directory_losses",
+        "Times that the shared Redis was lost.",
+        stats.directory_lost,
+    )?;
+    families.counters(
+        "mesh_hub_directory_connections",
+        "Times that the shared Redis was there, by what the hub had to read of it: the changes \
+         since it was lost, or everything.",
+        "read",
+        [
+            ("changes", stats.directory_resumed),
+            ("everything", stats.directory_read),
+        ],
+    )?;
+    families.gauge(
+        "mesh_hub_directory_behind",
+        "Members of which the shared Redis does not say yet what it should.",
+        stats.directory_behind,
     )
 }
