@@ -193,8 +193,9 @@ impl Client {
         shards: Shards,
         now: Instant,
     ) -> Option<Output> {
+        let again = self.ever_admitted;
         self.conversation(socket)?
-            .opened(config, identity, shards, now)
+            .opened(config, identity, (shards, again), now)
     }
 
     fn conversation(&mut self, socket: SocketId) -> Option<&mut Conversation> {

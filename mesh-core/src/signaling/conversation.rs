@@ -89,7 +89,7 @@ impl Conversation {
         &mut self,
         config: &Config,
         identity: &Identity,
-        shards: Shards,
+        (shards, again): (Shards, bool),
         now: Instant,
     ) -> Option<Output> {
         let Stage::Dialing { .. } = self.stage else {
@@ -104,6 +104,7 @@ impl Conversation {
             peer: identity.peer(),
             name: config.name.clone(),
             shards,
+            again,
         };
         Some(send(self.socket, &hello))
     }

@@ -63,6 +63,7 @@ fn texts() -> [String; 13] {
             peer: one.peer(),
             name: "agent-001".into(),
             shards: Shards::WHOLE,
+            again: false,
         }),
         hub(HubMessage::Challenge {
             nonce: "00".repeat(32),

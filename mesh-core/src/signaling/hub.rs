@@ -240,6 +240,7 @@ impl Hub {
                     peer,
                     name,
                     shards: remembered,
+                    again,
                 },
                 ClientState::Connected { until },
             ) => {
@@ -247,6 +248,7 @@ impl Hub {
                     room,
                     member: Member { peer, name },
                     remembered,
+                    again,
                 };
                 self.challenge(id, version, newcomer, until, now)
             }
@@ -307,7 +309,8 @@ impl Hub {
             },
         );
         let hub = self.shared_id();
-        Room::open(&mut self.rooms, hub, &newcomer.room, now).arrive();
+        let room = Room::open(&mut self.rooms, hub, &newcomer.room, now);
+        room.arrive(newcomer.again);
         if let Some(client) = self.clients.get_mut(&id) {
             client.state = ClientState::Challenged {
                 until,
@@ -330,6 +333,7 @@ impl Hub {
             room: room_name,
             member,
             remembered,
+            again,
         } = newcomer;
         let peer = member.peer;
         let expected = Admit {
@@ -350,13 +354,13 @@ impl Hub {
             let message = format!("the room has {} members already", room.len());
             return Err((ErrorCode::RoomFull, message));
         }
-        room.arrived();
+        room.arrived(again);
         let place = Place::Here {
             client: id,
             at: room.time_of_admission(peer, clock),
             fresh,
         };
-        let listing = room.admit(member, place, remembered, &self.config, now);
+        let listing = room.admit(member, place, (remembered, again), &self.config, now);
         self.tell_at = earlier(self.tell_at, room.tell_at());
         self.reconcile(&room_name, peer);
         if let Some(client) = self.clients.get_mut(&id) {
@@ -465,17 +469,19 @@ impl Hub {
         };
         let (name, peer) = match client.state {
             ClientState::Connected { .. } => return,
-            ClientState::Challenged { newcomer, .. } => (newcomer.room, None),
-            ClientState::Admitted { room, peer } => (room, Some(peer)),
+            ClientState::Challenged { newcomer, .. } => {
+                let name = newcomer.room;
+                if let Some(room) = self.rooms.get_mut(&name) {
+                    room.arrived(newcomer.again);
+                    if room.is_over() {
+                        self.rooms.remove(&name);
+                    }
+                }
+                return;
+            }
+            ClientState::Admitted { room, peer } => (room, peer),
         };
         let Some(room) = self.rooms.get_mut(&name) else {
-            return;
-        };
-        let Some(peer) = peer else {
-            room.arrived();
-            if room.is_over() {
-                self.rooms.remove(&name);
-            }
             return;
         };
         // A replaced connection must not take its successor with it.

@@ -31,6 +31,10 @@ pub enum ClientMessage {
         /// How the room was divided when the agent was last in it, for a hub that has restarted.
         #[serde(default)]
         shards: Shards,
+        /// Whether the agent was in the room before and comes back to it, with its links: it is no
+        /// newcomer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// Answers [`HubMessage::Challenge`].
     Prove {

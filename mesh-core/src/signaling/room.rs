@@ -55,6 +55,8 @@ pub(super) struct Room {
     crowd: Crowd,
     /// Clients that have said hello and not proven yet who they are.
     arriving: usize,
+    /// Those that have said that they come back, and not proven yet who they are.
+    returning: usize,
     /// What the directory says of this room, if this hub shares one.
     mirror: Option<Mirror>,
 }
@@ -109,6 +111,7 @@ impl Room {
             tell_at: None,
             crowd: Crowd::default(),
             arriving: 0,
+            returning: 0,
             mirror: hub.map(Mirror::new),
         };
         room.divide(now);
@@ -160,18 +163,28 @@ impl Room {
 
     /// Whether nobody is here or at the door, nor has anybody to be told so.
     pub(super) fn is_over(&self) -> bool {
-        let untold = self.tell_at.is_some() || self.arriving > 0;
+        let untold = self.tell_at.is_some() || self.arriving + self.returning > 0;
         self.members.is_empty() && !untold && self.mirror.as_ref().is_none_or(Mirror::is_over)
     }
 
-    /// Somebody is at the door.
-    pub(super) fn arrive(&mut self) {
-        self.arriving += 1;
+    /// Somebody is at the door, for the first time or again.
+    pub(super) fn arrive(&mut self, again: bool) {
+        let doors = if again {
+            &mut self.returning
+        } else {
+            &mut self.arriving
+        };
+        *doors += 1;
     }
 
     /// Somebody is no longer at the door, but inside or gone.
-    pub(super) fn arrived(&mut self) {
-        self.arriving = self.arriving.saturating_sub(1);
+    pub(super) fn arrived(&mut self, again: bool) {
+        let doors = if again {
+            &mut self.returning
+        } else {
+            &mut self.arriving
+        };
+        *doors = doors.saturating_sub(1);
     }
 
     /// How many have come lately or are about to.
@@ -179,12 +192,13 @@ impl Room {
         self.crowd.newcomers(now) + self.arriving
     }
 
-    /// Takes a member in, at a place here; returns whom it has to know.
+    /// Takes a member in, at a place here, for the first time or again, by what it remembers;
+    /// returns whom it has to know.
     pub(super) fn admit(
         &mut self,
         Member { peer, name }: Member,
         place: Place,
-        remembered: Shards,
+        (remembered, again): (Shards, bool),
         config: &HubConfig,
         now: Instant,
     ) -> Listing {
@@ -202,7 +216,9 @@ impl Room {
         } else {
             self.claims.remove(peer);
         }
-        self.crowd.came(now);
+        if !again {
+            self.crowd.came(now); // Who comes back has its links: links need not wait for it.
+        }
         let mut listing = match self.claims.of(peer) {
             None => self.listing(self.division.of(peer), now),
             Some(claimed) => self.listing_by(claimed, claimed.of(peer), now),

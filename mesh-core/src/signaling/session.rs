@@ -40,6 +40,8 @@ pub(super) struct Newcomer {
     pub(super) member: Member,
     /// How the room was divided when it was last there.
     pub(super) remembered: Shards,
+    /// Whether it was.
+    pub(super) again: bool,
 }
 
 /// Why a client is turned away: the code, and the cause with the remedy.

@@ -112,6 +112,7 @@ fn hello(peer: PeerId, room: &str, shards: Shards) -> ClientMessage {
         peer,
         name: "agent".into(),
         shards,
+        again: false,
     }
 }
 
@@ -177,6 +178,43 @@ fn who_is_at_the_door_counts_as_a_newcomer_until_it_is_gone() {
     clients.hub.handle_input(closed, clients.now);
     clients.text(3, "{".into());
     assert_eq!(newcomers_told(&mut clients, 5, "a"), 2);
+}
+
+/// After its hub has died a third of a room comes to another at once: no links wait for it.
+#[test]
+fn who_comes_back_to_a_room_is_no_newcomer_at_the_door_or_inside() {
+    let mut clients = Clients::new(HubConfig::default());
+    let back = |client: u64| {
+        let mut hello = hello(identity(client as u8).peer(), "a", Shards::WHOLE);
+        if let ClientMessage::Hello { again, .. } = &mut hello {
+            *again = true;
+        }
+        hello
+    };
+    let mut nonces = Vec::new();
+    for client in 2..12 {
+        clients.connect(client);
+        let challenge = clients.say(client, &back(client));
+        let [(_, HubMessage::Challenge { nonce })] = &challenge[..] else {
+            panic!("a challenge, not {challenge:?}");
+        };
+        nonces.push((client, nonce.clone()));
+    }
+    assert_eq!(newcomers_told(&mut clients, 1, "a"), 1);
+    for (client, nonce) in nonces {
+        let proof = prove(&identity(client as u8), "a", &nonce);
+        clients.say(client, &ClientMessage::Prove { proof });
+    }
+    assert_eq!(clients.hub.stats().members, 11);
+    assert_eq!(newcomers_told(&mut clients, 12, "a"), 2);
+    clients.connect(13);
+    clients.say(13, &back(13));
+    for client in 1..14 {
+        let closed = HubInput::ClientClosed(ClientId(client));
+        clients.hub.handle_input(closed, clients.now);
+    }
+    clients.wait(Duration::from_secs(1));
+    assert_eq!(clients.hub.stats().rooms, 0);
 }
 
 #[test]

@@ -33,6 +33,8 @@ struct World {
     told: Vec<Event>,
     /// How many members each hub had when the agent closed a connection.
     closed: Vec<Vec<usize>>,
+    /// Whether each hello said that the agent comes back.
+    hellos: Vec<bool>,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             dialled: Vec::new(),
             told: Vec::new(),
             closed: Vec::new(),
+            hellos: Vec::new(),
         };
         world.mesh.join(now);
         world
@@ -119,6 +122,10 @@ impl World {
             }
             Output::SendSignaling { socket, text } => {
                 if let Some(&hub) = self.sockets.get(&socket) {
+                    let message = serde_json::from_str(&text).expect("decodes");
+                    if let ClientMessage::Hello { again, .. } = message {
+                        self.hellos.push(again);
+                    }
                     self.hand(hub, HubInput::TextReceived(ClientId(socket.0), text));
                 }
             }
@@ -220,6 +227,18 @@ fn an_address_that_refuses_or_is_silent_is_followed_by_the_next() {
     assert!(matches!(events[2], Event::Joined { .. }), "{events:?}");
     let dialled: Vec<_> = world.dialled.iter().map(|(hub, _)| *hub).collect();
     assert_eq!(dialled, [0, 1, 2]);
+}
+
+#[test]
+fn an_agent_that_comes_back_after_a_hub_died_says_that_it_is_no_newcomer() {
+    let mut world = World::new(vec![Behind::Hub(0), Behind::Hub(1)], 2);
+    world.run(SECOND);
+    world.end_hub(0, 0, Behind::Refusal);
+    world.run(SECOND * 2);
+    assert_eq!(
+        (&world.hellos[..], world.members()),
+        (&[false, true][..], vec![0, 1])
+    );
 }
 
 #[test]
