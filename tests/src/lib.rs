@@ -21,6 +21,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod site;
+pub mod streams;
 pub mod tls;
 pub mod wait;
 
