@@ -289,19 +289,7 @@ impl HubServer {
         }
         let (hub, outlets) = match redis {
             None => (Hub::new(hub, random_seed()), Outlets::new(None)),
-            Some(url) => {
-                health.seek_others();
-                let hub = Hub::shared(hub, random_seed());
-                let (directory, orders) = redis::queue();
-                tasks.spawn(redis::share(
-                    url,
-                    hub.id(),
-                    facts_beside,
-                    health.clone(),
-                    orders,
-                ));
-                (hub, Outlets::new(Some(directory)))
-            }
+            Some(url) => share(hub, url, facts_beside, &health, &mut tasks),
         };
         tasks.spawn(driver::drive(hub, outlets, queue, health));
         for listener in self.listeners {
@@ -323,6 +311,21 @@ impl HubServer {
         }
         Ok(())
     }
+}
+
+/// A hub that shares its rooms with others, and the task by which it does.
+fn share(
+    config: HubConfig,
+    url: RedisUrl,
+    facts: mpsc::Sender<Fact>,
+    health: &Health,
+    tasks: &mut JoinSet<()>,
+) -> (Hub, Outlets) {
+    health.seek_others();
+    let hub = Hub::shared(config, random_seed());
+    let (directory, orders) = redis::queue();
+    tasks.spawn(redis::share(url, hub.id(), facts, health.clone(), orders));
+    (hub, Outlets::new(Some(directory)))
 }
 
 fn router(shared: Shared) -> Router {

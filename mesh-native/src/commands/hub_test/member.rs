@@ -192,6 +192,7 @@ pub(super) fn hello(identity: &Identity, room: &str, name: &str) -> ClientMessag
         peer: identity.peer(),
         name: name.to_owned(),
         shards: Shards::default(),
+        again: false,
     }
 }
 
