@@ -20,6 +20,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod script;
 pub mod site;
 pub mod streams;
 pub mod tls;

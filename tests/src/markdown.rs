@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// A fenced code block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,68 @@ pub struct Fence {
     pub language: String,
     /// The lines between the fences, unchanged.
     pub code: String,
+}
+
+/// What GitHub calls the headings of a Markdown text, as links name them after the `#`.
+pub fn anchors(markdown: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for heading in texts(markdown, |tag| matches!(tag, Tag::Heading { .. })) {
+        let letters = heading.chars().filter_map(|letter| match letter {
+            ' ' => Some('-'),
+            '-' | '_' => Some(letter),
+            _ => letter.is_alphanumeric().then_some(letter),
+        });
+        let anchor = letters.collect::<String>().to_lowercase();
+        let before = found.iter().filter(|other| **other == anchor).count();
+        found.push(match before {
+            0 => anchor,
+            count => format!("{anchor}-{count}"),
+        });
+    }
+    found
+}
+
+/// Where the links of a Markdown text lead.
+pub fn links(markdown: &str) -> Vec<String> {
+    let events = Parser::new(markdown).filter_map(|event| match event {
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+            Some(dest_url.into_string())
+        }
+        _ => None,
+    });
+    events.collect()
+}
+
+/// What stands as `code` within the sentences of a Markdown text.
+pub fn words_of_code(markdown: &str) -> Vec<String> {
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES);
+    let codes = events.filter_map(|event| match event {
+        Event::Code(text) => Some(text.into_string()),
+        _ => None,
+    });
+    codes.collect()
+}
+
+/// The texts of all elements of a kind.
+fn texts(markdown: &str, is_wanted: impl Fn(&Tag<'_>) -> bool) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut end = None;
+    for event in Parser::new(markdown) {
+        match event {
+            Event::Start(tag) if is_wanted(&tag) => {
+                found.push(String::new());
+                end = Some(tag.to_end());
+            }
+            Event::End(tag) if Some(tag) == end => end = None,
+            Event::Text(text) | Event::Code(text) if end.is_some() => {
+                if let Some(last) = found.last_mut() {
+                    last.push_str(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Every fenced code block of a Markdown text, in order.
@@ -98,6 +160,17 @@ mod tests {
             fence("In a page", "js", "c();\n"),
         ];
         assert_eq!(fences(text), expected);
+    }
+
+    #[test]
+    fn headings_have_the_anchors_that_github_gives_them() {
+        let text = "# A hub's `loop` stands still\n## By k: 20\n# By k 20\n```sh\n# no heading\n```\n";
+        assert_eq!(
+            anchors(text),
+            ["a-hubs-loop-stands-still", "by-k-20", "by-k-20-1"]
+        );
+        assert_eq!(links("[a](b.md#c) and `[d](e)`"), ["b.md#c"]);
+        assert_eq!(words_of_code("a `b`\n```\nc\n```\n"), ["b"]);
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl TlsProxy {
         let port = free_port()?;
         let folder = std::env::temp_dir().join(format!("mesh-tests-nginx-{port}"));
         std::fs::create_dir_all(&folder)?;
-        let ca = certify(&folder, validity)?;
+        let name = match validity {
+            Validity::OtherName => "elsewhere.example",
+            Validity::Good | Validity::Expired => "localhost",
+        };
+        let ca = certify(&folder, name, validity == Validity::Expired)?;
         std::fs::write(folder.join("nginx.conf"), configuration(port, hub_port))?;
         // Debian keeps it where only root's path leads.
         let path = std::env::var("PATH").unwrap_or_default();
@@ -103,18 +107,18 @@ impl Drop for TlsProxy {
     }
 }
 
-fn certify(folder: &Path, validity: Validity) -> Result<Vec<u8>> {
+/// Writes a certificate for a name and its key, and that of the CA, which is returned: in PEM.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn certify(folder: &Path, name: &str, expired: bool) -> Result<Vec<u8>> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let name = &mut params.distinguished_name;
-    name.push(DnType::CommonName, "A CA of the tests");
+    let common = &mut params.distinguished_name;
+    common.push(DnType::CommonName, "A CA of the tests");
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    let name = match validity {
-        Validity::OtherName => "elsewhere.example",
-        Validity::Good | Validity::Expired => "localhost",
-    };
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
-    if validity == Validity::Expired {
+    if expired {
         params.not_after = date_time_ymd(2020, 1, 1);
     }
     let key = KeyPair::generate()?;

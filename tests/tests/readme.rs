@@ -1,18 +1,15 @@
-//! The README's examples in Rust and for the shell, and those of the guides, run as they stand
-//! there, in a room with somebody else in it.
+//! The README's examples in Rust and for the shell, and those of the guide to monitoring, run as
+//! they stand there, in a room with somebody else in it.
 //!
 //! They name the hub's usual port, so each runs in a network of its own where the system allows it.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::markdown::example;
 use mesh_tests::process::mesh_binary;
-use mesh_tests::report;
-use tokio::process::Command;
-use tokio::time::timeout;
+use mesh_tests::script;
 
 /// Only a failure takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,53 +87,5 @@ async fn the_commands_of_the_guide_to_monitoring_serve_metrics() -> Result<()> {
 async fn runs(name: &str, script: &str) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("mesh-readme-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let binary = mesh_binary()?;
-    let binaries = binary.parent().context("it is in a folder")?;
-    let path = std::env::var("PATH").unwrap_or_default();
-    let script = format!(
-        "ip link set lo up 2> /dev/null; trap 'trap \"\" TERM; kill 0' EXIT; set -e\n{script}"
-    );
-    let isolated = Command::new("unshare")
-        .args(["--net", "true"])
-        .stderr(Stdio::null())
-        .status()
-        .await
-        .is_ok_and(|status| status.success());
-    let mut command = if isolated {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "bash", "-c", &script]);
-        command
-    } else {
-        report("the README's examples share this machine's port 9600");
-        let mut command = Command::new("bash");
-        command.args(["-c", &script]);
-        command
-    };
-    let running = command
-        .current_dir(&folder)
-        .env("PATH", format!("{}:{path}", binaries.display()))
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .output();
-    let ended = timeout(PATIENCE, running).await;
-    let told = || {
-        let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        format!(
-            "hub: {}\nheard: {}\nsaid: {}",
-            read("hub.log"),
-            read("heard"),
-            read("said")
-        )
-    };
-    let ended = ended.with_context(|| format!("it hangs\n{}", told()))??;
-    ensure!(
-        ended.status.success(),
-        "it ends with {}: {}\n{}",
-        ended.status,
-        String::from_utf8_lossy(&ended.stderr),
-        told()
-    );
-    std::fs::remove_dir_all(&folder)?;
-    Ok(())
+    script::run(&folder, script, PATIENCE).await
 }

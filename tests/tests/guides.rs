@@ -1,0 +1,438 @@
+//! The guides in `docs/`: every command in them runs as it stands there, every option exists, every
+//! link leads somewhere, and the runbook of every alert is there.
+//!
+//! Each command block runs in a network of its own, in which the names of the guides lead to this
+//! machine. What takes minutes is run by `cargo xtask guides`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use mesh_tests::agents::AgentProcess;
+use mesh_tests::hosts::{self, Network};
+use mesh_tests::markdown::{Fence, anchors, fences, links, words_of_code};
+use mesh_tests::member::{Member, until_complete};
+use mesh_tests::npm::{copy_folder, root, scratch};
+use mesh_tests::process::{MeshProcess, run_mesh};
+use mesh_tests::wait::SOON;
+use mesh_tests::{report, script, tls};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Only a failure takes so long, in a build without optimisation on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The same for what takes minutes.
+const MUCH_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Where documents are.
+const DOCUMENTS: [&str; 11] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "PROTOCOL.md",
+    "docs/deploy.md",
+    "docs/foreign.md",
+    "docs/monitoring.md",
+    "docs/sizing.md",
+    "docs/troubleshooting.md",
+    "docs/upgrade.md",
+    "docs/versus.md",
+];
+
+/// The network that the guides suppose, and what checks use.
+const NETWORK: &str = r#"
+    set -o pipefail
+    mount -t tmpfs none /run
+    mount --bind hosts /etc/hosts
+    ip link add eth0 type veth peer name eth0-end
+    ip link set eth0-end up
+    ip link set eth0 up
+    ip address add 203.0.113.1/24 dev eth0
+    until_is() { until "$@" > /dev/null 2>&1; do sleep 0.05; done; }
+    ready() { until_is curl --silent --fail http://127.0.0.1:$1/readyz; }
+    health() { curl --silent http://127.0.0.1:$1/healthz | grep --quiet "$2"; }
+    members() { until_is health $1 "\"members\":$2"; }
+    status() { curl --silent --output page --write-out '%{http_code}' "$@"; }
+"#;
+
+/// The names of the guides, for `/etc/hosts`.
+const HOSTS: &str = "127.0.0.1 localhost hub.example.org redis.example.org\n\
+                     203.0.113.1 turn.example.org stun.example.org\n";
+
+const REDIS: &str = "redis-server --save '' --appendonly no > redis.log &\n\
+                     until_is redis-cli ping";
+
+/// HAProxy in front of one hub, as its file tells to add TLS.
+const TLS: &str = "mesh signal --listen 127.0.0.1:9601 2> hub.log &\n\
+                   sed 's#bind :9600#bind :443 ssl crt mesh.pem#' deploy/haproxy.cfg > tls.cfg\n\
+                   haproxy -db -f tls.cfg 2> haproxy.log &\n\
+                   ready 9601\n\
+                   until_is curl --fail --cacert ca.pem https://hub.example.org/readyz";
+
+/// What the guide to trouble supposes.
+const WATCHED: &str = "mesh signal --metrics 127.0.0.1:9601 2> hub.log &\n\
+                       mesh agent --room demo --name anna --metrics 127.0.0.1:9602 \
+                       < /dev/null > anna.log &\n\
+                       members 9600 1";
+
+/// What is there before the n-th block of a heading, and what has to be true after it. What is not
+/// listed needs nothing, and its own exit code is all.
+const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
+    ("deploy", "One hub", 1, "", "members 9600 1"),
+    ("deploy", "One hub", 2, "", "members 9600 1; test -s anna.key"),
+    ("deploy", "TLS in front", 1, "", ""),
+    ("deploy", "TLS in front", 2, "", "ready 9601; ready 9602"),
+    ("deploy", "TLS in front", 3, TLS, "members 9601 1"),
+    ("deploy", "TLS in front", 4, "", ORIGINS),
+    (
+        "deploy",
+        "Several hubs",
+        1,
+        REDIS,
+        "ready 9600; ready 9601; ready 9602; ready 9603
+         any() { health 9601 '\"members\":1' || health 9602 '\"members\":1' ||
+             health 9603 '\"members\":1'; }
+         until_is any",
+    ),
+    ("deploy", "Several hubs", 2, REDIS, "members 9601 1; ready 9602"),
+    (
+        "deploy",
+        "TURN",
+        1,
+        "",
+        "grep 'Total lost packets 0 ' told; ready 9600; ! grep CHANGE-ME turn.json",
+    ),
+    ("deploy", "TURN", 2, "", "ready 9600"),
+    ("deploy", "By environment", 1, "", "members 9600 1"),
+    ("deploy", "By environment", 2, "", "ready 9600"),
+    ("sizing", "Links an agent", 1, "", "grep '^links  *1000 ' told"),
+    ("sizing", "More than 500", 1, "", "grep '^diameter  *6 ' told; grep '3.768' told"),
+    (
+        "sizing",
+        "Bandwidth",
+        1,
+        "",
+        "grep -E '^joining cost an agent +1[5-9][0-9] KB' told
+         grep -E '^at rest an agent sends +(9|1[0-9]) B/s' told",
+    ),
+    ("sizing", "Bandwidth", 2, "", "grep 'mesh_frame_bytes_total' told"),
+    ("sizing", "Memory and CPU", 1, "", "test -s report/report.html"),
+    ("sizing", "TURN", 1, "", "ports=$(tail -n 1 told); test $ports -ge 30; test $ports -le 90"),
+    ("upgrade", "What runs", 1, "", "grep '^mesh [0-9]' told"),
+    ("upgrade", "What runs", 2, "", "grep 'protocol=\"1\"' told"),
+    ("upgrade", "One hub", 1, "", "members 9600 1"),
+    ("upgrade", "Several hubs", 1, REDIS, "ready 9601; ready 9602"),
+    (
+        "upgrade",
+        "Agents",
+        1,
+        "",
+        "id() { grep '\"ready\"' $1 | grep -o '\"id\":\"[0-9a-f]*\"'; }
+         test -n \"$(id before.log)\"; test \"$(id before.log)\" = \"$(id after.log)\"",
+    ),
+    ("upgrade", "Check before you restart", 1, "", "wait"),
+];
+
+/// Pages of the origin that was allowed are served, and others are not.
+const ORIGINS: &str = "ready 9600
+    test $(status --header 'Origin: https://app.example.org' http://localhost:9600/signal) = 426
+    test $(status --header 'Origin: https://other.example' http://localhost:9600/signal) = 403";
+
+#[tokio::test]
+async fn the_commands_of_the_guide_to_deployment_run() -> Result<()> {
+    run_guide("deploy", "sh", PATIENCE).await
+}
+
+#[tokio::test]
+async fn the_commands_of_the_guide_to_sizing_run() -> Result<()> {
+    run_guide("sizing", "sh", PATIENCE).await
+}
+
+#[tokio::test]
+async fn the_commands_of_the_guide_to_upgrades_run() -> Result<()> {
+    run_guide("upgrade", "sh", PATIENCE).await
+}
+
+#[tokio::test]
+async fn the_commands_of_the_guide_to_trouble_run() -> Result<()> {
+    run_guide("troubleshooting", "sh", PATIENCE).await
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: `cargo xtask guides` runs it"]
+async fn the_commands_that_take_minutes_run() -> Result<()> {
+    run_guide("sizing", "sh slow", MUCH_PATIENCE).await
+}
+
+/// Runs the blocks of a guide that are marked so, one after the other.
+async fn run_guide(guide: &str, language: &str, patience: Duration) -> Result<()> {
+    if script::isolation().await.is_none() {
+        report(&format!(
+            "SKIPPED (needs Linux's namespaces): the commands of docs/{guide}.md"
+        ));
+        return Ok(());
+    }
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut ran = 0;
+    for fence in fences(&read(&format!("docs/{guide}.md"))?) {
+        if !fence.language.starts_with("sh") {
+            continue;
+        }
+        ensure!(
+            ["sh", "sh slow"].contains(&&*fence.language),
+            "docs/{guide}.md has a block {:?}, which no test runs",
+            fence.language
+        );
+        let count = counts.entry(fence.heading.clone()).or_default();
+        *count += 1;
+        if fence.language == language {
+            run_block(guide, &fence, *count, patience)
+                .await
+                .with_context(|| format!("{guide}, {}, {count}:\n{}", fence.heading, fence.code))?;
+            ran += 1;
+        }
+    }
+    ensure!(ran > 0, "docs/{guide}.md has no block {language:?}");
+    let listed = BLOCKS.iter().filter(|block| block.0 == guide);
+    for (_, heading, number, ..) in listed {
+        let there = counts.get(*heading).is_some_and(|count| count >= number);
+        ensure!(there, "docs/{guide}.md has no block {number} under {heading:?}");
+    }
+    Ok(())
+}
+
+async fn run_block(guide: &str, fence: &Fence, number: usize, patience: Duration) -> Result<()> {
+    let listed = BLOCKS.iter().find(|block| {
+        block.0 == guide && block.1 == fence.heading && block.2 == number
+    });
+    let in_trouble = guide == "troubleshooting";
+    let (before, after) = match listed {
+        Some(&(_, _, _, before, after)) => (before, after),
+        None if in_trouble && fence.heading == "origin-refused" => (WATCHED, "ready 9700"),
+        None if in_trouble => (WATCHED, ""),
+        None => ("", ""),
+    };
+    let stays = fence.code.lines().any(|line| line.trim_end().ends_with('&'));
+    ensure!(
+        !stays || !after.is_empty(),
+        "it leaves something running, and nothing is listed that checks it"
+    );
+    let folder = scratch(&format!("guide-{guide}"))?;
+    copy_folder(&root().join("deploy"), &folder.join("deploy"))?;
+    fs::write(folder.join("hosts"), HOSTS)?;
+    tls::certify(&folder, "hub.example.org", false)?;
+    let pem = ["certificate.pem", "key.pem"].map(|file| fs::read_to_string(folder.join(file)));
+    let [certificate, key] = pem;
+    fs::write(folder.join("mesh.pem"), certificate? + &key?)?;
+    let code = &fence.code;
+    let script = format!("{NETWORK}\n{before}\n{{\n{code}}} > told\n{after}");
+    script::run(&folder, &script, patience).await
+}
+
+#[tokio::test]
+async fn options_in_the_guides_exist_where_they_stand() -> Result<()> {
+    let mut helps = BTreeMap::new();
+    let commands = ["signal", "agent", "up", "topology", "simulate", "load-test"];
+    for command in commands {
+        let help = run_mesh(&[command, "--help"], SOON).await?;
+        helps.insert(command, help.stdout);
+    }
+    let has = |command: &str, option: &str| {
+        let help = helps.get(command).map_or("", String::as_str);
+        let mut words = help.split([' ', '\n', ',']);
+        words.any(|word| word == option)
+    };
+    let mut seen = 0;
+    for guide in ["deploy", "sizing", "troubleshooting", "upgrade"] {
+        let text = read(&format!("docs/{guide}.md"))?;
+        let shown = fences(&text).into_iter().filter(|fence| fence.language.starts_with("sh"));
+        let shown = shown.map(|fence| fence.code.replace("\\\n", " "));
+        for code in shown.chain(words_of_code(&text)) {
+            for piece in code.split(['\n', '|', ';', '&']) {
+                let words: Vec<_> = piece.split_whitespace().collect();
+                let mesh = words.iter().position(|word| *word == "mesh");
+                let command = mesh.and_then(|at| words.get(at + 1)).copied();
+                let is_option = |word: &&&str| word.starts_with("--") && word.len() > 2;
+                for option in words.iter().filter(is_option) {
+                    let option = option.split('=').next().unwrap_or_default();
+                    let exists = match (command, words.first()) {
+                        (Some("--version"), _) => true, // It runs.
+                        (Some(command), _) => has(command, option),
+                        (None, Some(first)) if first.starts_with("--") => {
+                            commands.iter().any(|command| has(command, option))
+                        }
+                        _ => continue, // Other programs' options are run.
+                    };
+                    ensure!(exists, "docs/{guide}.md: {piece:?}: there is no {option}");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    ensure!(seen > 50, "only {seen} options were found");
+    Ok(())
+}
+
+#[test]
+fn links_between_documents_lead_to_what_is_there() -> Result<()> {
+    let mut seen = 0;
+    for document in DOCUMENTS {
+        for link in links(&read(document)?) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            leads_somewhere(document, &link).with_context(|| format!("{document}: {link}"))?;
+            seen += 1;
+        }
+    }
+    ensure!(seen > 40, "only {seen} links were found");
+    Ok(())
+}
+
+#[test]
+fn the_runbook_of_every_alert_is_there() -> Result<()> {
+    let rules = read("deploy/prometheus/rules.yml")?;
+    let after = |line: &str, key: &str| line.trim().strip_prefix(key).map(str::to_owned);
+    let alerts = rules.lines().filter_map(|line| after(line, "- alert: "));
+    let runbooks: Vec<_> = rules.lines().filter_map(|line| after(line, "runbook: ")).collect();
+    ensure!(
+        alerts.count() == runbooks.len() && !runbooks.is_empty(),
+        "{} runbooks, and another number of alerts",
+        runbooks.len()
+    );
+    for runbook in runbooks {
+        leads_somewhere("README.md", &runbook).with_context(|| runbook.clone())?;
+    }
+    Ok(())
+}
+
+/// Follows a relative link in a document: a file, and a heading of it if it names one.
+fn leads_somewhere(document: &str, link: &str) -> Result<()> {
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let path = match file {
+        "" => root().join(document),
+        file => {
+            let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+            root().join(folder).join(file)
+        }
+    };
+    ensure!(path.exists(), "there is no {}", path.display());
+    if !anchor.is_empty() {
+        let found = anchors(&fs::read_to_string(&path)?);
+        ensure!(found.iter().any(|one| one == anchor), "it has {found:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_table_of_links_is_what_mesh_topology_prints() -> Result<()> {
+    let text = read("docs/sizing.md")?;
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let members = cells.first()?.parse::<usize>().ok()?;
+        (cells.len() == 5).then(|| (members, cells.join(" ")))
+    });
+    let mut seen = 0;
+    for (members, row) in rows {
+        let members = members.to_string();
+        let arguments = ["topology", "--agents", &members, "--format", "json"];
+        let printed: Value = serde_json::from_str(&run_mesh(&arguments, PATIENCE).await?.stdout)?;
+        let analysis = &printed["analysis"];
+        let mean = analysis["averagePathLength"].as_f64().context("a mean")?;
+        let expected = format!(
+            "{members} {} {} {} {mean:.2}",
+            printed["k"], analysis["edges"], analysis["diameter"]
+        );
+        ensure!(row.replace(',', "") == expected, "{row:?} is {expected:?}");
+        seen += 1;
+    }
+    ensure!(seen == 5, "{seen} rows");
+    Ok(())
+}
+
+/// Two hosts that reach a third one alone: what `deploy/turnserver.conf` is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> {
+    const ROOM: &str = "relayed";
+    const HUB: &str = "203.0.113.1:9600";
+    if !hosts::can_be_made("agents that reach only the TURN server").await {
+        return Ok(());
+    }
+    let network = Network::new().await?;
+    let between = network.host("turn", "eth0", &["203.0.113.1/24"]).await?;
+    let anna = network.host("anna", "eth0", &["203.0.113.2/24"]).await?;
+    let ben = network.host("ben", "eth0", &["203.0.113.3/24"]).await?;
+    network.isolate(["anna", "ben"], true).await?;
+    let folder = scratch("guide-relay")?;
+    let conf = read("deploy/turnserver.conf")?;
+    fs::write(folder.join("turnserver.conf"), &conf)?;
+    let log = folder.join("turn.log");
+    let mut turn = between.command();
+    let _turn = turn
+        .args(["turnserver", "-n", "-c", "turnserver.conf", "--log-file", "stdout"])
+        .args(["--pidfile", "turn.pid"])
+        .current_dir(&folder)
+        .stdout(fs::File::create(&log)?)
+        .kill_on_drop(true)
+        .spawn()?;
+    mesh_tests::wait::until("coturn serves", SOON, async || {
+        let said = fs::read_to_string(&log)?;
+        ensure!(said.contains("IPv4. UDP listener opened on"), "{said}");
+        Ok(())
+    })
+    .await?;
+    let password = conf.lines().find_map(|line| line.strip_prefix("user=mesh:"));
+    let password = password.context("it has a user")?;
+    let url = format!("ws://{HUB}/signal");
+    for (ice, works) in [
+        (format!("turn:203.0.113.1:3478,mesh,{password}"), true),
+        ("stun:203.0.113.1:3478".to_owned(), false),
+    ] {
+        let _hub = MeshProcess::start_on(&between, &["signal", "--listen", HUB, "--ice-server", &ice])?;
+        let (anna, ben) = tokio::try_join!(
+            AgentProcess::join_on(&anna, &url, ROOM, "anna"),
+            AgentProcess::join_on(&ben, &url, ROOM, "ben")
+        )?;
+        if works {
+            until_complete(&[&anna, &ben], SOON).await?;
+            let reply = anna.request(ben.id(), "over the relay").await?;
+            ensure!(reply == "over the relay", "the reply is {reply}");
+        } else {
+            let failed = |line: &Value| line["type"] == "linkFailed";
+            tokio::select! {
+                line = anna.line("a link fails", failed) => line?,
+                line = ben.line("a link fails", failed) => line?,
+            };
+        }
+    }
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+#[tokio::test]
+async fn the_configuration_of_coturn_has_no_option_that_coturn_does_not_know() -> Result<()> {
+    let help = Command::new("turnserver").arg("--help").output().await;
+    let help = help.context("turnserver cannot be started: install it (Debian: coturn)")?;
+    let help = String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).into_owned();
+    let mut seen = 0;
+    for line in read("deploy/turnserver.conf")?.lines() {
+        // Options that are commented out stand right behind the #.
+        let Some(option) = line.strip_prefix('#').or(Some(line)) else { continue };
+        if option.is_empty() || option.starts_with(' ') {
+            continue;
+        }
+        let name = format!("--{}", option.split('=').next().unwrap_or_default());
+        if !help.split_whitespace().any(|word| word == name) {
+            bail!("turnserver has no {name}");
+        }
+        seen += 1;
+    }
+    ensure!(seen > 15, "only {seen} options");
+    Ok(())
+}
+
+fn read(file: &str) -> Result<String> {
+    fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))
+}
