@@ -16,7 +16,7 @@ use mesh_tests::markdown::{Fence, anchors, fences, links, words_of_code};
 use mesh_tests::member::{Member, until_complete};
 use mesh_tests::npm::{copy_folder, root, scratch};
 use mesh_tests::process::{MeshProcess, run_mesh};
-use mesh_tests::wait::SOON;
+use mesh_tests::wait::{SOON, until};
 use mesh_tests::{report, script, tls};
 use serde_json::Value;
 use tokio::process::Command;
@@ -103,7 +103,10 @@ const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
         "TURN",
         1,
         "",
-        "grep 'Total lost packets 0 ' told; ready 9600; ! grep CHANGE-ME turn.json",
+        "grep 'Total lost packets 0 ' told; ready 9600
+         stranger() { timeout 5 turnutils_uclient -y -n 2 -u mesh -w wrong turn.example.org; }
+         stranger > stranger.log 2>&1 || true
+         if grep 'Total lost packets 0 ' stranger.log; then exit 1; fi",
     ),
     ("deploy", "TURN", 2, "", "ready 9600"),
     ("deploy", "By environment", 1, "", "members 9600 1"),
@@ -372,15 +375,17 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
     let log = folder.join("turn.log");
     let mut turn = between.command();
     let _turn = turn
-        .args(["turnserver", "-n", "-c", "turnserver.conf", "--log-file", "stdout"])
+        .args(["turnserver", "-c", "turnserver.conf", "--log-file", "stdout"])
         .args(["--pidfile", "turn.pid"])
         .current_dir(&folder)
         .stdout(fs::File::create(&log)?)
         .kill_on_drop(true)
         .spawn()?;
-    mesh_tests::wait::until("coturn serves", SOON, async || {
-        let said = fs::read_to_string(&log)?;
-        ensure!(said.contains("IPv4. UDP listener opened on"), "{said}");
+    until("coturn serves", SOON, async || {
+        let mut sockets = between.command();
+        let sockets = sockets.args(["ss", "--udp", "--listening", "--numeric"]);
+        let open = String::from_utf8(sockets.output().await?.stdout)?;
+        ensure!(open.contains(":3478 "), "{open}{}", fs::read_to_string(&log)?);
         Ok(())
     })
     .await?;
@@ -424,7 +429,8 @@ async fn the_configuration_of_coturn_has_no_option_that_coturn_does_not_know() -
             continue;
         }
         let name = format!("--{}", option.split('=').next().unwrap_or_default());
-        if !help.split_whitespace().any(|word| word == name) {
+        let mut words = help.split(|letter: char| letter != '-' && !letter.is_alphanumeric());
+        if !words.any(|word| word == name) {
             bail!("turnserver has no {name}");
         }
         seen += 1;
