@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn headings_have_the_anchors_that_github_gives_them() {
-        let text = "# A hub's `loop` stands still\n## By k: 20\n# By k 20\n```sh\n# no heading\n```\n";
+        let text =
+            "# A hub's `loop` stands still\n## By k: 20\n# By k 20\n```sh\n# no heading\n```\n";
         assert_eq!(
             anchors(text),
             ["a-hubs-loop-stands-still", "by-k-20", "by-k-20-1"]

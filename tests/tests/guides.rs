@@ -82,7 +82,13 @@ const WATCHED: &str = "mesh signal --metrics 127.0.0.1:9601 2> hub.log &\n\
 /// listed needs nothing, and its own exit code is all.
 const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
     ("deploy", "One hub", 1, "", "members 9600 1"),
-    ("deploy", "One hub", 2, "", "members 9600 1; test -s anna.key"),
+    (
+        "deploy",
+        "One hub",
+        2,
+        "",
+        "members 9600 1; test -s anna.key",
+    ),
     ("deploy", "TLS in front", 1, "", ""),
     ("deploy", "TLS in front", 2, "", "ready 9601; ready 9602"),
     ("deploy", "TLS in front", 3, TLS, "members 9601 1"),
@@ -97,7 +103,13 @@ const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
              health 9603 '\"members\":1'; }
          until_is any",
     ),
-    ("deploy", "Several hubs", 2, REDIS, "members 9601 1; ready 9602"),
+    (
+        "deploy",
+        "Several hubs",
+        2,
+        REDIS,
+        "members 9601 1; ready 9602",
+    ),
     (
         "deploy",
         "TURN",
@@ -111,8 +123,20 @@ const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
     ("deploy", "TURN", 2, "", "ready 9600"),
     ("deploy", "By environment", 1, "", "members 9600 1"),
     ("deploy", "By environment", 2, "", "ready 9600"),
-    ("sizing", "Links an agent", 1, "", "grep '^links  *1000 ' told"),
-    ("sizing", "More than 500", 1, "", "grep '^diameter  *6 ' told; grep '3.768' told"),
+    (
+        "sizing",
+        "Links an agent",
+        1,
+        "",
+        "grep '^links  *1000 ' told",
+    ),
+    (
+        "sizing",
+        "More than 500",
+        1,
+        "",
+        "grep '^diameter  *6 ' told; grep '3.768' told",
+    ),
     (
         "sizing",
         "Bandwidth",
@@ -121,13 +145,37 @@ const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
         "grep -E '^joining cost an agent +1[5-9][0-9] KB' told
          grep -E '^at rest an agent sends +(9|1[0-9]) B/s' told",
     ),
-    ("sizing", "Bandwidth", 2, "", "grep 'mesh_frame_bytes_total' told"),
-    ("sizing", "Memory and CPU", 1, "", "test -s report/report.html"),
-    ("sizing", "TURN", 1, "", "ports=$(tail -n 1 told); test $ports -ge 30; test $ports -le 90"),
+    (
+        "sizing",
+        "Bandwidth",
+        2,
+        "",
+        "grep 'mesh_frame_bytes_total' told",
+    ),
+    (
+        "sizing",
+        "Memory and CPU",
+        1,
+        "",
+        "test -s report/report.html",
+    ),
+    (
+        "sizing",
+        "TURN",
+        1,
+        "",
+        "ports=$(tail -n 1 told); test $ports -ge 30; test $ports -le 90",
+    ),
     ("upgrade", "What runs", 1, "", "grep '^mesh [0-9]' told"),
     ("upgrade", "What runs", 2, "", "grep 'protocol=\"1\"' told"),
     ("upgrade", "One hub", 1, "", "members 9600 1"),
-    ("upgrade", "Several hubs", 1, REDIS, "ready 9601; ready 9602"),
+    (
+        "upgrade",
+        "Several hubs",
+        1,
+        REDIS,
+        "ready 9601; ready 9602",
+    ),
     (
         "upgrade",
         "Agents",
@@ -202,15 +250,18 @@ async fn run_guide(guide: &str, language: &str, patience: Duration) -> Result<()
     let listed = BLOCKS.iter().filter(|block| block.0 == guide);
     for (_, heading, number, ..) in listed {
         let there = counts.get(*heading).is_some_and(|count| count >= number);
-        ensure!(there, "docs/{guide}.md has no block {number} under {heading:?}");
+        ensure!(
+            there,
+            "docs/{guide}.md has no block {number} under {heading:?}"
+        );
     }
     Ok(())
 }
 
 async fn run_block(guide: &str, fence: &Fence, number: usize, patience: Duration) -> Result<()> {
-    let listed = BLOCKS.iter().find(|block| {
-        block.0 == guide && block.1 == fence.heading && block.2 == number
-    });
+    let listed = BLOCKS
+        .iter()
+        .find(|block| block.0 == guide && block.1 == fence.heading && block.2 == number);
     let in_trouble = guide == "troubleshooting";
     let (before, after) = match listed {
         Some(&(_, _, _, before, after)) => (before, after),
@@ -218,7 +269,10 @@ async fn run_block(guide: &str, fence: &Fence, number: usize, patience: Duration
         None if in_trouble => (WATCHED, ""),
         None => ("", ""),
     };
-    let stays = fence.code.lines().any(|line| line.trim_end().ends_with('&'));
+    let stays = fence
+        .code
+        .lines()
+        .any(|line| line.trim_end().ends_with('&'));
     ensure!(
         !stays || !after.is_empty(),
         "it leaves something running, and nothing is listed that checks it"
@@ -251,7 +305,9 @@ async fn options_in_the_guides_exist_where_they_stand() -> Result<()> {
     let mut seen = 0;
     for guide in ["deploy", "sizing", "troubleshooting", "upgrade"] {
         let text = read(&format!("docs/{guide}.md"))?;
-        let shown = fences(&text).into_iter().filter(|fence| fence.language.starts_with("sh"));
+        let shown = fences(&text)
+            .into_iter()
+            .filter(|fence| fence.language.starts_with("sh"));
         let shown = shown.map(|fence| fence.code.replace("\\\n", " "));
         for code in shown.chain(words_of_code(&text)) {
             for piece in code.split(['\n', '|', ';', '&']) {
@@ -300,7 +356,10 @@ fn the_runbook_of_every_alert_is_there() -> Result<()> {
     let rules = read("deploy/prometheus/rules.yml")?;
     let after = |line: &str, key: &str| line.trim().strip_prefix(key).map(str::to_owned);
     let alerts = rules.lines().filter_map(|line| after(line, "- alert: "));
-    let runbooks: Vec<_> = rules.lines().filter_map(|line| after(line, "runbook: ")).collect();
+    let runbooks: Vec<_> = rules
+        .lines()
+        .filter_map(|line| after(line, "runbook: "))
+        .collect();
     ensure!(
         alerts.count() == runbooks.len() && !runbooks.is_empty(),
         "{} runbooks, and another number of alerts",
@@ -375,7 +434,13 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
     let log = folder.join("turn.log");
     let mut turn = between.command();
     let _turn = turn
-        .args(["turnserver", "-c", "turnserver.conf", "--log-file", "stdout"])
+        .args([
+            "turnserver",
+            "-c",
+            "turnserver.conf",
+            "--log-file",
+            "stdout",
+        ])
         .args(["--pidfile", "turn.pid"])
         .current_dir(&folder)
         .stdout(fs::File::create(&log)?)
@@ -385,18 +450,25 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
         let mut sockets = between.command();
         let sockets = sockets.args(["ss", "--udp", "--listening", "--numeric"]);
         let open = String::from_utf8(sockets.output().await?.stdout)?;
-        ensure!(open.contains(":3478 "), "{open}{}", fs::read_to_string(&log)?);
+        ensure!(
+            open.contains(":3478 "),
+            "{open}{}",
+            fs::read_to_string(&log)?
+        );
         Ok(())
     })
     .await?;
-    let password = conf.lines().find_map(|line| line.strip_prefix("user=mesh:"));
+    let password = conf
+        .lines()
+        .find_map(|line| line.strip_prefix("user=mesh:"));
     let password = password.context("it has a user")?;
     let url = format!("ws://{HUB}/signal");
     for (ice, works) in [
         (format!("turn:203.0.113.1:3478,mesh,{password}"), true),
         ("stun:203.0.113.1:3478".to_owned(), false),
     ] {
-        let _hub = MeshProcess::start_on(&between, &["signal", "--listen", HUB, "--ice-server", &ice])?;
+        let _hub =
+            MeshProcess::start_on(&between, &["signal", "--listen", HUB, "--ice-server", &ice])?;
         let (anna, ben) = tokio::try_join!(
             AgentProcess::join_on(&anna, &url, ROOM, "anna"),
             AgentProcess::join_on(&ben, &url, ROOM, "ben")
@@ -424,7 +496,9 @@ async fn the_configuration_of_coturn_has_no_option_that_coturn_does_not_know() -
     let mut seen = 0;
     for line in read("deploy/turnserver.conf")?.lines() {
         // Options that are commented out stand right behind the #.
-        let Some(option) = line.strip_prefix('#').or(Some(line)) else { continue };
+        let Some(option) = line.strip_prefix('#').or(Some(line)) else {
+            continue;
+        };
         if option.is_empty() || option.starts_with(' ') {
             continue;
         }

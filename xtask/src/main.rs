@@ -82,6 +82,8 @@ enum Command {
     PackageTest,
     /// Rehearse publishing to crates.io and npm: everything but the upload.
     Publish,
+    /// Run the commands of the guides in docs/ that take minutes; `test` runs the others.
+    Guides,
     /// Run the cheap checks: format, clippy, documentation, tidy.
     Lint,
 }
@@ -110,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Package => package::run(&workspace),
         Command::PackageTest => package::test::run(&workspace),
         Command::Publish => package::publish::run(&workspace),
+        Command::Guides => test::guides(&workspace),
         Command::Lint => lint::run(&workspace),
     }
 }

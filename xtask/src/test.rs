@@ -62,6 +62,7 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
         setup::for_proxy(workspace)?;
         setup::for_prometheus(workspace)?;
         setup::for_redis(workspace)?;
+        setup::for_guides(workspace)?;
         if !args.no_browsers {
             setup::for_npm(workspace)?;
         }
@@ -173,6 +174,18 @@ fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {
     };
     // In release, as users run it; the agents in the tests' own process then share that build.
     cmd.args(["test", "--release", "--package", "mesh-tests"])
+        .run()
+}
+
+/// The guides' commands that take minutes.
+pub(crate) fn guides(workspace: &Workspace) -> Result<()> {
+    setup::for_guides(workspace)?;
+    for_end_to_end(workspace)?;
+    workspace
+        .cmd("cargo")
+        .env("MESH_BIN", demo::mesh_binary(workspace))
+        .args(["test", "--release", "--package", "mesh-tests"])
+        .args(["--test", "guides", "--", "--ignored"])
         .run()
 }
 

@@ -9,6 +9,7 @@ mod prometheus;
 mod proxy;
 mod redis;
 mod tools;
+mod turn;
 mod wasm_std;
 
 pub(crate) use browsers::{Browser, BrowserSetup, find as for_browsers};
@@ -19,6 +20,7 @@ pub(crate) use packages::{ensure as for_packages, ensure_for_test as for_package
 pub(crate) use prometheus::ensure as for_prometheus;
 pub(crate) use proxy::ensure as for_proxy;
 pub(crate) use redis::ensure as for_redis;
+pub(crate) use turn::ensure as for_guides;
 
 use std::ffi::OsStr;
 
@@ -68,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         for_prometheus(workspace)?;
         for_redis(workspace)?;
         for_deploy(workspace)?;
+        for_guides(workspace)?;
     }
     println!("setup: complete");
     Ok(())

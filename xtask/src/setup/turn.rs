@@ -1,0 +1,29 @@
+//! coturn and what else the guides' commands use.
+
+use anyhow::{Result, bail};
+
+use super::debian;
+use crate::workspace::Workspace;
+
+const PROGRAMS: [&str; 4] = ["turnserver", "turnutils_uclient", "curl", "ss"];
+
+const PACKAGES: [&str; 3] = ["coturn", "curl", "iproute2"];
+
+const REMEDY: &str = "the guides' commands need coturn, curl and ss: install them (Debian: coturn, \
+                      curl, iproute2)";
+
+/// Installs them where they are missing and that is possible.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    let found = || {
+        PROGRAMS
+            .iter()
+            .all(|program| workspace.which(&[*program]).is_some())
+    };
+    if !found() && debian::can_install() {
+        debian::install(workspace, &PACKAGES)?;
+    }
+    if !found() {
+        bail!(REMEDY);
+    }
+    Ok(())
+}
