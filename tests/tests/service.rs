@@ -239,3 +239,29 @@ async fn the_images_health_check_tells_a_hub_from_none() -> Result<()> {
     ensure!(!check(free_port()?).await?, "nothing is healthy");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_compose_file_sets_only_what_hubs_read() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/docker/compose.yaml");
+    let text = std::fs::read_to_string(file)?;
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("MESH_"));
+    let set: Vec<String> = lines
+        .filter_map(|line| Some(line.split_once(':')?.0.to_lowercase()))
+        .collect();
+    ensure!(!set.is_empty(), "it sets nothing");
+    let example = Command::new(mesh_binary()?)
+        .args(["config", "example"])
+        .output()
+        .await?;
+    let example = String::from_utf8(example.stdout)?;
+    for key in set {
+        let options = [format!("#{key} ="), format!("#[[hub.{key}]]")];
+        let is_known = example
+            .lines()
+            .any(|line| options.iter().any(|option| line.starts_with(option)));
+        ensure!(is_known, "there is no option {key}");
+    }
+    Ok(())
+}
