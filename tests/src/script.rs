@@ -12,8 +12,7 @@ use crate::process::mesh_binary;
 use crate::report;
 
 /// How a network, mounts and processes of one's own are had: as root, and as a user that may be
-/// root
-/// among those.
+/// root among those.
 const ISOLATIONS: [&[&str]; 2] = [
     &["--net", "--mount"],
     &["--map-root-user", "--net", "--mount"],
