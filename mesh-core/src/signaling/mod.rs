@@ -19,12 +19,14 @@ mod protocol;
 mod room;
 mod session;
 mod shared;
+mod stats;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::{Admission, Arrival, Client, ClientFact, ClientTask, HubTime, Lost};
 pub(crate) use crowd::Crowd;
-pub use hub::{Hub, HubStats};
+pub use hub::Hub;
 pub use port::{HubInput, HubOutput};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 pub(crate) use room::notice_delay;
+pub use stats::HubStats;
