@@ -142,7 +142,7 @@ pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
         "id() { grep '\"ready\"' $1 | grep -o '\"id\":\"[0-9a-f]*\"'; }
          test -n \"$(id before.log)\"; test \"$(id before.log)\" = \"$(id after.log)\"",
     ),
-    ("upgrade", "Check before you restart", 1, "", "wait"),
+    ("upgrade", "Check before you restart", 2, "", "wait"),
 ];
 
 /// Pages of the origin that was allowed are served, and others are not.
