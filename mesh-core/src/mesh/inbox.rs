@@ -7,7 +7,6 @@ use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId, Target};
 use crate::identity::Signed;
 use crate::io::{Channel, Event, Received};
-use crate::link::Link;
 use crate::payload::{Delivery, Payload, check_json};
 use crate::rng::unit;
 use crate::routing::Seen;
@@ -27,11 +26,10 @@ impl Mesh {
         now: Instant,
     ) {
         // Drivers report a link open before its first frame.
-        let is_usable = self.links.get(id).is_some_and(Link::is_usable);
-        if !is_usable && !self.revive(id, now) {
-            return;
-        }
-        let Some(link) = self.links.get_mut(id) else {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_usable()) else {
+            if self.revive(id, now) {
+                self.frame_received(id, channel, bytes, now);
+            }
             return;
         };
         link.keepalive.heard(now);
