@@ -34,9 +34,7 @@ impl Families<'_> {
         label: &str,
         rows: impl IntoIterator<Item = (V, u64)>,
     ) -> fmt::Result {
-        let rows = rows.into_iter();
-        let rows = rows.map(|(value, count)| (value, ConstCounter::new(count)));
-        self.several((name, None), help, label, rows)
+        self.several((name, None), help, label, rows, ConstCounter::new)
     }
 
     /// The same, in a unit.
@@ -47,9 +45,7 @@ impl Families<'_> {
         label: &str,
         rows: impl IntoIterator<Item = (V, u64)>,
     ) -> fmt::Result {
-        let rows = rows.into_iter();
-        let rows = rows.map(|(value, count)| (value, ConstCounter::new(count)));
-        self.several((name, Some(&unit)), help, label, rows)
+        self.several((name, Some(&unit)), help, label, rows, ConstCounter::new)
     }
 
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: usize) -> fmt::Result {
@@ -73,9 +69,7 @@ impl Families<'_> {
         label: &str,
         rows: impl IntoIterator<Item = (V, usize)>,
     ) -> fmt::Result {
-        let rows = rows.into_iter();
-        let rows = rows.map(|(value, count)| (value, ConstGauge::new(count)));
-        self.several((name, None), help, label, rows)
+        self.several((name, None), help, label, rows, ConstGauge::new)
     }
 
     fn one(
@@ -89,13 +83,17 @@ impl Families<'_> {
         metric.encode(self.0.encode_descriptor(name, help, unit, kind)?)
     }
 
-    fn several<V: AsRef<str>, M: EncodeMetric>(
+    fn several<V: AsRef<str>, N, M: EncodeMetric>(
         &mut self,
         (name, unit): (&str, Option<&Unit>),
         help: &str,
         label: &str,
-        rows: impl Iterator<Item = (V, M)>,
+        rows: impl IntoIterator<Item = (V, N)>,
+        metric: impl Fn(N) -> M,
     ) -> fmt::Result {
+        let rows = rows
+            .into_iter()
+            .map(|(value, number)| (value, metric(number)));
         let mut rows = rows.peekable();
         let Some((_, first)) = rows.peek() else {
             return Ok(());
