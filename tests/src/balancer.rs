@@ -1,14 +1,11 @@
 //! HAProxy and nginx in front of several hubs, by the files of `deploy/`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::process::{free_port, lines_of};
-use crate::wait::{Log, SOON, until};
+use crate::process::{free_port, serve};
 
 /// The port that the files have the balancer listen on, and the first of its three hubs.
 const PORT: u16 = 9_600;
@@ -29,7 +26,6 @@ pub struct Balancer {
     child: Child,
     port: u16,
     folder: PathBuf,
-    log: Log<String>,
 }
 
 impl Balancer {
@@ -46,31 +42,12 @@ impl Balancer {
             Kind::Nginx => ("nginx", vec!["-p", ".", "-e", "stderr", "-c", "outer.conf"]),
         };
         configure(kind, &folder, port, hubs)?;
-        // Debian keeps them where only root's path leads.
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut child = Command::new(program)
-            .env("PATH", format!("{path}:/usr/sbin"))
-            .args(arguments)
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{program} cannot be started: install it"))?;
-        let stderr = child.stderr.take().context("its stderr is piped")?;
-        let balancer = Self {
+        let child = serve(program, &arguments, &folder, port).await?;
+        Ok(Self {
             child,
             port,
             folder,
-            log: lines_of(stderr),
-        };
-        until("the load balancer serves", SOON, async || {
-            Ok(TcpStream::connect(("127.0.0.1", port)).await?)
         })
-        .await
-        .with_context(|| format!("{program} says {:?}", balancer.log.last()))?;
-        Ok(balancer)
     }
 
     /// The port that it listens on.

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::hosts::Host;
-use crate::wait::{Log, LogWriter, log};
+use crate::wait::{Log, LogWriter, SOON, log, until};
 
 /// Ports for tests lie below those that systems hand to outgoing connections: an agent that dials a
 /// dead hub on one of those would now and then be handed the hub's own port, and reach itself.
@@ -256,6 +257,38 @@ pub async fn run_mesh(arguments: &[&str], patience: Duration) -> Result<Ended> {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Starts a web server of the system, and waits until it listens on a port. It is killed when the
+/// child is dropped.
+///
+/// # Errors
+/// If it is missing, or does not serve.
+pub(crate) async fn serve(
+    program: &str,
+    arguments: &[&str],
+    folder: &Path,
+    port: u16,
+) -> Result<Child> {
+    // Debian keeps them where only root's path leads.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut child = Command::new(program)
+        .env("PATH", format!("{path}:/usr/sbin"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{program} cannot be started: install it"))?;
+    let log = lines_of(child.stderr.take().context("its stderr is piped")?);
+    until("the web server serves", SOON, async || {
+        Ok(TcpStream::connect(("127.0.0.1", port)).await?)
+    })
+    .await
+    .with_context(|| format!("{program} says {:?}", log.last()))?;
+    Ok(child)
 }
 
 /// Reads to the end, or the process would block on a full pipe.

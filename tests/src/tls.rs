@@ -1,17 +1,14 @@
 //! nginx in front of a hub, as operators have it, with a certificate of a CA made for the test.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::process::{free_port, lines_of};
-use crate::wait::{Log, SOON, until};
+use crate::process::{free_port, serve};
 
 /// What a certificate is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +28,6 @@ pub struct TlsProxy {
     port: u16,
     folder: PathBuf,
     ca: Vec<u8>,
-    log: Log<String>,
 }
 
 impl TlsProxy {
@@ -49,33 +45,14 @@ impl TlsProxy {
         };
         let ca = certify(&folder, name, validity == Validity::Expired)?;
         std::fs::write(folder.join("nginx.conf"), configuration(port, hub_port))?;
-        // Debian keeps it where only root's path leads.
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut child = Command::new("nginx")
-            .env("PATH", format!("{path}:/usr/sbin"))
-            .arg("-p")
-            .arg(&folder)
-            .args(["-e", "stderr", "-c", "nginx.conf"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("nginx cannot be started: install it (Debian: nginx-light)")?;
-        let stderr = child.stderr.take().context("its stderr is piped")?;
-        let proxy = Self {
+        let arguments = ["-p", ".", "-e", "stderr", "-c", "nginx.conf"];
+        let child = serve("nginx", &arguments, &folder, port).await?;
+        Ok(Self {
             child,
             port,
             folder,
             ca,
-            log: lines_of(stderr),
-        };
-        until("nginx serves", SOON, async || {
-            Ok(TcpStream::connect(("127.0.0.1", port)).await?)
         })
-        .await
-        .with_context(|| format!("nginx says {:?}", proxy.log.last()))?;
-        Ok(proxy)
     }
 
     /// Where agents signal, by the scheme `ws` or `wss`.
