@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Once;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
@@ -35,6 +35,25 @@ pub(crate) fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
     args.extend(&missing);
     apt_get(workspace, &args).context("cannot install Debian packages; is the network up?")
+}
+
+/// Installs `packages` unless what is wanted is there, where that is possible.
+///
+/// # Errors
+/// The remedy, if it is not there in the end.
+pub(crate) fn ensure(
+    workspace: &Workspace,
+    packages: &[&str],
+    is_there: impl Fn() -> bool,
+    remedy: impl FnOnce() -> String,
+) -> Result<()> {
+    if !is_there() && can_install() {
+        install(workspace, packages)?;
+    }
+    if !is_there() {
+        bail!(remedy());
+    }
+    Ok(())
 }
 
 fn apt_get(workspace: &Workspace, args: &[&str]) -> Result<()> {

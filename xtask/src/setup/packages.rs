@@ -1,9 +1,11 @@
 //! What packages are made and tested with.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{debian, tools};
 use crate::workspace::Workspace;
+
+const PACKAGES: [&str; 4] = ["debootstrap", "systemd-container", "lintian", "util-linux"];
 
 const REMEDY: &str = "the test of the package needs debootstrap, systemd-container and lintian: \
     install them, or run it on Debian as root";
@@ -22,14 +24,10 @@ pub(crate) fn ensure_for_test(workspace: &Workspace) -> Result<()> {
         let administrative = format!("/usr/sbin/{name}");
         workspace.which(&[name, &administrative]).is_some()
     };
-    if !wanted.iter().all(found) && debian::can_install() {
-        debian::install(
-            workspace,
-            &["debootstrap", "systemd-container", "lintian", "util-linux"],
-        )?;
-    }
-    if !wanted.iter().all(found) {
-        bail!(REMEDY);
-    }
-    Ok(())
+    debian::ensure(
+        workspace,
+        &PACKAGES,
+        || wanted.iter().all(found),
+        || REMEDY.to_owned(),
+    )
 }

@@ -1,6 +1,6 @@
 //! Prometheus and Alertmanager, which read what we tell and judge by our rules, and their tools.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::debian;
 use crate::workspace::Workspace;
@@ -16,15 +16,16 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         let mut programs = PROGRAMS.into_iter();
         programs.find(|program| workspace.which(&[program]).is_none())
     };
-    if missing().is_some() && debian::can_install() {
-        debian::install(workspace, &PACKAGES)?;
-    }
-    if let Some(program) = missing() {
-        bail!(
-            "the tests of monitoring need {program}: install Prometheus and Alertmanager (Debian: \
-             {})",
-            PACKAGES.join(" ")
-        );
-    }
-    Ok(())
+    debian::ensure(
+        workspace,
+        &PACKAGES,
+        || missing().is_none(),
+        || {
+            format!(
+                "the tests of monitoring need {}: install Prometheus and Alertmanager (Debian: {})",
+                missing().unwrap_or_default(),
+                PACKAGES.join(" ")
+            )
+        },
+    )
 }

@@ -1,6 +1,6 @@
 //! nginx and HAProxy, behind which the end-to-end tests put hubs, as operators do.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::debian;
 use crate::workspace::Workspace;
@@ -14,12 +14,9 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         // Debian keeps them where only root's path leads.
         let at_root = format!("/usr/sbin/{program}");
         let found = || workspace.which(&[program, &at_root]).is_some();
-        if !found() && debian::can_install() {
-            debian::install(workspace, &[package])?;
-        }
-        if !found() {
-            bail!("the tests behind a proxy need {program}: install it (Debian: {package})");
-        }
+        debian::ensure(workspace, &[package], found, || {
+            format!("the tests behind a proxy need {program}: install it (Debian: {package})")
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Redis, by which the end-to-end tests have several hubs share their rooms.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::debian;
 use crate::workspace::Workspace;
@@ -11,16 +11,10 @@ const REMEDY: &str = "the tests of several hubs need Redis 7: install it (Debian
 
 /// Installs Redis where it is missing and that is possible.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
-    let found = || {
+    let is_there = || {
         PROGRAMS
             .iter()
             .all(|program| workspace.which(&[*program]).is_some())
     };
-    if !found() && debian::can_install() {
-        debian::install(workspace, &["redis-server"])?;
-    }
-    if !found() {
-        bail!(REMEDY);
-    }
-    Ok(())
+    debian::ensure(workspace, &["redis-server"], is_there, || REMEDY.to_owned())
 }

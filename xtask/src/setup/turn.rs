@@ -1,6 +1,6 @@
 //! coturn and what else the guides' commands use.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::debian;
 use crate::workspace::Workspace;
@@ -14,16 +14,10 @@ const REMEDY: &str = "the guides' commands need coturn, curl and ss: install the
 
 /// Installs them where they are missing and that is possible.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
-    let found = || {
+    let is_there = || {
         PROGRAMS
             .iter()
             .all(|program| workspace.which(&[*program]).is_some())
     };
-    if !found() && debian::can_install() {
-        debian::install(workspace, &PACKAGES)?;
-    }
-    if !found() {
-        bail!(REMEDY);
-    }
-    Ok(())
+    debian::ensure(workspace, &PACKAGES, is_there, || REMEDY.to_owned())
 }
