@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
+use super::trace::Fault;
 use super::{EPOCH, World};
 use crate::config::HubConfig;
 use crate::id::PeerId;
@@ -17,7 +18,7 @@ use crate::wire::{FrameWriter, LinkEntry, LinkState, Record};
 impl World {
     /// Ends an agent's process without a word, as SIGKILL does.
     pub fn crash(&mut self, agent: usize) {
-        self.record("crash", agent);
+        self.record(Fault::Crash, agent);
         self.died_with_forwarders += self.agents[agent].mesh.messages_held();
         self.agents[agent].alive = false;
         self.agents[agent].life += 1;
@@ -29,7 +30,7 @@ impl World {
 
     /// Starts a crashed agent again with the same identity, its clock set back by so much.
     pub fn restart(&mut self, agent: usize, clock_behind: Duration) {
-        self.record("restart", agent);
+        self.record(Fault::Restart, agent);
         let seed = self.draw_seed();
         // Here all times are round, and two lives would start at the same microsecond.
         let unix = self.unix(false, clock_behind + Duration::from_micros(1));
@@ -70,7 +71,7 @@ impl World {
 
     /// Ends the hub's process: every WebSocket closes.
     pub fn crash_hub(&mut self) {
-        self.record("hub crash", 0);
+        self.record(Fault::HubCrash, 0);
         self.hub = None;
         self.hub_life += 1;
         let sockets: Vec<_> = std::mem::take(&mut self.hub_sockets)
@@ -100,14 +101,14 @@ impl World {
     /// Stops an agent's process, as SIGSTOP does, or a machine that sleeps: nothing is lost, and
     /// nothing done.
     pub fn freeze(&mut self, agent: usize) {
-        self.record("freeze", agent);
+        self.record(Fault::Freeze, agent);
         self.agents[agent].frozen = true;
         self.agents[agent].was_frozen = true;
     }
 
     /// Lets a process go on: all that has reached it meanwhile is there at once.
     pub fn thaw(&mut self, agent: usize) {
-        self.record("thaw", agent);
+        self.record(Fault::Thaw, agent);
         self.agents[agent].frozen = false;
         for input in std::mem::take(&mut self.agents[agent].held) {
             let now = self.now;
@@ -119,7 +120,7 @@ impl World {
     /// Gives an agent another address: its connections and its WebSocket carry nothing any more,
     /// and nothing says so.
     pub fn change_address(&mut self, agent: usize) {
-        self.record("address", agent);
+        self.record(Fault::Address, agent);
         for client in std::mem::take(&mut self.agents[agent].sockets).into_values() {
             self.hub_sockets.remove(&client);
         }
@@ -131,7 +132,7 @@ impl World {
 
     /// Takes the way to the hub from an agent: its WebSocket closes, and no other opens.
     pub fn cut_off_hub(&mut self, agent: usize) {
-        self.record("no hub", agent);
+        self.record(Fault::NoHub, agent);
         self.agents[agent].no_hub = true;
         let sockets: Vec<_> = self.agents[agent].sockets.keys().copied().collect();
         for socket in sockets {

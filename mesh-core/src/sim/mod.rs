@@ -13,6 +13,8 @@ mod checks;
 mod churn;
 mod faults;
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
 pub(crate) mod memo;
 mod network;
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod scenario;
 mod sleep;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,11 +41,12 @@ pub use agent::SimAgent;
 use network::Connection;
 pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
 pub use scenario::{Operation, Outcome, Scenario};
+use trace::{Fault, Trace};
 
 use crate::config::{Adaptive, Config};
 use crate::id::{ClientId, MessageId, SocketId, Target};
 use crate::identity::Identity;
-use crate::io::{Channel, Event, Input, Output};
+use crate::io::{Channel, Input};
 use crate::payload::{Delivery, Payload};
 use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
@@ -112,7 +116,7 @@ pub struct World {
     died_with_forwarders: u64,
     /// Frames that travelled lately, for hostile neighbours to send again.
     recordings: VecDeque<(Channel, Bytes)>,
-    trace: u64,
+    trace: Trace,
     /// The agent that last failed a check which the world waits for.
     suspect: Cell<usize>,
     /// Everybody checks every link-state record, and here everybody is one thread.
@@ -177,7 +181,7 @@ impl World {
             sent: BTreeMap::new(),
             died_with_forwarders: 0,
             recordings: VecDeque::new(),
-            trace: 0xcbf2_9ce4_8422_2325,
+            trace: Trace::default(),
             suspect: Cell::new(0),
             signatures: KnownSignatures::default(),
             tamper: None,
@@ -209,7 +213,7 @@ impl World {
 
     /// Everything that has happened, folded into one number (as FNV-1a, eight bytes at a time).
     pub fn trace(&self) -> u64 {
-        self.trace
+        self.trace.number()
     }
 
     /// The agents, in the order of their start.
@@ -384,18 +388,7 @@ impl World {
     }
 
     fn handle(&mut self, agent: usize, input: Input) {
-        // Printing what is large or many would take most of the time.
-        match &input {
-            Input::FrameReceived { frame, .. } => {
-                self.record("frame", agent);
-                self.fold(frame);
-            }
-            Input::SignalingReceived { text, .. } => {
-                self.record("text", agent);
-                self.fold(text.as_bytes());
-            }
-            input => self.record(&format!("{input:?}"), agent),
-        }
+        self.trace.input(&input, agent, self.now);
         let now = self.now;
         self.agents[agent].mesh.handle_input(input, now);
         self.drain(agent);
@@ -431,11 +424,7 @@ impl World {
             outputs.push_back(output);
         }
         for output in outputs {
-            match &output {
-                Output::Transmit { .. } => {} // As it is received.
-                Output::Emit(Event::PeerJoined { peer, .. }) => self.fold(peer.as_bytes()),
-                output => self.record(&format!("{output:?}"), agent),
-            }
+            self.trace.output(&output, agent, self.now);
             self.carry_out(agent, output);
         }
         self.check(agent);
@@ -461,21 +450,8 @@ impl World {
         format!("seed {}, {name}, {:?}", self.config.seed, self.now)
     }
 
-    fn record(&mut self, what: &str, agent: usize) {
-        let line = format!("{} {agent} {what}\n", self.now.as_micros());
-        self.fold(line.as_bytes());
-    }
-
-    fn fold(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let word = chunk
-                .iter()
-                .rev()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte));
-            self.trace = (self.trace ^ word)
-                .wrapping_mul(0x0100_0000_01b3)
-                .rotate_left(23);
-        }
+    fn record(&mut self, fault: Fault, agent: usize) {
+        self.trace.fault(fault, agent, self.now);
     }
 
     fn draw_seed(&mut self) -> [u8; 32] {

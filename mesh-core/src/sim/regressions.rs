@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::LossReason;
 use crate::id::PeerId;
-use crate::io::{Channel, Event};
+use crate::io::{Channel, Event, Output};
 use crate::wire::{Content, Envelope, FrameWriter, Message, MessageHeader, Record};
 
 const SECOND: Duration = Duration::from_secs(1);

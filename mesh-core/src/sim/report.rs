@@ -80,6 +80,8 @@ pub struct Report {
     pub healed_s: f64,
     /// Messages between the survivors.
     pub after: Messages,
+    /// Everything that happened, folded into one number: the same for two builds that behave alike.
+    pub trace: u64,
 }
 
 /// What went over an agent's links, on average: sent frames, and the bytes in them.
@@ -197,6 +199,7 @@ impl Simulation {
             killed: victims.len(),
             healed_s,
             after,
+            trace: world.trace(),
         })
     }
 

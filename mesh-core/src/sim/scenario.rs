@@ -155,6 +155,14 @@ impl Scenario {
     /// # Panics
     /// If something does not hold that must; the message names the seed.
     pub fn run(&self) -> Outcome {
+        self.run_traced().0
+    }
+
+    /// As [`Scenario::run`]; returns the world's [trace](World::trace) too.
+    ///
+    /// # Panics
+    /// As [`Scenario::run`].
+    pub fn run_traced(&self) -> (Outcome, u64) {
         let seed = self.config.seed;
         let mut world = World::new(self.config.clone());
         world.start_agents(self.agents);
@@ -183,7 +191,7 @@ impl Scenario {
         world.check_settled();
         check_rest(&mut world);
         check_all_pairs(&mut world);
-        Outcome::of(&world, healed_s)
+        (Outcome::of(&world, healed_s), world.trace())
     }
 }
 
