@@ -47,7 +47,9 @@
 #![warn(missing_docs)]
 
 mod agent;
+mod clock;
 mod config;
+mod context;
 #[cfg(test)]
 mod document;
 mod error;
@@ -67,6 +69,7 @@ pub mod signaling;
 pub mod sim;
 mod stats;
 mod time;
+mod timers;
 mod topology;
 mod verifier;
 mod view;

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::config::Adaptive;
 use crate::id::PeerId;
 use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::timers::Timer;
 
 /// Attempts to link since the last look that make a failure rate worth judging by.
 const ATTEMPTS_MIN: u64 = 10;
@@ -43,7 +43,7 @@ enum Change {
 impl Mesh {
     /// The links that the room's size asks for.
     fn k_of_room(&self) -> usize {
-        let by_size = || self.config.k_for(self.room_members());
+        let by_size = || self.cx.config.k_for(self.room_members());
         self.k_room.unwrap_or_else(by_size)
     }
 
@@ -52,7 +52,7 @@ impl Mesh {
     pub(super) fn follow_room(&mut self, now: Instant) {
         let members = self.room_members();
         let sizes = [members, members * 9 / 10, members * 11 / 10];
-        let [k, fewer, more] = sizes.map(|members| self.config.k_for(members));
+        let [k, fewer, more] = sizes.map(|members| self.cx.config.k_for(members));
         let crowd = self.formation.is_on(now);
         let fits = |&k_room: &usize| [k, fewer, more].contains(&k_room) && !crowd;
         self.k_room = self.k_room.filter(fits).or(Some(k));
@@ -61,7 +61,7 @@ impl Mesh {
     /// The links that this agent keeps.
     pub(super) fn k_now(&self) -> usize {
         let k = self.k_of_room();
-        let Some(adaptive) = &self.config.adaptive else {
+        let Some(adaptive) = &self.cx.config.adaptive else {
             return k;
         };
         let adapted = k.saturating_add_signed(self.adaptation.offset);
@@ -77,11 +77,12 @@ impl Mesh {
     /// Looks at how the mesh is doing, and follows.
     pub(super) fn adapt(&mut self, now: Instant) {
         self.judge_isolation(now);
-        if let Some(adaptive) = self.config.adaptive.clone() {
+        if let Some(adaptive) = self.cx.config.adaptive.clone() {
             self.judge_links(&adaptive, now);
         }
-        self.timers
-            .arm(Timer::Adapt, now + self.config.adapt_interval);
+        self.cx
+            .timers
+            .arm(Timer::Adapt, now + self.cx.config.adapt_interval);
     }
 
     fn judge_links(&mut self, adaptive: &Adaptive, now: Instant) {
@@ -113,12 +114,14 @@ impl Mesh {
         self.adaptation.trend = None;
         if wanted != k {
             self.adaptation.changed_at = Some(now);
-            self.timers.arm(Timer::Settle, now + self.config.settle);
+            self.cx
+                .timers
+                .arm(Timer::Settle, now + self.cx.config.settle);
         }
     }
 
     fn change_called_for(&mut self, adaptive: &Adaptive) -> Option<Change> {
-        let links = &self.stats.links;
+        let links = &self.cx.stats.links;
         // Whoever has no room can be reached all the same.
         let (opened, failed) = (links.opened, links.failed - links.declined);
         let (opened_before, failed_before) = self.adaptation.attempts;
@@ -147,13 +150,15 @@ impl Mesh {
         let since = &mut self.adaptation.alone_since;
         *since = (alone && anybody).then(|| since.unwrap_or(now));
         let alone_for = since.map_or(Duration::ZERO, |since| now.since(since));
-        let star = alone_for >= self.config.mesh_patience;
+        let star = alone_for >= self.cx.config.mesh_patience;
         if self.adaptation.star != star {
             self.adaptation.star = star;
             if star {
-                self.stats.repair(RepairStep::Star);
+                self.cx.stats.repair(RepairStep::Star);
             }
-            self.timers.arm(Timer::Settle, now + self.config.settle);
+            self.cx
+                .timers
+                .arm(Timer::Settle, now + self.cx.config.settle);
         }
     }
 }

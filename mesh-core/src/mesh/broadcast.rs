@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::error::LossReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::Channel;
 use crate::routing::children;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{Envelope, Record};
 
 /// Neighbours remembered that offer a broadcast which another has been asked for.
@@ -106,21 +106,21 @@ impl Mesh {
             if children.as_ref().is_some_and(|to| !to.contains(&link.peer)) {
                 continue;
             }
-            if link.queue.is_full(Channel::Data, &self.config) {
-                self.stats.lose(LossReason::QueueFull);
+            if link.queue.is_full(Channel::Data, &self.cx.config) {
+                self.cx.stats.lose(LossReason::QueueFull);
                 continue;
             }
             link.queue.envelope(Channel::Data, envelope.clone(), now);
             self.busy.insert(link.id);
             known_to.insert(link.id);
-            self.stats.broadcast_copies += 1;
-            self.stats.forwarded += u64::from(via.is_some());
+            self.cx.stats.broadcast_copies += 1;
+            self.cx.stats.forwarded += u64::from(via.is_some());
         }
         self.keep(envelope, known_to, now);
     }
 
     fn children_of(&mut self, source: PeerId) -> Option<Vec<PeerId>> {
-        let (this, graph, shards) = (self.this, &self.graph, self.policy.shards);
+        let (this, graph, shards) = (self.cx.this, &self.graph, self.policy.shards);
         let tree = self.broadcasts.trees.entry(source);
         tree.or_insert_with(|| children(source, this, graph, shards))
             .clone()
@@ -141,17 +141,19 @@ impl Mesh {
             known_to,
         };
         self.broadcasts.kept.insert(name, kept);
-        while self.broadcasts.kept.len() > self.config.broadcasts_kept_max
-            || self.broadcasts.kept_bytes > self.config.broadcasts_bytes_max
+        while self.broadcasts.kept.len() > self.cx.config.broadcasts_kept_max
+            || self.broadcasts.kept_bytes > self.cx.config.broadcasts_bytes_max
         {
             self.broadcasts.drop_oldest();
         }
-        self.timers.arm(Timer::Tell, now + self.config.tell_delay);
+        self.cx
+            .timers
+            .arm(Timer::Tell, now + self.cx.config.tell_delay);
     }
 
     /// Forgets broadcasts that are so old that nobody asks for them any more.
     pub(super) fn forget_broadcasts(&mut self, now: Instant) {
-        let keep_for = self.config.broadcasts_kept_for;
+        let keep_for = self.cx.config.broadcasts_kept_for;
         while let Some(kept) = self.broadcasts.oldest() {
             if now.since(kept.since) < keep_for {
                 break;
@@ -203,7 +205,7 @@ impl Mesh {
                 }
                 continue;
             }
-            if self.broadcasts.asked.len() >= self.config.broadcasts_kept_max {
+            if self.broadcasts.asked.len() >= self.cx.config.broadcasts_kept_max {
                 // Whoever made up so many names shall not keep others from being heard.
                 self.broadcasts.asked.clear();
             }
@@ -215,14 +217,16 @@ impl Mesh {
         }
         if !missing.is_empty() {
             self.queue_control(id, &Record::Want { names: missing });
-            self.timers.arm(Timer::Ask, now + self.config.want_patience);
+            self.cx
+                .timers
+                .arm(Timer::Ask, now + self.cx.config.want_patience);
         }
     }
 
     /// Asks the next neighbour for what the last one has not sent.
     pub(super) fn ask_again(&mut self, now: Instant) {
         let mut wants: BTreeMap<LinkId, Vec<u64>> = BTreeMap::new();
-        let patience = self.config.want_patience;
+        let patience = self.cx.config.want_patience;
         self.broadcasts.asked.retain(|&name, asked| {
             if now.since(asked.at) < patience {
                 return true;
@@ -238,7 +242,7 @@ impl Mesh {
             self.queue_control(id, &Record::Want { names });
         }
         if let Some(earliest) = self.broadcasts.asked.values().map(|asked| asked.at).min() {
-            self.timers.arm(Timer::Ask, earliest + patience);
+            self.cx.timers.arm(Timer::Ask, earliest + patience);
         }
     }
 
@@ -248,7 +252,7 @@ impl Mesh {
             let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
                 return;
             };
-            let full = link.queue.is_full(Channel::Data, &self.config);
+            let full = link.queue.is_full(Channel::Data, &self.cx.config);
             let Some(kept) = self.broadcasts.kept.get_mut(&name).filter(|_| !full) else {
                 continue;
             };
@@ -256,8 +260,8 @@ impl Mesh {
                 let envelope = kept.envelope.clone();
                 link.queue.envelope(Channel::Data, envelope, now);
                 self.busy.insert(id);
-                self.stats.broadcast_copies += 1;
-                self.stats.broadcasts_mended += 1;
+                self.cx.stats.broadcast_copies += 1;
+                self.cx.stats.broadcasts_mended += 1;
             }
         }
     }

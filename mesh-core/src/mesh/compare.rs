@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::id::LinkId;
 use crate::rng::{index, unit};
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{DigestEntry, Record};
 
 /// The time between two comparisons: what the first brings should be here before the second.
@@ -75,7 +75,7 @@ impl Mesh {
     fn compare(&mut self, id: LinkId, comparison: Comparison, now: Instant) {
         self.comparisons.add(id, comparison);
         let due = self.comparisons.next_at.max(now);
-        self.timers.arm(Timer::Compare, due);
+        self.cx.timers.arm(Timer::Compare, due);
     }
 
     /// Makes the comparison whose turn it is.
@@ -83,7 +83,7 @@ impl Mesh {
         // While links are still to open, so are the records of those that will.
         let pause = match self.is_linked() {
             true => PAUSE,
-            false => self.config.opening_delay,
+            false => self.cx.config.opening_delay,
         };
         let next_at = now + pause;
         // What the last one brought is not in the database before it is verified.
@@ -98,7 +98,7 @@ impl Mesh {
             }
         }
         if !self.comparisons.waiting.is_empty() {
-            self.timers.arm(Timer::Compare, next_at);
+            self.cx.timers.arm(Timer::Compare, next_at);
         }
     }
 
@@ -111,14 +111,15 @@ impl Mesh {
             .map(|link| link.id)
             .collect();
         if !open.is_empty() {
-            let id = open[index(&mut self.rng, open.len())];
+            let id = open[index(&mut self.cx.rng, open.len())];
             self.compare(id, Comparison::Summary, now);
         }
         let wait = self
+            .cx
             .config
             .repair_interval
-            .mul_f64(0.75 + unit(&mut self.rng) / 2.0);
-        self.timers.arm(Timer::Repair, now + wait);
+            .mul_f64(0.75 + self.cx.jitter() / 2.0);
+        self.cx.timers.arm(Timer::Repair, now + wait);
         // What is old is forgotten on this occasion too.
         self.forget_broadcasts(now);
         self.forget_authors(now);
@@ -194,8 +195,9 @@ impl Mesh {
         let newer = self.database.newer_than(entries, range);
         if !newer.is_empty() {
             self.gossip.entry(id).or_default().extend(newer);
-            self.timers
-                .arm(Timer::Gossip, now + self.config.gossip_delay);
+            self.cx
+                .timers
+                .arm(Timer::Gossip, now + self.cx.config.gossip_delay);
         }
     }
 }

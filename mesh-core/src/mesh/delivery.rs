@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::payload::{Delivery, Payload};
 use crate::routing::Routes;
 use crate::time::{Instant, UnixTime};
+use crate::timers::Timer;
 use crate::wire::{Content, Data, Envelope, Message, MessageHeader};
 
 /// Neighbours around which paths are computed in one turn, at most: each costs as much as all paths
@@ -46,7 +46,7 @@ impl Mesh {
         from: Option<PeerId>,
         channel: Channel,
     ) -> Result<PeerId, LossReason> {
-        let flow = to.prefix() ^ self.this.prefix();
+        let flow = to.prefix() ^ self.cx.this.prefix();
         let mut full = false;
         for fresh in [false, true] {
             if fresh {
@@ -57,7 +57,7 @@ impl Mesh {
             }
             let mut usable = |peer| {
                 let link = self.open_link_to(peer).filter(|_| Some(peer) != from);
-                let takes = link.is_some_and(|link| !link.queue.is_full(channel, &self.config));
+                let takes = link.is_some_and(|link| !link.queue.is_full(channel, &self.cx.config));
                 full |= link.is_some() && !takes;
                 takes
             };
@@ -80,7 +80,7 @@ impl Mesh {
     /// replaced, two neighbours may each believe the way to be over the other.
     fn still_leads_to(&self, to: PeerId, channel: Channel) -> bool {
         let link = self.by_peer.get(&to).and_then(|&id| self.links.get(id));
-        link.is_some_and(|link| link.is_usable() && !link.queue.is_full(channel, &self.config))
+        link.is_some_and(|link| link.is_usable() && !link.queue.is_full(channel, &self.cx.config))
     }
 
     /// Passes an envelope on, one hop; gives it back with the reason if it is stuck.
@@ -121,8 +121,9 @@ impl Mesh {
         };
         link.queue.envelope(channel, envelope, now);
         self.busy.insert(link.id);
-        self.timers
-            .arm(Timer::Suspect, now + self.config.suspect_after);
+        self.cx
+            .timers
+            .arm(Timer::Suspect, now + self.cx.config.suspect_after);
         Ok(())
     }
 
@@ -133,8 +134,8 @@ impl Mesh {
             if envelope.target == Target::Room {
                 continue;
             }
-            if envelope.signed.claimed_author() == self.this {
-                self.stats.rerouted += 1;
+            if envelope.signed.claimed_author() == self.cx.this {
+                self.cx.stats.rerouted += 1;
                 let patience = self.patience_left(&envelope, now);
                 self.dispatch(envelope, Channel::Data, None, patience, now);
                 continue;
@@ -143,7 +144,7 @@ impl Mesh {
                 .forward(envelope, Channel::Data, None, now)
                 .map_err(|stuck| *stuck)
             {
-                Ok(()) => self.stats.rerouted += 1,
+                Ok(()) => self.cx.stats.rerouted += 1,
                 Err((LossReason::NoRoute, envelope)) => {
                     self.undeliverable(&envelope, LossReason::PeerDisconnected, now);
                 }
@@ -155,22 +156,22 @@ impl Mesh {
     /// How long a message of this agent may still wait for a way.
     fn patience_left(&self, envelope: &Envelope, now: Instant) -> Duration {
         let header = envelope.signed.peek::<MessageHeader>();
-        let age = header.map_or(Duration::ZERO, |header| self.unix(now) - header.sent_at);
-        self.config.deadline.saturating_sub(age)
+        let age = header.map_or(Duration::ZERO, |header| self.cx.unix() - header.sent_at);
+        self.cx.config.deadline.saturating_sub(age)
     }
 
     /// Counts messages lost here and tells their author, who may be this agent.
     pub(super) fn undeliverable(&mut self, envelope: &Envelope, reason: LossReason, now: Instant) {
         let author = envelope.signed.claimed_author();
         let Some(message) = envelope.signed.peek::<Message>() else {
-            self.stats.lose(reason);
+            self.cx.stats.lose(reason);
             return;
         };
         let Content::Data(data) = message.content else {
             return; // Signals, receipts and notices are repeated or dispensable.
         };
         let header = message.header;
-        if author == self.this {
+        if author == self.cx.this {
             for number in 0..data.items.len() {
                 let id = header.after(number).id(author);
                 let is_news = match (data.delivery, id.target) {
@@ -179,7 +180,7 @@ impl Mesh {
                     (Delivery::Datagram, _) | (_, Target::Room) => true,
                 };
                 if is_news {
-                    self.stats.lose(reason);
+                    self.cx.stats.lose(reason);
                     self.delivery_failed(id, reason, author);
                 }
             }
@@ -190,7 +191,7 @@ impl Mesh {
         };
         // An acknowledged message is not lost yet: its author repeats it.
         if data.delivery != Delivery::Acknowledged {
-            (0..count).for_each(|_| self.stats.lose(reason));
+            (0..count).for_each(|_| self.cx.stats.lose(reason));
         }
         // Nobody has verified the author: a notice goes to members only, not to whoever is named.
         if data.delivery != Delivery::Datagram && self.may_be_here(author) {
@@ -205,7 +206,7 @@ impl Mesh {
                 notice,
                 Channel::Control,
                 None,
-                self.config.deadline_max,
+                self.cx.config.deadline_max,
                 now,
             );
         }
@@ -222,7 +223,7 @@ impl Mesh {
     ) {
         for number in 0..u64::from(count) {
             let id = MessageId {
-                author: self.this,
+                author: self.cx.this,
                 incarnation,
                 target,
                 sequence: first.saturating_add(number),
@@ -235,10 +236,10 @@ impl Mesh {
         if let Some(pending) = self.pending.get_mut(&id) {
             // Routes are about to change: once more, soon. A full queue needs time instead.
             if reason != LossReason::QueueFull {
-                let earliest = pending.repeated_at + self.config.retry_min;
-                let soon = earliest.max(now + self.config.settle);
+                let earliest = pending.repeated_at + self.cx.config.retry_min;
+                let soon = earliest.max(now + self.cx.config.settle);
                 pending.retry_at = pending.retry_at.min(soon);
-                self.timers.arm(Timer::Retry, soon);
+                self.cx.timers.arm(Timer::Retry, soon);
             }
         } else if let Target::Peer(to) = id.target
             && id.incarnation == self.incarnation
@@ -253,7 +254,7 @@ impl Mesh {
             Target::Peer(peer) => Some(peer),
             Target::Room => None,
         };
-        self.emit(Event::DeliveryFailed { id, to, reason, at });
+        self.cx.emit(Event::DeliveryFailed { id, to, reason, at });
     }
 
     /// Tells the author that so many messages from this one on have arrived. The neighbour `back`
@@ -269,11 +270,11 @@ impl Mesh {
         let message = (header.incarnation, header.sequence);
         let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, now);
         let back = back.filter(|&peer| self.takes_data(peer));
-        self.dispatch(receipt, Channel::Data, back, self.config.deadline, now);
+        self.dispatch(receipt, Channel::Data, back, self.cx.config.deadline, now);
     }
 
     pub(super) fn remember_request(&mut self, id: MessageId) {
-        if self.requests.len() >= self.config.pending_max {
+        if self.requests.len() >= self.cx.config.pending_max {
             self.requests.pop_front();
         }
         self.requests.push_back((id, None));
@@ -286,7 +287,7 @@ impl Mesh {
             let reply = reply.clone();
             if !self.waiting.holds(reply.target) {
                 let back = back.filter(|&peer| self.takes_data(peer));
-                self.dispatch(reply, Channel::Data, back, self.config.deadline, now);
+                self.dispatch(reply, Channel::Data, back, self.cx.config.deadline, now);
             }
         }
     }
@@ -298,13 +299,13 @@ impl Mesh {
         now: Instant,
     ) -> Option<(MessageId, Pending)> {
         let id = MessageId {
-            author: self.this,
+            author: self.cx.this,
             incarnation,
             target: Target::Peer(to),
             sequence,
         };
         let pending = self.pending.remove(&id)?;
-        self.stats.acknowledged += 1;
+        self.cx.stats.acknowledged += 1;
         self.notify_writable(now);
         Some((id, pending))
     }
@@ -320,7 +321,7 @@ impl Mesh {
         for number in 0..u64::from(count) {
             let message = (incarnation, first.saturating_add(number));
             if let Some((id, pending)) = self.take_pending(from, message, now) {
-                self.emit(Event::Delivered {
+                self.cx.emit(Event::Delivered {
                     id,
                     to: from,
                     round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
@@ -337,7 +338,7 @@ impl Mesh {
         now: Instant,
     ) {
         if let Some((id, pending)) = self.take_pending(from, request, now) {
-            self.emit(Event::Replied {
+            self.cx.emit(Event::Replied {
                 id,
                 from,
                 payload,
@@ -360,12 +361,12 @@ impl Mesh {
             };
             if pending.deadline <= now {
                 self.pending.remove(&id);
-                self.stats.lose(LossReason::Deadline);
-                self.delivery_failed(id, LossReason::Deadline, self.this);
+                self.cx.stats.lose(LossReason::Deadline);
+                self.delivery_failed(id, LossReason::Deadline, self.cx.this);
                 continue;
             }
             pending.repeated_at = now;
-            pending.wait = (pending.wait * 2).min(self.config.retry_max);
+            pending.wait = (pending.wait * 2).min(self.cx.config.retry_max);
             pending.retry_at = (now + pending.wait).min(pending.deadline);
             if self.waiting.holds(id.target) {
                 continue; // The first copy has not left yet.
@@ -374,7 +375,7 @@ impl Mesh {
             let content = Content::Data(pending.data.clone());
             let header = self.header(id, dated);
             let envelope = self.sign_as(header, content);
-            self.stats.retried += 1;
+            self.cx.stats.retried += 1;
             let Some(hop) = self.hop_for_retry(id.target, last, &mut detours) else {
                 continue;
             };
@@ -384,7 +385,7 @@ impl Mesh {
             let _ = self.hand_to(hop, envelope, Channel::Data, now);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
-            self.timers.arm(Timer::Retry, at);
+            self.cx.timers.arm(Timer::Retry, at);
         }
         self.notify_writable(now);
     }
@@ -392,7 +393,7 @@ impl Mesh {
     /// Whether there is an open link to a neighbour, with room for messages.
     fn takes_data(&self, peer: PeerId) -> bool {
         let link = self.open_link_to(peer);
-        link.is_some_and(|link| !link.queue.is_full(Channel::Data, &self.config))
+        link.is_some_and(|link| !link.queue.is_full(Channel::Data, &self.cx.config))
     }
 
     /// The neighbour for a repetition: another than the last, which may be dead or behind somebody
@@ -412,7 +413,7 @@ impl Mesh {
             return usual;
         };
         let takes = |peer| peer != last && self.takes_data(peer);
-        let flow = to.prefix() ^ self.this.prefix();
+        let flow = to.prefix() ^ self.cx.this.prefix();
         let equal = self.routes.next_hop(to, flow, &self.database, takes);
         if equal.is_some() {
             return equal;
@@ -424,7 +425,7 @@ impl Mesh {
             let open = self.links.iter().filter(|link| link.is_open());
             let open = open.map(|link| link.peer).filter(|&peer| peer != last);
             let (graph, policy) = (&self.graph, &self.policy);
-            Routes::compute(self.this, &open.collect(), graph, &self.database, policy)
+            Routes::compute(self.cx.this, &open.collect(), graph, &self.database, policy)
         });
         paths.next_hop(to, flow, &self.database, takes).or(usual)
     }
@@ -435,8 +436,8 @@ impl Mesh {
             self.undeliverable(&envelope, LossReason::Left, now);
         }
         for (id, _) in std::mem::take(&mut self.pending) {
-            self.stats.lose(LossReason::Left);
-            self.delivery_failed(id, LossReason::Left, self.this);
+            self.cx.stats.lose(LossReason::Left);
+            self.delivery_failed(id, LossReason::Left, self.cx.this);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Mesh {
         now: Instant,
     ) -> MessageId {
         let header = self.next_header(target, now);
-        let id = header.id(self.this);
+        let id = header.id(self.cx.this);
         if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
             self.outcomes.open(to, id.sequence);
         }
@@ -145,21 +145,21 @@ impl Mesh {
 
     /// Signs for this agent's room.
     pub(super) fn sign_statement(&mut self, statement: &impl Statement) -> Signed {
-        let (identity, room) = (&self.identity, &self.config.room);
+        let (identity, room) = (&self.identity, &self.cx.config.room);
         let sign = || identity.sign(room, statement);
-        self.samples.time(Sample::Signed, sign)
+        self.cx.samples.time(Sample::Signed, sign)
     }
 
     fn next_header(&mut self, target: Target, now: Instant) -> MessageHeader {
         let sequence = self.sequences.entry(target).or_insert(self.sequence_floor);
         *sequence += 1;
         let id = MessageId {
-            author: self.this,
+            author: self.cx.this,
             incarnation: self.incarnation,
             target,
             sequence: *sequence,
         };
-        self.header(id, self.unix(now))
+        self.header(id, self.cx.unix())
     }
 
     pub(super) fn header(&self, id: MessageId, sent_at: UnixTime) -> MessageHeader {

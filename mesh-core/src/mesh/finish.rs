@@ -12,7 +12,7 @@ impl Mesh {
     /// acknowledgement may be put off, but rides along with the answer to a ping.
     pub fn finish(&mut self) -> usize {
         self.seal_all();
-        let this = self.this;
+        let this = self.cx.this;
         let own = |envelope: &&Envelope| envelope.signed.claimed_author() == this;
         let mut owing: Vec<LinkId> = Vec::new();
         let mut held = 0;
@@ -40,12 +40,12 @@ impl Mesh {
         let held: Vec<Envelope> = link.queue.unacknowledged().cloned().collect();
         let sent = held.len() - link.queue.unsent().count();
         for (number, envelope) in held.iter().enumerate() {
-            let is_own = envelope.signed.claimed_author() == self.this;
+            let is_own = envelope.signed.claimed_author() == self.cx.this;
             // Of a broadcast other copies have left.
             if is_own && (number >= sent || envelope.target != Target::Room) {
                 self.undeliverable(envelope, LossReason::Left, now);
             } else if !is_own && number >= sent {
-                (0..envelope.messages()).for_each(|_| self.stats.lose(LossReason::Left));
+                (0..envelope.messages()).for_each(|_| self.cx.stats.lose(LossReason::Left));
             }
         }
     }

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::identity::Signed;
@@ -16,6 +15,7 @@ use crate::link::Link;
 use crate::name::check_name;
 use crate::routing::{LinkGraph, Metric, Routes};
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{LinkEntry, LinkState, Record};
 
 /// Links that one record may announce: the largest k, the slack, and room for a larger future.
@@ -34,8 +34,8 @@ const QUALITY_GATHERED: Duration = Duration::from_secs(1);
 impl Mesh {
     /// Our links have changed: the others should know.
     pub(super) fn announce_soon(&mut self, now: Instant) {
-        let due = self.announcing.due(now) + self.grace();
-        self.timers.arm(Timer::Announce, due);
+        let due = self.announcing.due(now) + self.cx.grace();
+        self.cx.timers.arm(Timer::Announce, due);
     }
 
     /// A link has opened. The last that was awaited is news; what opens before it waits, because
@@ -45,27 +45,27 @@ impl Mesh {
         if self.is_linked() {
             self.announce_soon(now);
         } else {
-            let wait = self.config.opening_delay + self.grace();
-            self.timers.arm(Timer::Announce, now + wait);
+            let wait = self.cx.config.opening_delay + self.cx.grace();
+            self.cx.timers.arm(Timer::Announce, now + wait);
         }
     }
 
     /// A link was measured. What others know of it may be wrong by now; there is no hurry.
     pub(super) fn measured(&mut self, id: LinkId, now: Instant) {
-        let metric = self.config.metric;
+        let metric = self.cx.config.metric;
         let link = self.links.get(id);
         if link.is_some_and(|link| link.has_changed(metric)) {
             // Where paths are chosen by hops it is for people, and can wait for all first samples:
             // the longer, the more members have to verify it, and not all at the same time. When
             // its turn is an agent has from its id, for it is asked for each link.
             let others = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
-            let turn = self.this.prefix() as f64 / u64::MAX as f64;
+            let turn = self.cx.this.prefix() as f64 / u64::MAX as f64;
             let spread = (QUALITY_DELAY_SHARE * others).mul_f64(turn);
             let wait = match metric {
                 Metric::Hops => QUALITY_DELAY_HOPS + spread,
-                Metric::Latency | Metric::Bandwidth => self.config.quality_delay,
+                Metric::Latency | Metric::Bandwidth => self.cx.config.quality_delay,
             };
-            self.timers.arm(Timer::Announce, now + wait);
+            self.cx.timers.arm(Timer::Announce, now + wait);
         }
     }
 
@@ -86,39 +86,39 @@ impl Mesh {
         // Everybody who is about to lose a link hears it at once, not only the flood's neighbours.
         let links = self.links.ids();
         for link in links {
-            self.gossip.entry(link).or_default().insert(self.this);
+            self.gossip.entry(link).or_default().insert(self.cx.this);
         }
         self.flush_gossip();
     }
 
     fn publish(&mut self, links: Vec<LinkEntry>, departed: bool, now: Instant) {
-        let last = self.database.version(self.this).unwrap_or_default();
+        let last = self.database.version(self.cx.this).unwrap_or_default();
         let lacks = if departed { 0 } else { self.links_lacking() };
         let state = LinkState {
-            version: self.unix(now).as_micros().max(last + 1),
-            name: self.config.name.clone(),
+            version: self.cx.unix().as_micros().max(last + 1),
+            name: self.cx.config.name.clone(),
             departed,
             lacks: u8::try_from(lacks).unwrap_or(u8::MAX),
             links,
         };
         let signed = self.sign_statement(&state);
         let verified = signed
-            .verify_once(&mut self.verifier, &self.config.room)
+            .verify_once(&mut self.verifier, &self.cx.config.room)
             .expect("our own signature verifies");
         self.database.insert(signed, verified);
-        self.spread(self.this, None, now + self.config.gossip_delay);
+        self.spread(self.cx.this, None, now + self.cx.config.gossip_delay);
     }
 
     /// Passes the record of an author on, to all that the flood leads to but the link it came over.
     fn spread(&mut self, author: PeerId, from: Option<LinkId>, at: Instant) {
         let mut links = self.gossip_links();
-        if author == self.this {
+        if author == self.cx.this {
             links.extend(self.links_abroad().map(|link| link.id));
         }
         for id in links.into_iter().filter(|id| Some(*id) != from) {
             self.gossip.entry(id).or_default().insert(author);
         }
-        self.timers.arm(Timer::Gossip, at);
+        self.cx.timers.arm(Timer::Gossip, at);
     }
 
     /// The links that news is spread over inside the shard: those of the first rings, and for each
@@ -158,13 +158,13 @@ impl Mesh {
         }
         // A link may be closed right after the last record came over it.
         let peer = self.links.get(id).map(|link| link.peer);
-        let verified = match signed.verify_once::<LinkState>(&mut self.verifier, &self.config.room)
-        {
-            Ok(verified) => verified,
-            Err(error) => return self.reject(peer, Some(author), error.into()),
-        };
+        let verified =
+            match signed.verify_once::<LinkState>(&mut self.verifier, &self.cx.config.room) {
+                Ok(verified) => verified,
+                Err(error) => return self.reject(peer, Some(author), error.into()),
+            };
         let claim = verified.get();
-        if author == self.this {
+        if author == self.cx.this {
             self.outlived(version, now);
             return;
         }
@@ -183,10 +183,10 @@ impl Mesh {
         let known = self.database.state(author);
         let is_news = known.is_none_or(|known| self.concerns_paths(known, verified.get()));
         self.database.insert(signed, verified);
-        self.stats.link_states += 1;
+        self.cx.stats.link_states += 1;
         let wait = if is_news {
             self.routes_changed(now);
-            self.config.gossip_delay
+            self.cx.config.gossip_delay
         } else {
             QUALITY_GATHERED
         };
@@ -198,7 +198,7 @@ impl Mesh {
     fn concerns_paths(&self, old: &LinkState, new: &LinkState) -> bool {
         let end = |link: &LinkEntry| link.peer_prefix;
         let same_ends = old.links.iter().map(end).eq(new.links.iter().map(end));
-        let by_hops = self.config.metric == Metric::Hops && self.config.adaptive.is_none();
+        let by_hops = self.cx.config.metric == Metric::Hops && self.cx.config.adaptive.is_none();
         !by_hops || old.departed != new.departed || !same_ends
     }
 
@@ -206,19 +206,19 @@ impl Mesh {
     /// was set back): this life takes over from there.
     fn outlived(&mut self, version: u64, now: Instant) {
         self.incarnation = self.incarnation.max(version.saturating_add(1));
-        let unix = self.unix(now).as_micros();
+        let unix = self.cx.unix().as_micros();
         if version >= unix {
             // Date the next record after it: `publish` takes the larger of the clock and this.
             let state = LinkState {
                 version,
-                name: self.config.name.clone(),
+                name: self.cx.config.name.clone(),
                 departed: false,
                 lacks: 0,
                 links: Vec::new(),
             };
             let signed = self.sign_statement(&state);
             let verified = signed
-                .verify(&self.config.room)
+                .verify(&self.cx.config.room)
                 .expect("our own signature verifies");
             self.database.insert(signed, verified);
         }
@@ -250,8 +250,8 @@ impl Mesh {
     /// Paths must be computed again, soon.
     pub(super) fn routes_changed(&mut self, now: Instant) {
         self.routes_stale = true;
-        let due = self.routing.due(now) + self.awake.lateness();
-        self.timers.arm(Timer::Routes, due);
+        let due = self.routing.due(now) + self.cx.lag();
+        self.cx.timers.arm(Timer::Routes, due);
     }
 
     /// Computes paths, and with them who is in the room.
@@ -261,8 +261,8 @@ impl Mesh {
         self.forget_authors(now);
         self.members_changed(now);
         if std::mem::take(&mut self.routes_news) {
-            self.stats.route_changes += 1;
-            self.emit(Event::TopologyChanged);
+            self.cx.stats.route_changes += 1;
+            self.cx.emit(Event::TopologyChanged);
         }
         self.search_on(now);
         // What waited for a way, and callers that waited for room, may find one now.
@@ -272,10 +272,10 @@ impl Mesh {
 
     /// Notes whose records are of somebody out of reach, and forgets them in time.
     pub(super) fn forget_authors(&mut self, now: Instant) {
-        let (this, routes) = (self.this, &self.routes);
+        let (this, routes) = (self.cx.this, &self.routes);
         let reachable = |peer| peer == this || routes.contains(peer);
         self.database
-            .expire(reachable, self.config.forget_after, now);
+            .expire(reachable, self.cx.config.forget_after, now);
     }
 
     /// Computes paths if anything has happened since the last time.
@@ -288,7 +288,7 @@ impl Mesh {
         let open = open.map(|link| link.peer).collect();
         let policy = &self.policy;
         self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);
-        let routes = Routes::compute(self.this, &open, &self.graph, &self.database, policy);
+        let routes = Routes::compute(self.cx.this, &open, &self.graph, &self.database, policy);
         // A message may have had them computed before it was their time: that is told then.
         self.routes_news |= routes != self.routes;
         self.routes = routes;

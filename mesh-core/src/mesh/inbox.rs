@@ -1,7 +1,6 @@
 //! What comes in over a link: frames, records, and messages for this agent.
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::config::TOPIC_BYTES_MAX;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId, Target};
@@ -12,6 +11,7 @@ use crate::rng::unit;
 use crate::routing::Seen;
 use crate::samples::Sample;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{Content, Data, Envelope, Frame, Item, Message, MessageHeader, Record};
 
 /// The largest TTL that is taken from others.
@@ -33,8 +33,8 @@ impl Mesh {
             return;
         };
         link.keepalive.heard(now);
-        self.stats.frames_in += 1;
-        self.stats.bytes_in += bytes.len() as u64;
+        self.cx.stats.frames_in += 1;
+        self.cx.stats.bytes_in += bytes.len() as u64;
         match Frame::decode(bytes) {
             Ok(frame) => {
                 for record in frame.records {
@@ -52,9 +52,9 @@ impl Mesh {
         match record {
             Record::Ping { nonce } => self.queue_control(id, &Record::Pong { nonce }),
             Record::Pong { nonce } => {
-                let jitter = unit(&mut self.rng);
+                let jitter = self.cx.jitter();
                 if let Some(took) = link.keepalive.pong(nonce, jitter, now) {
-                    self.samples.add(Sample::RoundTrip(took));
+                    self.cx.samples.add(Sample::RoundTrip(took));
                 }
                 self.measured(id, now);
             }
@@ -74,7 +74,9 @@ impl Mesh {
                 let peer = link.peer;
                 if channel == Channel::Data {
                     if let Some(since) = link.queue.count_received(now) {
-                        self.timers.arm(Timer::Acks, since + self.config.ack_delay);
+                        self.cx
+                            .timers
+                            .arm(Timer::Acks, since + self.cx.config.ack_delay);
                     } else {
                         link.queue.acknowledge();
                         self.busy.insert(id);
@@ -108,12 +110,12 @@ impl Mesh {
             let Some(since) = link.queue.owed_since() else {
                 continue;
             };
-            let due = since + self.config.ack_delay;
+            let due = since + self.cx.config.ack_delay;
             if due <= now {
                 link.queue.acknowledge();
                 self.busy.insert(link.id);
             } else {
-                self.timers.arm(Timer::Acks, due);
+                self.cx.timers.arm(Timer::Acks, due);
             }
         }
     }
@@ -132,7 +134,7 @@ impl Mesh {
         }
         envelope.ttl -= 1;
         match envelope.target {
-            Target::Peer(peer) if peer == self.this => {
+            Target::Peer(peer) if peer == self.cx.this => {
                 self.direct_received(&envelope.signed, Some(via), envelope.ttl, now);
             }
             // Control takes precedence over data, so data may not travel on it.
@@ -140,7 +142,7 @@ impl Mesh {
                 self.reject(Some(via), Some(author), RejectReason::Misrouted);
             }
             Target::Peer(_) => {
-                self.stats.forwarded += 1;
+                self.cx.stats.forwarded += 1;
                 if let Err(stuck) = self.forward(envelope, channel, Some(via), now) {
                     let (reason, envelope) = *stuck;
                     self.undeliverable(&envelope, reason, now);
@@ -162,7 +164,7 @@ impl Mesh {
         now: Instant,
     ) {
         let author = signed.claimed_author();
-        let message = match self.open(signed, Target::Peer(self.this), now) {
+        let message = match self.open(signed, Target::Peer(self.cx.this), now) {
             Ok(message) => message,
             Err(reason) => return self.reject(via, Some(author), reason),
         };
@@ -228,12 +230,12 @@ impl Mesh {
         }
         if replays > 0 {
             // Each counts, one is told.
-            (1..replays).for_each(|_| self.stats.reject(RejectReason::Replayed));
+            (1..replays).for_each(|_| self.cx.stats.reject(RejectReason::Replayed));
             self.reject(via, Some(author), RejectReason::Replayed);
         } else if acknowledged && !data.wants_reply {
             self.send_receipt(author, header, count, via, now);
         }
-        self.stats.duplicates += again.len() as u64;
+        self.cx.stats.duplicates += again.len() as u64;
         if data.wants_reply {
             again
                 .into_iter()
@@ -251,8 +253,8 @@ impl Mesh {
         let claim = envelope.signed.peek::<MessageHeader>();
         let window = self.windows.get(&author).map(|windows| &windows.room);
         let seen = claim.and_then(|header| Some(window?.check(&header)));
-        if author == self.this || seen == Some(Seen::Before) {
-            self.stats.duplicates += 1;
+        if author == self.cx.this || seen == Some(Seen::Before) {
+            self.cx.stats.duplicates += 1;
             return;
         }
         if seen == Some(Seen::TooOld) {
@@ -300,7 +302,7 @@ impl Mesh {
         for (header, item) in news {
             let topics = self.topics.as_ref();
             if topics.is_some_and(|topics| !topics.contains(&item.topic)) {
-                self.stats.unsubscribed += 1;
+                self.cx.stats.unsubscribed += 1;
             } else {
                 self.deliver(author, &header, kind, item, ttl, now);
             }
@@ -314,7 +316,7 @@ impl Mesh {
         target: Target,
         now: Instant,
     ) -> Result<Message, RejectReason> {
-        let (verifier, room) = (&mut self.verifier, &self.config.room);
+        let (verifier, room) = (&mut self.verifier, &self.cx.config.room);
         let verified = match target {
             Target::Room => signed.verify_once::<Message>(verifier, room)?,
             Target::Peer(_) => signed.verify_with::<Message>(verifier, room)?,
@@ -323,13 +325,13 @@ impl Mesh {
         if message.header.target != target {
             return Err(RejectReason::Misrouted);
         }
-        if author == self.this {
+        if author == self.cx.this {
             return Err(RejectReason::Replayed);
         }
         if !is_well_formed(&message) {
             return Err(RejectReason::Malformed);
         }
-        if message.header.sent_at.distance(self.unix(now)) > self.config.clock_skew_max {
+        if message.header.sent_at.distance(self.cx.unix()) > self.cx.config.clock_skew_max {
             return Err(RejectReason::Expired);
         }
         Ok(message)
@@ -348,10 +350,10 @@ impl Mesh {
         if wants_reply {
             self.remember_request(id);
         }
-        self.stats.delivered += 1;
+        self.cx.stats.delivered += 1;
         let name = self.name_of(from);
-        let latency = self.unix(now) - header.sent_at;
-        self.emit(Event::Message(Received {
+        let latency = self.cx.unix() - header.sent_at;
+        self.cx.emit(Event::Message(Received {
             id,
             from,
             name,

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
@@ -12,6 +11,7 @@ use crate::link::{Keepalive, KeepaliveAction, Link, LinkState};
 use crate::rng::unit;
 use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{Envelope, PeerSignal, Record};
 use rand_chacha::rand_core::Rng;
 
@@ -43,7 +43,7 @@ impl Mesh {
     /// Makes the links what the present members call for.
     pub(super) fn reconcile(&mut self, now: Instant) {
         self.unsettled_since = None;
-        if !self.joined {
+        if !self.cx.joined {
             return;
         }
         self.plan_links(now);
@@ -54,7 +54,7 @@ impl Mesh {
             self.announce_soon(now); // Nothing more is awaited.
         }
         if let Some(at) = self.dialer.deadline(now) {
-            self.timers.arm(Timer::Settle, at);
+            self.cx.timers.arm(Timer::Settle, at);
         }
     }
 
@@ -67,14 +67,14 @@ impl Mesh {
             .collect();
         let mut negotiating = self.links.iter().filter(|l| l.is_negotiating()).count();
         for peer in missing {
-            if negotiating >= self.config.negotiating_max {
+            if negotiating >= self.cx.config.negotiating_max {
                 break; // The next one to open or fail brings us back here.
             }
             if !self.can_signal(peer) {
                 continue;
             }
             negotiating += 1;
-            if self.this < peer {
+            if self.cx.this < peer {
                 self.dial(peer, now);
             } else {
                 self.await_offer(peer, now);
@@ -85,9 +85,9 @@ impl Mesh {
     /// Opens a link as the offerer.
     pub(super) fn dial(&mut self, peer: PeerId, now: Instant) {
         if self.dialer.failures(peer) > 0 {
-            self.stats.repair(RepairStep::Redial);
+            self.cx.stats.repair(RepairStep::Redial);
         }
-        let attempt = self.rng.next_u64();
+        let attempt = self.cx.rng.next_u64();
         let id = self.add_link(peer, attempt, now);
         if let Some(link) = self.links.get_mut(id) {
             link.ours = self.wanted.contains(&peer);
@@ -96,7 +96,7 @@ impl Mesh {
     }
 
     pub(super) fn open_link(&mut self, link: LinkId, peer: PeerId, offer: Option<String>) {
-        self.outbox.push_back(Output::OpenLink {
+        self.cx.order(Output::OpenLink {
             link,
             peer,
             offer,
@@ -110,13 +110,13 @@ impl Mesh {
         let via_hub = self.prefers_hub(peer);
         // What failed for want of time gets more of it: hurry makes a busy machine busier.
         let slack = 2u32.saturating_pow(self.dialer.failures(peer).min(SLACK_MAX));
-        let patience = if !via_hub && self.this < peer {
-            self.config.answer_timeout
+        let patience = if !via_hub && self.cx.this < peer {
+            self.cx.config.answer_timeout
         } else {
-            self.config.open_timeout
+            self.cx.config.open_timeout
         };
-        let until = now + (patience + self.grace()) * slack;
-        let mut link = Link::new(id, peer, attempt, until, &self.config, now);
+        let until = now + (patience + self.cx.grace()) * slack;
+        let mut link = Link::new(id, peer, attempt, until, &self.cx.config, now);
         link.via_hub = via_hub;
         self.links.insert(link);
         self.by_peer.insert(peer, id);
@@ -128,13 +128,14 @@ impl Mesh {
     fn await_offer(&mut self, peer: PeerId, now: Instant) {
         if self.dialer.failures(peer) > 0 || self.seeks(peer) {
             if self.dialer.failures(peer) > 0 {
-                self.stats.repair(RepairStep::Solicit);
+                self.cx.stats.repair(RepairStep::Solicit);
             }
             self.send_signal(peer, 0, PeerSignal::Solicit, now);
         }
-        let jitter = unit(&mut self.rng);
-        let grace = self.grace();
-        self.dialer.awaiting(peer, grace, &self.config, jitter, now);
+        let jitter = self.cx.jitter();
+        let grace = self.cx.grace();
+        self.dialer
+            .awaiting(peer, grace, &self.cx.config, jitter, now);
     }
 
     /// Whether one link more may be opened by a peer. Where a room forms, who came first has
@@ -147,9 +148,9 @@ impl Mesh {
 
     /// Links that this agent has at most: others may want some that it does not.
     fn links_max(&self) -> usize {
-        let accepted = self.k_now() + self.config.links_slack + self.crossings.len();
-        if self.star == Some(self.this) {
-            accepted.max(self.config.star_links_max)
+        let accepted = self.k_now() + self.cx.config.links_slack + self.crossings.len();
+        if self.star == Some(self.cx.this) {
+            accepted.max(self.cx.config.star_links_max)
         } else {
             accepted
         }
@@ -165,7 +166,7 @@ impl Mesh {
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         // Others know of the last replacement by then, however busy this machine is.
-        let linger = self.config.linger + self.grace() * 2;
+        let linger = self.cx.config.linger + self.cx.grace() * 2;
         let database = &self.database;
         for link in self.links.iter_mut().filter(|link| link.is_open()) {
             if self.wanted.contains(&link.peer) {
@@ -189,7 +190,7 @@ impl Mesh {
             self.drain(id, now);
         }
         if let Some(at) = again {
-            self.timers.arm(Timer::Settle, at);
+            self.cx.timers.arm(Timer::Settle, at);
         }
     }
 
@@ -204,11 +205,13 @@ impl Mesh {
             return;
         };
         link.state = LinkState::Draining {
-            until: now + self.config.drain_timeout,
+            until: now + self.cx.config.drain_timeout,
         };
         self.announce_soon(now);
         self.routes_changed(now);
-        self.timers.arm(Timer::Settle, now + self.config.settle);
+        self.cx
+            .timers
+            .arm(Timer::Settle, now + self.cx.config.settle);
     }
 
     pub(super) fn link_reached(&mut self, id: LinkId, now: Instant) {
@@ -223,7 +226,7 @@ impl Mesh {
         };
         link.state = LinkState::Open;
         link.opened_at = Some(now);
-        link.keepalive = Keepalive::new(&self.config, now);
+        link.keepalive = Keepalive::new(&self.cx.config, now);
         let peer = link.peer;
         self.forget_silent(peer);
         self.link_gained(id, now);
@@ -247,8 +250,8 @@ impl Mesh {
             answered_ms: link.answer.map(|answer| after_ms(answer.at)),
             reached_ms: link.reached_at.map(after_ms),
         };
-        self.stats.links.opened += 1;
-        self.emit(opened);
+        self.cx.stats.links.opened += 1;
+        self.cx.emit(opened);
         self.announce_opened(now);
         if self.is_linked() && !self.formation.is_on(now) {
             // Nothing else opens now, here or elsewhere: there is time to measure.
@@ -256,7 +259,7 @@ impl Mesh {
             links.for_each(|link| link.keepalive.measure(now));
         }
         // The other shard holds other records.
-        if self.this < peer && !self.is_abroad(peer) {
+        if self.cx.this < peer && !self.is_abroad(peer) {
             self.compare_with(id, now);
         }
         self.tell_news(id, now);
@@ -264,7 +267,9 @@ impl Mesh {
         self.flush_waiting(now);
         self.notify_writable(now);
         // Replacements may all be open now, and a slot for negotiating is free.
-        self.timers.arm(Timer::Settle, now + self.config.settle);
+        self.cx
+            .timers
+            .arm(Timer::Settle, now + self.cx.config.settle);
     }
 
     pub(super) fn link_closed(&mut self, id: LinkId, reason: &str, now: Instant) {
@@ -285,26 +290,26 @@ impl Mesh {
         queue: Vec<Envelope>,
         now: Instant,
     ) {
-        let jitter = unit(&mut self.rng);
+        let jitter = self.cx.jitter();
         match was {
             LinkState::Negotiating { .. } => {
-                self.stats.links.failed += 1;
-                self.dialer.failed(peer, &self.config, jitter, now);
-                self.emit(Event::LinkFailed {
+                self.cx.stats.links.failed += 1;
+                self.dialer.failed(peer, &self.cx.config, jitter, now);
+                self.cx.emit(Event::LinkFailed {
                     peer,
                     reason: reason.to_owned(),
                 });
             }
             LinkState::Open | LinkState::Draining { .. } => {
-                self.stats.links.closed += 1;
+                self.cx.stats.links.closed += 1;
                 // Or the two ends would open and close it for ever.
                 if was == LinkState::Open {
-                    self.stats.links.lost += u64::from(!self.has_departed(peer));
-                    self.dialer.failed(peer, &self.config, jitter, now);
+                    self.cx.stats.links.lost += u64::from(!self.has_departed(peer));
+                    self.dialer.failed(peer, &self.cx.config, jitter, now);
                 } else {
-                    self.dialer.postpone(peer, &self.config, jitter, now);
+                    self.dialer.postpone(peer, &self.cx.config, jitter, now);
                 }
-                self.emit(Event::LinkClosed {
+                self.cx.emit(Event::LinkClosed {
                     peer,
                     reason: reason.to_owned(),
                 });
@@ -317,7 +322,7 @@ impl Mesh {
                 self.notify_writable(now);
             }
         }
-        self.timers.arm(Timer::Settle, now);
+        self.cx.timers.arm(Timer::Settle, now);
     }
 
     /// Takes a link out of all that is done with links.
@@ -335,7 +340,7 @@ impl Mesh {
     /// Closes a link from this end: as [`Mesh::link_closed`], with the order to the driver.
     pub(super) fn close_link(&mut self, id: LinkId, reason: &str, now: Instant) {
         if self.links.contains(id) {
-            self.outbox.push_back(Output::CloseLink { link: id });
+            self.cx.order(Output::CloseLink { link: id });
             self.link_closed(id, reason, now);
         }
     }
@@ -357,19 +362,19 @@ impl Mesh {
     }
 
     fn keep_alive(&mut self, id: LinkId, now: Instant) {
-        let jitter = unit(&mut self.rng);
-        let rhythm = (self.ping_interval(), self.grace());
+        let jitter = self.cx.jitter();
+        let rhythm = (self.ping_interval(), self.cx.grace());
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
         if now.since(link.started_at) >= PROVEN {
             self.dialer.forget(link.peer);
         }
-        if link.queue.stalled_for(now) >= self.config.ack_timeout {
+        if link.queue.stalled_for(now) >= self.cx.config.ack_timeout {
             self.close_link(id, "it acknowledges nothing", now);
             return;
         }
-        match link.keepalive.poll(&self.config, rhythm, jitter, now) {
+        match link.keepalive.poll(&self.cx.config, rhythm, jitter, now) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
             KeepaliveAction::Dead => {
@@ -400,7 +405,7 @@ impl Mesh {
     /// the first that gets no answer makes the others ask: so each may ask less often.
     fn ping_interval(&self) -> Duration {
         let by_links = PING_SHARE.mul_f64(self.links.len() as f64);
-        let config = &self.config;
+        let config = &self.cx.config;
         by_links.clamp(config.ping_interval, config.ping_interval_max)
     }
 
@@ -417,7 +422,7 @@ impl Mesh {
 
     /// Asks neighbours that have not acknowledged anything for a while.
     pub(super) fn probe_stalled(&mut self, now: Instant) {
-        let patience = self.config.suspect_after;
+        let patience = self.cx.config.suspect_after;
         let mut waiting = false;
         for link in self.links.iter_mut().filter(|link| link.is_usable()) {
             let stalled_for = link.queue.stalled_for(now);
@@ -427,7 +432,7 @@ impl Mesh {
             }
         }
         if waiting {
-            self.timers.arm(Timer::Suspect, now + patience);
+            self.cx.timers.arm(Timer::Suspect, now + patience);
         }
     }
 
@@ -463,8 +468,8 @@ impl Mesh {
     pub(super) fn next_transmit(&mut self, id: LinkId) -> Option<Output> {
         let link = self.links.get_mut(id).filter(|link| link.is_usable())?;
         let (channel, frame) = link.queue.next_frame()?;
-        self.stats.frames_out += 1;
-        self.stats.bytes_out += frame.len() as u64;
+        self.cx.stats.frames_out += 1;
+        self.cx.stats.bytes_out += frame.len() as u64;
         Some(Output::Transmit {
             link: id,
             channel,
@@ -478,7 +483,7 @@ impl Mesh {
             link.queue.acknowledge();
         }
         while let Some(output) = self.next_transmit(id) {
-            self.outbox.push_back(output);
+            self.cx.order(output);
         }
     }
 

@@ -12,7 +12,6 @@ use super::Mesh;
 use super::backlog::Backlog;
 use super::compare::Comparisons;
 use super::partners::{Formation, Search};
-use super::timers::Timer;
 use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId, Target};
@@ -22,6 +21,7 @@ use crate::signaling::{
     Admission, Arrival, ClientFact, ClientTask, Crowd, ErrorCode, Lost, Member, notice_delay,
 };
 use crate::time::Instant;
+use crate::timers::Timer;
 
 /// How long after an agent came in the hub may still tell it of those whom the welcome listed.
 const LISTED_TWICE: Duration = Duration::from_secs(5);
@@ -36,22 +36,24 @@ impl Mesh {
     /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
     pub fn join(&mut self, now: Instant) {
         let now = self.enter(now);
-        if self.joined {
+        if self.cx.joined {
             return;
         }
-        self.joined = true;
-        let order = self.client.connect(&self.config, now);
-        self.outbox.push_back(order);
-        self.timers
-            .arm(Timer::Repair, now + self.config.repair_interval);
-        self.timers
-            .arm(Timer::Adapt, now + self.config.adapt_interval);
+        self.cx.joined = true;
+        let order = self.client.connect(&self.cx.config, now);
+        self.cx.order(order);
+        self.cx
+            .timers
+            .arm(Timer::Repair, now + self.cx.config.repair_interval);
+        self.cx
+            .timers
+            .arm(Timer::Adapt, now + self.cx.config.adapt_interval);
     }
 
     /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.
     pub fn leave(&mut self, now: Instant) {
         let now = self.enter(now);
-        if self.joined {
+        if self.cx.joined {
             self.seal_all();
             self.say_goodbye(now);
             self.end(now);
@@ -61,17 +63,17 @@ impl Mesh {
     /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
     /// and go on with whoever has its identity now.
     fn end(&mut self, now: Instant) {
-        self.joined = false;
+        self.cx.joined = false;
         self.seal_all();
         self.fail_pending(now);
         let links = self.links.ids();
         for link in links {
             self.flush_link(link);
             self.fail_held(link, now);
-            self.outbox.push_back(Output::CloseLink { link });
+            self.cx.order(Output::CloseLink { link });
         }
         for link in self.silent.take_all() {
-            self.outbox.push_back(Output::CloseLink { link });
+            self.cx.order(Output::CloseLink { link });
         }
         self.links.clear();
         self.by_peer.clear();
@@ -81,10 +83,10 @@ impl Mesh {
         self.formation = Formation::default();
         self.k_room = None;
         self.search = Search::default();
-        self.timers.clear();
+        self.cx.timers.clear();
         let orders = self.client.leave();
-        self.outbox.extend(orders);
-        self.emit(Event::Left);
+        self.cx.outbox.extend(orders);
+        self.cx.emit(Event::Left);
     }
 
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
@@ -96,17 +98,17 @@ impl Mesh {
     }
 
     pub(super) fn signaling_opened(&mut self, socket: SocketId, now: Instant) {
-        let (config, identity, shards) = (&self.config, &self.identity, self.shards());
+        let (config, identity, shards) = (&self.cx.config, &self.identity, self.shards());
         let hello = self.client.opened(socket, config, identity, shards, now);
-        self.outbox.extend(hello);
+        self.cx.outbox.extend(hello);
     }
 
     pub(super) fn signaling_received(&mut self, socket: SocketId, text: &str, now: Instant) {
-        let (config, identity, rng) = (&self.config, &self.identity, &mut self.rng);
+        let (config, identity, rng) = (&self.cx.config, &self.identity, &mut self.cx.rng);
         let (fact, answer) = self
             .client
             .received(socket, text, config, identity, rng, now);
-        self.outbox.extend(answer);
+        self.cx.outbox.extend(answer);
         match fact {
             None => {}
             Some(ClientFact::Admitted(admission)) => self.admitted(admission, now),
@@ -130,7 +132,9 @@ impl Mesh {
                 self.hub_joined(joined, now);
                 self.members_changed(now);
                 if self.unsettled_since.is_some() && !self.awaits_crowd(now) {
-                    self.timers.arm(Timer::Settle, now + self.config.settle);
+                    self.cx
+                        .timers
+                        .arm(Timer::Settle, now + self.cx.config.settle);
                 }
             }
             Some(ClientFact::Time(time)) => self.hub_told_time(time, now),
@@ -144,7 +148,7 @@ impl Mesh {
     /// No hub will ever let this agent in.
     fn refused(&mut self, code: ErrorCode, message: String, now: Instant) {
         self.roster.unlist_all(|_| false);
-        self.emit(Event::Refused {
+        self.cx.emit(Event::Refused {
             code: code.as_str().to_owned(),
             message,
         });
@@ -170,7 +174,7 @@ impl Mesh {
             self.hub_told_time(time, now);
         }
         if self.sequences.is_empty() {
-            self.incarnation = self.unix(now).as_micros(); // By the time of the room.
+            self.incarnation = self.cx.unix().as_micros(); // By the time of the room.
         }
         let event = match arrival {
             Arrival::Again => Event::SignalingRestored { hub },
@@ -178,12 +182,12 @@ impl Mesh {
             Arrival::First => {
                 self.admitted_at = now;
                 Event::Joined {
-                    room: self.config.room.clone(),
+                    room: self.cx.config.room.clone(),
                     members: listing.room_members.saturating_sub(1),
                 }
             }
         };
-        self.emit(event);
+        self.cx.emit(event);
         self.divide(listing.shards, now);
         self.remember_members();
         self.await_return(now);
@@ -200,12 +204,14 @@ impl Mesh {
         self.notify_writable(now);
         if arrival == Arrival::Again {
             // Who could not be reached without the hub can be now, though nobody is new.
-            self.timers.arm(Timer::Settle, now + self.config.settle);
+            self.cx
+                .timers
+                .arm(Timer::Settle, now + self.cx.config.settle);
         }
     }
 
     pub(super) fn signaling_closed(&mut self, socket: SocketId, reason: String, now: Instant) {
-        let (config, rng) = (&self.config, &mut self.rng);
+        let (config, rng) = (&self.cx.config, &mut self.cx.rng);
         if let Some(lost) = self.client.closed(socket, reason, config, rng, now) {
             self.signaling_lost(lost, now);
         }
@@ -213,7 +219,7 @@ impl Mesh {
 
     fn signaling_lost(&mut self, lost: Lost, now: Instant) {
         self.remember_members();
-        self.emit(Event::SignalingLost {
+        self.cx.emit(Event::SignalingLost {
             hub: lost.hub,
             reason: lost.reason,
             retry_in_ms: u64::try_from(lost.retry_in.as_millis()).unwrap_or(u64::MAX),
@@ -223,11 +229,11 @@ impl Mesh {
 
     /// Does what the connections to the hubs have due.
     pub(super) fn poll_client(&mut self, now: Instant) {
-        while let Some(task) = self.client.poll(&self.config, &mut self.rng, now) {
+        while let Some(task) = self.client.poll(&self.cx.config, &mut self.cx.rng, now) {
             match task {
-                ClientTask::Order(order) => self.outbox.push_back(order),
+                ClientTask::Order(order) => self.cx.order(order),
                 ClientTask::GiveUp(order, lost) => {
-                    self.outbox.push_back(order);
+                    self.cx.order(order);
                     if let Some(lost) = lost {
                         self.signaling_lost(lost, now);
                     }
@@ -243,7 +249,7 @@ impl Mesh {
         for server in servers {
             match server.check() {
                 Ok(()) => self.ice_servers.push(server),
-                Err(cause) => self.emit(Event::Warning {
+                Err(cause) => self.cx.emit(Event::Warning {
                     code: WarningCode::IceServer,
                     message: format!(
                         "{cause}. It is left out; the signaling server should not list it"
@@ -271,11 +277,11 @@ impl Mesh {
 
     /// The hub lists somebody. Returns whether that is of use.
     fn hub_lists(&mut self, Member { peer, name }: Member) -> bool {
-        if peer == self.this {
+        if peer == self.cx.this {
             return false;
         }
         let name = name_or_id(name, peer);
-        let listed = self.roster.list(peer, name, self.config.members_max);
+        let listed = self.roster.list(peer, name, self.cx.config.members_max);
         if !listed {
             self.reject(None, Some(peer), RejectReason::Limit);
         }
@@ -311,15 +317,15 @@ impl Mesh {
         }
         for peer in changes.joined {
             let name = self.name_of(peer);
-            self.emit(Event::PeerJoined { peer, name });
+            self.cx.emit(Event::PeerJoined { peer, name });
         }
         for (peer, name) in changes.left {
             self.dialer.forget(peer);
-            self.emit(Event::PeerLeft { peer, name });
+            self.cx.emit(Event::PeerLeft { peer, name });
         }
         if told {
             self.forget_strangers();
-            self.emit(Event::TopologyChanged);
+            self.cx.emit(Event::TopologyChanged);
         }
         self.settle_later(now);
     }
@@ -333,12 +339,11 @@ impl Mesh {
             notices = notice_delay(members) * 2;
             patience = CROWD_PATIENCE;
         }
-        let settle = self.config.settle.max(notices * patience) + self.awake.lateness() * patience;
-        let latest =
-            (self.config.settle_max.max(notices * 2) + self.awake.lateness()) * patience.pow(2);
+        let settle = self.cx.config.settle.max(notices * patience) + self.cx.lag() * patience;
+        let latest = (self.cx.config.settle_max.max(notices * 2) + self.cx.lag()) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(now);
         let settled = (now + settle).min(since + latest);
-        self.timers.set(Timer::Settle, settled);
+        self.cx.timers.set(Timer::Settle, settled);
     }
 
     fn room_counted(&mut self, members: usize, newcomers: usize, now: Instant) {
@@ -356,7 +361,7 @@ impl Mesh {
     /// does not grow with those that the mesh reaches.
     pub(super) fn authors_max(&self) -> usize {
         let authors = self.room_members.saturating_mul(2);
-        authors.clamp(AUTHORS_MIN, AUTHORS_MIN.max(self.config.members_max))
+        authors.clamp(AUTHORS_MIN, AUTHORS_MIN.max(self.cx.config.members_max))
     }
 
     /// Bounds what is remembered of authors that are no longer here.

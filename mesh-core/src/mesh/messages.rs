@@ -7,7 +7,6 @@ use super::Mesh;
 use super::delivery::Pending;
 use super::drafts::channel_of;
 use super::inbox::TTL_MAX;
-use super::timers::Timer;
 use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
@@ -15,6 +14,7 @@ use crate::io::Channel;
 use crate::link::Link;
 use crate::payload::{Delivery, Payload, check_json};
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::{Content, Data};
 
 impl Mesh {
@@ -80,7 +80,7 @@ impl Mesh {
         self.seal(target, now); // In the order of sending.
         let envelope = self.sign(target, content, now);
         self.requests[slot].1 = Some(envelope.clone());
-        self.dispatch(envelope, Channel::Data, None, self.config.deadline, now);
+        self.dispatch(envelope, Channel::Data, None, self.cx.config.deadline, now);
         Ok(())
     }
 
@@ -96,21 +96,21 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         let now = self.enter(now);
         self.check(&payload, topic)?;
-        if !self.has_way_to_room() && self.waiting.is_full(&self.config) {
+        if !self.has_way_to_room() && self.waiting.is_full(&self.cx.config) {
             self.starved = true;
             return Err(SendError::Backpressure);
         }
         let open = || self.links.iter().filter(|link| link.is_open());
         // One neighbour that takes nothing must not silence this agent: others pass it on.
-        let is_full = |link: &Link| link.queue.is_full(Channel::Data, &self.config);
+        let is_full = |link: &Link| link.queue.is_full(Channel::Data, &self.cx.config);
         if open().next().is_some() && open().all(is_full) {
             self.starved = true;
             return Err(SendError::Backpressure);
         }
         let mut data = Data::one(payload, Delivery::Reliable);
         topic.clone_into(&mut data.items[0].topic);
-        self.stats.broadcasts += 1;
-        Ok(self.draft(Target::Room, data, None, self.config.deadline, now))
+        self.cx.stats.broadcasts += 1;
+        Ok(self.draft(Target::Room, data, None, self.cx.config.deadline, now))
     }
 
     /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its
@@ -121,7 +121,7 @@ impl Mesh {
     /// [`Output::Writable`](crate::Output::Writable) and ask again. [`SendError::NotJoined`] before
     /// joining and after leaving.
     pub fn ready(&mut self) -> Result<(), SendError> {
-        if !self.joined {
+        if !self.cx.joined {
             return Err(SendError::NotJoined);
         }
         let linked = self.links.iter().any(Link::is_open);
@@ -148,7 +148,7 @@ impl Mesh {
     }
 
     fn check(&self, payload: &Payload, topic: &str) -> Result<(), SendError> {
-        if !self.joined {
+        if !self.cx.joined {
             return Err(SendError::NotJoined);
         }
         check_topic(topic)?;
@@ -173,20 +173,20 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         let now = self.enter(now);
         self.check(&data.items[0].payload, "")?;
-        if to == self.this {
+        if to == self.cx.this {
             return Err(SendError::ToSelf);
         }
         if !self.may_be_here(to) {
             return Err(SendError::UnknownPeer(to));
         }
-        let deadline = deadline.unwrap_or(self.config.deadline);
-        if deadline.is_zero() || deadline > self.config.deadline_max {
-            return Err(SendError::Deadline(self.config.deadline_max));
+        let deadline = deadline.unwrap_or(self.cx.config.deadline);
+        if deadline.is_zero() || deadline > self.cx.config.deadline_max {
+            return Err(SendError::Deadline(self.cx.config.deadline_max));
         }
         let acknowledged = data.delivery == Delivery::Acknowledged;
-        if acknowledged && self.pending.len() >= self.config.pending_max {
+        if acknowledged && self.pending.len() >= self.cx.config.pending_max {
             self.starved = true;
-            return Err(SendError::TooManyPending(self.config.pending_max));
+            return Err(SendError::TooManyPending(self.cx.config.pending_max));
         }
         let next = match self.next_hop(to, None, channel_of(data.delivery)) {
             Ok(peer) => Some(peer),
@@ -195,7 +195,7 @@ impl Mesh {
                 return Err(SendError::Backpressure);
             }
             // There may be a route before the deadline.
-            Err(_) if self.waiting.is_full(&self.config) => {
+            Err(_) if self.waiting.is_full(&self.cx.config) => {
                 self.starved = true;
                 return Err(SendError::Backpressure);
             }
@@ -203,20 +203,20 @@ impl Mesh {
         };
         let copy = acknowledged.then(|| data.clone());
         let id = self.draft(Target::Peer(to), data, next, deadline, now);
-        self.stats.sent += 1;
+        self.cx.stats.sent += 1;
         if let Some(data) = copy {
-            let wait = self.config.retry_min;
+            let wait = self.cx.config.retry_min;
             let pending = Pending {
                 data,
                 sent_at: now,
-                dated: self.unix(now),
+                dated: self.cx.unix(),
                 deadline: now + deadline,
                 retry_at: now + wait.min(deadline),
                 wait,
                 hop: next,
                 repeated_at: now,
             };
-            self.timers.arm(Timer::Retry, pending.retry_at);
+            self.cx.timers.arm(Timer::Retry, pending.retry_at);
             self.pending.insert(id, pending);
         }
         Ok(id)
@@ -229,7 +229,7 @@ impl Mesh {
             Target::Room => TTL_MAX,
             Target::Peer(peer) => {
                 let hops = self.routes.hops(peer);
-                hops.saturating_mul(2).clamp(self.config.ttl, TTL_MAX)
+                hops.saturating_mul(2).clamp(self.cx.config.ttl, TTL_MAX)
             }
         }
     }

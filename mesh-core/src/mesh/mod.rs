@@ -4,10 +4,9 @@
 //! membership, signals, links, gossip, messages, views.
 
 mod adapt;
-mod awake;
 mod backlog;
 mod broadcast;
-mod clock;
+mod clocks;
 mod compare;
 mod delivery;
 mod drafts;
@@ -26,7 +25,6 @@ mod territory;
 #[cfg(test)]
 mod tests;
 mod throttle;
-mod timers;
 mod views;
 mod waiting;
 
@@ -34,10 +32,8 @@ pub(crate) use inbox::TTL_MAX;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-
 use crate::config::Config;
+use crate::context::Context;
 use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{LinkId, MessageId, PeerId, Target};
@@ -49,14 +45,13 @@ use crate::samples::{Sample, Samples, Stopwatch};
 use crate::signaling::{Client, Crowd};
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
+use crate::timers::Timer;
 use crate::topology::Topology;
 use crate::verifier::{KnownSignatures, Verifier};
 use crate::wire::Envelope;
 use adapt::Adaptation;
-use awake::Awake;
 use backlog::Backlog;
 use broadcast::Broadcasts;
-use clock::CivilClock;
 use compare::Comparisons;
 use delivery::Pending;
 use drafts::Drafts;
@@ -64,11 +59,7 @@ use outcomes::Outcomes;
 use partners::{Formation, Search};
 use roster::Roster;
 use throttle::Throttle;
-use timers::{Timer, Timers};
 use waiting::Waiting;
-
-/// Orders that an empty outbox has room for.
-const OUTBOX_KEPT: usize = 64;
 
 /// Orders in the outbox at which the driver should carry them out before the next input: one frame
 /// can cause some thousands of events, and thousands of frames may be ready.
@@ -77,21 +68,12 @@ const OUTBOX_MAX: usize = 1_024;
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.
 #[derive(Debug)]
 pub struct Mesh {
-    config: Config,
+    cx: Context,
     identity: Identity,
-    this: PeerId,
-    rng: ChaCha8Rng,
-    awake: Awake,
-    clock: CivilClock,
     /// Grows with every start of this identity; dates its messages and link-state records.
     incarnation: u64,
-    joined: bool,
     /// When the hub first did let this agent in.
     admitted_at: Instant,
-    timers: Timers,
-    outbox: VecDeque<Output>,
-    stats: Stats,
-    samples: Samples,
 
     // Membership.
     client: Client,
@@ -194,19 +176,11 @@ impl Mesh {
         now: Instant,
         unix_now: UnixTime,
     ) -> Self {
+        let cx = Context::new(config, identity.peer(), seed, now, unix_now);
         Self {
-            this: identity.peer(),
             identity,
-            rng: ChaCha8Rng::from_seed(seed),
-            awake: Awake::new(now),
-            clock: CivilClock::new(now, unix_now),
             incarnation: unix_now.as_micros(),
-            joined: false,
             admitted_at: now,
-            timers: Timers::default(),
-            outbox: VecDeque::new(),
-            stats: Stats::default(),
-            samples: Samples::default(),
             client: Client::default(),
             ice_servers: Vec::new(),
             roster: Roster::default(),
@@ -233,13 +207,13 @@ impl Mesh {
             database: Database::default(),
             verifier: Verifier::default(),
             graph: LinkGraph::default(),
-            policy: RoutePolicy::by(config.metric),
+            policy: RoutePolicy::by(cx.config.metric),
             routes: Routes::default(),
             routes_stale: false,
             routes_news: false,
-            announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
+            announcing: Throttle::new(cx.config.announce_delay, cx.config.announce_delay_max),
             unannounced: false,
-            routing: Throttle::new(config.routes_delay, config.routes_delay_max),
+            routing: Throttle::new(cx.config.routes_delay, cx.config.routes_delay_max),
             backlog: Backlog::default(),
             gossip: BTreeMap::new(),
             comparisons: Comparisons::default(),
@@ -254,7 +228,7 @@ impl Mesh {
             topics: None,
             requests: VecDeque::new(),
             starved: false,
-            config,
+            cx,
         }
     }
 
@@ -265,13 +239,13 @@ impl Mesh {
 
     /// Takes samples from now on, to be collected with [`Mesh::poll_sample`]; few wait.
     pub fn take_samples(&mut self, stopwatch: Stopwatch) {
-        self.samples.begin(stopwatch);
+        self.cx.samples.begin(stopwatch);
         self.verifier.samples.begin(stopwatch);
     }
 
     /// The next sample, until there is none.
     pub fn poll_sample(&mut self) -> Option<Sample> {
-        let sample = self.samples.poll();
+        let sample = self.cx.samples.poll();
         sample.or_else(|| self.verifier.samples.poll())
     }
 
@@ -304,7 +278,7 @@ impl Mesh {
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
-        self.note_lateness(now);
+        self.note_lag(now);
         self.poll_client(now);
         // Before the links: what records tell may have some of them asked whether they live.
         self.verify_some(now);
@@ -317,7 +291,7 @@ impl Mesh {
     }
 
     fn poll_timers(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some(timer) = self.cx.timers.pop_due(now) {
             match timer {
                 Timer::Settle => self.reconcile(now),
                 Timer::Announce => self.announce(now),
@@ -340,18 +314,18 @@ impl Mesh {
 
     /// When [`Mesh::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline().map(|at| self.awake.leave(at))
+        self.deadline().map(|at| self.cx.driver.leave(at))
     }
 
     /// Whether the orders that wait are so many that the driver should carry them out before it
     /// hands over more inputs.
     pub fn wants_drain(&self) -> bool {
-        self.outbox.len() >= OUTBOX_MAX
+        self.cx.outbox.len() >= OUTBOX_MAX
     }
 
     fn deadline(&self) -> Option<Instant> {
         let links = self.links.deadline();
-        let timers = self.timers.deadline();
+        let timers = self.cx.timers.deadline();
         [links, timers, self.client.deadline(), self.backlog.due]
             .into_iter()
             .flatten()
@@ -363,12 +337,10 @@ impl Mesh {
     pub fn poll_output(&mut self) -> Option<Output> {
         self.seal_all();
         loop {
-            if let Some(output) = self.outbox.pop_front() {
+            if let Some(output) = self.cx.next_order() {
                 return Some(output);
             }
             let Some(&id) = self.busy.first() else {
-                // A crowd's events are soon over, and their room is as large as a mesh.
-                self.outbox.shrink_to(OUTBOX_KEPT);
                 self.links.settle();
                 return None;
             };
@@ -380,13 +352,9 @@ impl Mesh {
         }
     }
 
-    fn emit(&mut self, event: Event) {
-        self.outbox.push_back(Output::Emit(event));
-    }
-
     /// Counts and reports something that is not to be trusted.
     fn reject(&mut self, via: Option<PeerId>, author: Option<PeerId>, reason: RejectReason) {
-        self.stats.reject(reason);
+        self.cx.stats.reject(reason);
         let reported = via
             .and_then(|peer| self.by_peer.get(&peer))
             .and_then(|&link| self.links.get_mut(link))
@@ -397,7 +365,7 @@ impl Mesh {
                 author,
                 reason,
             };
-            self.emit(event);
+            self.cx.emit(event);
         }
     }
 }

@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::id::PeerId;
 use crate::link::Link;
 use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::topology::Topology;
 
 /// How long links may be lacking until others are looked for: all that lost one to the same member
@@ -96,12 +96,12 @@ impl Mesh {
         let mut wanted = self.inner_partners(now);
         let others = wanted.difference(&self.flood);
         let news = others.filter(|peer| !self.inner.contains(peer)).count();
-        (0..news).for_each(|_| self.stats.repair(RepairStep::Replacement));
+        (0..news).for_each(|_| self.cx.stats.repair(RepairStep::Replacement));
         self.inner.clone_from(&wanted);
         if let Some(calm_at) = self.formation.calm_down(now) {
-            self.timers.arm(Timer::Settle, calm_at);
+            self.cx.timers.arm(Timer::Settle, calm_at);
         }
-        let named = self.topology.neighbours(self.this);
+        let named = self.topology.neighbours(self.cx.this);
         let planned = self.planned_partners(&named, &wanted, now);
         if self.formation.is_on(now) {
             // Newcomers want what the topology names, whoever has enough.
@@ -123,7 +123,7 @@ impl Mesh {
             wanted.extend(crossing.iter().copied().find(in_reach));
         }
         if self.wants_star() {
-            wanted.extend(self.star.filter(|&hub| hub != self.this));
+            wanted.extend(self.star.filter(|&hub| hub != self.cx.this));
         }
         self.wanted = wanted;
         self.mark_links(&named, now);
@@ -155,7 +155,7 @@ impl Mesh {
     }
 
     fn out_of_reach(&self, peer: PeerId, now: Instant) -> bool {
-        !self.by_peer.contains_key(&peer) && self.dialer.unreachable(peer, &self.config, now)
+        !self.by_peer.contains_key(&peer) && self.dialer.unreachable(peer, &self.cx.config, now)
     }
 
     /// The neighbours on the inner rings, and for each that cannot be reached the next on the same
@@ -166,7 +166,7 @@ impl Mesh {
         let (lost, mut inner): (BTreeSet<_>, BTreeSet<_>) =
             self.flood.iter().copied().partition(lost);
         for partner in lost {
-            let followers = self.topology.followers(self.this, partner);
+            let followers = self.topology.followers(self.cx.this, partner);
             let free = |peer: &PeerId| !inner.contains(peer) && !self.out_of_reach(*peer, now);
             if let Some(substitute) = followers.into_iter().find(free) {
                 inner.insert(substitute);
@@ -202,7 +202,7 @@ impl Mesh {
                     link.inner,
                     link.ours && !is_new(link),
                     is_new(link) && !named.contains(&link.peer),
-                    Topology::pair_hash(self.this, link.peer),
+                    Topology::pair_hash(self.cx.this, link.peer),
                 );
                 (preference, link.peer)
             })
@@ -210,7 +210,7 @@ impl Mesh {
         ranked.sort_unstable();
         ranked.truncate(room);
         // What is new now is not always.
-        self.timers.arm(Timer::Settle, now + NEW_FOR);
+        self.cx.timers.arm(Timer::Settle, now + NEW_FOR);
         ranked.into_iter().map(|(_, peer)| peer).collect()
     }
 
@@ -234,10 +234,10 @@ impl Mesh {
     }
 
     fn are_linked(&self, a: PeerId, b: PeerId) -> bool {
-        if [a, b].contains(&self.this) {
+        if [a, b].contains(&self.cx.this) {
             return self
                 .by_peer
-                .contains_key(if a == self.this { &b } else { &a });
+                .contains_key(if a == self.cx.this { &b } else { &a });
         }
         self.database.link(a, b).is_some() || self.database.link(b, a).is_some()
     }
@@ -278,7 +278,9 @@ impl Mesh {
             if self.search.found.is_empty() {
                 *due = (*due).min(now + SEEK_AFTER);
             }
-            self.timers.arm(Timer::Settle, now + self.config.settle);
+            self.cx
+                .timers
+                .arm(Timer::Settle, now + self.cx.config.settle);
         }
     }
 
@@ -305,7 +307,7 @@ impl Mesh {
             due = now + self.seek(wanted, lacking, now);
         }
         self.search.due = Some(due);
-        self.timers.arm(Timer::Settle, due);
+        self.cx.timers.arm(Timer::Settle, due);
         let found = self.search.found.iter().copied();
         let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
         free.filter(|peer| !self.out_of_reach(*peer, now))
@@ -316,7 +318,7 @@ impl Mesh {
     /// Looks for those who lack links too, or else for half as many as are lacking among those who
     /// have enough. Returns after how long it may look again.
     fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, now: Instant) -> Duration {
-        if self.database.lacks(self.this) != Some(self.links_lacking()) {
+        if self.database.lacks(self.cx.this) != Some(self.links_lacking()) {
             self.announce_soon(now);
         }
         self.search.found = self.pairs();
@@ -328,7 +330,7 @@ impl Mesh {
         let full = full.filter(|&peer| self.database.lacks(peer) == Some(0));
         let mut full: Vec<_> = full
             .filter(|&peer| !self.out_of_reach(peer, now))
-            .map(|peer| (Topology::pair_hash(self.this, peer), peer))
+            .map(|peer| (Topology::pair_hash(self.cx.this, peer), peer))
             .collect();
         full.sort_unstable();
         let full = full.into_iter().map(|(_, peer)| peer);
@@ -348,12 +350,14 @@ impl Mesh {
     fn helps_stuck(&self, peer: PeerId) -> bool {
         let members = self.roster.members();
         let mut stuck = members.filter(|&peer| self.database.lacks(peer) > Some(0));
-        let Some(other) = stuck.next().filter(|&other| self.this < other) else {
+        let Some(other) = stuck.next().filter(|&other| self.cx.this < other) else {
             return false;
         };
-        let inner = self.topology.neighbours_in(peer, self.config.gossip_rings);
+        let inner = self
+            .topology
+            .neighbours_in(peer, self.cx.config.gossip_rings);
         let can_link_up = |third: PeerId| {
-            ![self.this, other].contains(&third)
+            ![self.cx.this, other].contains(&third)
                 && self.database.lacks(third) == Some(0)
                 && !inner.contains(&third)
                 && self.are_linked(peer, third)
@@ -370,9 +374,11 @@ impl Mesh {
             .members()
             .map(|peer| (peer, self.database.lacks(peer)));
         let lacking = known.filter_map(|(peer, lacks)| Some((peer, lacks.filter(|&n| n > 0)?)));
-        let lacking: BTreeMap<_, _> = lacking.chain([(self.this, self.links_lacking())]).collect();
+        let lacking: BTreeMap<_, _> = lacking
+            .chain([(self.cx.this, self.links_lacking())])
+            .collect();
         let pairs = self.topology.pairs(lacking, |a, b| self.are_linked(a, b));
-        let ours = pairs.into_iter().filter_map(|(a, b)| match self.this {
+        let ours = pairs.into_iter().filter_map(|(a, b)| match self.cx.this {
             this if this == a => Some(b),
             this if this == b => Some(a),
             _ => None,

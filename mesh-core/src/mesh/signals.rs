@@ -73,7 +73,7 @@ impl Mesh {
         if use_hub {
             let message = envelope.signed;
             let order = self.client.send(&ClientMessage::Signal { to, message });
-            self.outbox.extend(order);
+            self.cx.outbox.extend(order);
         } else {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
             let _ = self.forward(envelope, Channel::Control, None, now);
@@ -88,15 +88,15 @@ impl Mesh {
         via: Option<PeerId>,
         now: Instant,
     ) {
-        if !self.joined {
+        if !self.cx.joined {
             return;
         }
         let from = id.author;
         match signal {
-            PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.this => {
+            PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.cx.this => {
                 self.offer_received(from, (attempt, sdp), via, now);
             }
-            PeerSignal::Solicit if from > self.this => self.solicited(id, now),
+            PeerSignal::Solicit if from > self.cx.this => self.solicited(id, now),
             PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
                 self.reject(via, Some(from), RejectReason::UnexpectedSignal);
             }
@@ -162,10 +162,10 @@ impl Mesh {
     pub(super) fn redial_if_stuck(&mut self, peer: PeerId, patience: Duration, now: Instant) {
         let link = self.by_peer.get(&peer).and_then(|&id| self.links.get(id));
         let stuck = link.filter(|link| {
-            let unanswered = self.this < peer && link.answer.is_none();
+            let unanswered = self.cx.this < peer && link.answer.is_none();
             link.is_negotiating()
                 && unanswered
-                && now.since(link.started_at) >= patience + self.grace()
+                && now.since(link.started_at) >= patience + self.cx.grace()
         });
         if let Some(id) = stuck.map(|link| link.id) {
             self.close_link(id, "the peer has not seen the offer", now);
@@ -188,16 +188,16 @@ impl Mesh {
                 self.reject(None, Some(from), RejectReason::Limit);
                 return;
             }
-        } else if from < self.this || !link.is_negotiating() || link.answer.is_some() {
+        } else if from < self.cx.this || !link.is_negotiating() || link.answer.is_some() {
             self.reject(None, Some(from), RejectReason::UnexpectedSignal);
             return;
         } else {
             link.answer = Some(Answer { id, at: now });
-            let until = now + self.config.open_timeout;
+            let until = now + self.cx.config.open_timeout;
             link.state = LinkState::Negotiating { until };
         }
         let link = link.id;
-        self.outbox.push_back(Output::ApplySignal { link, signal });
+        self.cx.order(Output::ApplySignal { link, signal });
     }
 
     fn declined(&mut self, from: PeerId, attempt: u64, now: Instant) {
@@ -205,14 +205,14 @@ impl Mesh {
         match link {
             Some(link) if link.attempt == attempt && link.is_negotiating() => {
                 let id = link.id;
-                self.stats.links.declined += 1;
+                self.cx.stats.links.declined += 1;
                 self.close_link(id, "the peer has as many links as it allows", now);
             }
             Some(_) => {}
             // Only whom we asked can decline.
             None if self.wanted.contains(&from) => {
-                let jitter = unit(&mut self.rng);
-                self.dialer.failed(from, &self.config, jitter, now);
+                let jitter = self.cx.jitter();
+                self.dialer.failed(from, &self.cx.config, jitter, now);
             }
             None => {}
         }

@@ -2,12 +2,12 @@
 //! it is known to be of no use; what arrives over it makes it a link again.
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::id::{LinkId, PeerId};
 use crate::io::Output;
 use crate::link::{Keepalive, LinkState};
 use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::timers::Timer;
 
 impl Mesh {
     /// The other end of an open link gives no sign of life.
@@ -18,10 +18,10 @@ impl Mesh {
         let peer = link.peer;
         let queue = link.queue.fall_silent();
         for replaced in self.silent.keep(link, now) {
-            self.outbox.push_back(Output::CloseLink { link: replaced });
+            self.cx.order(Output::CloseLink { link: replaced });
         }
         if let Some(at) = self.silent.deadline() {
-            self.timers.arm(Timer::Silent, at);
+            self.cx.timers.arm(Timer::Silent, at);
         }
         self.link_lost(peer, LinkState::Open, "no sign of life", queue.into(), now);
     }
@@ -41,11 +41,11 @@ impl Mesh {
         link.reached_at = None;
         link.opened_at = Some(now);
         link.unwanted_since = None;
-        link.keepalive = Keepalive::new(&self.config, now);
+        link.keepalive = Keepalive::new(&self.cx.config, now);
         let peer = link.peer;
         self.by_peer.insert(peer, id);
         self.links.insert(link);
-        self.stats.repair(RepairStep::Revival);
+        self.cx.stats.repair(RepairStep::Revival);
         self.link_gained(id, now);
         true
     }
@@ -53,19 +53,19 @@ impl Mesh {
     /// Closes a silent connection to a peer that is linked anew, or that asks to be.
     pub(super) fn forget_silent(&mut self, peer: PeerId) {
         if let Some(link) = self.silent.take_of(peer) {
-            self.outbox.push_back(Output::CloseLink { link });
+            self.cx.order(Output::CloseLink { link });
         }
     }
 
     /// Closes what has been silent for too long, and asks the others for a sign of life.
     pub(super) fn ask_silent(&mut self, now: Instant) {
         while let Some(link) = self.silent.take_expired(now) {
-            self.outbox.push_back(Output::CloseLink { link });
+            self.cx.order(Output::CloseLink { link });
         }
         for link in self.silent.ask(now) {
             while let Some((channel, frame)) = link.queue.next_frame() {
                 let link = link.id;
-                self.outbox.push_back(Output::Transmit {
+                self.cx.order(Output::Transmit {
                     link,
                     channel,
                     frame,
@@ -73,7 +73,7 @@ impl Mesh {
             }
         }
         if let Some(at) = self.silent.deadline() {
-            self.timers.arm(Timer::Silent, at);
+            self.cx.timers.arm(Timer::Silent, at);
         }
     }
 }

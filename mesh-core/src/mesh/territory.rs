@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
-use super::timers::Timer;
 use crate::id::PeerId;
 use crate::link::Link;
 use crate::rng::unit;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::topology::{Shards, Topology};
 use crate::wire::LinkState;
 
@@ -44,7 +44,7 @@ impl Mesh {
 
     /// The same as a question that outlives a change of this agent.
     pub(super) fn abroad(&self) -> impl Fn(PeerId) -> bool + use<> {
-        let (shards, here) = (self.shards(), self.shards().of(self.this));
+        let (shards, here) = (self.shards(), self.shards().of(self.cx.this));
         move |peer| shards.of(peer) != here
     }
 
@@ -55,7 +55,7 @@ impl Mesh {
 
     /// Whether a record is of use to this shard.
     pub(super) fn concerns_us(&self, author: PeerId, state: &LinkState) -> bool {
-        let (shards, here) = (self.shards(), self.shards().of(self.this));
+        let (shards, here) = (self.shards(), self.shards().of(self.cx.this));
         let mut links = state.links.iter();
         !self.is_abroad(author) || links.any(|link| shards.of_prefix(link.peer_prefix) == here)
     }
@@ -70,7 +70,7 @@ impl Mesh {
     pub(super) fn plan_links(&mut self, now: Instant) {
         self.follow_room(now);
         let k = self.k_now();
-        let (this, shards) = (self.this, self.shards());
+        let (this, shards) = (self.cx.this, self.shards());
         let known = self.roster.members().chain(self.roster.abroad());
         let divided = shards.divide(known.chain([this]));
         let near: BTreeSet<_> = divided[shards.of(this)].iter().copied().collect();
@@ -78,8 +78,8 @@ impl Mesh {
             self.topology = Topology::partial_mesh(&near, k);
             self.topology_k = k;
             self.star = self.topology.star_hub();
-            let rings = self.config.gossip_rings;
-            self.flood = self.topology.neighbours_in(self.this, rings);
+            let rings = self.cx.config.gossip_rings;
+            self.flood = self.topology.neighbours_in(self.cx.this, rings);
         }
         self.crossings = shards.crossings(this, &divided);
     }
@@ -104,12 +104,12 @@ impl Mesh {
             // names.
             self.formation.begin(now);
             // Everybody's links change now: one record of each tells of them, not all at once.
-            let turn = (1.0 + unit(&mut self.rng)) / 2.0;
+            let turn = (1.0 + self.cx.jitter()) / 2.0;
             self.announcing
-                .hold(now + self.config.opening_delay.mul_f64(turn));
+                .hold(now + self.cx.config.opening_delay.mul_f64(turn));
         }
-        let soon = REPAIRED_WITHIN.mul_f64(unit(&mut self.rng));
-        self.timers.arm(Timer::Repair, now + soon);
+        let soon = REPAIRED_WITHIN.mul_f64(self.cx.jitter());
+        self.cx.timers.arm(Timer::Repair, now + soon);
     }
 
     /// The hub is lost: of members of other shards nothing else tells.
@@ -120,8 +120,9 @@ impl Mesh {
     /// The hub is back: who is still in the room comes back to it too, in some seconds.
     pub(super) fn await_return(&mut self, now: Instant) {
         if self.roster.remembers_any() {
-            self.timers
-                .set(Timer::Return, now + self.config.return_patience);
+            self.cx
+                .timers
+                .set(Timer::Return, now + self.cx.config.return_patience);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::wire::Envelope;
 impl Mesh {
     /// This agent's identity.
     pub fn id(&self) -> PeerId {
-        self.this
+        self.cx.this
     }
 
     /// The link to a peer, open or being negotiated.
@@ -25,7 +25,7 @@ impl Mesh {
 
     /// How this agent behaves.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.cx.config
     }
 
     /// Every other member of the room; of one that is divided, of this agent's shard. Messages can
@@ -54,7 +54,7 @@ impl Mesh {
         self.routes
             .iter()
             .map(|(destination, route)| {
-                let path = self.routes.path(self.this, destination);
+                let path = self.routes.path(self.cx.this, destination);
                 RouteView {
                     destination,
                     name: self.name_of(destination),
@@ -68,7 +68,7 @@ impl Mesh {
 
     /// The mesh as this agent knows it: every link that both ends announce.
     pub fn topology(&self) -> TopologyView {
-        let ids = std::iter::once(self.this).chain(self.roster.members());
+        let ids = std::iter::once(self.cx.this).chain(self.roster.members());
         let mut nodes: Vec<_> = ids
             .map(|id| NodeView {
                 id,
@@ -77,7 +77,7 @@ impl Mesh {
             .collect();
         nodes.sort_unstable_by_key(|node| node.id);
         TopologyView {
-            this: self.this,
+            this: self.cx.this,
             room_members: self.room_members(),
             shards: self.shards().count(),
             nodes,
@@ -109,8 +109,8 @@ impl Mesh {
     }
 
     fn label_of(&self, id: PeerId) -> String {
-        if id == self.this {
-            self.config.name.clone()
+        if id == self.cx.this {
+            self.cx.config.name.clone()
         } else {
             self.name_of(id)
         }
@@ -133,9 +133,9 @@ impl Mesh {
                 open: count(crate::link::Link::is_open),
                 negotiating: count(crate::link::Link::is_negotiating),
                 wanted: self.wanted.len(),
-                ..self.stats.links
+                ..self.cx.stats.links
             },
-            ..self.stats.clone()
+            ..self.cx.stats.clone()
         }
     }
 
@@ -159,7 +159,7 @@ impl Mesh {
             gauges.links_congested += usize::from(link.queue.is_congested());
             gauges.records_queued += link.queue.queued();
             gauges.bytes_unacknowledged += link.queue.unacknowledged_bytes();
-            gauges.fullest = gauges.fullest.max(link.queue.fill(&self.config));
+            gauges.fullest = gauges.fullest.max(link.queue.fill(&self.cx.config));
         }
         gauges
     }
@@ -199,19 +199,19 @@ impl Mesh {
 
     /// Whether the room is divided so, and its shard consists of whom this agent knows.
     pub(crate) fn knows(&self, shards: Shards, divided: &[Vec<PeerId>]) -> bool {
-        let shard = &divided[shards.of(self.this)];
-        let others = shard.iter().copied().filter(|&peer| peer != self.this);
+        let shard = &divided[shards.of(self.cx.this)];
+        let others = shard.iter().copied().filter(|&peer| peer != self.cx.this);
         let as_many = shard.len() == self.roster.len() + 1;
         shards == self.shards() && as_many && self.roster.members().eq(others)
     }
 
     pub(crate) fn is_star(&self) -> bool {
-        self.star == Some(self.this)
+        self.star == Some(self.cx.this)
     }
 
     /// Whether its driver has been late of late.
     pub(crate) fn seems_late(&self) -> bool {
-        self.awake.lateness() > Duration::ZERO
+        self.cx.lag() > Duration::ZERO
     }
 
     pub(crate) fn link_count(&self) -> usize {
@@ -271,7 +271,7 @@ impl Mesh {
     pub(crate) fn last_broadcast(&self) -> crate::id::MessageId {
         let target = crate::id::Target::Room;
         crate::id::MessageId {
-            author: self.this,
+            author: self.cx.this,
             incarnation: self.incarnation,
             target,
             sequence: self.sequences.get(&target).copied().unwrap_or_default(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::delivery::Stuck;
-use super::timers::Timer;
 use crate::config::Config;
 use crate::error::LossReason;
 use crate::id::{PeerId, Target};
 use crate::io::{Channel, Output};
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::Envelope;
 
 /// Envelopes of this agent that wait for a way, in the order of sending.
@@ -138,7 +138,7 @@ impl Mesh {
     }
 
     fn wait(&mut self, envelope: Envelope, channel: Channel, until: Instant, now: Instant) {
-        if self.waiting.overflows(&self.config) {
+        if self.waiting.overflows(&self.cx.config) {
             return self.undeliverable(&envelope, LossReason::QueueFull, now);
         }
         self.waiting.push_back(Waits {
@@ -146,7 +146,7 @@ impl Mesh {
             channel,
             until,
         });
-        self.timers.arm(Timer::Waiting, until);
+        self.cx.timers.arm(Timer::Waiting, until);
     }
 
     fn send_off(
@@ -210,7 +210,7 @@ impl Mesh {
             self.undeliverable(&envelope, LossReason::NoRoute, now);
         }
         if let Some(at) = self.waiting.deadline() {
-            self.timers.arm(Timer::Waiting, at);
+            self.cx.timers.arm(Timer::Waiting, at);
         }
         self.notify_writable(now);
     }
@@ -222,7 +222,7 @@ impl Mesh {
             self.flush_waiting(now);
         }
         if std::mem::take(&mut self.starved) {
-            self.outbox.push_back(Output::Writable);
+            self.cx.order(Output::Writable);
         }
     }
 }

@@ -9,8 +9,6 @@
 
 use std::time::Duration;
 
-use super::Mesh;
-use crate::io::{Event, WarningCode};
 use crate::signaling::HubTime;
 use crate::time::{Instant, UnixTime};
 
@@ -23,7 +21,7 @@ const LEAP_MIN: Duration = Duration::from_secs(2);
 const OFF_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(super) struct CivilClock {
+pub(crate) struct CivilClock {
     /// The mesh's time at an instant.
     mesh: (Instant, UnixTime),
     /// The machine's clock at an instant.
@@ -33,7 +31,7 @@ pub(super) struct CivilClock {
 }
 
 impl CivilClock {
-    pub(super) fn new(now: Instant, unix: UnixTime) -> Self {
+    pub(crate) fn new(now: Instant, unix: UnixTime) -> Self {
         Self {
             mesh: (now, unix),
             machine: (now, unix),
@@ -41,7 +39,7 @@ impl CivilClock {
         }
     }
 
-    pub(super) fn unix(&self, now: Instant) -> UnixTime {
+    pub(crate) fn unix(&self, now: Instant) -> UnixTime {
         let (at, unix) = self.mesh;
         unix + now.since(at)
     }
@@ -50,7 +48,7 @@ impl CivilClock {
     /// sleeps and the monotonic clock stands still; the mesh's time follows, but for what the
     /// machine was behind: by so much its clock was set right. A clock that is set back tells
     /// nothing of the time, and is not followed.
-    fn read(&mut self, now: Instant, unix: UnixTime) -> bool {
+    pub(crate) fn read(&mut self, now: Instant, unix: UnixTime) -> bool {
         let (at, before) = self.machine;
         let expected = before + now.since(at);
         let leap = unix - expected;
@@ -65,7 +63,7 @@ impl CivilClock {
 
     /// Takes the hub's time, told between asking and now. Returns how far the machine's clock is
     /// off, if the user should know: the distance, and whether it is ahead.
-    fn sync(&mut self, told: HubTime, now: Instant) -> Option<(Duration, bool)> {
+    pub(crate) fn sync(&mut self, told: HubTime, now: Instant) -> Option<(Duration, bool)> {
         let unix = told.unix + now.since(told.asked_at) / 2;
         self.mesh = (now, unix);
         let (at, machine) = self.machine;
@@ -80,37 +78,6 @@ impl CivilClock {
             self.told = off;
             (off, machine > unix)
         })
-    }
-}
-
-impl Mesh {
-    /// Reads the civil clock again. Drivers call this once a turn: a machine that slept, or whose
-    /// clock was set, would otherwise date its messages wrongly.
-    pub fn set_unix_time(&mut self, now: Instant, unix_now: UnixTime) {
-        let now = self.enter(now);
-        if self.clock.read(now, unix_now) {
-            self.woke_up(now);
-        }
-    }
-
-    /// The civil time at `now`, as the mesh dates.
-    pub(super) fn unix(&self, now: Instant) -> UnixTime {
-        self.clock.unix(now)
-    }
-
-    pub(super) fn hub_told_time(&mut self, told: HubTime, now: Instant) {
-        let Some((off, ahead)) = self.clock.sync(told, now) else {
-            return;
-        };
-        let seconds = off.as_secs();
-        let direction = if ahead { "ahead of" } else { "behind" };
-        self.emit(Event::Warning {
-            code: WarningCode::ClockOff,
-            message: format!(
-                "the clock of this machine is {seconds} s {direction} the signaling server's. \
-                 Messages are dated by the server's; set the machine's clock (NTP does it)"
-            ),
-        });
     }
 }
 

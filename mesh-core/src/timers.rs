@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 /// What may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// Links follow the membership.
     Settle,
     /// Our links are announced.
@@ -40,31 +40,31 @@ pub(super) enum Timer {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     due: BTreeMap<Timer, Instant>,
 }
 
 impl Timers {
     /// Fires at `at`, or earlier if it was armed so already.
-    pub(super) fn arm(&mut self, timer: Timer, at: Instant) {
+    pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
         let due = self.due.entry(timer).or_insert(at);
         *due = at.min(*due);
     }
 
     /// Fires at `at`, whatever it was armed to.
-    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         self.due.insert(timer, at);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.due.clear();
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due.values().copied().min()
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         let timer = *self.due.iter().find(|(_, at)| **at <= now)?.0;
         self.due.remove(&timer);
         Some(timer)

@@ -1,0 +1,101 @@
+//! What a step of any part of the agent may use.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::clock::{CivilClock, DriverClock};
+use crate::config::Config;
+use crate::id::PeerId;
+use crate::io::{Event, Output};
+use crate::rng::unit;
+use crate::samples::Samples;
+use crate::stats::Stats;
+use crate::time::{Instant, UnixTime};
+use crate::timers::Timers;
+
+/// Orders that an empty outbox has room for.
+const OUTBOX_KEPT: usize = 64;
+
+/// The agent's surroundings: its configuration, clocks, randomness, counters and the orders that
+/// its driver is to carry out.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) this: PeerId,
+    pub(crate) rng: ChaCha8Rng,
+    /// The application has joined, and not left since.
+    pub(crate) joined: bool,
+    /// The agent's time: the moment of the present step.
+    pub(crate) now: Instant,
+    pub(crate) driver: DriverClock,
+    pub(crate) clock: CivilClock,
+    pub(crate) timers: Timers,
+    pub(crate) outbox: VecDeque<Output>,
+    pub(crate) stats: Stats,
+    pub(crate) samples: Samples,
+}
+
+impl Context {
+    pub(crate) fn new(
+        config: Config,
+        this: PeerId,
+        seed: [u8; 32],
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> Self {
+        Self {
+            config,
+            this,
+            rng: ChaCha8Rng::from_seed(seed),
+            joined: false,
+            now,
+            driver: DriverClock::new(now),
+            clock: CivilClock::new(now, unix_now),
+            timers: Timers::default(),
+            outbox: VecDeque::new(),
+            stats: Stats::default(),
+            samples: Samples::default(),
+        }
+    }
+
+    /// The civil time of the present step, as the mesh dates.
+    pub(crate) fn unix(&self) -> UnixTime {
+        self.clock.unix(self.now)
+    }
+
+    /// Extra delay of deferrable work at the current driver lag.
+    pub(crate) fn grace(&self) -> Duration {
+        self.driver.grace()
+    }
+
+    /// How late the driver has been of late.
+    pub(crate) fn lag(&self) -> Duration {
+        self.driver.lag()
+    }
+
+    /// A random number from 0 to 1.
+    pub(crate) fn jitter(&mut self) -> f64 {
+        unit(&mut self.rng)
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.order(Output::Emit(event));
+    }
+
+    pub(crate) fn order(&mut self, output: Output) {
+        self.outbox.push_back(output);
+    }
+
+    /// The next order. Gives memory back once there is none: a join burst's events are soon over,
+    /// and take as much as a mesh.
+    pub(crate) fn next_order(&mut self) -> Option<Output> {
+        let order = self.outbox.pop_front();
+        if order.is_none() {
+            self.outbox.shrink_to(OUTBOX_KEPT);
+        }
+        order
+    }
+}
