@@ -106,9 +106,9 @@ impl EventQueue {
 mod tests {
     use super::*;
     use crate::id::{MessageId, PeerId, Target};
-    use crate::identity::Identity;
     use crate::io::Received;
     use crate::payload::{Delivery, Payload};
+    use crate::trust::Identity;
 
     fn next(queue: &mut EventQueue) -> Poll<Option<Event>> {
         queue.poll_next(&mut Context::from_waker(Waker::noop()))

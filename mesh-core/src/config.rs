@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::metric::Metric;
 use crate::name::check_name;
-use crate::routing::Metric;
 use crate::topology::SHARD_MEMBERS;
 use crate::wire::FRAME_BYTES_MAX;
 

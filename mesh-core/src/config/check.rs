@@ -122,7 +122,7 @@ impl Config {
         rules.within("links_slack", self.links_slack, (0, 64));
         rules.within("redials_max", self.redials_max, (1, 1_000));
         rules.within("pings_max", self.pings_max, (1, 100));
-        rules.within("ttl", self.ttl, (1, crate::mesh::TTL_MAX));
+        rules.within("ttl", self.ttl, (1, crate::messages::TTL_MAX));
         // One message of the largest size must fit.
         let largest = crate::wire::FRAME_BYTES_MAX;
         rules.within(

@@ -6,215 +6,138 @@ use std::time::Duration;
 use super::Mesh;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
-use crate::io::{Channel, Output};
-use crate::link::{Answer, LinkState};
-use crate::rng::unit;
+use crate::io::Channel;
+use crate::links::SignalFrom;
 use crate::signaling::ClientMessage;
-use crate::time::Instant;
 use crate::wire::{Content, LinkSignal, PeerSignal};
-
-/// How long an offer may be unanswered before a sign of the peer counts as not having seen it.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
-
-/// Trickled candidates taken for one link: a host has a handful of addresses.
-const CANDIDATES_MAX: u32 = 64;
 
 impl Mesh {
     /// Whether signals can reach a peer at all.
     pub(super) fn can_signal(&self, peer: PeerId) -> bool {
-        self.routes.lead_to(peer) || self.hub_reaches(peer)
+        self.routing.routes().lead_to(peer) || self.hub_reaches(peer)
     }
 
     /// Of other shards the hub lists only those that we may want to dial, but others may dial us.
     fn hub_reaches(&self, peer: PeerId) -> bool {
-        self.client.is_admitted() && (self.roster.lists(peer) || self.is_abroad(peer))
+        let may_know = self.overlay.lists(peer) || self.overlay.is_remote(peer);
+        self.signaling.is_admitted() && may_know
     }
 
     /// The mesh carries signals whenever it can, which spares the hub and does without it. After a
     /// failure the other way is tried: a route can be a dead agent's last trace.
-    pub(super) fn prefers_hub(&self, peer: PeerId) -> bool {
-        let failed_over_mesh = self.dialer.failures(peer) % 2 == 1;
-        self.hub_reaches(peer) && (failed_over_mesh || !self.routes.contains(peer))
+    fn prefers_hub(&self, peer: PeerId) -> bool {
+        let failed_over_mesh = self.links.failures(peer) % 2 == 1;
+        self.hub_reaches(peer) && (failed_over_mesh || !self.routing.routes().contains(peer))
     }
 
-    /// The peer connection of a link has something for its other end.
-    pub(super) fn link_signaled(&mut self, id: LinkId, signal: LinkSignal, now: Instant) {
-        if let Some(link) = self.links.get_mut(id) {
-            if !matches!(signal, LinkSignal::Candidate { .. }) {
-                link.described_at = now;
-            }
-            let (peer, attempt) = (link.peer, link.attempt);
-            self.send_signal(peer, attempt, PeerSignal::Link(signal), now);
-        }
+    /// Opens a link as the offerer.
+    pub(super) fn dial(&mut self, peer: PeerId) {
+        let via_hub = self.prefers_hub(peer);
+        let link = self.links.dial(peer, via_hub, &mut self.cx);
+        let ours = self.overlay.wanted().contains(&peer);
+        self.overlay.link_begun(link, ours);
     }
 
-    pub(super) fn send_signal(
-        &mut self,
-        to: PeerId,
-        attempt: u64,
-        signal: PeerSignal,
-        now: Instant,
-    ) {
-        let attempt_via_hub = self
-            .by_peer
-            .get(&to)
-            .and_then(|&id| self.links.get(id))
-            .map(|link| link.via_hub);
-        let via_hub = attempt_via_hub.unwrap_or_else(|| self.prefers_hub(to));
+    /// Sends a signal of an attempt over the way that the attempt began on.
+    pub(super) fn send_signal(&mut self, to: PeerId, attempt: u64, signal: PeerSignal) {
+        let began = self.links.to(to).map(|link| link.negotiation.via_hub);
+        let via_hub = began.unwrap_or_else(|| self.prefers_hub(to));
         let content = Content::Signal { attempt, signal };
-        let envelope = self.sign(Target::Peer(to), content, now);
-        // Whom no path leads to the hub may know, though it has not listed it yet: a newcomer whose
-        // offer is to be answered.
-        let use_hub = if self.routes.contains(to) {
+        let target = Target::Peer(to);
+        let envelope = self.with_net(|messages, net| messages.sign(target, content, net));
+        // A peer that no path leads to the hub may know, though it has not listed it yet: a
+        // newcomer whose offer is to be answered.
+        let use_hub = if self.routing.routes().contains(to) {
             via_hub && self.hub_reaches(to)
         } else {
-            self.client.is_admitted()
+            self.signaling.is_admitted()
         };
         if use_hub {
             let message = envelope.signed;
-            let order = self.client.send(&ClientMessage::Signal { to, message });
+            let order = self.signaling.send(&ClientMessage::Signal { to, message });
             self.cx.outbox.extend(order);
         } else {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
-            let _ = self.forward(envelope, Channel::Control, None, now);
+            let _ = self.with_net(|_, net| net.forward(envelope, Channel::Control, None));
         }
     }
 
     /// A verified signal from a peer.
-    pub(super) fn signal_received(
-        &mut self,
-        id: MessageId,
-        (attempt, signal): (u64, PeerSignal),
-        via: Option<PeerId>,
-        now: Instant,
-    ) {
+    pub(super) fn signal_received(&mut self, received: SignalFrom) {
         if !self.cx.joined {
             return;
         }
-        let from = id.author;
+        let SignalFrom {
+            message,
+            attempt,
+            signal,
+            via,
+        } = received;
+        let from = message.author;
         match signal {
             PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.cx.this => {
-                self.offer_received(from, (attempt, sdp), via, now);
+                self.offer_received(from, (attempt, sdp), via);
             }
-            PeerSignal::Solicit if from > self.cx.this => self.solicited(id, now),
+            PeerSignal::Solicit if from > self.cx.this => self.solicited(&message),
             PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
-                self.reject(via, Some(from), RejectReason::UnexpectedSignal);
+                let reason = RejectReason::UnexpectedSignal;
+                self.links.reject(via, Some(from), reason, &mut self.cx);
             }
             PeerSignal::Link(signal) => {
-                self.apply_signal(id, (attempt, signal), now);
+                self.links.apply(message, (attempt, signal), &mut self.cx);
             }
-            PeerSignal::Decline => self.declined(from, attempt, now),
+            PeerSignal::Decline => self.declined(from, attempt),
         }
     }
 
-    fn offer_received(
-        &mut self,
-        from: PeerId,
-        (attempt, sdp): (u64, String),
-        via: Option<PeerId>,
-        now: Instant,
-    ) {
-        self.forget_silent(from); // It has given that up too.
-        if let Some(&old) = self.by_peer.get(&from) {
-            let old_link = self.links.get(old);
-            if old_link.is_some_and(|link| link.attempt == attempt) {
-                return; // The same offer over another path.
-            }
-            // The offerer has given the old attempt up, or lost its end of the link.
-            self.close_link(old, "replaced by a new offer of the peer", now);
-        }
-        if !self.has_room_for(from, now) {
-            self.send_signal(from, attempt, PeerSignal::Decline, now);
+    fn offer_received(&mut self, from: PeerId, (attempt, sdp): (u64, String), via: Option<PeerId>) {
+        if !self.links.make_way(from, attempt, &mut self.cx) {
             return;
         }
-        // Looked at twice already means that we have asked for this offer.
-        let solicited = self.dialer.failures(from) > 1;
-        let id = self.add_link(from, attempt, now);
-        if let Some(link) = self.links.get_mut(id) {
-            link.ours = solicited;
-            link.via_hub = via.is_none();
+        self.carry_events();
+        if !self.overlay.has_room_for(from, &self.links, &self.cx) {
+            self.send_signal(from, attempt, PeerSignal::Decline);
+            return;
         }
-        self.open_link(id, from, Some(sdp));
+        let solicited = self.links.has_solicited(from);
+        let offer = (attempt, sdp);
+        let link = self.links.answer(from, offer, via.is_none(), &mut self.cx);
+        self.overlay.link_begun(link, solicited);
     }
 
     /// A peer that has no link to us asks for an offer.
-    fn solicited(&mut self, asked: MessageId, now: Instant) {
+    fn solicited(&mut self, asked: &MessageId) {
         let from = asked.author;
-        let Some(link) = self.by_peer.get(&from).and_then(|&id| self.links.get(id)) else {
-            if self.has_room_for(from, now) {
-                self.dial(from, now);
-            } else {
-                self.send_signal(from, 0, PeerSignal::Decline, now);
+        if self.links.leads_to(from) {
+            if let Some(lost) = self.links.lost_by(asked, &self.cx) {
+                self.redial(lost, from);
             }
-            return;
-        };
-        if link.answer.is_some_and(|answer| answer.is_before(&asked)) {
-            let id = link.id;
-            self.close_link(id, "the peer has lost its end", now);
-            self.dial(from, now);
+        } else if self.overlay.has_room_for(from, &self.links, &self.cx) {
+            self.dial(from);
         } else {
-            self.redial_if_stuck(from, ANSWER_PATIENCE, now);
+            self.send_signal(from, 0, PeerSignal::Decline);
         }
     }
 
-    /// A peer speaks, but has not answered our offer: the offer went astray, perhaps to an earlier
-    /// life of the peer. Offers anew instead of waiting for the attempt to time out.
-    pub(super) fn redial_if_stuck(&mut self, peer: PeerId, patience: Duration, now: Instant) {
-        let link = self.by_peer.get(&peer).and_then(|&id| self.links.get(id));
-        let stuck = link.filter(|link| {
-            let unanswered = self.cx.this < peer && link.answer.is_none();
-            link.is_negotiating()
-                && unanswered
-                && now.since(link.started_at) >= patience + self.cx.grace()
-        });
-        if let Some(id) = stuck.map(|link| link.id) {
-            self.close_link(id, "the peer has not seen the offer", now);
-            self.dial(peer, now);
+    /// Offers anew if a peer has not seen our offer for so long, instead of waiting for the attempt
+    /// to time out.
+    pub(super) fn redial_if_unseen(&mut self, peer: PeerId, patience: Duration) {
+        if let Some(unseen) = self.links.unseen_by(peer, patience, &self.cx) {
+            self.redial(unseen, peer);
         }
     }
 
-    fn apply_signal(&mut self, id: MessageId, (attempt, signal): (u64, LinkSignal), now: Instant) {
-        let from = id.author;
-        let link = self
-            .by_peer
-            .get(&from)
-            .and_then(|&id| self.links.get_mut(id));
-        let Some(link) = link.filter(|link| link.attempt == attempt) else {
-            return; // Of an attempt that is over.
-        };
-        if let LinkSignal::Candidate { .. } = signal {
-            link.candidates += 1;
-            if link.candidates > CANDIDATES_MAX {
-                self.reject(None, Some(from), RejectReason::Limit);
-                return;
-            }
-        } else if from < self.cx.this || !link.is_negotiating() || link.answer.is_some() {
-            self.reject(None, Some(from), RejectReason::UnexpectedSignal);
-            return;
-        } else {
-            link.answer = Some(Answer { id, at: now });
-            let until = now + self.cx.config.open_timeout;
-            link.state = LinkState::Negotiating { until };
-        }
-        let link = link.id;
-        self.cx.order(Output::ApplySignal { link, signal });
+    fn redial(&mut self, (link, reason): (LinkId, &str), peer: PeerId) {
+        self.links.close(link, reason, &mut self.cx);
+        self.carry_events();
+        self.dial(peer);
     }
 
-    fn declined(&mut self, from: PeerId, attempt: u64, now: Instant) {
-        let link = self.by_peer.get(&from).and_then(|&id| self.links.get(id));
-        match link {
-            Some(link) if link.attempt == attempt && link.is_negotiating() => {
-                let id = link.id;
-                self.cx.stats.links.declined += 1;
-                self.close_link(id, "the peer has as many links as it allows", now);
-            }
-            Some(_) => {}
-            // Only whom we asked can decline.
-            None if self.wanted.contains(&from) => {
-                let jitter = self.cx.jitter();
-                self.dialer.failed(from, &self.cx.config, jitter, now);
-            }
-            None => {}
+    fn declined(&mut self, from: PeerId, attempt: u64) {
+        let has_link = self.links.declined(from, attempt, &mut self.cx);
+        // Only a peer that was asked can decline.
+        if !has_link && self.overlay.wanted().contains(&from) {
+            self.links.declined_to_offer(from, &mut self.cx);
         }
     }
 }

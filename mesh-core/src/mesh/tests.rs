@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
+use super::Mesh;
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::error::{LossReason, RejectReason};
 use crate::id::Target;
-use crate::identity::{Identity, Signed};
 use crate::io::{Channel, Event, Input};
 use crate::payload::{Delivery, Payload};
-use crate::routing::children;
 use crate::sim::{World, WorldConfig};
 use crate::time::UnixTime;
-use crate::topology::Shards;
+use crate::trust::{Identity, Signed};
 use crate::wire::{
     Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, LinkEntry, LinkState,
     Message, MessageHeader, Record,
@@ -366,12 +365,15 @@ fn the_same_broadcast_kept_twice_is_counted_once_and_forgotten_in_time() {
     };
     let now = world.now();
     let mesh = world.mesh_mut(VICTIM);
-    mesh.pass_on(envelope.clone(), None, now);
-    let once = mesh.broadcasts.size();
-    mesh.pass_on(envelope, None, now);
-    assert_eq!(mesh.broadcasts.size(), once);
-    mesh.forget_broadcasts(now + SECOND * 60);
-    assert_eq!(mesh.broadcasts.size(), (0, 0));
+    mesh.enter(now);
+    let kept = |mesh: &Mesh| mesh.messages.broadcasts_kept();
+    mesh.with_net(|messages, net| messages.pass_on(envelope.clone(), None, net));
+    let once = kept(mesh);
+    mesh.with_net(|messages, net| messages.pass_on(envelope, None, net));
+    assert_eq!(kept(mesh), once);
+    mesh.cx.now = now + SECOND * 60;
+    mesh.messages.forget_broadcasts(&mesh.cx);
+    assert_eq!(kept(mesh), (0, 0));
 }
 
 #[test]
@@ -381,8 +383,7 @@ fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
     let source = 2;
     let [source_id, victim] = [source, VICTIM].map(|i| world.agents()[i].id());
     let parent = (1..8).find(|&i| {
-        let this = world.agents()[i].id();
-        let children = children(source_id, this, &world.mesh_mut(i).graph, Shards::WHOLE);
+        let children = world.mesh_mut(i).children(source_id);
         children.is_some_and(|children| children.contains(&victim))
     });
     let parent = parent.expect("everybody has a parent");
@@ -391,7 +392,11 @@ fn a_broadcast_that_one_neighbour_offers_and_withholds_comes_from_another() {
     let id = world
         .send(source, Target::Room, "to all".into(), Delivery::Reliable)
         .expect("sent");
-    let name = world.mesh_mut(source).broadcasts.newest().expect("kept");
+    let name = world
+        .mesh_mut(source)
+        .messages
+        .newest_broadcast()
+        .expect("kept");
     let offer = frame(&Record::Have { names: vec![name] });
     world.send_raw(liar.expect("four links"), VICTIM, Channel::Control, offer);
     world.run_for(Duration::from_millis(1_500));

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::PeerId;
-use crate::identity::{Signed, Verified};
 #[cfg(any(test, feature = "sim"))]
 use crate::sim::memo;
 use crate::time::Instant;
+use crate::trust::{Signed, Verified};
 use crate::wire::{DigestEntry, LinkEntry, LinkState};
 
 /// The newest record of each author.
@@ -218,7 +218,7 @@ fn fingerprint(author: PeerId, version: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::trust::Identity;
 
     fn insert(database: &mut Database, secret: u8, version: u64) {
         let state = LinkState {

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use super::*;
 use crate::document::{assert_golden, table};
 use crate::id::PeerId;
-use crate::identity::Identity;
+use crate::metric::Metric;
 use crate::topology::{Shards, Topology};
+use crate::trust::Identity;
 use crate::wire::{LinkEntry, LinkState};
 
 fn peer(secret: u8) -> PeerId {
@@ -64,7 +65,7 @@ fn a_broadcast_goes_down_the_tree_that_protocol_md_shows() {
         tree::preference(peer(1), peer(2), peer(3))
     );
     for this in secrets.clone() {
-        let below = children(peer(1), peer(this), &graph, Shards::WHOLE).expect("connected");
+        let below = tree::children(peer(1), peer(this), &graph, Shards::WHOLE).expect("connected");
         if !below.is_empty() {
             let below = secrets
                 .clone()

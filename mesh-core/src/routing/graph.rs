@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::cost::Metric;
 use super::database::Database;
 use crate::id::PeerId;
+use crate::metric::Metric;
 use crate::topology::Shards;
 
 /// Members by number, in the order of their ids, and the links among them.

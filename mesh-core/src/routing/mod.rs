@@ -4,25 +4,251 @@
 //! each author ([`Database`]) and computes shortest paths over the links that both ends announce
 //! ([`Routes`]), as OSPF does ([RFC 2328], section 16.1, the two-way check). So a dead agent needs
 //! no timer to disappear: when its neighbours stop announcing their links to it, no path leads
-//! there. [`ReplayWindow`] tells a message that was seen from one that was not.
+//! there.
 //!
 //! [RFC 2328]: https://www.rfc-editor.org/rfc/rfc2328
 
-mod cost;
+mod anti_entropy;
 mod database;
+mod flooding;
 #[cfg(test)]
 mod golden;
 mod graph;
-mod replay;
 mod routes;
 mod search;
+mod throttle;
 mod tree;
+mod verify_queue;
 
-pub use cost::{Metric, ParseMetricError};
 pub(crate) use database::Database;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use database::Known;
-pub(crate) use graph::LinkGraph;
-pub(crate) use replay::{ReplayWindow, Seen};
-pub(crate) use routes::{RoutePolicy, Routes};
-pub(crate) use tree::children;
+pub(crate) use routes::Routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::links::{Link, Links};
+use crate::timers::Timer;
+use crate::topology::Shards;
+use anti_entropy::AntiEntropy;
+use flooding::Flooding;
+use graph::LinkGraph;
+use routes::RoutePolicy;
+use throttle::Throttle;
+use verify_queue::VerifyQueue;
+
+/// Neighbours around which paths are computed in one turn, at most: each costs as much as all paths
+/// do, a millisecond in a large room.
+const DETOURS_MAX: usize = 4;
+
+/// What this agent knows of the links of others, and the paths that follow from it.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    database: Database,
+    /// The links that the database tells of, since paths were last computed.
+    graph: LinkGraph,
+    policy: RoutePolicy,
+    routes: Routes,
+    /// Something has happened since paths were last computed.
+    stale: bool,
+    /// Paths have changed since the application was told.
+    news: bool,
+    /// Counts the times that paths were computed: what was derived from others is void.
+    generation: u64,
+    computing: Throttle,
+    flooding: Flooding,
+    verify_queue: VerifyQueue,
+    anti_entropy: AntiEntropy,
+}
+
+/// Paths that leave a neighbour out, computed once for all that is repeated in a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Detours(BTreeMap<PeerId, Routes>);
+
+impl Routing {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            database: Database::default(),
+            graph: LinkGraph::default(),
+            policy: RoutePolicy::by(config.metric),
+            routes: Routes::default(),
+            stale: false,
+            news: false,
+            generation: 0,
+            computing: Throttle::new(config.routes_delay, config.routes_delay_max),
+            flooding: Flooding::new(config),
+            verify_queue: VerifyQueue::default(),
+            anti_entropy: AntiEntropy::default(),
+        }
+    }
+
+    /// The link-state records held.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The paths, as they were last computed.
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// How the room is divided.
+    fn shards(&self) -> Shards {
+        self.policy.shards
+    }
+
+    /// Whether a peer is of another shard.
+    fn is_remote(&self, peer: PeerId, cx: &Context) -> bool {
+        !self.shards().same(peer, cx.this)
+    }
+
+    /// Whether an agent has said goodbye to this one.
+    pub(crate) fn has_departed(&self, peer: PeerId) -> bool {
+        let state = self.database.state(peer);
+        state.is_some_and(|state| state.departed)
+    }
+
+    /// Usable links to other shards.
+    pub(crate) fn remote_links<'a>(
+        &'a self,
+        links: &'a Links,
+        cx: &'a Context,
+    ) -> impl Iterator<Item = &'a Link> {
+        let remote = |link: &&Link| self.is_remote(link.peer, cx);
+        links.usable().filter(remote)
+    }
+
+    /// Messages go through none of these from now on, as far as this agent chooses the path.
+    pub(crate) fn avoid(&mut self, members: BTreeSet<PeerId>, cx: &mut Context) {
+        self.policy.avoid = members;
+        self.changed(cx);
+    }
+
+    /// Paths must be computed again, soon.
+    pub(crate) fn changed(&mut self, cx: &mut Context) {
+        self.stale = true;
+        let due = self.computing.due(cx.now) + cx.lag();
+        cx.timers.arm(Timer::Routes, due);
+    }
+
+    /// Computes paths, as their timer asks.
+    pub(crate) fn update(&mut self, links: &Links, cx: &Context) {
+        self.computing.done(cx.now);
+        self.refresh(links, cx);
+        self.expire(cx);
+    }
+
+    /// Whether paths have changed since this was last asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Notes whose records are of somebody out of reach, and forgets them in time.
+    fn expire(&mut self, cx: &Context) {
+        let (this, routes) = (cx.this, &self.routes);
+        let reachable = |peer| peer == this || routes.contains(peer);
+        self.database
+            .expire(reachable, cx.config.forget_after, cx.now);
+    }
+
+    /// Computes paths if anything has happened since the last time. Returns whether it has.
+    pub(crate) fn refresh(&mut self, links: &Links, cx: &Context) -> bool {
+        if !std::mem::take(&mut self.stale) {
+            return false;
+        }
+        self.generation += 1;
+        let open = links.open().map(|link| link.peer).collect();
+        let policy = &self.policy;
+        self.graph = LinkGraph::of(&self.database, &open, policy.metric, policy.shards);
+        let routes = Routes::compute(cx.this, &open, &self.graph, &self.database, policy);
+        // A message may have had them computed before it was their time: that is told then.
+        self.news |= routes != self.routes;
+        self.routes = routes;
+        true
+    }
+
+    /// Computes all paths again, whether anything has happened or not.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn recompute(&mut self, links: &Links, cx: &Context) {
+        self.stale = true;
+        self.refresh(links, cx);
+    }
+
+    /// The neighbour that is the next hop to a member: on a shortest path, and one that `takes` it.
+    pub(crate) fn next_hop(
+        &self,
+        to: PeerId,
+        cx: &Context,
+        takes: impl FnMut(PeerId) -> bool,
+    ) -> Option<PeerId> {
+        let flow = to.prefix() ^ cx.this.prefix();
+        self.routes.next_hop(to, flow, &self.database, takes)
+    }
+
+    /// As [`Routing::next_hop`], on paths that leave a neighbour out.
+    pub(crate) fn next_hop_around(
+        &self,
+        (to, left_out): (PeerId, PeerId),
+        detours: &mut Detours,
+        (links, cx): (&Links, &Context),
+        takes: impl FnMut(PeerId) -> bool,
+    ) -> Option<PeerId> {
+        if detours.0.len() >= DETOURS_MAX && !detours.0.contains_key(&left_out) {
+            return None;
+        }
+        let paths = detours.0.entry(left_out).or_insert_with(|| {
+            let open = links.open().map(|link| link.peer);
+            let open = open.filter(|&peer| peer != left_out).collect();
+            let (graph, policy) = (&self.graph, &self.policy);
+            Routes::compute(cx.this, &open, graph, &self.database, policy)
+        });
+        let flow = to.prefix() ^ cx.this.prefix();
+        paths.next_hop(to, flow, &self.database, takes)
+    }
+
+    /// Those whom a source's broadcasts are passed on to, in its shortest-path tree; none if there
+    /// is no tree. They are so as long as the generation is the same.
+    pub(crate) fn children(&self, source: PeerId, cx: &Context) -> Option<Vec<PeerId>> {
+        tree::children(source, cx.this, &self.graph, self.policy.shards)
+    }
+
+    /// Counts the times that paths were computed.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The room is divided otherwise: records of others are of no use any more.
+    pub(crate) fn divide(&mut self, shards: Shards, links: &Links, cx: &mut Context) {
+        self.policy.shards = shards;
+        let mut database = std::mem::take(&mut self.database);
+        database.retain(|author, state| self.concerns_us(author, state, cx));
+        self.database = database;
+        self.changed(cx);
+        // Peers of other shards may be neighbours now, whose records are all news. One is asked,
+        // for all would answer the same, and another soon: the first may not have followed yet.
+        if let Some(&id) = self.flood_links(links, cx).first() {
+            self.compare_with(id, cx);
+        }
+    }
+
+    /// A link is gone, and what was to be sent over it.
+    pub(crate) fn link_down(&mut self, id: LinkId) {
+        self.flooding.forget(id);
+        self.anti_entropy.forget(id);
+    }
+
+    /// Whether nothing waits to be verified or passed on.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.verify_queue.is_empty() && self.flooding.is_idle()
+    }
+
+    /// The agent leaves. What it knows of the others stays, for the next time.
+    pub(crate) fn leave(&mut self) {
+        self.verify_queue = VerifyQueue::default();
+        self.anti_entropy = AntiEntropy::default();
+    }
+}

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::cost::Metric;
 use super::database::Database;
 use super::graph::LinkGraph;
 use super::search::search;
 use crate::id::PeerId;
+use crate::metric::Metric;
 use crate::topology::Shards;
 
 /// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
@@ -225,7 +225,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::trust::Identity;
     use crate::wire::{LinkEntry, LinkState};
 
     fn peer(secret: u8) -> PeerId {

@@ -95,9 +95,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::identity::Identity;
-    use crate::routing::{Database, Metric};
+    use crate::metric::Metric;
+    use crate::routing::Database;
     use crate::topology::Topology;
+    use crate::trust::Identity;
     use crate::wire::{LinkEntry, LinkState};
 
     #[test]

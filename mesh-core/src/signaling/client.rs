@@ -19,11 +19,11 @@ use super::protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member};
 use crate::config::Config;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
-use crate::identity::{Identity, Signed};
 use crate::io::Output;
 use crate::rng::unit;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
+use crate::trust::{Identity, Signed};
 
 /// How long a hub may take for each step until admission while there is another to try, doubled
 /// each time that all have failed, up to what a single hub has: several round trips to the other

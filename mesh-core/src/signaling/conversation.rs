@@ -6,10 +6,10 @@ use super::client::{HubTime, send};
 use super::protocol::{ClientMessage, PROTOCOL_VERSION};
 use crate::config::Config;
 use crate::id::SocketId;
-use crate::identity::Identity;
 use crate::io::Output;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
+use crate::trust::Identity;
 use crate::wire::Admit;
 
 /// How long the hub may take to answer when there is reason to believe that it is gone, unless it

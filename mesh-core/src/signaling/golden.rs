@@ -4,9 +4,9 @@ use super::*;
 use crate::document::{assert_golden, table};
 use crate::ice::IceServer;
 use crate::id::Target;
-use crate::identity::{Identity, Signed};
 use crate::time::UnixTime;
 use crate::topology::Shards;
+use crate::trust::{Identity, Signed};
 use crate::wire::{Admit, Content, Message, MessageHeader, PeerSignal};
 
 fn identity(n: u8) -> Identity {

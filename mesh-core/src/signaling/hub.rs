@@ -16,10 +16,10 @@ use super::shared::Directory;
 use super::stats::HubStats;
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
-use crate::identity::Signed;
 use crate::name::check_name;
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
+use crate::trust::Signed;
 use crate::wire::Admit;
 
 /// Time between looks for clients whose time is up: cheaper than a timer for each.

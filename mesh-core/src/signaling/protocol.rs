@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ice::IceServer;
 use crate::id::PeerId;
-use crate::identity::Signed;
 use crate::topology::Shards;
+use crate::trust::Signed;
 
 /// The signaling protocol that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -13,9 +13,9 @@ use super::directory::DirectoryOrder;
 use super::*;
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
-use crate::identity::{Identity, Signed};
 use crate::time::Instant;
 use crate::topology::Shards;
+use crate::trust::{Identity, Signed};
 use crate::wire::Admit;
 
 fn identity(n: u8) -> Identity {

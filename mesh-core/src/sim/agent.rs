@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::error::RejectReason;
 use crate::id::{ClientId, LinkId, MessageId, PeerId, SocketId};
-use crate::identity::Identity;
 use crate::io::{Event, Input, Received};
 use crate::mesh::Mesh;
 use crate::time::{Instant, UnixTime};
+use crate::trust::Identity;
 
 /// One agent.
 #[derive(Debug)]

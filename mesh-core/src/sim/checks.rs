@@ -6,8 +6,8 @@ use super::World;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Event;
 use crate::mesh::Mesh;
+use crate::metric::Metric;
 use crate::payload::Delivery;
-use crate::routing::Metric;
 use crate::stats::LinkCounts;
 use crate::topology::{Graph, Shards};
 

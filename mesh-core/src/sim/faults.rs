@@ -9,10 +9,10 @@ use super::trace::Fault;
 use super::{EPOCH, World};
 use crate::config::HubConfig;
 use crate::id::PeerId;
-use crate::identity::Identity;
 use crate::io::{Channel, Input};
 use crate::signaling::Hub;
 use crate::time::{Instant, UnixTime};
+use crate::trust::Identity;
 use crate::wire::{FrameWriter, LinkEntry, LinkState, Record};
 
 impl World {

@@ -1,4 +1,4 @@
-//! Golden traces: what a set of worlds comes to, to the last byte, as `mesh-core/traces.txt` has it.
+//! Golden traces: what a set of worlds comes to, to the last byte, as `mesh-core/traces.txt` says.
 //!
 //! A change that is to keep the behaviour keeps the file. One that changes it writes the file anew
 //! with `UPDATE_TRACES=1 cargo test -p mesh-core golden -- --test-threads 1`, and its commit says
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Report, Scenario, Simulation, WorldConfig};
-use crate::routing::Metric;
+use crate::metric::Metric;
 
 /// Scenarios by seed.
 const SCENARIOS: u64 = 64;

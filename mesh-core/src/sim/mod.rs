@@ -45,14 +45,14 @@ use trace::{Fault, Trace};
 
 use crate::config::{Adaptive, Config};
 use crate::id::{ClientId, MessageId, SocketId, Target};
-use crate::identity::Identity;
 use crate::io::{Channel, Input};
+use crate::metric::Metric;
 use crate::payload::{Delivery, Payload};
-use crate::routing::Metric;
 use crate::signaling::{Hub, HubInput};
 use crate::time::{Instant, UnixTime};
 use crate::topology::{SHARD_MEMBERS, Shards};
-use crate::verifier::KnownSignatures;
+use crate::trust::Identity;
+use crate::trust::KnownSignatures;
 
 /// What the world is like.
 #[derive(Clone, Debug)]

@@ -363,7 +363,7 @@ fn who_lost_its_end_of_a_link_is_believed_at_once() {
         world.half_open(i, lower);
         let is_back = |world: &World| {
             let link = world.agents[i].mesh.open_link_to(there);
-            link.is_some_and(|link| link.started_at > lost)
+            link.is_some_and(|link| link.negotiation.started_at() > lost)
         };
         assert!(world.run_until(SECOND, is_back), "agent {i}");
     }

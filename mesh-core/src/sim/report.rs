@@ -137,10 +137,7 @@ impl Simulation {
         let (links_open_s, tables_complete_s) = self.form(&mut world)?;
         tell(&format!("formed after {links_open_s:.2} s"));
         // Surplus links of the mass join are drained first, and round trips announced.
-        let verifiers = u32::try_from(self.agents)
-            .unwrap_or(u32::MAX)
-            .min(VERIFIERS);
-        world.run_for(SETTLING + SETTLING_EACH * verifiers);
+        world.run_for(self.settling());
         let joining = traffic(&world, Duration::ZERO, |_| 0.0);
         let analysis = Analysis::of(&world.true_graph().1);
         let before = totals(&world);
@@ -181,7 +178,7 @@ impl Simulation {
             "{} died at once; healed after {healed_s:.2} s",
             victims.len()
         ));
-        world.run_for(SETTLING + SETTLING_EACH * verifiers);
+        world.run_for(self.settling());
         let after = self.exchange(&mut world, &mut rng);
         in_time(&mut world, "idle", World::is_idle)?;
         world.check_settled();
@@ -201,6 +198,12 @@ impl Simulation {
             after,
             trace: world.trace(),
         })
+    }
+
+    /// How long what stirred the room up has to settle.
+    fn settling(&self) -> Duration {
+        let verifiers = u32::try_from(self.agents).unwrap_or(u32::MAX);
+        SETTLING + SETTLING_EACH * verifiers.min(VERIFIERS)
     }
 
     /// Returns when the last link was open, and how long after that all tables were complete.

@@ -13,8 +13,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::{SimAgent, World, WorldConfig};
 use crate::id::Target;
 use crate::io::Channel;
+use crate::metric::Metric;
 use crate::payload::{Delivery, Payload};
-use crate::routing::Metric;
 use crate::time::Instant;
 use crate::topology::Analysis;
 

@@ -7,7 +7,7 @@ use super::rings::mix;
 use super::*;
 use crate::config::{default_k, sparse_k};
 use crate::document::{assert_golden, table};
-use crate::identity::Identity;
+use crate::trust::Identity;
 
 /// The members, and what PROTOCOL.md calls them.
 fn members() -> BTreeMap<PeerId, String> {

@@ -106,6 +106,11 @@ impl Shards {
     }
 
     /// The shard of a member with this [prefix](PeerId::prefix).
+    /// Whether two members are of the same shard.
+    pub(crate) fn same(self, a: PeerId, b: PeerId) -> bool {
+        self.of(a) == self.of(b)
+    }
+
     pub(crate) fn of_prefix(self, prefix: u64) -> usize {
         if self.count == 1 {
             return 0;

@@ -5,9 +5,9 @@ use super::*;
 use crate::document::{assert_golden, table};
 use crate::error::LossReason;
 use crate::id::{PeerId, Target};
-use crate::identity::Identity;
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
+use crate::trust::Identity;
 
 fn identity() -> Identity {
     Identity::from_secret([1; 32])

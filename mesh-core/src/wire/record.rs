@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::statement::{Content, Message};
 use crate::id::{PeerId, Target};
-use crate::identity::Signed;
+use crate::trust::Signed;
 
 /// One unit of a frame. The order of the variants is the wire format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
-use crate::identity::{Domain, Statement};
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
+use crate::trust::{Domain, Statement};
 
 /// An agent's answer to the hub's challenge: proves that it holds the key, for this room and name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use super::golden::header;
 use super::*;
 use crate::error::DecodeError;
 use crate::id::{PeerId, Target};
-use crate::identity::{Identity, Signed};
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
+use crate::trust::{Identity, Signed};
 
 pub(super) fn frame_of(records: &[Record]) -> Vec<u8> {
     let mut writer = FrameWriter::default();

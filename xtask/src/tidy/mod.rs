@@ -2,6 +2,7 @@
 //! living references.
 
 mod functions;
+mod layers;
 mod rules;
 mod scan;
 
@@ -57,8 +58,10 @@ fn check(root: &Path, target: &Path) -> Result<Vec<String>> {
         if source.path.ends_with(".rs") {
             findings.extend(rules::shape(source));
             findings.extend(functions::too_long(source));
+            findings.extend(layers::thick_root(source));
         }
     }
+    findings.extend(layers::cyclic(&sources));
     let paths: Vec<String> = files.iter().map(|file| relative(root, file)).collect();
     findings.extend(rules::mirrored(&paths));
     match sources.iter().find(|s| s.path == "ARCHITECTURE.md") {

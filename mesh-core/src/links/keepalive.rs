@@ -1,0 +1,378 @@
+//! Is the other end alive, and how far is it?
+//!
+//! WebRTC itself notices a dead peer only after many seconds (and the backends differ), so the mesh
+//! pings on its control channel, the same in tabs and processes. Any frame counts as a sign of
+//! life. The round-trip time is smoothed as TCP does it ([RFC 6298], section 2: gain 1/8), but for
+//! a sample that is far below: a sample is longer than the path if either end was busy, as both
+//! are while a room forms, and never shorter.
+//!
+//! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::metric::Metric;
+use crate::time::Instant;
+
+/// How late a look must be for silence to prove nothing.
+const LATE: Duration = Duration::from_secs(2);
+
+/// The part of an interval after which the first samples are taken.
+const SOON: u32 = 5;
+
+/// Pings are at least so much of the interval apart, and at most as much more as this is less.
+const REST_MIN: f64 = 0.75;
+
+/// A sample that is so many times shorter than the smoothed round trip replaces it.
+const FAR_BELOW: u32 = 2;
+
+/// Samples after which the round trip is credible: the first is of a machine that was busy with
+/// connecting and is forgotten, the second may still be.
+const CREDIBLE_AFTER: u32 = 3;
+
+/// Intervals after which the round trip of a link that is never quiet is measured again, where
+/// paths do not depend on it and where they do.
+const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
+
+#[derive(Debug)]
+pub(crate) struct Keepalive {
+    interval: Duration,
+    next_ping_at: Instant,
+    outstanding: Option<Outstanding>,
+    last_heard: Instant,
+    last_ping: Instant,
+    /// The other end was suspected to be dead since the last ping.
+    suspected: bool,
+    srtt: Option<Duration>,
+    /// Round trips measured so far.
+    samples: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    nonce: u32,
+    sent_at: Instant,
+    /// When the first of the pings without an answer was sent.
+    since: Instant,
+    /// Pings sent without an answer, this one included.
+    tries: u32,
+}
+
+/// What a due keepalive asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepaliveAction {
+    /// Send a ping with this nonce.
+    Ping(u32),
+    /// The other end is dead.
+    Dead,
+    /// Nothing is due.
+    Wait,
+}
+
+impl Keepalive {
+    /// A new link is measured at once where paths depend on it, else when there is time: while
+    /// others open there is none.
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        let wait = match config.metric {
+            Metric::Hops => config.ping_interval / SOON,
+            Metric::Latency | Metric::Bandwidth => Duration::ZERO,
+        };
+        Self {
+            interval: config.ping_interval,
+            next_ping_at: now + wait,
+            outstanding: None,
+            last_heard: now,
+            last_ping: now,
+            suspected: false,
+            srtt: None,
+            samples: 0,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next_ping_at
+    }
+
+    /// Measures the link now if that was not done yet.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        if self.samples == 0 && self.outstanding.is_none() {
+            self.next_ping_at = now;
+        }
+    }
+
+    /// The smoothed round-trip time, if measured.
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.srtt
+    }
+
+    /// Whether the first sample that counts has just come. What is told of it waits for so long
+    /// that the first credible one is there too, mostly.
+    pub(crate) fn just_measured(&self) -> bool {
+        self.samples == 2
+    }
+
+    /// Since when the other end has left pings unanswered, if it has.
+    pub(crate) fn unanswered_since(&self) -> Option<Instant> {
+        let ping = self.outstanding?;
+        (self.last_heard <= ping.since).then_some(ping.since)
+    }
+
+    /// When anything was last heard of the other end.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    /// A frame arrived.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+    }
+
+    /// The peer is suspected to be dead: ask now instead of at the next interval.
+    pub(crate) fn probe(&mut self, now: Instant) {
+        if self.outstanding.is_none() {
+            self.next_ping_at = now;
+            self.suspected = true;
+        }
+    }
+
+    /// `interval` lies between pings of a quiet link, and answers have so much more time as `grace`
+    /// says; `jitter` is between 0 and 1 and spreads the pings of many links over the interval.
+    pub(crate) fn poll(
+        &mut self,
+        config: &Config,
+        (interval, grace): (Duration, Duration),
+        jitter: f64,
+        now: Instant,
+    ) -> KeepaliveAction {
+        self.interval = interval;
+        if now < self.next_ping_at {
+            return KeepaliveAction::Wait;
+        }
+        if self.is_fresh(config.metric, now) {
+            self.rest(jitter, self.last_heard);
+            return KeepaliveAction::Wait;
+        }
+        let tries = match self.outstanding {
+            // It spoke since: a lost or late pong does not matter.
+            Some(ping) if self.last_heard > ping.sent_at => {
+                self.outstanding = None;
+                self.rest(jitter, now);
+                return KeepaliveAction::Wait;
+            }
+            // We slept, or were too busy to look: so the answer may still wait to be read.
+            Some(ping) if now.since(self.next_ping_at) >= LATE => ping.tries,
+            Some(ping) if ping.tries >= config.pings_max => return KeepaliveAction::Dead,
+            Some(ping) => ping.tries + 1,
+            None => 1,
+        };
+        let nonce = (now.as_micros() & u64::from(u32::MAX)) as u32;
+        self.outstanding = Some(Outstanding {
+            nonce,
+            sent_at: now,
+            since: self.outstanding.map_or(now, |ping| ping.since),
+            tries,
+        });
+        self.last_ping = now;
+        self.suspected = false;
+        self.next_ping_at = now + self.pong_timeout(config, grace);
+        KeepaliveAction::Ping(nonce)
+    }
+
+    /// Returns the round trip, if the pong answers our last ping.
+    pub(crate) fn pong(&mut self, nonce: u32, jitter: f64, now: Instant) -> Option<Duration> {
+        let ping = self.outstanding.filter(|ping| ping.nonce == nonce)?;
+        let sample = now.since(ping.sent_at);
+        self.samples = self.samples.saturating_add(1);
+        // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
+        // until there are enough samples to smooth.
+        let weight = self.samples.saturating_sub(1).clamp(1, 8);
+        let credible = self.srtt.filter(|_| self.samples > 2);
+        self.srtt = Some(match credible.filter(|srtt| sample * FAR_BELOW >= *srtt) {
+            Some(srtt) => (srtt * (weight - 1) + sample) / weight,
+            None => sample,
+        });
+        self.outstanding = None;
+        self.rest(jitter, now);
+        Some(sample)
+    }
+
+    /// Whether the other end has spoken lately, so that it need not be asked: by its own ping, say.
+    /// The round trip is still measured now and then.
+    fn is_fresh(&self, metric: Metric, now: Instant) -> bool {
+        let measure_every = match metric {
+            Metric::Hops => MEASURE_EVERY.0,
+            Metric::Latency | Metric::Bandwidth => MEASURE_EVERY.1,
+        };
+        let lately = |at: Instant, intervals: f64| now.since(at) < self.interval.mul_f64(intervals);
+        self.outstanding.is_none()
+            && !self.suspected
+            && self.samples >= CREDIBLE_AFTER
+            && lately(self.last_heard, REST_MIN)
+            && lately(self.last_ping, measure_every)
+    }
+
+    fn pong_timeout(&self, config: &Config, grace: Duration) -> Duration {
+        let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
+        self.srtt
+            .map_or(max, |srtt| (srtt * 8 + grace).clamp(min, max))
+    }
+
+    fn rest(&mut self, jitter: f64, since: Instant) {
+        let interval = match self.samples {
+            0 | 1 => self.interval / SOON, // The second sample replaces the first.
+            _ => self.interval,
+        };
+        self.next_ping_at = since + interval.mul_f64(REST_MIN + jitter.clamp(0.0, 1.0) / 2.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    const RHYTHM: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
+
+    fn config() -> Config {
+        Config::new("room", "name").expect("valid")
+    }
+
+    /// A link that is about to be asked for the first time.
+    fn asking() -> (Config, Keepalive) {
+        let config = config();
+        let mut keepalive = Keepalive::new(&config, at(0));
+        keepalive.probe(at(0));
+        (config, keepalive)
+    }
+
+    #[test]
+    fn a_new_link_is_measured_at_once_only_where_paths_depend_on_it() {
+        let mut config = config();
+        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(1_000));
+        config.metric = Metric::Latency;
+        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(0));
+    }
+
+    #[test]
+    fn measures_and_smooths_the_round_trip() {
+        let (config, mut keepalive) = asking();
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+            panic!("the first ping is due at once");
+        };
+        assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
+        assert!(keepalive.pong(nonce, 0.5, at(8)).is_some());
+        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
+        // The first sample is replaced by the second, later ones are smoothed, and one that is far
+        // below counts at once.
+        for (sample_ms, srtt_ms) in [(16, 16), (8, 12), (3, 3), (3, 3), (8, 4)] {
+            let next = keepalive.deadline();
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
+                panic!("due");
+            };
+            keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
+            assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
+        }
+    }
+
+    #[test]
+    fn silence_is_death_and_any_frame_is_life() {
+        let (config, mut keepalive) = asking();
+        let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
+        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(0))));
+        assert_eq!(
+            keepalive.poll(&config, RHYTHM, 0.5, at(2_999)),
+            KeepaliveAction::Wait
+        );
+        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(3_000))));
+        keepalive.heard(at(3_500));
+        assert_eq!(
+            keepalive.poll(&config, RHYTHM, 0.5, at(6_000)),
+            KeepaliveAction::Wait
+        );
+        for _ in 0..config.pings_max {
+            let due = keepalive.deadline();
+            assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, due)));
+        }
+        let due = keepalive.deadline();
+        assert_eq!(
+            keepalive.poll(&config, RHYTHM, 0.5, due),
+            KeepaliveAction::Dead
+        );
+    }
+
+    #[test]
+    fn a_short_round_trip_makes_for_a_quick_verdict() {
+        let ms = Duration::from_millis;
+        // On a busy machine answers take longer.
+        for (grace, verdict) in [(0, 1_500), (1_000, 3_048), (60_000, 9_000)] {
+            let (config, mut keepalive) = asking();
+            let rhythm = (RHYTHM.0, ms(grace));
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
+                panic!("the first ping is due at once");
+            };
+            keepalive.pong(nonce, 0.5, at(2));
+            keepalive.probe(at(100));
+            let mut due = at(100);
+            for n in 0..config.pings_max {
+                let action = keepalive.poll(&config, rhythm, 0.5, due);
+                assert!(
+                    matches!(action, KeepaliveAction::Ping(_)),
+                    "{n}: {action:?}"
+                );
+                due = keepalive.deadline();
+            }
+            assert_eq!(due.since(at(100)), ms(verdict), "{grace}");
+            assert_eq!(
+                keepalive.poll(&config, rhythm, 0.5, due),
+                KeepaliveAction::Dead
+            );
+        }
+    }
+
+    #[test]
+    fn who_looks_too_late_asks_once_more() {
+        let (config, mut keepalive) = asking();
+        for ms in [0, 3_000, 6_000] {
+            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
+            assert!(matches!(action, KeepaliveAction::Ping(_)));
+        }
+        // The machine slept: nobody could have answered.
+        let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
+        assert!(matches!(action, KeepaliveAction::Ping(_)));
+        assert_eq!(
+            keepalive.poll(&config, RHYTHM, 0.5, at(63_000)),
+            KeepaliveAction::Dead
+        );
+    }
+
+    #[test]
+    fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
+        let (config, mut keepalive) = asking();
+        let mut pings = Vec::new();
+        let mut ask = |keepalive: &mut Keepalive, ms: u64| {
+            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
+            if let KeepaliveAction::Ping(nonce) = action {
+                pings.push(ms);
+                keepalive.pong(nonce, 0.5, at(ms + 1));
+            }
+            matches!(action, KeepaliveAction::Ping(_))
+        };
+        for second in 0..60 {
+            keepalive.heard(at(1_000 * second));
+            ask(&mut keepalive, 1_000 * second);
+        }
+        keepalive.probe(at(60_000));
+        keepalive.heard(at(60_000));
+        assert!(ask(&mut keepalive, 60_000), "suspected");
+        let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(quiet[0], 2_000, "the second sample soon");
+        assert_eq!(quiet[1], 6_000, "the third is the first that is credible");
+        assert!(
+            quiet[2..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
+            "{pings:?}"
+        );
+    }
+}

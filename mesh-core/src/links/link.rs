@@ -1,0 +1,124 @@
+//! One link, and where it stands.
+
+use super::keepalive::Keepalive;
+use super::negotiation::Negotiation;
+use super::queue::LinkQueue;
+use crate::config::Config;
+use crate::id::{LinkId, PeerId};
+use crate::io::Channel;
+use crate::time::Instant;
+use crate::wire::LinkEntry;
+
+/// Rejections from one link that are worth an event each; beyond they are only counted.
+const MISDEEDS_REPORTED: u32 = 100;
+
+/// One link, from the decision to open it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: PeerId,
+    pub(crate) negotiation: Negotiation,
+    pub(crate) state: LinkState,
+    /// When it opened.
+    pub(crate) opened_at: Option<Instant>,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) queue: LinkQueue,
+    /// Rejected input from this peer, of which only so much is worth an event each.
+    pub(crate) misdeeds: u32,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// Offer, answer and candidates travel.
+    Negotiating {
+        /// When to give up.
+        until: Instant,
+    },
+    /// All channels are open.
+    Open,
+    /// No new messages; closes when what was sent is acknowledged, at the latest at the deadline.
+    Draining {
+        /// When to close regardless.
+        until: Instant,
+    },
+}
+
+impl Link {
+    /// A link that is to be open `until` then.
+    pub(crate) fn new(
+        id: LinkId,
+        peer: PeerId,
+        negotiation: Negotiation,
+        until: Instant,
+        config: &Config,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            negotiation,
+            state: LinkState::Negotiating { until },
+            opened_at: None,
+            keepalive: Keepalive::new(config, now),
+            queue: LinkQueue::default(),
+            misdeeds: 0,
+        }
+    }
+
+    /// It was silent, and something arrived over it.
+    pub(super) fn revive(&mut self, config: &Config, now: Instant) {
+        self.state = LinkState::Open;
+        self.negotiation.revived(now);
+        self.opened_at = Some(now);
+        self.keepalive = Keepalive::new(config, now);
+    }
+
+    /// Messages may be routed over it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == LinkState::Open
+    }
+
+    /// Messages may be routed over it, and there is room for one.
+    pub(crate) fn takes(&self, channel: Channel, config: &Config) -> bool {
+        self.is_open() && !self.queue.is_full(channel, config)
+    }
+
+    /// Frames may be sent over it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_negotiating()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.state, LinkState::Draining { .. })
+    }
+
+    pub(crate) fn is_negotiating(&self) -> bool {
+        matches!(self.state, LinkState::Negotiating { .. })
+    }
+
+    /// Counts a rejection; returns whether it is worth an event.
+    pub(super) fn misbehaved(&mut self) -> bool {
+        self.misdeeds = self.misdeeds.saturating_add(1);
+        self.misdeeds <= MISDEEDS_REPORTED
+    }
+
+    /// What there is to tell the others about it.
+    pub(crate) fn entry(&self) -> LinkEntry {
+        let rtt = self.keepalive.srtt().unwrap_or_default();
+        LinkEntry {
+            peer_prefix: self.peer.prefix(),
+            rtt_us: u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX),
+            kbps: self.queue.kbps(),
+        }
+    }
+
+    /// When this link next needs attention.
+    pub(crate) fn deadline(&self) -> Instant {
+        match self.state {
+            LinkState::Negotiating { until } => until,
+            LinkState::Open => self.keepalive.deadline(),
+            LinkState::Draining { until } => until.min(self.keepalive.deadline()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Which links are due, and whether their other ends live.
+
+use std::time::Duration;
+
+use super::keepalive::KeepaliveAction;
+use super::link::LinkState;
+use super::{LinkEvent, Links};
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::samples::Sample;
+use crate::time::Instant;
+use crate::timers::Timer;
+use crate::wire::Record;
+
+/// How long a link must live for its peer to count as reachable again.
+const PROVEN: Duration = Duration::from_secs(10);
+
+/// Where there are many links, the time until one of them pings, on average.
+const PING_SHARE: Duration = Duration::from_millis(750);
+
+impl Links {
+    /// When the next link needs attention.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.table.deadline()
+    }
+
+    /// The links that need attention now, the one that has waited longest first.
+    pub(crate) fn due(&mut self, cx: &Context) -> Vec<LinkId> {
+        self.table.due(cx.now)
+    }
+
+    /// Looks at a link whose time is up, whose ping is due, or that has drained.
+    pub(crate) fn attend(&mut self, id: LinkId, cx: &mut Context) {
+        match self.table.get(id).map(|link| link.state) {
+            None => {} // Closed with one before it.
+            Some(LinkState::Negotiating { .. }) => {
+                self.close(id, "it did not open in time", cx);
+            }
+            Some(LinkState::Draining { until }) if until <= cx.now => {
+                self.close(id, "no longer wanted", cx);
+            }
+            Some(LinkState::Open | LinkState::Draining { .. }) => self.keep_alive(id, cx),
+        }
+    }
+
+    fn keep_alive(&mut self, id: LinkId, cx: &mut Context) {
+        let jitter = cx.jitter();
+        let rhythm = (self.ping_interval(cx), cx.grace());
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        if cx.now.since(link.negotiation.started_at()) >= PROVEN {
+            self.dialer.forget(link.peer);
+        }
+        if link.queue.stalled_for(cx.now) >= cx.config.ack_timeout {
+            self.close(id, "it acknowledges nothing", cx);
+            return;
+        }
+        match link.keepalive.poll(&cx.config, rhythm, jitter, cx.now) {
+            KeepaliveAction::Wait => {}
+            KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
+            KeepaliveAction::Dead => {
+                let since = link.keepalive.unanswered_since().unwrap_or(cx.now);
+                if link.is_open() {
+                    self.fall_silent(id, cx);
+                } else {
+                    self.close(id, "no sign of life", cx);
+                }
+                // If all others were silent too, it is this agent that cannot be reached.
+                let speaks = |link: &super::Link| link.keepalive.last_heard() > since;
+                if !self.usable().any(speaks) {
+                    self.events.push_back(LinkEvent::Isolated);
+                }
+            }
+        }
+    }
+
+    /// Time between pings of a quiet link. Where there are many links as many neighbours ask, and
+    /// the first that gets no answer makes the others ask: so each may ask less often.
+    fn ping_interval(&self, cx: &Context) -> Duration {
+        let by_links = PING_SHARE.mul_f64(self.len() as f64);
+        by_links.clamp(cx.config.ping_interval, cx.config.ping_interval_max)
+    }
+
+    /// Asks a neighbour for a sign of life now.
+    pub(crate) fn probe(&mut self, peer: PeerId, cx: &Context) {
+        let link = self.table.id_of(peer);
+        let link = link.and_then(|id| self.table.get_mut(id));
+        if let Some(link) = link.filter(|link| link.is_usable()) {
+            link.keepalive.probe(cx.now);
+        }
+    }
+
+    /// Asks all neighbours for a sign of life now.
+    pub(crate) fn probe_all(&mut self, cx: &Context) {
+        for link in self.table.iter_mut().filter(|link| link.is_usable()) {
+            link.keepalive.probe(cx.now);
+        }
+    }
+
+    /// Measures all links that were not measured yet.
+    pub(crate) fn measure_all(&mut self, cx: &Context) {
+        let links = self.table.iter_mut().filter(|link| link.is_open());
+        links.for_each(|link| link.keepalive.measure(cx.now));
+    }
+
+    /// Asks neighbours that have not acknowledged anything for a while.
+    pub(crate) fn probe_stalled(&mut self, cx: &mut Context) {
+        let patience = cx.config.suspect_after;
+        let mut waiting = false;
+        for link in self.table.iter_mut().filter(|link| link.is_usable()) {
+            let stalled_for = link.queue.stalled_for(cx.now);
+            waiting |= stalled_for > Duration::ZERO;
+            if stalled_for >= patience {
+                link.keepalive.probe(cx.now);
+            }
+        }
+        if waiting {
+            cx.timers.arm(Timer::Suspect, cx.now + patience);
+        }
+    }
+
+    /// A neighbour answers a ping.
+    pub(crate) fn pong(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
+        let jitter = cx.jitter();
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        if let Some(took) = link.keepalive.pong(nonce, jitter, cx.now) {
+            cx.samples.add(Sample::RoundTrip(took));
+        }
+        self.events.push_back(LinkEvent::Measured(id));
+    }
+}

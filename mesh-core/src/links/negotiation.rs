@@ -1,0 +1,335 @@
+//! How a link comes to be: an offer, its answer, and candidates.
+
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use super::link::{Link, LinkState};
+use super::{LinkEvent, Links};
+use crate::context::Context;
+use crate::error::RejectReason;
+use crate::id::{LinkId, MessageId, PeerId};
+use crate::io::{Event, Output};
+use crate::stats::RepairStep;
+use crate::time::Instant;
+use crate::wire::{LinkSignal, PeerSignal};
+
+/// How long an offer may be unanswered before a sign of the peer counts as not having seen it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Trickled candidates taken for one link: a host has a handful of addresses.
+const CANDIDATES_MAX: u32 = 64;
+
+/// At most this many doublings of the time that an attempt has.
+const DOUBLINGS_MAX: u32 = 2;
+
+/// A verified signal of a peer: the message that it came in, and its attempt.
+#[derive(Debug)]
+pub(crate) struct SignalFrom {
+    pub(crate) message: MessageId,
+    pub(crate) attempt: u64,
+    pub(crate) signal: PeerSignal,
+    /// The neighbour that handed it over; none for the hub.
+    pub(crate) via: Option<PeerId>,
+}
+
+/// An attempt to open a link.
+#[derive(Debug)]
+pub(crate) struct Negotiation {
+    /// Names the attempt to the other end.
+    attempt: u64,
+    /// Whether its signals travel through the hub rather than over the mesh.
+    pub(crate) via_hub: bool,
+    /// Candidates received, of which only so many are taken.
+    candidates: u32,
+    /// The peer's answer to our offer.
+    answer: Option<Answer>,
+    started_at: Instant,
+    /// When our offer or answer was ready.
+    described_at: Instant,
+    /// When ICE had found a path.
+    reached_at: Option<Instant>,
+}
+
+/// The message that an answer came in, and when.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    id: MessageId,
+    at: Instant,
+}
+
+/// What is to be done with a signal from the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is for the peer connection.
+    Apply,
+    /// The same, and the attempt gets new time.
+    Answered,
+    /// An honest peer sends no such thing.
+    Reject(RejectReason),
+}
+
+impl Negotiation {
+    pub(super) fn new(attempt: u64, via_hub: bool, now: Instant) -> Self {
+        Self {
+            attempt,
+            via_hub,
+            candidates: 0,
+            answer: None,
+            started_at: now,
+            described_at: now,
+            reached_at: None,
+        }
+    }
+
+    /// The link was silent and works again, with nothing negotiated.
+    pub(super) fn revived(&mut self, now: Instant) {
+        self.started_at = now;
+        self.described_at = now;
+        self.reached_at = None;
+    }
+
+    pub(crate) fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// Whether the peer has said something else after its answer: an offer that it asks for, say,
+    /// means that it has lost the link.
+    fn was_answered_before(&self, later: &MessageId) -> bool {
+        let order = |id: &MessageId| (id.incarnation, id.sequence);
+        let answer = self.answer.as_ref();
+        answer.is_some_and(|answer| order(&answer.id) < order(later))
+    }
+
+    /// Judges a signal of this attempt from the other end. `offers` says that this end has offered.
+    fn judge(&mut self, id: MessageId, signal: &LinkSignal, awaits: bool, now: Instant) -> Verdict {
+        if let LinkSignal::Candidate { .. } = signal {
+            self.candidates += 1;
+            return match self.candidates > CANDIDATES_MAX {
+                true => Verdict::Reject(RejectReason::Limit),
+                false => Verdict::Apply,
+            };
+        }
+        if !awaits || self.answer.is_some() {
+            return Verdict::Reject(RejectReason::UnexpectedSignal);
+        }
+        self.answer = Some(Answer { id, at: now });
+        Verdict::Answered
+    }
+
+    /// The event of the link's opening: how long each part took.
+    pub(super) fn opened(&self, peer: PeerId, now: Instant) -> Event {
+        let after_ms = |at: Instant| at.since(self.started_at).as_secs_f64() * 1e3;
+        Event::LinkOpened {
+            peer,
+            setup_ms: after_ms(now),
+            described_ms: after_ms(self.described_at),
+            answered_ms: self.answer.map(|answer| after_ms(answer.at)),
+            reached_ms: self.reached_at.map(after_ms),
+        }
+    }
+}
+
+/// Dialling.
+impl Links {
+    /// Failed attempts in a row so far.
+    pub(crate) fn failures(&self, peer: PeerId) -> u32 {
+        self.dialer.failures(peer)
+    }
+
+    /// Whether a peer that has no link may be dialled now.
+    pub(crate) fn may_dial(&self, peer: PeerId, cx: &Context) -> bool {
+        !self.leads_to(peer) && self.dialer.ready(peer, cx.now)
+    }
+
+    /// Whether the topology should do without a peer for now: it has failed too often.
+    pub(crate) fn out_of_reach(&self, peer: PeerId, cx: &Context) -> bool {
+        !self.leads_to(peer) && self.dialer.unreachable(peer, &cx.config, cx.now)
+    }
+
+    /// Whatever failed before, the peer may be another process now.
+    pub(crate) fn forget_failures(&mut self, peer: PeerId) {
+        self.dialer.forget(peer);
+    }
+
+    /// A peer that was asked for an offer declines.
+    pub(crate) fn declined_to_offer(&mut self, peer: PeerId, cx: &mut Context) {
+        let jitter = cx.jitter();
+        self.dialer.failed(peer, &cx.config, jitter, cx.now);
+    }
+
+    /// When a peer that failed may be dialled again.
+    pub(crate) fn next_dial(&self, cx: &Context) -> Option<Instant> {
+        self.dialer.deadline(cx.now)
+    }
+
+    /// Opens a link as the offerer.
+    pub(crate) fn dial(&mut self, peer: PeerId, via_hub: bool, cx: &mut Context) -> LinkId {
+        if self.dialer.failures(peer) > 0 {
+            cx.stats.repair(RepairStep::Redial);
+        }
+        let attempt = cx.rng.next_u64();
+        let patience = match via_hub {
+            true => cx.config.open_timeout,
+            false => cx.config.answer_timeout,
+        };
+        let negotiation = Negotiation::new(attempt, via_hub, cx.now);
+        self.negotiate(peer, negotiation, patience, None, cx)
+    }
+
+    /// Opens a link as the answerer.
+    pub(crate) fn answer(
+        &mut self,
+        peer: PeerId,
+        (attempt, sdp): (u64, String),
+        via_hub: bool,
+        cx: &mut Context,
+    ) -> LinkId {
+        let negotiation = Negotiation::new(attempt, via_hub, cx.now);
+        let patience = cx.config.open_timeout;
+        self.negotiate(peer, negotiation, patience, Some(sdp), cx)
+    }
+
+    fn negotiate(
+        &mut self,
+        peer: PeerId,
+        negotiation: Negotiation,
+        patience: Duration,
+        offer: Option<String>,
+        cx: &mut Context,
+    ) -> LinkId {
+        let link = self.table.next_id();
+        // What failed for want of time gets more of it: hurry makes a busy machine busier.
+        let doublings = self.dialer.failures(peer).min(DOUBLINGS_MAX);
+        let until = cx.now + (patience + cx.grace()) * 2u32.pow(doublings);
+        let new = Link::new(link, peer, negotiation, until, &cx.config, cx.now);
+        self.table.insert(new);
+        cx.order(Output::OpenLink {
+            link,
+            peer,
+            offer,
+            ice_servers: self.ice_servers.clone(),
+        });
+        link
+    }
+
+    /// The lower end offers, but it may not know yet that a link is wanted: waits a moment. The
+    /// wait counts as a failed attempt, so that asking for the offer backs off too.
+    pub(crate) fn await_offer(&mut self, peer: PeerId, cx: &mut Context) {
+        let jitter = cx.jitter();
+        let grace = cx.grace();
+        self.dialer
+            .awaiting(peer, grace, &cx.config, jitter, cx.now);
+    }
+
+    /// Whether this agent has asked a peer for an offer, after it has waited for one.
+    pub(crate) fn has_solicited(&self, peer: PeerId) -> bool {
+        self.dialer.failures(peer) > 1
+    }
+
+    /// The peer connection of a link has something for its other end.
+    pub(crate) fn signaled(&mut self, id: LinkId, signal: LinkSignal, cx: &Context) {
+        if let Some(link) = self.table.get_mut(id) {
+            if !matches!(signal, LinkSignal::Candidate { .. }) {
+                link.negotiation.described_at = cx.now;
+            }
+            let (to, attempt) = (link.peer, link.negotiation.attempt);
+            let signal = PeerSignal::Link(signal);
+            self.events.push_back(LinkEvent::Signal {
+                to,
+                attempt,
+                signal,
+            });
+        }
+    }
+
+    /// The driver reports that ICE has found a path.
+    pub(crate) fn reached(&mut self, id: LinkId, cx: &Context) {
+        if let Some(link) = self.table.get_mut(id) {
+            link.negotiation.reached_at.get_or_insert(cx.now);
+        }
+    }
+
+    /// A peer offers a link. Ends the one to it that there is; returns false if that is this very
+    /// attempt, whose offer came over another path.
+    pub(crate) fn make_way(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
+        self.forget_silent(peer, cx); // It has given that up too.
+        let Some(link) = self.to(peer) else {
+            return true;
+        };
+        if link.negotiation.attempt == attempt {
+            return false;
+        }
+        // The offerer has given the old attempt up, or lost its end of the link.
+        self.close(link.id, "replaced by a new offer of the peer", cx);
+        true
+    }
+
+    /// The link to a peer that asks for an offer, if the peer cannot know of it any more: it has
+    /// lost its end, or has not seen our offer. Returns what to say of the link, too.
+    pub(crate) fn lost_by(
+        &self,
+        asked: &MessageId,
+        cx: &Context,
+    ) -> Option<(LinkId, &'static str)> {
+        let link = self.to(asked.author)?;
+        if link.negotiation.was_answered_before(asked) {
+            return Some((link.id, "the peer has lost its end"));
+        }
+        self.unseen_by(asked.author, ANSWER_PATIENCE, cx)
+    }
+
+    /// The link to a peer that speaks, but has not answered our offer for so long: the offer went
+    /// astray, perhaps to an earlier life of the peer. Returns what to say of the link, too.
+    pub(crate) fn unseen_by(
+        &self,
+        peer: PeerId,
+        patience: Duration,
+        cx: &Context,
+    ) -> Option<(LinkId, &'static str)> {
+        let link = self.to(peer)?;
+        let unanswered = cx.this < peer && link.negotiation.answer.is_none();
+        let age = cx.now.since(link.negotiation.started_at);
+        let is_stuck = link.is_negotiating() && unanswered && age >= patience + cx.grace();
+        is_stuck.then_some((link.id, "the peer has not seen the offer"))
+    }
+
+    /// An answer or a candidate of a peer, for the peer connection.
+    pub(crate) fn apply(
+        &mut self,
+        id: MessageId,
+        (attempt, signal): (u64, LinkSignal),
+        cx: &mut Context,
+    ) {
+        let from = id.author;
+        let link = self.table.id_of(from);
+        let link = link.and_then(|id| self.table.get_mut(id));
+        let Some(link) = link.filter(|link| link.negotiation.attempt == attempt) else {
+            return; // Of an attempt that is over.
+        };
+        let awaits_answer = cx.this < from && link.is_negotiating();
+        match link.negotiation.judge(id, &signal, awaits_answer, cx.now) {
+            Verdict::Apply => {}
+            Verdict::Answered => {
+                let until = cx.now + cx.config.open_timeout;
+                link.state = LinkState::Negotiating { until };
+            }
+            Verdict::Reject(reason) => return self.reject(None, Some(from), reason, cx),
+        }
+        let link = link.id;
+        cx.order(Output::ApplySignal { link, signal });
+    }
+
+    /// A peer has no room for the link of an attempt. Returns whether there is a link to it, of
+    /// whatever attempt.
+    pub(crate) fn declined(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
+        let Some(link) = self.to(peer) else {
+            return false;
+        };
+        if link.negotiation.attempt == attempt && link.is_negotiating() {
+            cx.stats.links.declined += 1;
+            self.close(link.id, "the peer has as many links as it allows", cx);
+        }
+        true
+    }
+}

@@ -1,0 +1,373 @@
+//! What waits to be sent on a link, and what was sent and not yet acknowledged.
+//!
+//! Records of one channel are packed into as few frames as they fit in: when the link is idle a
+//! record leaves at once and alone, when it is busy everything that gathered leaves together.
+//! Envelopes on the data channel stay here until the other end has taken responsibility
+//! ([`Record::Ack`]), so that they can travel over another link should this one die.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::io::Channel;
+use crate::time::Instant;
+use crate::wire::{Envelope, FrameWriter, Record};
+
+/// Bytes that a busy link must carry for its bandwidth to be known.
+const MEASURED_BYTES: usize = 64 * 1024;
+
+/// Acknowledge after this many envelopes even if the timer has not fired.
+const ACK_EVERY: u64 = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct LinkQueue {
+    control: VecDeque<Bytes>,
+    data: VecDeque<Bytes>,
+    stream: VecDeque<Bytes>,
+    /// Envelopes handed to the data channel and not acknowledged, oldest first; those still in
+    /// `data` follow.
+    unacknowledged: VecDeque<Envelope>,
+    unacknowledged_bytes: usize,
+    /// Since when the other end has acknowledged nothing although there is something to.
+    stalled_since: Option<Instant>,
+    /// Envelopes acknowledged by the other end.
+    acknowledged: u64,
+    receipt: Receipt,
+    congested: bool,
+    /// Since when it has been congested, and the bytes acknowledged since: what it carries.
+    busy: Option<(Instant, usize)>,
+    kbps: u32,
+}
+
+/// What was received on the data channel, and what the other end knows of it.
+#[derive(Debug, Default)]
+struct Receipt {
+    /// Envelopes received.
+    received: u64,
+    /// How many of them the other end knows that we have.
+    reported: u64,
+    /// Since when it does not know of one.
+    owed_since: Option<Instant>,
+}
+
+impl Receipt {
+    /// The acknowledgement, encoded, if one is owed; it is no longer.
+    fn take(&mut self) -> Option<Bytes> {
+        self.owed_since.take()?;
+        self.reported = self.received;
+        let received = self.received;
+        Some(FrameWriter::encode(&Record::Ack { received }))
+    }
+}
+
+impl LinkQueue {
+    /// Queues a record on the control channel.
+    pub(crate) fn control(&mut self, record: &Record) {
+        self.control.push_back(FrameWriter::encode(record));
+    }
+
+    /// Queues an envelope. On the data channel it is kept until acknowledged.
+    pub(crate) fn envelope(&mut self, channel: Channel, envelope: Envelope, now: Instant) {
+        let record = Record::Envelope(envelope);
+        let encoded = FrameWriter::encode(&record);
+        match channel {
+            Channel::Control => self.control.push_back(encoded),
+            Channel::Stream => self.stream.push_back(encoded),
+            Channel::Data => {
+                self.data.push_back(encoded);
+                if let Record::Envelope(envelope) = record {
+                    self.stalled_since.get_or_insert(now);
+                    self.unacknowledged_bytes += envelope.signed.body_len();
+                    self.unacknowledged.push_back(envelope);
+                }
+            }
+        }
+    }
+
+    /// Entries that count against the limit of a channel.
+    fn depth(&self, channel: Channel) -> usize {
+        match channel {
+            Channel::Control => self.control.len(),
+            Channel::Data => self.unacknowledged.len(),
+            Channel::Stream => self.stream.len(),
+        }
+    }
+
+    /// Whether the channel takes no more envelopes for now.
+    pub(crate) fn is_full(&self, channel: Channel, config: &Config) -> bool {
+        // Control is sent even when the link is congested, so what others send on it waits here.
+        (channel == Channel::Control && self.congested)
+            || self.depth(channel) >= config.link_queue_max
+            || self.unacknowledged_bytes >= config.link_queue_bytes_max
+    }
+
+    /// How much of the limits is used up, of the limit that is closest: from 0 to 1, and more if
+    /// the last that was taken went beyond.
+    pub(crate) fn fill(&self, config: &Config) -> f64 {
+        let depth = Channel::ALL.map(|channel| self.depth(channel));
+        let deepest = depth.into_iter().max().unwrap_or_default();
+        let entries = deepest as f64 / config.link_queue_max as f64;
+        entries.max(self.unacknowledged_bytes as f64 / config.link_queue_bytes_max as f64)
+    }
+
+    /// Bytes of what the other end has not taken responsibility for.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.unacknowledged_bytes
+    }
+
+    /// Whether the driver has more than is good.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.congested
+    }
+
+    /// Whether the driver should not get more frames for now.
+    pub(crate) fn set_congested(&mut self, congested: bool, now: Instant) {
+        self.congested = congested;
+        match self.busy {
+            None if congested => self.busy = Some((now, 0)),
+            Some((since, bytes)) if !congested => {
+                if bytes >= MEASURED_BYTES {
+                    let ms = now.since(since).as_millis().max(1);
+                    // Bits in a millisecond are kilobits in a second.
+                    self.kbps = u32::try_from(bytes as u128 * 8 / ms).unwrap_or(u32::MAX);
+                }
+                self.busy = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// What the link carried when it was last busy, in kbit/s; 0 if it never was.
+    pub(crate) fn kbps(&self) -> u32 {
+        self.kbps
+    }
+
+    /// The next frame to send, control first. A congested link still gets control frames, which
+    /// are few: its keepalive must not starve. An acknowledgement rides along unless it could get
+    /// lost.
+    pub(crate) fn next_frame(&mut self) -> Option<(Channel, Bytes)> {
+        for channel in Channel::ALL {
+            if self.congested && channel != Channel::Control {
+                break;
+            }
+            let queue = match channel {
+                Channel::Control => &mut self.control,
+                Channel::Data => &mut self.data,
+                Channel::Stream => &mut self.stream,
+            };
+            if queue.is_empty() {
+                continue;
+            }
+            let mut frame = FrameWriter::default();
+            if channel != Channel::Stream
+                && let Some(ack) = self.receipt.take()
+            {
+                frame.push(&ack);
+            }
+            while let Some(record) = queue.pop_front_if(|record| frame.fits(record.len())) {
+                frame.push(&record);
+            }
+            return Some((channel, frame.finish()));
+        }
+        None
+    }
+
+    /// An envelope arrived on the data channel. Returns since when an acknowledgement is owed, or
+    /// nothing if it is due at once.
+    pub(crate) fn count_received(&mut self, now: Instant) -> Option<Instant> {
+        let receipt = &mut self.receipt;
+        receipt.received += 1;
+        let since = *receipt.owed_since.get_or_insert(now);
+        (receipt.received - receipt.reported < ACK_EVERY).then_some(since)
+    }
+
+    /// Since when envelopes are here that the other end does not know we have.
+    pub(crate) fn owed_since(&self) -> Option<Instant> {
+        self.receipt.owed_since
+    }
+
+    /// Queues the acknowledgement of what was received, if it is owed.
+    pub(crate) fn acknowledge(&mut self) {
+        self.control.extend(self.receipt.take());
+    }
+
+    /// The other end has this many; fewer than it had are of a frame that was overtaken. Returns
+    /// false if it cannot have so many.
+    pub(crate) fn acknowledged(&mut self, received: u64, now: Instant) -> bool {
+        let newly = received.saturating_sub(self.acknowledged);
+        let sent = (self.unacknowledged.len() - self.data.len()) as u64;
+        if newly > sent {
+            return false;
+        }
+        for envelope in self.unacknowledged.drain(..newly as usize) {
+            let bytes = envelope.signed.body_len();
+            self.unacknowledged_bytes -= bytes;
+            if let Some((_, carried)) = &mut self.busy {
+                *carried += bytes;
+            }
+        }
+        self.acknowledged += newly;
+        if newly > 0 {
+            self.stalled_since = (!self.unacknowledged.is_empty()).then_some(now);
+        }
+        true
+    }
+
+    /// How long the other end has acknowledged nothing although there is something to.
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
+        self.stalled_since
+            .map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// What was taken over from others or the application, and not sent.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Envelope> {
+        let sent = self.unacknowledged.len() - self.data.len();
+        self.unacknowledged.iter().skip(sent)
+    }
+
+    /// Records that wait to be sent, on whatever channel.
+    pub(crate) fn queued(&self) -> usize {
+        self.control.len() + self.data.len() + self.stream.len()
+    }
+
+    /// What the other end has not taken responsibility for.
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Envelope> {
+        self.unacknowledged.iter()
+    }
+
+    /// Everything that was queued has been sent and acknowledged.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unacknowledged.is_empty() && self.control.is_empty() && self.stream.is_empty()
+    }
+
+    /// What the other end may not have, for another path.
+    pub(crate) fn take_unacknowledged(&mut self) -> VecDeque<Envelope> {
+        self.data.clear();
+        self.unacknowledged_bytes = 0;
+        std::mem::take(&mut self.unacknowledged)
+    }
+
+    /// The other end is silent: what it may not have is for another path, as is nothing else. It
+    /// may still get what the connection has taken, and acknowledge it late.
+    pub(crate) fn fall_silent(&mut self) -> VecDeque<Envelope> {
+        self.acknowledged += (self.unacknowledged.len() - self.data.len()) as u64;
+        self.stalled_since = None;
+        self.busy = None;
+        self.control.clear();
+        self.stream.clear();
+        self.take_unacknowledged()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Target;
+    use crate::trust::Identity;
+    use crate::wire::{Frame, LinkState};
+
+    const NOW: Instant = Instant::from_micros(0);
+
+    fn envelope(ttl: u8) -> Envelope {
+        let record = LinkState {
+            version: 1,
+            name: "x".repeat(60),
+            departed: false,
+            lacks: 0,
+            links: Vec::new(),
+        };
+        Envelope {
+            ttl,
+            target: Target::Room,
+            signed: Identity::from_secret([1; 32]).sign("room", &record),
+        }
+    }
+
+    #[test]
+    fn what_gathered_shares_frames_in_order() {
+        let mut queue = LinkQueue::default();
+        for ttl in 0..200 {
+            queue.envelope(Channel::Data, envelope(ttl), NOW);
+        }
+        queue.control(&Record::Drain);
+        let (channel, frame) = queue.next_frame().expect("a frame");
+        assert_eq!(channel, Channel::Control, "control goes first");
+        assert_eq!(
+            Frame::decode(&frame).expect("decodes").records,
+            [Record::Drain]
+        );
+        let (mut ttls, mut frames) = (Vec::new(), 0);
+        while let Some((_, frame)) = queue.next_frame() {
+            frames += 1;
+            for record in Frame::decode(&frame).expect("decodes").records {
+                let Record::Envelope(envelope) = record else {
+                    panic!("an envelope");
+                };
+                ttls.push(envelope.ttl);
+            }
+        }
+        assert_eq!(ttls, (0..200).collect::<Vec<_>>());
+        assert!(
+            frames <= 4,
+            "{frames} frames for 200 records of about 200 bytes"
+        );
+    }
+
+    #[test]
+    fn unacknowledged_envelopes_survive_the_link() {
+        let mut queue = LinkQueue::default();
+        (0..5).for_each(|ttl| queue.envelope(Channel::Data, envelope(ttl), NOW));
+        assert!(!queue.acknowledged(1, NOW), "nothing was sent yet");
+        while queue.next_frame().is_some() {}
+        assert!(queue.acknowledged(2, NOW));
+        assert!(queue.acknowledged(1, NOW), "overtaken");
+        assert!(!queue.acknowledged(6, NOW), "more than was sent");
+        let left: Vec<_> = queue.take_unacknowledged().iter().map(|e| e.ttl).collect();
+        assert_eq!(left, [2, 3, 4]);
+        assert!(queue.is_settled());
+    }
+
+    #[test]
+    fn acknowledgements_ride_along_unless_they_could_get_lost() {
+        let records = |queue: &mut LinkQueue| {
+            let (channel, frame) = queue.next_frame().expect("a frame");
+            let frame = Frame::decode(&frame).expect("decodes");
+            (channel, frame.records)
+        };
+        let ack = |received| Record::Ack { received };
+        let mut queue = LinkQueue::default();
+        queue.acknowledge();
+        assert!(queue.next_frame().is_none(), "none is owed");
+
+        assert_eq!(queue.count_received(NOW), Some(NOW));
+        queue.envelope(Channel::Stream, envelope(1), NOW);
+        let alone = (Channel::Stream, vec![Record::Envelope(envelope(1))]);
+        assert_eq!(records(&mut queue), alone);
+        queue.envelope(Channel::Data, envelope(2), NOW);
+        let carrying = (Channel::Data, vec![ack(1), Record::Envelope(envelope(2))]);
+        assert_eq!(records(&mut queue), carrying);
+        assert_eq!(queue.owed_since(), None);
+
+        let due = (1..=ACK_EVERY).position(|_| queue.count_received(NOW).is_none());
+        assert_eq!(due, Some(ACK_EVERY as usize - 1));
+        queue.acknowledge();
+        queue.control(&Record::Drain);
+        let both = (Channel::Control, vec![ack(1 + ACK_EVERY), Record::Drain]);
+        assert_eq!(records(&mut queue), both);
+        assert!(queue.next_frame().is_none());
+    }
+
+    #[test]
+    fn a_congested_link_sends_control_only() {
+        let mut queue = LinkQueue::default();
+        queue.set_congested(true, NOW);
+        queue.envelope(Channel::Data, envelope(1), NOW);
+        queue.control(&Record::Drain);
+        assert!(queue.next_frame().is_some());
+        assert!(queue.next_frame().is_none());
+        queue.set_congested(false, NOW);
+        assert!(queue.next_frame().is_some());
+    }
+}

@@ -1,0 +1,209 @@
+//! An agent's links, and when each needs attention next.
+//!
+//! Every turn asks for the next deadline, several times, and touches one or two links: only those
+//! that were touched since are looked at again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::link::Link;
+use crate::id::{LinkId, PeerId};
+use crate::time::Instant;
+
+/// The links by id.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    entries: BTreeMap<LinkId, Entry>,
+    /// When each needs attention, but for those in `touched`.
+    due: BTreeSet<(Instant, LinkId)>,
+    /// Links that may have another deadline by now, each once.
+    touched: Vec<LinkId>,
+    /// The link to each peer: the newest, if there are two.
+    by_peer: BTreeMap<PeerId, LinkId>,
+    /// Links with something to send.
+    busy: BTreeSet<LinkId>,
+    /// The id of the newest link.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    link: Link,
+    /// What stands in `due`; `None` while the link is touched.
+    deadline: Option<Instant>,
+}
+
+impl Table {
+    /// An id that no link of this agent ever had.
+    pub(crate) fn next_id(&mut self) -> LinkId {
+        self.last += 1;
+        LinkId(self.last)
+    }
+
+    /// The id of the link to a peer.
+    pub(crate) fn id_of(&self, peer: PeerId) -> Option<LinkId> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// The peers that there is a link to, or will be.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.by_peer.keys().copied()
+    }
+
+    /// The link has something to send.
+    pub(crate) fn set_busy(&mut self, id: LinkId) {
+        self.busy.insert(id);
+    }
+
+    /// A link with something to send.
+    pub(crate) fn first_busy(&self) -> Option<LinkId> {
+        self.busy.first().copied()
+    }
+
+    /// The link has nothing to send.
+    pub(crate) fn set_idle(&mut self, id: LinkId) {
+        self.busy.remove(&id);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn contains(&self, id: LinkId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<LinkId> {
+        self.entries.keys().copied().collect()
+    }
+
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.entries.get(&id).map(|entry| &entry.link)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.entries.values().map(|entry| &entry.link)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        let entry = self.entries.get_mut(&id)?;
+        if let Some(at) = entry.deadline.take() {
+            self.due.remove(&(at, id));
+            self.touched.push(id);
+        }
+        Some(&mut entry.link)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.due.clear();
+        self.touched = self.ids();
+        self.entries.values_mut().map(|entry| {
+            entry.deadline = None;
+            &mut entry.link
+        })
+    }
+
+    pub(crate) fn insert(&mut self, link: Link) {
+        let id = link.id;
+        self.remove(id);
+        self.by_peer.insert(link.peer, id);
+        let deadline = None;
+        self.entries.insert(id, Entry { link, deadline });
+        self.touched.push(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let entry = self.entries.remove(&id)?;
+        match entry.deadline {
+            Some(at) => {
+                self.due.remove(&(at, id));
+            }
+            None => self.touched.retain(|&touched| touched != id),
+        }
+        if self.by_peer.get(&entry.link.peer) == Some(&id) {
+            self.by_peer.remove(&entry.link.peer);
+        }
+        self.busy.remove(&id);
+        Some(entry.link)
+    }
+
+    /// Removes every link. Ids go on.
+    pub(crate) fn clear(&mut self) {
+        *self = Self {
+            last: self.last,
+            ..Self::default()
+        };
+    }
+
+    /// When the next link needs attention.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let touched = self.touched.iter().filter_map(|&id| self.get(id));
+        let first = self.due.first().map(|&(at, _)| at);
+        touched.map(Link::deadline).chain(first).min()
+    }
+
+    /// Notes the deadlines of what was touched: at the end of a turn.
+    pub(crate) fn settle(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                let at = entry.link.deadline();
+                entry.deadline = Some(at);
+                self.due.insert((at, id));
+            }
+        }
+    }
+
+    /// The links that need attention now, the one that has waited longest first.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<LinkId> {
+        self.settle();
+        let due = self.due.iter().take_while(|&&(at, _)| at <= now);
+        due.map(|&(_, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::links::link::LinkState;
+    use crate::links::negotiation::Negotiation;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default() + Duration::from_secs(seconds)
+    }
+
+    /// A link that is given up then.
+    fn link(id: u64, seconds: u64) -> Link {
+        let config = Config::new("room", "name").expect("valid");
+        let peer = PeerId::from_bytes([7; 32]);
+        let negotiation = Negotiation::new(0, false, at(0));
+        Link::new(LinkId(id), peer, negotiation, at(seconds), &config, at(0))
+    }
+
+    #[test]
+    fn the_next_deadline_follows_whatever_happens_to_links() {
+        let mut links = Table::default();
+        assert_eq!(links.deadline(), None);
+        for (id, seconds) in [(1, 9), (2, 5), (3, 7)] {
+            links.insert(link(id, seconds));
+        }
+        assert_eq!(links.deadline(), Some(at(5)));
+        assert_eq!(links.due(at(7)), [LinkId(2), LinkId(3)]);
+        let until = |until| LinkState::Negotiating { until: at(until) };
+        links.get_mut(LinkId(1)).expect("there").state = until(3);
+        links.get_mut(LinkId(1)).expect("there").state = until(4);
+        assert_eq!(links.deadline(), Some(at(4)), "touched, not settled");
+        links.settle();
+        assert_eq!(links.deadline(), Some(at(4)));
+        links.iter_mut().for_each(|link| link.state = until(20));
+        assert_eq!(links.deadline(), Some(at(20)));
+        links.remove(LinkId(2));
+        assert_eq!(links.due(at(20)), [LinkId(1), LinkId(3)]);
+        links.remove(LinkId(1));
+        links.insert(link(3, 30));
+        assert_eq!((links.deadline(), links.len()), (Some(at(30)), 1));
+        links.clear();
+        assert_eq!(links.deadline(), None);
+    }
+}

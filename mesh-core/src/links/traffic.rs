@@ -1,0 +1,200 @@
+//! Frames and records over links: what comes in, what goes out, what is owed.
+
+use super::{LinkEvent, Links};
+use crate::context::Context;
+use crate::error::RejectReason;
+use crate::id::{LinkId, PeerId};
+use crate::io::{Channel, Output};
+use crate::timers::Timer;
+use crate::wire::{Envelope, Frame, Record};
+
+/// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
+/// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
+const BAD_FRAMES_MAX: u32 = 32;
+
+/// What comes in.
+impl Links {
+    /// Whether a frame may come over a link: drivers report it open before its first frame.
+    pub(crate) fn is_usable(&self, id: LinkId) -> bool {
+        self.get(id).is_some_and(|link| link.is_usable())
+    }
+
+    /// A frame has come over a link. Returns the records in it.
+    pub(crate) fn frame_received(
+        &mut self,
+        id: LinkId,
+        bytes: &[u8],
+        cx: &mut Context,
+    ) -> Vec<Record> {
+        let link = self.table.get_mut(id);
+        let Some(link) = link.filter(|link| link.is_usable()) else {
+            return Vec::new();
+        };
+        link.keepalive.heard(cx.now);
+        cx.stats.frames_in += 1;
+        cx.stats.bytes_in += bytes.len() as u64;
+        match Frame::decode(bytes) {
+            Ok(frame) => frame.records,
+            Err(error) => {
+                let (peer, misdeeds) = (link.peer, link.misdeeds);
+                self.reject(Some(peer), None, RejectReason::from(error), cx);
+                if misdeeds >= BAD_FRAMES_MAX {
+                    self.close(id, "it keeps sending frames that do not decode", cx);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// An envelope has come: on the data channel the other end is owed an acknowledgement.
+    pub(crate) fn envelope_received(&mut self, id: LinkId, channel: Channel, cx: &mut Context) {
+        let Some(link) = self.table.get_mut(id).filter(|_| channel == Channel::Data) else {
+            return;
+        };
+        if let Some(since) = link.queue.count_received(cx.now) {
+            cx.timers.arm(Timer::Acks, since + cx.config.ack_delay);
+        } else {
+            link.queue.acknowledge();
+            self.table.set_busy(id);
+        }
+    }
+
+    /// The other end has this many of our envelopes.
+    pub(crate) fn acknowledged(&mut self, id: LinkId, received: u64, cx: &mut Context) {
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        let peer = link.peer;
+        let possible = link.queue.acknowledged(received, cx.now);
+        let drained = !link.is_open() && link.queue.is_settled();
+        if !possible {
+            self.reject(Some(peer), None, RejectReason::Malformed, cx);
+        } else if drained {
+            self.flush(id, cx); // The acknowledgements that it owes in turn.
+            self.close(id, "no longer wanted", cx);
+        }
+        self.events.push_back(LinkEvent::Writable);
+    }
+
+    /// More is buffered in a link than is good, or no longer.
+    pub(crate) fn set_congested(&mut self, id: LinkId, congested: bool, cx: &Context) {
+        let Some(link) = self.table.get_mut(id) else {
+            if let Some(link) = self.silent.get_mut(id) {
+                link.queue.set_congested(congested, cx.now);
+            }
+            return;
+        };
+        link.queue.set_congested(congested, cx.now);
+        if !congested {
+            self.table.set_busy(id);
+            self.events.push_back(LinkEvent::Writable);
+            self.events.push_back(LinkEvent::Measured(id));
+        }
+    }
+}
+
+/// What goes out.
+impl Links {
+    /// Queues a record for the other end of a usable link.
+    pub(crate) fn queue_control(&mut self, id: LinkId, record: &Record) {
+        if let Some(link) = self.table.get_mut(id).filter(|link| link.is_usable()) {
+            link.queue.control(record);
+            self.table.set_busy(id);
+        }
+    }
+
+    /// Queues an envelope for a neighbour, however much waits for it. Gives it back if there is no
+    /// link to the peer.
+    pub(crate) fn queue_envelope(
+        &mut self,
+        peer: PeerId,
+        channel: Channel,
+        envelope: Envelope,
+        cx: &mut Context,
+    ) -> Option<Envelope> {
+        let link = self.table.id_of(peer);
+        let Some(link) = link.and_then(|id| self.table.get_mut(id)) else {
+            return Some(envelope);
+        };
+        link.queue.envelope(channel, envelope, cx.now);
+        let id = link.id;
+        self.table.set_busy(id);
+        cx.timers
+            .arm(Timer::Suspect, cx.now + cx.config.suspect_after);
+        None
+    }
+
+    /// Queues a copy of a broadcast on an open link. Returns whether the link has room for it.
+    pub(crate) fn queue_copy(&mut self, id: LinkId, envelope: &Envelope, cx: &Context) -> bool {
+        let link = self.table.get_mut(id);
+        let Some(link) = link.filter(|link| link.takes(Channel::Data, &cx.config)) else {
+            return false;
+        };
+        link.queue.envelope(Channel::Data, envelope.clone(), cx.now);
+        self.table.set_busy(id);
+        true
+    }
+
+    /// Whether there is an open link to a neighbour with room for envelopes.
+    pub(crate) fn takes(&self, peer: PeerId, channel: Channel, cx: &Context) -> bool {
+        let link = self.open_to(peer);
+        link.is_some_and(|link| link.takes(channel, &cx.config))
+    }
+
+    /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all
+    /// at once would be a burst, and the whole mesh's at the same time if messages began so.
+    pub(crate) fn send_acks(&mut self, cx: &mut Context) {
+        let mut acknowledged = Vec::new();
+        for link in self.table.iter_mut() {
+            let Some(since) = link.queue.owed_since() else {
+                continue;
+            };
+            let due = since + cx.config.ack_delay;
+            if due <= cx.now {
+                link.queue.acknowledge();
+                acknowledged.push(link.id);
+            } else {
+                cx.timers.arm(Timer::Acks, due);
+            }
+        }
+        for id in acknowledged {
+            self.table.set_busy(id);
+        }
+    }
+
+    /// The next frame of whatever link has one.
+    pub(crate) fn poll_transmit(&mut self, cx: &mut Context) -> Option<Output> {
+        while let Some(id) = self.table.first_busy() {
+            let frame = self.next_transmit(id, cx);
+            if frame.is_some() {
+                return frame;
+            }
+            self.table.set_idle(id);
+        }
+        self.table.settle();
+        None
+    }
+
+    /// The next frame of a link.
+    fn next_transmit(&mut self, id: LinkId, cx: &mut Context) -> Option<Output> {
+        let link = self.table.get_mut(id).filter(|link| link.is_usable())?;
+        let (channel, frame) = link.queue.next_frame()?;
+        cx.stats.frames_out += 1;
+        cx.stats.bytes_out += frame.len() as u64;
+        Some(Output::Transmit {
+            link: id,
+            channel,
+            frame,
+        })
+    }
+
+    /// Orders everything queued on a link, and owed over it, before it is closed.
+    pub(crate) fn flush(&mut self, id: LinkId, cx: &mut Context) {
+        if let Some(link) = self.table.get_mut(id) {
+            link.queue.acknowledge();
+        }
+        while let Some(output) = self.next_transmit(id, cx) {
+            cx.order(output);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the application asks of an agent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Mesh;
+use crate::error::SendError;
+use crate::id::{MessageId, PeerId};
+use crate::io::{Event, Output};
+use crate::messages::Messages;
+use crate::payload::{Delivery, Payload};
+use crate::time::Instant;
+use crate::timers::Timer;
+
+impl Mesh {
+    /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
+    pub fn join(&mut self, now: Instant) {
+        self.enter(now);
+        if self.cx.joined {
+            return;
+        }
+        self.cx.joined = true;
+        let cx = &mut self.cx;
+        let order = self.signaling.connect(&cx.config, cx.now);
+        cx.order(order);
+        let (repair, adapt) = (cx.config.repair_interval, cx.config.adapt_interval);
+        cx.timers.arm(Timer::Repair, cx.now + repair);
+        cx.timers.arm(Timer::Adapt, cx.now + adapt);
+    }
+
+    /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.
+    pub fn leave(&mut self, now: Instant) {
+        self.enter(now);
+        if self.cx.joined {
+            self.with_net(Messages::sign_all);
+            let (links, trust) = (&mut self.links, &mut self.trust);
+            self.routing.say_goodbye(links, trust, &mut self.cx);
+            self.end();
+        }
+    }
+
+    /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
+    /// and go on with the agent that has its identity now.
+    pub(super) fn end(&mut self) {
+        self.cx.joined = false;
+        self.with_net(Messages::sign_all);
+        self.with_net(Messages::fail_pending);
+        for link in self.links.ids() {
+            self.links.flush(link, &mut self.cx);
+            self.with_net(|messages, net| messages.fail_held(link, net));
+            self.cx.order(Output::CloseLink { link });
+        }
+        self.links.leave(&mut self.cx);
+        self.routing.leave();
+        self.overlay.leave();
+        self.cx.timers.clear();
+        let orders = self.signaling.leave();
+        self.cx.outbox.extend(orders);
+        self.cx.emit(Event::Left);
+    }
+
+    /// Sends nothing through these members from now on, as far as this agent chooses the path;
+    /// forwarders choose theirs. To them it still sends.
+    pub fn avoid(&mut self, members: BTreeSet<PeerId>, now: Instant) {
+        self.enter(now);
+        self.routing.avoid(members, &mut self.cx);
+    }
+
+    /// Sends a message to one member. Until the deadline it waits for a way to lead there, and an
+    /// acknowledged one is repeated.
+    ///
+    /// # Errors
+    /// [`SendError`] for what the caller should know now; what happens later is an
+    /// [`Event`](crate::Event).
+    pub fn send(
+        &mut self,
+        to: PeerId,
+        payload: Payload,
+        delivery: Delivery,
+        deadline: Option<Duration>,
+        now: Instant,
+    ) -> Result<MessageId, SendError> {
+        self.enter(now);
+        self.with_net(|messages, net| messages.send(to, payload, delivery, deadline, net))
+    }
+
+    /// Sends a request: a message that is repeated until its reply comes
+    /// ([`Event::Replied`](crate::Event::Replied)) or the deadline passes
+    /// ([`Event::DeliveryFailed`](crate::Event::DeliveryFailed)).
+    ///
+    /// # Errors
+    /// As [`Mesh::send`].
+    pub fn request(
+        &mut self,
+        to: PeerId,
+        payload: Payload,
+        deadline: Option<Duration>,
+        now: Instant,
+    ) -> Result<MessageId, SendError> {
+        self.enter(now);
+        self.with_net(|messages, net| messages.request(to, payload, deadline, net))
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`SendError::UnknownRequest`] if there is none with this id, or too long ago.
+    pub fn reply(
+        &mut self,
+        request: MessageId,
+        payload: Payload,
+        now: Instant,
+    ) -> Result<(), SendError> {
+        self.enter(now);
+        self.with_net(|messages, net| messages.reply(request, payload, net))
+    }
+
+    /// Sends a message to every member of the room, under a topic (may be empty).
+    ///
+    /// # Errors
+    /// As [`Mesh::send`]; an empty room is no error.
+    pub fn broadcast(
+        &mut self,
+        topic: &str,
+        payload: Payload,
+        now: Instant,
+    ) -> Result<MessageId, SendError> {
+        self.enter(now);
+        self.with_net(|messages, net| messages.broadcast(topic, payload, net))
+    }
+
+    /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its
+    /// room.
+    ///
+    /// # Errors
+    /// [`SendError::Backpressure`] until then: wait for
+    /// [`Output::Writable`](crate::Output::Writable) and ask again. [`SendError::NotJoined`] before
+    /// joining and after leaving.
+    pub fn ready(&mut self) -> Result<(), SendError> {
+        if !self.cx.joined {
+            return Err(SendError::NotJoined);
+        }
+        let linked = self.links.open().next().is_some();
+        let alone = self.signaling.is_admitted() && self.overlay.is_alone();
+        if linked || alone {
+            return Ok(());
+        }
+        Err(self.messages.backpressure())
+    }
+
+    /// Hands the application broadcasts of these topics alone from now on; `None` for all, as at
+    /// first. Others are passed on as before: every member carries every broadcast of a room.
+    ///
+    /// # Errors
+    /// [`SendError::TopicTooLong`] if no broadcast can have one of the topics; the subscription is
+    /// then as it was.
+    pub fn subscribe(&mut self, topics: Option<BTreeSet<String>>) -> Result<(), SendError> {
+        self.messages.subscribe(topics)
+    }
+
+    /// How many messages of this agent are under way: no next hop has acknowledged them, or they
+    /// still wait for their receipts and replies. Asks neighbours for what they owe: an
+    /// acknowledgement may be put off, but rides along with the answer to a ping.
+    pub fn finish(&mut self) -> usize {
+        self.with_net(Messages::finish)
+    }
+}

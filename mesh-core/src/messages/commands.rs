@@ -1,0 +1,190 @@
+//! The application's commands: what is sent, checked and signed here, travels in `delivery`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::outgoing::channel_of;
+use super::pending::Pending;
+use super::{Messages, Net};
+use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::error::{LossReason, SendError};
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::Channel;
+use crate::links::Link;
+use crate::payload::{Delivery, Payload, check_json};
+use crate::timers::Timer;
+use crate::wire::{Content, Data};
+
+impl Messages {
+    /// See [`Mesh::send`](crate::Mesh::send).
+    pub(crate) fn send(
+        &mut self,
+        to: PeerId,
+        payload: Payload,
+        delivery: Delivery,
+        deadline: Option<Duration>,
+        net: &mut Net<'_>,
+    ) -> Result<MessageId, SendError> {
+        self.send_data(to, Data::one(payload, delivery), deadline, net)
+    }
+
+    /// See [`Mesh::request`](crate::Mesh::request).
+    pub(crate) fn request(
+        &mut self,
+        to: PeerId,
+        payload: Payload,
+        deadline: Option<Duration>,
+        net: &mut Net<'_>,
+    ) -> Result<MessageId, SendError> {
+        let data = Data {
+            wants_reply: true,
+            ..Data::one(payload, Delivery::Acknowledged)
+        };
+        self.send_data(to, data, deadline, net)
+    }
+
+    /// See [`Mesh::reply`](crate::Mesh::reply).
+    pub(crate) fn reply(
+        &mut self,
+        request: MessageId,
+        payload: Payload,
+        net: &mut Net<'_>,
+    ) -> Result<(), SendError> {
+        check(&payload, "", net)?;
+        let slot = self
+            .requests
+            .iter()
+            .rposition(|(id, reply)| *id == request && reply.is_none());
+        let slot = slot.ok_or(SendError::UnknownRequest)?;
+        let content = Content::Reply {
+            request: (request.incarnation, request.sequence),
+            payload,
+        };
+        let target = Target::Peer(request.author);
+        self.sign_draft(target, net); // In the order of sending.
+        let envelope = self.sign(target, content, net);
+        self.requests[slot].1 = Some(envelope.clone());
+        self.dispatch(envelope, Channel::Data, None, net.cx.config.deadline, net);
+        Ok(())
+    }
+
+    /// See [`Mesh::broadcast`](crate::Mesh::broadcast).
+    pub(crate) fn broadcast(
+        &mut self,
+        topic: &str,
+        payload: Payload,
+        net: &mut Net<'_>,
+    ) -> Result<MessageId, SendError> {
+        check(&payload, topic, net)?;
+        if !net.has_way_to_room() && self.waiting.is_full(&net.cx.config) {
+            return Err(self.backpressure());
+        }
+        let open = || net.links.open();
+        // One neighbour that takes nothing must not silence this agent: others pass it on.
+        let is_full = |link: &Link| link.queue.is_full(Channel::Data, &net.cx.config);
+        if open().next().is_some() && open().all(is_full) {
+            return Err(self.backpressure());
+        }
+        let mut data = Data::one(payload, Delivery::Reliable);
+        topic.clone_into(&mut data.items[0].topic);
+        net.cx.stats.broadcasts += 1;
+        Ok(self.draft(Target::Room, data, None, net.cx.config.deadline, net))
+    }
+
+    /// Tells a caller to wait until the mesh is writable.
+    pub(crate) fn backpressure(&mut self) -> SendError {
+        self.backpressured = true;
+        SendError::Backpressure
+    }
+
+    /// See [`Mesh::subscribe`](crate::Mesh::subscribe).
+    pub(crate) fn subscribe(&mut self, topics: Option<BTreeSet<String>>) -> Result<(), SendError> {
+        for topic in topics.iter().flatten() {
+            check_topic(topic)?;
+        }
+        self.topics = topics;
+        Ok(())
+    }
+
+    fn send_data(
+        &mut self,
+        to: PeerId,
+        data: Data,
+        deadline: Option<Duration>,
+        net: &mut Net<'_>,
+    ) -> Result<MessageId, SendError> {
+        check(&data.items[0].payload, "", net)?;
+        if to == net.cx.this {
+            return Err(SendError::ToSelf);
+        }
+        if !net.overlay.may_be_here(to) {
+            return Err(SendError::UnknownPeer(to));
+        }
+        let deadline = deadline.unwrap_or(net.cx.config.deadline);
+        if deadline.is_zero() || deadline > net.cx.config.deadline_max {
+            return Err(SendError::Deadline(net.cx.config.deadline_max));
+        }
+        let acknowledged = data.delivery == Delivery::Acknowledged;
+        if acknowledged && self.pending.len() >= net.cx.config.pending_max {
+            self.backpressured = true;
+            return Err(SendError::TooManyPending(net.cx.config.pending_max));
+        }
+        let next = match net.next_hop(to, None, channel_of(data.delivery)) {
+            Ok(peer) => Some(peer),
+            Err(LossReason::QueueFull) => {
+                return Err(self.backpressure());
+            }
+            // There may be a route before the deadline.
+            Err(_) if self.waiting.is_full(&net.cx.config) => {
+                return Err(self.backpressure());
+            }
+            Err(_) => None,
+        };
+        let copy = acknowledged.then(|| data.clone());
+        let id = self.draft(Target::Peer(to), data, next, deadline, net);
+        net.cx.stats.sent += 1;
+        if let Some(data) = copy {
+            let wait = net.cx.config.retry_min;
+            let pending = Pending {
+                data,
+                sent_at: net.cx.now,
+                dated: net.cx.unix(),
+                deadline: net.cx.now + deadline,
+                retry_at: net.cx.now + wait.min(deadline),
+                wait,
+                hop: next,
+                repeated_at: net.cx.now,
+            };
+            net.cx.timers.arm(Timer::Retry, pending.retry_at);
+            self.pending.insert(id, pending);
+        }
+        Ok(id)
+    }
+}
+
+fn check(payload: &Payload, topic: &str, net: &Net<'_>) -> Result<(), SendError> {
+    if !net.cx.joined {
+        return Err(SendError::NotJoined);
+    }
+    check_topic(topic)?;
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(SendError::TooLarge {
+            bytes: payload.len(),
+            bytes_max: PAYLOAD_BYTES_MAX,
+        });
+    }
+    if let Payload::Json(json) = payload {
+        check_json(json).map_err(SendError::Json)?;
+    }
+    Ok(())
+}
+
+const fn check_topic(topic: &str) -> Result<(), SendError> {
+    if topic.len() > TOPIC_BYTES_MAX {
+        return Err(SendError::TopicTooLong {
+            bytes: topic.len(),
+            bytes_max: TOPIC_BYTES_MAX,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What becomes of messages that get stuck: another way, a notice to the author, an outcome.
+
+use std::time::Duration;
+
+use super::{Messages, Net};
+use crate::context::Context;
+use crate::error::LossReason;
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::{Channel, Event};
+use crate::payload::Delivery;
+use crate::timers::Timer;
+use crate::wire::{Content, Envelope, Message, MessageHeader};
+
+impl Messages {
+    /// The link that these were sent over died before they were acknowledged: another path, or a
+    /// notice. Broadcasts are mended by those who have them.
+    pub(crate) fn reroute(&mut self, envelopes: Vec<Envelope>, net: &mut Net<'_>) {
+        for envelope in envelopes {
+            if envelope.target == Target::Room {
+                continue;
+            }
+            if envelope.signed.claimed_author() == net.cx.this {
+                net.cx.stats.rerouted += 1;
+                let patience = patience_left(&envelope, net);
+                self.dispatch(envelope, Channel::Data, None, patience, net);
+                continue;
+            }
+            let forwarded = net.forward(envelope, Channel::Data, None);
+            match forwarded.map_err(|stuck| *stuck) {
+                Ok(()) => net.cx.stats.rerouted += 1,
+                Err((LossReason::NoRoute, envelope)) => {
+                    self.undeliverable(&envelope, LossReason::PeerDisconnected, net);
+                }
+                Err((reason, envelope)) => self.undeliverable(&envelope, reason, net),
+            }
+        }
+    }
+
+    /// Counts messages lost here and tells their author, who may be this agent.
+    pub(super) fn undeliverable(
+        &mut self,
+        envelope: &Envelope,
+        reason: LossReason,
+        net: &mut Net<'_>,
+    ) {
+        let author = envelope.signed.claimed_author();
+        let Some(message) = envelope.signed.peek::<Message>() else {
+            net.cx.stats.lose(reason);
+            return;
+        };
+        let Content::Data(data) = message.content else {
+            return; // Signals, receipts and notices are repeated or dispensable.
+        };
+        let header = message.header;
+        if author == net.cx.this {
+            for number in 0..data.items.len() {
+                let id = header.after(number).id(author);
+                let is_news = match (data.delivery, id.target) {
+                    (Delivery::Acknowledged, _) => false, // Told when its deadline has passed.
+                    (Delivery::Reliable, Target::Peer(to)) => self.outcomes.close(to, id.sequence),
+                    (Delivery::Datagram, _) | (_, Target::Room) => true,
+                };
+                if is_news {
+                    net.cx.stats.lose(reason);
+                    delivery_failed(id, reason, author, net.cx);
+                }
+            }
+            return;
+        }
+        let Some(count) = data.count() else {
+            return; // Nobody would take it.
+        };
+        // An acknowledged message is not lost yet: its author repeats it.
+        if data.delivery != Delivery::Acknowledged {
+            (0..count).for_each(|_| net.cx.stats.lose(reason));
+        }
+        // Nobody has verified the author: a notice goes to members only, not to whoever is named.
+        if data.delivery != Delivery::Datagram && net.overlay.may_be_here(author) {
+            let content = Content::Undelivered {
+                message: (header.incarnation, header.target, header.sequence),
+                count,
+                reason,
+            };
+            let notice = self.sign(Target::Peer(author), content, net);
+            // This agent may just have lost all its links, with what was to be passed on.
+            let patience = net.cx.config.deadline_max;
+            self.dispatch(notice, Channel::Control, None, patience, net);
+        }
+    }
+
+    /// Somebody on the way could not pass so many messages of this agent on, from this one.
+    pub(super) fn undelivered(
+        &mut self,
+        at: PeerId,
+        (incarnation, target, first): (u64, Target, u64),
+        count: u8,
+        reason: LossReason,
+        net: &mut Net<'_>,
+    ) {
+        for number in 0..u64::from(count) {
+            let id = MessageId {
+                author: net.cx.this,
+                incarnation,
+                target,
+                sequence: first.saturating_add(number),
+            };
+            self.one_undelivered(at, id, reason, net);
+        }
+    }
+
+    fn one_undelivered(
+        &mut self,
+        at: PeerId,
+        id: MessageId,
+        reason: LossReason,
+        net: &mut Net<'_>,
+    ) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            // Routes are about to change: once more, soon. A full queue needs time instead.
+            if reason != LossReason::QueueFull {
+                let earliest = pending.repeated_at + net.cx.config.retry_min;
+                let soon = earliest.max(net.cx.now + net.cx.config.settle);
+                pending.retry_at = pending.retry_at.min(soon);
+                net.cx.timers.arm(Timer::Retry, soon);
+            }
+        } else if let Target::Peer(to) = id.target
+            && id.incarnation == net.trust.incarnation()
+            && self.outcomes.close(to, id.sequence)
+        {
+            delivery_failed(id, reason, at, net.cx);
+        }
+    }
+
+    /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.
+    pub(crate) fn fail_pending(&mut self, net: &mut Net<'_>) {
+        for envelope in self.waiting.take_all() {
+            self.undeliverable(&envelope, LossReason::Left, net);
+        }
+        for (id, _) in std::mem::take(&mut self.pending) {
+            net.cx.stats.lose(LossReason::Left);
+            delivery_failed(id, LossReason::Left, net.cx.this, net.cx);
+        }
+    }
+}
+
+/// How long a message of this agent may still wait for a way.
+fn patience_left(envelope: &Envelope, net: &Net<'_>) -> Duration {
+    let header = envelope.signed.peek::<MessageHeader>();
+    let age = header.map_or(Duration::ZERO, |header| net.cx.unix() - header.sent_at);
+    net.cx.config.deadline.saturating_sub(age)
+}
+
+/// A message of this agent is lost: tells the application.
+pub(super) fn delivery_failed(id: MessageId, reason: LossReason, at: PeerId, cx: &mut Context) {
+    let to = match id.target {
+        Target::Peer(peer) => Some(peer),
+        Target::Room => None,
+    };
+    cx.emit(Event::DeliveryFailed { id, to, reason, at });
+}

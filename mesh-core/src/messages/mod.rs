@@ -1,0 +1,141 @@
+//! The data plane: what the application sends and receives, and what passes through.
+//!
+//! A message is numbered, dated and signed by its author, and travels hop by hop. [`Messages`]
+//! holds what this agent has sent and awaits, and what it has seen of others; [`Net`] is what a
+//! message travels over.
+
+mod broadcast;
+mod commands;
+mod finish;
+mod forwarding;
+mod incoming;
+mod losses;
+mod outcomes;
+mod outgoing;
+mod pending;
+mod replay;
+mod waiting;
+
+pub(crate) use incoming::TTL_MAX;
+pub(crate) use replay::{ReplayWindow, Seen};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::context::Context;
+use crate::id::{MessageId, PeerId, Target};
+use crate::links::{Links, SignalFrom};
+use crate::overlay::Overlay;
+use crate::routing::Routing;
+use crate::trust::Trust;
+use crate::wire::Envelope;
+use broadcast::Broadcasts;
+use outcomes::Outcomes;
+use outgoing::Drafts;
+use pending::Pending;
+use waiting::Waiting;
+
+/// What messages travel over, and what they are signed and judged by.
+pub(crate) struct Net<'a> {
+    pub(crate) links: &'a mut Links,
+    pub(crate) routing: &'a mut Routing,
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) trust: &'a mut Trust,
+    pub(crate) cx: &'a mut Context,
+}
+
+/// The messages of an agent.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    /// Those that are to be signed.
+    drafts: Drafts,
+    /// Those that no way leads to yet.
+    waiting: Waiting,
+    /// Those that may still be told to have failed.
+    outcomes: Outcomes,
+    sequences: BTreeMap<Target, u64>,
+    /// The highest sequence of targets that were forgotten: where new ones start.
+    sequence_floor: u64,
+    windows: BTreeMap<PeerId, Windows>,
+    /// Messages of this agent that await a receipt or a reply.
+    pending: BTreeMap<MessageId, Pending>,
+    broadcasts: Broadcasts,
+    /// The topics that the application wants to hear of; `None` for all.
+    topics: Option<BTreeSet<String>>,
+    /// Requests received, with the reply once there is one; oldest first.
+    requests: VecDeque<(MessageId, Option<Envelope>)>,
+    /// A caller was told to wait until the mesh is writable.
+    backpressured: bool,
+    /// Signals that came for links.
+    signals: VecDeque<SignalFrom>,
+}
+
+/// What was seen of one author.
+#[derive(Clone, Debug, Default)]
+struct Windows {
+    direct: ReplayWindow,
+    room: ReplayWindow,
+}
+
+impl Messages {
+    /// The next signal that has come for a link.
+    pub(crate) fn poll_signal(&mut self) -> Option<SignalFrom> {
+        self.signals.pop_front()
+    }
+
+    /// Whether nothing was sent yet.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// Messages that await a receipt or a reply.
+    pub(crate) fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Messages that wait for a way.
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Bounds what is remembered of authors that are no longer here.
+    pub(crate) fn forget_strangers(&mut self, overlay: &Overlay, cx: &Context) {
+        let authors_max = overlay.authors_max(cx);
+        if self.windows.len() >= authors_max {
+            self.windows.retain(|&peer, _| overlay.has_member(peer));
+        }
+        if self.sequences.len() >= authors_max {
+            // A member that comes back may see no sequence twice: all start above those forgotten.
+            let used = self.sequences.values().copied().max().unwrap_or_default();
+            self.sequence_floor = self.sequence_floor.max(used);
+            self.sequences.retain(|target, _| match target {
+                Target::Room => true,
+                Target::Peer(peer) => overlay.has_member(*peer),
+            });
+            self.outcomes.retain(|peer| overlay.has_member(peer));
+        }
+    }
+
+    /// Whether what was seen of an author is remembered, or can be from now on.
+    fn remembers(&mut self, author: PeerId, net: &Net<'_>) -> bool {
+        let authors_max = net.overlay.authors_max(net.cx);
+        if !self.windows.contains_key(&author) && self.windows.len() >= authors_max {
+            self.forget_strangers(net.overlay, net.cx);
+        }
+        self.windows.contains_key(&author) || self.windows.len() < authors_max
+    }
+}
+
+/// What the simulator and tests look at.
+#[cfg(any(test, feature = "sim"))]
+impl Messages {
+    /// Whether nothing of this agent is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.waiting.is_empty()
+    }
+
+    /// The number of the last message to a target.
+    #[cfg(test)]
+    pub(crate) fn last_sequence(&self, target: Target) -> u64 {
+        self.sequences.get(&target).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,325 @@
+//! What the application sends, until it is signed: a signature costs more than all else about a
+//! message, so what goes to the same target in one turn of the loop shares one.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use super::{Messages, Net};
+use crate::config::PAYLOAD_BYTES_MAX;
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::Channel;
+use crate::payload::Delivery;
+use crate::wire::{Content, Data, Envelope, ITEMS_MAX, MessageHeader};
+
+/// Bytes that wait at most: so much more than its limit a queue may hold once they are sent.
+const DRAFTED_BYTES_MAX: usize = 256 << 10;
+
+/// What an item takes on the wire beside its topic and payload, at most.
+const ITEM_OVERHEAD: usize = 8;
+
+/// Messages that are numbered and not signed yet.
+#[derive(Debug, Default)]
+pub(super) struct Drafts {
+    by_target: BTreeMap<Target, Draft>,
+    bytes: usize,
+}
+
+/// Messages to one target, numbered one after another.
+#[derive(Debug)]
+struct Draft {
+    header: MessageHeader,
+    data: Data,
+    bytes: usize,
+    /// The neighbour that had room for them.
+    next: Option<PeerId>,
+    /// How long they wait for a way if there is none.
+    patience: Duration,
+}
+
+impl Draft {
+    /// Whether one signature can cover this message too.
+    fn takes(&self, id: MessageId, data: &Data, patience: Duration) -> bool {
+        let (ours, count) = (&self.data, self.data.items.len());
+        // What may get lost shall not take others along.
+        ours.delivery != Delivery::Datagram
+            && (ours.delivery, ours.wants_reply) == (data.delivery, data.wants_reply)
+            && id == self.header.after(count).id(id.author)
+            && self.patience == patience
+            && count < ITEMS_MAX
+            && self.bytes + size_of(data) <= PAYLOAD_BYTES_MAX
+    }
+}
+
+/// What messages take on the wire, at most.
+fn size_of(data: &Data) -> usize {
+    let items = data.items.iter();
+    items
+        .map(|item| item.topic.len() + item.payload.len() + ITEM_OVERHEAD)
+        .sum()
+}
+
+impl Messages {
+    /// Numbers and dates a message, and has it sent before this turn of the loop ends: over `next`,
+    /// if that neighbour had room for it. Without a way it waits for one, so long.
+    pub(super) fn draft(
+        &mut self,
+        target: Target,
+        data: Data,
+        next: Option<PeerId>,
+        patience: Duration,
+        net: &mut Net<'_>,
+    ) -> MessageId {
+        let header = self.next_header(target, net);
+        let id = header.id(net.cx.this);
+        if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
+            self.outcomes.open(to, id.sequence);
+        }
+        let bytes = size_of(&data);
+        let draft = self.drafts.by_target.get(&target);
+        if draft.is_some_and(|draft| !draft.takes(id, &data, patience)) {
+            self.sign_draft(target, net);
+        }
+        match self.drafts.by_target.entry(target) {
+            Entry::Occupied(draft) => {
+                let draft = draft.into_mut();
+                draft.data.items.extend(data.items);
+                draft.bytes += bytes;
+                draft.next = next;
+            }
+            Entry::Vacant(none) => {
+                none.insert(Draft {
+                    header,
+                    data,
+                    bytes,
+                    next,
+                    patience,
+                });
+            }
+        }
+        self.drafts.bytes += bytes;
+        if self.drafts.bytes >= DRAFTED_BYTES_MAX {
+            self.sign_all(net);
+        }
+        id
+    }
+
+    /// Signs and sends all that waits.
+    pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
+        while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
+            self.sign_draft(target, net);
+        }
+    }
+
+    /// Signs and sends what waits for one target.
+    pub(super) fn sign_draft(&mut self, target: Target, net: &mut Net<'_>) {
+        let Some(draft) = self.drafts.by_target.remove(&target) else {
+            return;
+        };
+        self.drafts.bytes -= draft.bytes;
+        let channel = channel_of(draft.data.delivery);
+        let envelope = net.sign(draft.header, Content::Data(draft.data));
+        self.dispatch(envelope, channel, draft.next, draft.patience, net);
+    }
+
+    /// Numbers, dates and signs.
+    pub(crate) fn sign(&mut self, target: Target, content: Content, net: &mut Net<'_>) -> Envelope {
+        let header = self.next_header(target, net);
+        net.sign(header, content)
+    }
+
+    fn next_header(&mut self, target: Target, net: &Net<'_>) -> MessageHeader {
+        let sequence = self.sequences.entry(target).or_insert(self.sequence_floor);
+        *sequence += 1;
+        let id = MessageId {
+            author: net.cx.this,
+            incarnation: net.trust.incarnation(),
+            target,
+            sequence: *sequence,
+        };
+        net.header(id, net.cx.unix())
+    }
+}
+
+/// The channel that messages travel on.
+pub(super) fn channel_of(delivery: Delivery) -> Channel {
+    match delivery {
+        Delivery::Datagram => Channel::Stream,
+        Delivery::Reliable | Delivery::Acknowledged => Channel::Data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::LossReason;
+    use crate::io::Event;
+    use crate::payload::Payload;
+    use crate::sim::World;
+    use crate::wire::Message;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn texts(count: usize) -> Vec<Payload> {
+        (0..count).map(|n| format!("message {n}").into()).collect()
+    }
+
+    /// Sends in one turn; returns the ids, and how many envelopes left.
+    fn send(
+        world: &mut World,
+        to: Target,
+        payloads: Vec<Payload>,
+        delivery: Delivery,
+    ) -> (Vec<MessageId>, usize) {
+        let waiting = |world: &World| world.agents()[0].mesh().envelopes_held().count();
+        let before = waiting(world);
+        let sent = world.send_together(0, to, payloads, delivery);
+        let ids = sent.into_iter().map(|sent| sent.expect("sent")).collect();
+        (ids, waiting(world) - before)
+    }
+
+    fn received(world: &World, agent: usize) -> Vec<Payload> {
+        let messages = world.agents()[agent].received();
+        messages.iter().map(|m| m.payload.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_sent_together_is_signed_once_and_arrives_in_order() {
+        let mut world = World::formed(1, None, 3);
+        world.run_for(SECOND * 3);
+        let to = Target::Peer(world.agents()[1].id());
+        let (ids, envelopes) = send(&mut world, to, texts(600), Delivery::Reliable);
+        assert_eq!(envelopes, 3, "255 under one signature at most");
+        let numbers = ids.iter().map(|id| id.sequence - ids[0].sequence);
+        assert!(numbers.eq(0..600));
+        let (_, envelopes) = send(&mut world, Target::Room, texts(9), Delivery::Reliable);
+        assert_eq!(envelopes, 2, "one to each neighbour");
+        world.run_for(SECOND);
+        assert_eq!(received(&world, 1), [texts(600), texts(9)].concat());
+        assert_eq!(received(&world, 2), texts(9));
+    }
+
+    #[test]
+    fn what_is_large_does_not_exceed_a_frame_together() {
+        let mut world = World::formed(1, None, 2);
+        let to = Target::Peer(world.agents()[1].id());
+        let payloads = vec![Payload::Bytes(vec![7; PAYLOAD_BYTES_MAX / 3]); 7];
+        let (_, envelopes) = send(&mut world, to, payloads.clone(), Delivery::Reliable);
+        assert_eq!(envelopes, 4, "two fit one frame, with what is around them");
+        world.run_for(SECOND);
+        assert_eq!(received(&world, 1), payloads);
+    }
+
+    #[test]
+    fn datagrams_do_not_share_their_fate() {
+        let mut world = World::formed(1, None, 2);
+        let to = world.agents()[1].id();
+        let (sent, waiting) = world.command(0, |mesh, now| {
+            let send = |payload| mesh.send(to, payload, Delivery::Datagram, None, now);
+            let sent: Vec<_> = texts(5).into_iter().map(send).collect();
+            let draft = |messages: &mut Messages, _: &mut Net<'_>| {
+                let draft = &messages.drafts.by_target[&Target::Peer(to)];
+                draft.data.items.len()
+            };
+            (sent, mesh.with_net(draft))
+        });
+        assert_eq!(waiting, 1, "the others are signed");
+        for (n, id) in sent.into_iter().enumerate() {
+            world.sent_elsewhere(id.expect("sent"), &format!("message {n}"));
+        }
+        world.run_for(SECOND);
+        assert_eq!(received(&world, 1), texts(5));
+    }
+
+    #[test]
+    fn a_reply_does_not_overtake_what_was_sent_before_it() {
+        let mut world = World::formed(1, None, 2);
+        let ids = [0, 1].map(|agent| world.agents()[agent].id());
+        let asked = world.command(1, |mesh, now| {
+            let asked = mesh.request(ids[0], "how?".into(), None, now);
+            asked.expect("sent")
+        });
+        world.sent_elsewhere(asked, "how?");
+        world.run_for(SECOND);
+        let first = world.command(0, |mesh, now| {
+            let sent = mesh.send(ids[1], "first".into(), Delivery::Reliable, None, now);
+            mesh.reply(asked, "second".into(), now).expect("known");
+            sent.expect("sent")
+        });
+        world.sent_elsewhere(first, "first");
+        let held = world.agents()[0].mesh().envelopes_held();
+        let contents = held.filter_map(|envelope| envelope.signed.peek::<Message>());
+        let order: Vec<_> = contents.map(|message| message.content).collect();
+        assert!(
+            matches!(order[..], [Content::Data(_), Content::Reply { .. }]),
+            "{order:?}"
+        );
+    }
+
+    /// What an agent was told about these messages.
+    fn outcomes(world: &World, ids: &[MessageId]) -> (usize, Vec<LossReason>) {
+        let (mut delivered, mut lost) = (0, Vec::new());
+        for event in world.agents()[0].events() {
+            match event {
+                Event::Delivered { id, .. } if ids.contains(id) => delivered += 1,
+                Event::DeliveryFailed { id, reason, .. } if ids.contains(id) => lost.push(*reason),
+                _ => {}
+            }
+        }
+        (delivered, lost)
+    }
+
+    #[test]
+    fn one_receipt_tells_of_all_that_arrived_together() {
+        let mut world = World::formed(1, None, 2);
+        let to = Target::Peer(world.agents()[1].id());
+        let (ids, _) = send(&mut world, to, texts(40), Delivery::Acknowledged);
+        let held = |world: &World| world.agents()[1].mesh().envelopes_held().count();
+        assert!(world.run_until(SECOND, |world| held(world) > 0));
+        assert_eq!(held(&world), 1);
+        world.run_for(SECOND);
+        assert_eq!(outcomes(&world, &ids), (40, vec![]));
+    }
+
+    #[test]
+    fn what_was_lost_together_is_repeated_each_alone_and_delivered_once() {
+        let mut world = World::formed(1, None, 2);
+        let ids = [0, 1].map(|agent| world.agents()[agent].id());
+        // The first copy is lost on the way.
+        let now = world.now();
+        let sent: Vec<_> = texts(3)
+            .into_iter()
+            .map(|payload| {
+                let mesh = world.mesh_mut(0);
+                let sent = mesh.send(ids[1], payload, Delivery::Acknowledged, None, now);
+                sent.expect("sent")
+            })
+            .collect();
+        while world.mesh_mut(0).poll_output().is_some() {}
+        for (n, id) in sent.iter().enumerate() {
+            world.sent_elsewhere(*id, &format!("message {n}"));
+        }
+        world.run_for(SECOND * 3);
+        assert_eq!(received(&world, 1), texts(3));
+        assert_eq!(outcomes(&world, &sent), (3, vec![]));
+        assert_eq!(world.agents()[0].mesh().stats().retried, 3);
+    }
+
+    #[test]
+    fn each_of_those_that_got_stuck_together_is_told() {
+        // Agents in a row: the last is two hops from the first.
+        let mut world = World::formed(5, Some(2), 6);
+        world.run_for(SECOND * 3);
+        let direct = |world: &World, peer| world.agents()[0].mesh().open_peers().any(|p| p == peer);
+        let far = (1..6).find(|&a| !direct(&world, world.agents()[a].id()));
+        let far = far.expect("nobody is linked with everybody");
+        let target = Target::Peer(world.agents()[far].id());
+        world.crash(far);
+        let (ids, _) = send(&mut world, target, texts(5), Delivery::Reliable);
+        world.run_for(SECOND * 30);
+        let (delivered, lost) = outcomes(&world, &ids);
+        assert_eq!((delivered, lost.len()), (0, 5), "{lost:?}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Messages that are repeated until they are answered, and the answers.
+
+use std::time::Duration;
+
+use super::losses::delivery_failed;
+use super::{Messages, Net};
+use crate::error::LossReason;
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::{Channel, Event};
+use crate::payload::Payload;
+use crate::routing::Detours;
+use crate::time::{Instant, UnixTime};
+use crate::timers::Timer;
+use crate::wire::{Content, Data, MessageHeader};
+
+/// A message that is repeated until its receipt or reply comes.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) data: Data,
+    pub(super) sent_at: Instant,
+    /// The same by the civil clock, as the message is dated.
+    pub(super) dated: UnixTime,
+    pub(super) deadline: Instant,
+    pub(super) retry_at: Instant,
+    pub(super) wait: Duration,
+    /// The neighbour that it was last handed to.
+    pub(super) hop: Option<PeerId>,
+    /// When it was last on its way. Notices bring a retry forward, but not at once after the last,
+    /// or they could make us shout.
+    pub(super) repeated_at: Instant,
+}
+
+impl Messages {
+    /// Tells the author that so many messages from this one on have arrived. The neighbour `back`
+    /// has brought them, so it is alive and leads to the author; the shortest path may not.
+    pub(super) fn send_receipt(
+        &mut self,
+        to: PeerId,
+        header: &MessageHeader,
+        count: u8,
+        back: Option<PeerId>,
+        net: &mut Net<'_>,
+    ) {
+        let message = (header.incarnation, header.sequence);
+        let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, net);
+        let back = back.filter(|&peer| net.takes_data(peer));
+        let patience = net.cx.config.deadline;
+        self.dispatch(receipt, Channel::Data, back, patience, net);
+    }
+
+    pub(super) fn remember_request(&mut self, id: MessageId, net: &Net<'_>) {
+        if self.requests.len() >= net.cx.config.pending_max {
+            self.requests.pop_front();
+        }
+        self.requests.push_back((id, None));
+    }
+
+    /// A request came again: so does its reply, if there is one yet.
+    pub(super) fn reply_again(
+        &mut self,
+        request: MessageId,
+        back: Option<PeerId>,
+        net: &mut Net<'_>,
+    ) {
+        let known = self.requests.iter().rev().find(|(id, _)| *id == request);
+        if let Some((_, Some(reply))) = known {
+            let reply = reply.clone();
+            if !self.waiting.holds(reply.target) {
+                let back = back.filter(|&peer| net.takes_data(peer));
+                let patience = net.cx.config.deadline;
+                self.dispatch(reply, Channel::Data, back, patience, net);
+            }
+        }
+    }
+
+    fn take_pending(
+        &mut self,
+        to: PeerId,
+        (incarnation, sequence): (u64, u64),
+        net: &mut Net<'_>,
+    ) -> Option<(MessageId, Pending)> {
+        let id = MessageId {
+            author: net.cx.this,
+            incarnation,
+            target: Target::Peer(to),
+            sequence,
+        };
+        let pending = self.pending.remove(&id)?;
+        net.cx.stats.acknowledged += 1;
+        self.notify_writable(net);
+        Some((id, pending))
+    }
+
+    /// So many messages have arrived, from this one on.
+    pub(super) fn receipt_received(
+        &mut self,
+        from: PeerId,
+        (incarnation, first): (u64, u64),
+        count: u8,
+        net: &mut Net<'_>,
+    ) {
+        for number in 0..u64::from(count) {
+            let message = (incarnation, first.saturating_add(number));
+            if let Some((id, pending)) = self.take_pending(from, message, net) {
+                net.cx.emit(Event::Delivered {
+                    id,
+                    to: from,
+                    round_trip_ms: net.cx.now.since(pending.sent_at).as_secs_f64() * 1e3,
+                });
+            }
+        }
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        from: PeerId,
+        request: (u64, u64),
+        payload: Payload,
+        net: &mut Net<'_>,
+    ) {
+        if let Some((id, pending)) = self.take_pending(from, request, net) {
+            net.cx.emit(Event::Replied {
+                id,
+                from,
+                payload,
+                round_trip_ms: net.cx.now.since(pending.sent_at).as_secs_f64() * 1e3,
+            });
+        }
+    }
+
+    /// Repeats what is due, gives up what is late.
+    pub(crate) fn retry_pending(&mut self, net: &mut Net<'_>) {
+        let due = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.retry_at <= net.cx.now);
+        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        let mut detours = Detours::default();
+        for id in due {
+            let Some(pending) = self.pending.get_mut(&id) else {
+                continue;
+            };
+            if pending.deadline <= net.cx.now {
+                self.pending.remove(&id);
+                net.cx.stats.lose(LossReason::Deadline);
+                delivery_failed(id, LossReason::Deadline, net.cx.this, net.cx);
+                continue;
+            }
+            pending.repeated_at = net.cx.now;
+            pending.wait = (pending.wait * 2).min(net.cx.config.retry_max);
+            pending.retry_at = (net.cx.now + pending.wait).min(pending.deadline);
+            if self.waiting.holds(id.target) {
+                continue; // The first copy has not left yet.
+            }
+            let (dated, last) = (pending.dated, pending.hop);
+            let content = Content::Data(pending.data.clone());
+            let header = net.header(id, dated);
+            let envelope = net.sign(header, content);
+            net.cx.stats.retried += 1;
+            let Some(hop) = hop_for_retry(id.target, last, &mut detours, net) else {
+                continue;
+            };
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.hop = Some(hop);
+            }
+            let _ = net.hand_to(hop, envelope, Channel::Data);
+        }
+        if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
+            net.cx.timers.arm(Timer::Retry, at);
+        }
+        self.notify_writable(net);
+    }
+}
+
+/// The neighbour for a repetition: another than the last, which may be dead or lead to one that is,
+/// if any leads to the target at all.
+fn hop_for_retry(
+    target: Target,
+    last: Option<PeerId>,
+    detours: &mut Detours,
+    net: &mut Net<'_>,
+) -> Option<PeerId> {
+    let Target::Peer(to) = target else {
+        return None;
+    };
+    let usual = net.next_hop(to, None, Channel::Data).ok();
+    let Some(last) = last.filter(|last| usual == Some(*last)) else {
+        return usual;
+    };
+    let takes = |peer| peer != last && net.takes_data(peer);
+    let equal = net.routing.next_hop(to, net.cx, takes);
+    if equal.is_some() {
+        return equal;
+    }
+    let around = net
+        .routing
+        .next_hop_around((to, last), detours, (net.links, net.cx), takes);
+    around.or(usual)
+}

@@ -1,0 +1,427 @@
+//! Neighbour selection: the peers that this agent wants to be linked with.
+//!
+//! The inner rings, over which link state is flooded, always follow the members: they alone connect
+//! the room. The other links stay as they are while both ends live, though the topology of today's
+//! members might name others: it is where they come from when a room forms, not what they must be.
+//! So a member more or less touches few links, as in Law and Siu's graphs, which are as random:
+//! whoever lost one says so in its link state, and any two that lack one link up. A newcomer, who
+//! lacks many and finds nobody who lacks any, opens half of them to members that have enough: each
+//! then gives up another link, whose other end takes the newcomer for it.
+//!
+//! A join burst does not wait for that: agents that come together, and all others where these are
+//! concerned, open what the topology names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Overlay, Standing};
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::links::{Link, Links};
+use crate::routing::Routing;
+use crate::stats::RepairStep;
+use crate::time::Instant;
+use crate::timers::Timer;
+use crate::topology::Topology;
+
+/// How long links may be lacking until others are looked for: all that lost one to the same member
+/// know of each other by then, and choose the same pairs.
+const SEEK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long members with enough links may take to give one up for a newcomer.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a link that the other end opened counts as new, and is not the one to be given up; and
+/// how long an agent is uninformed of the links of others, at most.
+const NEW_FOR: Duration = Duration::from_secs(10);
+
+/// Neighbours beyond those that the topology names.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// When they are looked for, while links are lacking.
+    due: Option<Instant>,
+    /// How many were lacking when it was last looked at.
+    lacking: usize,
+    /// Those that it found last.
+    found: BTreeSet<PeerId>,
+}
+
+/// What neighbour selection looks at beside its own state.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    links: &'a Links,
+    routing: &'a Routing,
+    now: Instant,
+    cx: &'a Context,
+}
+
+impl<'a> View<'a> {
+    fn new(links: &'a Links, routing: &'a Routing, cx: &'a Context) -> Self {
+        let now = cx.now;
+        Self {
+            links,
+            routing,
+            now,
+            cx,
+        }
+    }
+
+    fn out_of_reach(self, peer: PeerId) -> bool {
+        self.links.out_of_reach(peer, self.cx)
+    }
+
+    /// How many links a member says that it lacks.
+    fn lacks(self, peer: PeerId) -> Option<usize> {
+        self.routing.database().lacks(peer)
+    }
+
+    fn are_linked(self, a: PeerId, b: PeerId) -> bool {
+        if a == self.cx.this {
+            return self.links.leads_to(b);
+        }
+        if b == self.cx.this {
+            return self.links.leads_to(a);
+        }
+        let database = self.routing.database();
+        database.link(a, b).is_some() || database.link(b, a).is_some()
+    }
+
+    fn is_new(self, link: &Link) -> bool {
+        let opened_at = link.opened_at;
+        opened_at.is_none_or(|at| self.now.since(at) < NEW_FOR)
+    }
+}
+
+impl Overlay {
+    /// Wants the inner rings, what is open beside them up to k links, and others for what lacks.
+    /// Returns whether other members do not know yet how many links this agent lacks.
+    pub(super) fn choose_neighbours(
+        &mut self,
+        links: &Links,
+        routing: &Routing,
+        cx: &mut Context,
+    ) -> bool {
+        let mut wanted = self.inner_neighbours(View::new(links, routing, cx));
+        let others = wanted.difference(&self.inner_rings);
+        let news = others.filter(|peer| !self.inner.contains(peer)).count();
+        (0..news).for_each(|_| cx.stats.repair(RepairStep::Replacement));
+        self.inner.clone_from(&wanted);
+        if let Some(calm_at) = self.burst.expire(cx.now) {
+            cx.timers.arm(Timer::Settle, calm_at);
+        }
+        let view = View::new(links, routing, cx);
+        let named = self.topology.neighbours(self.this);
+        let planned = self.planned_neighbours(&named, &wanted, view);
+        if self.burst.is_on(cx.now) {
+            // Newcomers want what the topology names, whether it has enough links or not.
+            wanted.extend(planned.iter().copied());
+        }
+        let room = self.links_due(cx).saturating_sub(wanted.len());
+        let (kept, given_up) = self.kept_neighbours(&named, &wanted, room, view);
+        if given_up {
+            // What is new now is not always.
+            cx.timers.arm(Timer::Settle, cx.now + NEW_FOR);
+        }
+        let lacking = room - kept.len();
+        wanted.extend(kept);
+        let mut unknown = false;
+        if !self.burst.takes_part() {
+            let planned = planned.into_iter().filter(|peer| !wanted.contains(peer));
+            let planned: Vec<_> = planned.take(lacking).collect();
+            let lacking = lacking - planned.len();
+            wanted.extend(planned);
+            let (sought, deficit_unknown) =
+                self.sought_neighbours(&wanted, lacking, links, routing, cx);
+            wanted.extend(sought);
+            unknown = deficit_unknown;
+        }
+        let view = View::new(links, routing, cx);
+        for gateway in &self.gateways {
+            let in_reach = |peer: &PeerId| !view.out_of_reach(*peer);
+            wanted.extend(gateway.iter().copied().find(in_reach));
+        }
+        if self.wants_star() {
+            wanted.extend(self.star_centre.filter(|&centre| centre != self.this));
+        }
+        self.wanted = wanted;
+        self.mark_links(&named, view);
+        unknown
+    }
+
+    /// Links inside the shard that this agent ought to have.
+    fn links_due(&self, cx: &Context) -> usize {
+        self.k(cx).min(self.roster.len())
+    }
+
+    /// How many of them, beside the inner ones, are neither open nor being opened. The inner ones
+    /// are nobody's choice: which they are once a member is gone is known without asking.
+    pub(crate) fn links_lacking(&self, links: &Links, cx: &Context) -> usize {
+        let alive = links.iter().filter(|link| !link.is_draining());
+        let here = alive.filter(|link| !self.is_remote(link.peer));
+        let others = here.filter(|link| !self.inner.contains(&link.peer)).count();
+        self.links_due(cx).saturating_sub(self.inner.len() + others)
+    }
+
+    /// The neighbours on the inner rings, and for each that cannot be reached the next on the same
+    /// ring. All agents agree on the rings whomever they can reach, so that one broken path
+    /// concerns its two ends alone.
+    fn inner_neighbours(&self, view: View<'_>) -> BTreeSet<PeerId> {
+        let lost = |peer: &PeerId| view.out_of_reach(*peer);
+        let (lost, mut inner): (BTreeSet<_>, BTreeSet<_>) =
+            self.inner_rings.iter().copied().partition(lost);
+        for neighbour in lost {
+            let followers = self.topology.followers(self.this, neighbour);
+            let free = |peer: &PeerId| !inner.contains(peer) && !view.out_of_reach(*peer);
+            if let Some(substitute) = followers.into_iter().find(free) {
+                inner.insert(substitute);
+            }
+        }
+        inner
+    }
+
+    /// The neighbours whose links stay, besides those that are wanted anyway: so many at most.
+    /// Returns whether there were more.
+    fn kept_neighbours(
+        &self,
+        named: &BTreeSet<PeerId>,
+        wanted: &BTreeSet<PeerId>,
+        room: usize,
+        view: View<'_>,
+    ) -> (Vec<PeerId>, bool) {
+        let here = |link: &&Link| !link.is_draining() && self.roster.contains(link.peer);
+        let others = view.links.iter().filter(here);
+        let others: Vec<_> = others.filter(|link| !wanted.contains(&link.peer)).collect();
+        if others.len() <= room {
+            return (others.into_iter().map(|link| link.peer).collect(), false);
+        }
+        let needy = needy_neighbours(view);
+        let mut ranked: Vec<_> = others
+            .into_iter()
+            .map(|link| {
+                // An agent that gives a link up for a needy one leaves an end that can take it.
+                let mut takers = needy.iter();
+                let is_of_use = takers.any(|&taker| !view.are_linked(taker, link.peer));
+                let standing = self.standing(link.id);
+                let is_new = view.is_new(link);
+                let preference = (
+                    !needy.contains(&link.peer) && is_of_use,
+                    standing.inner,
+                    standing.ours && !is_new,
+                    is_new && !named.contains(&link.peer),
+                    Topology::pair_hash(self.this, link.peer),
+                );
+                (preference, link.peer)
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.truncate(room);
+        (ranked.into_iter().map(|(_, peer)| peer).collect(), true)
+    }
+
+    /// Notes of open links what matters should there be too many one day.
+    fn mark_links(&mut self, named: &BTreeSet<PeerId>, view: View<'_>) {
+        self.standings.retain(|&id, _| view.links.knows(id));
+        let wanted = |link: &&Link| self.wanted.contains(&link.peer);
+        for link in view.links.iter().filter(wanted) {
+            let standing = self.standings.entry(link.id).or_default();
+            standing.inner |= self.inner.contains(&link.peer);
+            // What one end has opened and the other has kept for a while is wanted by both.
+            standing.ours |= named.contains(&link.peer) || !view.is_new(link);
+        }
+    }
+
+    fn standing(&self, link: LinkId) -> Standing {
+        self.standings.get(&link).copied().unwrap_or_default()
+    }
+
+    /// Those whom the topology names, all of them for one of a join burst: nearly all links come
+    /// from here when a room forms. Else those who are new, for of the others is known whether they
+    /// lack links; a newcomer to a mesh first hears which do.
+    fn planned_neighbours(
+        &self,
+        named: &BTreeSet<PeerId>,
+        wanted: &BTreeSet<PeerId>,
+        view: View<'_>,
+    ) -> Vec<PeerId> {
+        let all = self.burst.takes_part() || named.len() == self.roster.len();
+        if !all && !self.is_informed(view) {
+            return Vec::new();
+        }
+        let is_new = |peer: PeerId| match view.lacks(peer) {
+            None => true,
+            Some(0) => false,
+            Some(_) => self.burst.is_seen(view.now) || view.links.failures(peer) > 0,
+        };
+        let free = named.difference(wanted).copied();
+        free.filter(|&peer| (all || is_new(peer)) && !view.out_of_reach(peer))
+            .collect()
+    }
+
+    /// Whether the link state of the members is here, as far as there is any.
+    fn is_informed(&self, view: View<'_>) -> bool {
+        let members = self.roster.members();
+        let known = members.filter(|&peer| view.lacks(peer).is_some());
+        known.count() * 2 >= self.roster.len() || view.now.since(self.admitted_at) >= NEW_FOR
+    }
+
+    /// There is news: members that were not found may be now.
+    pub(crate) fn search_on(&mut self, cx: &mut Context) {
+        let Some(due) = &mut self.search.due else {
+            return;
+        };
+        if self.search.found.is_empty() {
+            *due = (*due).min(cx.now + SEEK_AFTER);
+        }
+        self.settle_soon(cx);
+    }
+
+    /// Whether a peer was found to be asked: it may not know of that.
+    pub(crate) fn seeks(&self, peer: PeerId) -> bool {
+        self.search.found.contains(&peer)
+    }
+
+    /// Others, for links that the topology names no member for. Returns too whether other members
+    /// do not know yet how many links this agent lacks.
+    fn sought_neighbours(
+        &mut self,
+        wanted: &BTreeSet<PeerId>,
+        lacking: usize,
+        links: &Links,
+        routing: &Routing,
+        cx: &mut Context,
+    ) -> (Vec<PeerId>, bool) {
+        if lacking == 0 {
+            self.search = Search::default();
+            return (Vec::new(), false);
+        }
+        let view = View::new(links, routing, cx);
+        let before = std::mem::replace(&mut self.search.lacking, lacking);
+        let due = self.search.due.filter(|_| lacking <= before);
+        let mut due = due.unwrap_or(view.now + SEEK_AFTER);
+        let mut unknown = false;
+        if due <= view.now {
+            unknown = view.lacks(self.this) != Some(self.links_lacking(links, cx));
+            due = view.now + self.seek(wanted, lacking, view);
+        }
+        self.search.due = Some(due);
+        let found = self.search.found.iter().copied();
+        let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
+        let in_reach = free.filter(|peer| !view.out_of_reach(*peer));
+        let sought = in_reach.take(lacking).collect();
+        cx.timers.arm(Timer::Settle, due);
+        (sought, unknown)
+    }
+
+    /// Looks for those who lack links too, or else for half as many as are lacking among those who
+    /// have enough. Returns after how long it may look again.
+    fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, view: View<'_>) -> Duration {
+        self.search.found = self.pairs(view);
+        self.search.found.retain(|peer| !wanted.contains(peer));
+        if !self.search.found.is_empty() || !self.is_informed(view) {
+            return SEEK_AFTER * 2;
+        }
+        let full = self.roster.members().filter(|peer| !wanted.contains(peer));
+        let full = full.filter(|&peer| view.lacks(peer) == Some(0));
+        let mut full: Vec<_> = full
+            .filter(|&peer| !view.out_of_reach(peer))
+            .map(|peer| (Topology::pair_hash(self.this, peer), peer))
+            .collect();
+        full.sort_unstable();
+        let full = full.into_iter().map(|(_, peer)| peer);
+        self.search.found = match lacking {
+            1 => full
+                .filter(|&peer| self.helps_stuck(peer, view))
+                .take(1)
+                .collect(),
+            _ => full.take(lacking / 2).collect(),
+        };
+        ASK_AGAIN_AFTER
+    }
+
+    /// Whether a link to this member lets this agent and another have all their links, if both lack
+    /// one and are linked already: the member is a neighbour of the other one, and has a link to
+    /// give up to a third with whom the other can link up. The first of the two asks.
+    fn helps_stuck(&self, peer: PeerId, view: View<'_>) -> bool {
+        let members = self.roster.members();
+        let mut stuck = members.filter(|&peer| view.lacks(peer) > Some(0));
+        let Some(other) = stuck.next().filter(|&other| self.this < other) else {
+            return false;
+        };
+        let inner = self
+            .topology
+            .neighbours_in(peer, view.cx.config.gossip_rings);
+        let can_link_up = |third: PeerId| {
+            ![self.this, other].contains(&third)
+                && view.lacks(third) == Some(0)
+                && !inner.contains(&third)
+                && view.are_linked(peer, third)
+                && !view.are_linked(other, third)
+        };
+        view.are_linked(peer, other) && self.roster.members().any(can_link_up)
+    }
+
+    /// This agent's neighbours among those who lack links, as all of these who know the same choose
+    /// them: the topology's first.
+    fn pairs(&self, view: View<'_>) -> BTreeSet<PeerId> {
+        let known = self.roster.members().map(|peer| (peer, view.lacks(peer)));
+        let lacking = known.filter_map(|(peer, lacks)| Some((peer, lacks.filter(|&n| n > 0)?)));
+        let ours = self.links_lacking(view.links, view.cx);
+        let lacking: BTreeMap<_, _> = lacking.chain([(self.this, ours)]).collect();
+        let pairs = self.topology.pairs(lacking, |a, b| view.are_linked(a, b));
+        let ours = pairs.into_iter().filter_map(|(a, b)| match self.this {
+            this if this == a => Some(b),
+            this if this == b => Some(a),
+            _ => None,
+        });
+        ours.collect()
+    }
+
+    /// Links to be drained: those that the topology stopped wanting, once the wanted ones are open.
+    /// A link that only the other end wanted is left to it, while there is room: views of the room
+    /// may differ.
+    pub(crate) fn surplus(
+        &mut self,
+        links: &Links,
+        routing: &Routing,
+        cx: &mut Context,
+    ) -> Vec<LinkId> {
+        let opened = |peer: &PeerId| links.open_to(*peer)?.opened_at;
+        let complete = self.wanted.iter().all(|peer| opened(peer).is_some());
+        let replaced_at = self.wanted.iter().filter_map(opened).max();
+        let crowded = links.len() > self.links_max(cx);
+        let mut again: Option<Instant> = None;
+        let mut surplus = Vec::new();
+        // Others know of the last replacement by then, however busy this machine is.
+        let linger = cx.config.linger + cx.grace() * 2;
+        for link in links.open() {
+            let standing = self.standings.entry(link.id).or_default();
+            if self.wanted.contains(&link.peer) {
+                standing.unwanted_since = None;
+                continue;
+            }
+            let since = *standing.unwanted_since.get_or_insert(cx.now);
+            // A peer that lacks links as it is would ask for this one again.
+            let lacks = routing.database().lacks(link.peer);
+            let is_needed = lacks.is_some_and(|lacks| lacks > 0);
+            if !(crowded || standing.ours && !is_needed) {
+                continue;
+            }
+            let until = replaced_at.map_or(since, |at| at.max(since)) + linger;
+            if until > cx.now {
+                again = Some(again.map_or(until, |at| at.min(until)));
+            } else if complete {
+                surplus.push(link.id);
+            }
+        }
+        if let Some(at) = again {
+            cx.timers.arm(Timer::Settle, at);
+        }
+        surplus
+    }
+}
+
+/// Neighbours that lack links.
+fn needy_neighbours(view: View<'_>) -> Vec<PeerId> {
+    let peers = view.links.open().map(|link| link.peer);
+    peers.filter(|&peer| view.lacks(peer) != Some(0)).collect()
+}
