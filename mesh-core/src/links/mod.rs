@@ -269,7 +269,8 @@ impl Links {
 
     /// The agent leaves: every connection is closed.
     pub(crate) fn leave(&mut self, cx: &mut Context) {
-        for link in self.silent.take_all() {
+        let used = self.table.ids().into_iter();
+        for link in used.chain(self.silent.take_all()) {
             cx.order(Output::CloseLink { link });
         }
         self.table.clear();

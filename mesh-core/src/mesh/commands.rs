@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Mesh;
 use crate::error::SendError;
 use crate::id::{MessageId, PeerId};
-use crate::io::{Event, Output};
+use crate::io::Event;
 use crate::messages::Messages;
 use crate::payload::{Delivery, Payload};
 use crate::time::Instant;
@@ -32,26 +32,18 @@ impl Mesh {
     pub fn leave(&mut self, now: Instant) {
         self.enter(now);
         if self.cx.joined {
-            self.with_net(Messages::sign_all);
-            let (links, trust) = (&mut self.links, &mut self.trust);
-            self.routing.say_goodbye(links, trust, &mut self.cx);
-            self.end();
+            self.end(true);
         }
     }
 
     /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
     /// and go on with the agent that has its identity now.
-    pub(super) fn end(&mut self) {
-        self.cx.joined = false;
-        self.with_net(Messages::sign_all);
-        self.with_net(Messages::fail_pending);
-        for link in self.links.ids() {
-            self.links.flush(link, &mut self.cx);
-            self.with_net(|messages, net| messages.fail_held(link, net));
-            self.cx.order(Output::CloseLink { link });
-        }
+    pub(super) fn end(&mut self, goodbye: bool) {
+        let (links, trust, cx) = (&mut self.links, &mut self.trust, &mut self.cx);
+        cx.joined = false;
+        self.routing.leave(goodbye, links, trust, cx);
+        self.with_net(Messages::leave);
         self.links.leave(&mut self.cx);
-        self.routing.leave();
         self.overlay.leave();
         self.cx.timers.clear();
         let orders = self.signaling.leave();

@@ -83,7 +83,7 @@ impl Mesh {
         });
         if code == ErrorCode::Replaced {
             // Two agents of one identity would outdate each other's records without end.
-            self.end();
+            self.end(false);
         } else {
             self.members_changed();
         }

@@ -30,9 +30,19 @@ impl Messages {
         held + self.pending.len() + self.waiting.len()
     }
 
+    /// The agent leaves: sends what can be sent, and gives up the rest.
+    pub(crate) fn leave(&mut self, net: &mut Net<'_>) {
+        self.sign_all(net);
+        self.fail_pending(net);
+        for link in net.links.ids() {
+            net.links.flush(link, net.cx);
+            self.fail_held(link, net);
+        }
+    }
+
     /// Gives up what a link holds as this agent leaves: what was not sent is lost, and of what the
     /// other end did not acknowledge nobody knows whether it arrived.
-    pub(crate) fn fail_held(&mut self, link: LinkId, net: &mut Net<'_>) {
+    fn fail_held(&mut self, link: LinkId, net: &mut Net<'_>) {
         let Some(link) = net.links.get(link) else {
             return;
         };

@@ -182,7 +182,7 @@ impl Routing {
     }
 
     /// The last record: this agent has left.
-    pub(crate) fn say_goodbye(&mut self, links: &mut Links, trust: &mut Trust, cx: &mut Context) {
+    pub(super) fn say_goodbye(&mut self, links: &mut Links, trust: &mut Trust, cx: &mut Context) {
         self.publish(Vec::new(), None, links, trust, cx);
         // All that are about to lose a link hear it at once, not only the flood's neighbours.
         for link in links.ids() {

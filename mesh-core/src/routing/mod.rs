@@ -33,6 +33,7 @@ use crate::id::{LinkId, PeerId};
 use crate::links::{Link, Links};
 use crate::timers::Timer;
 use crate::topology::Shards;
+use crate::trust::Trust;
 use anti_entropy::AntiEntropy;
 use flooding::Flooding;
 use graph::LinkGraph;
@@ -246,8 +247,18 @@ impl Routing {
         self.verify_queue.is_empty() && self.flooding.is_idle()
     }
 
-    /// The agent leaves. What it knows of the others stays, for the next time.
-    pub(crate) fn leave(&mut self) {
+    /// The agent leaves, and says so if it can. What it knows of the others stays, for the next
+    /// time.
+    pub(crate) fn leave(
+        &mut self,
+        goodbye: bool,
+        links: &mut Links,
+        trust: &mut Trust,
+        cx: &mut Context,
+    ) {
+        if goodbye {
+            self.say_goodbye(links, trust, cx);
+        }
         self.verify_queue = VerifyQueue::default();
         self.anti_entropy = AntiEntropy::default();
     }
