@@ -8,7 +8,7 @@ use crate::io::{Channel, Event, Received};
 use crate::links::SignalFrom;
 use crate::payload::{Delivery, Payload, check_json};
 use crate::trust::Signed;
-use crate::wire::{Content, Data, Envelope, Item, Message, MessageHeader};
+use crate::wire::{ClearHeader, Content, Data, Envelope, Item, Message, MessageHeader};
 
 /// The largest TTL that is taken from others.
 pub(crate) const TTL_MAX: u8 = 64;
@@ -306,9 +306,6 @@ fn is_well_formed(message: &Message) -> bool {
 
 /// Whether a message claims to be of those that keep the mesh together.
 fn is_control(signed: &Signed) -> bool {
-    let content = signed.peek::<Message>().map(|message| message.content);
-    matches!(
-        content,
-        Some(Content::Signal { .. } | Content::Undelivered { .. })
-    )
+    let header = signed.peek::<ClearHeader>();
+    header.is_some_and(|header| header.kind.is_control())
 }

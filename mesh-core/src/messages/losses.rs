@@ -9,7 +9,7 @@ use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::payload::Delivery;
 use crate::timers::Timer;
-use crate::wire::{Content, Envelope, Message, MessageHeader};
+use crate::wire::{ClearHeader, Content, Envelope, Kind, MessageHeader};
 
 impl Messages {
     /// The link that these were sent over died before they were acknowledged: another path, or a
@@ -44,18 +44,18 @@ impl Messages {
         net: &mut Net<'_>,
     ) {
         let author = envelope.signed.claimed_author();
-        let Some(message) = envelope.signed.peek::<Message>() else {
+        let Some(header) = envelope.signed.peek::<ClearHeader>() else {
             net.cx.stats.lose(reason);
             return;
         };
-        let Content::Data(data) = message.content else {
+        let Kind::Data(delivery) = header.kind else {
             return; // Signals, receipts and notices are repeated or dispensable.
         };
-        let header = message.header;
+        let (header, count) = (header.message, header.count);
         if author == net.cx.this {
-            for number in 0..data.items.len() {
+            for number in 0..usize::from(count) {
                 let id = header.after(number).id(author);
-                let is_news = match (data.delivery, id.target) {
+                let is_news = match (delivery, id.target) {
                     (Delivery::Acknowledged, _) => false, // Told when its deadline has passed.
                     (Delivery::Reliable, Target::Peer(to)) => self.outcomes.close(to, id.sequence),
                     (Delivery::Datagram, _) | (_, Target::Room) => true,
@@ -67,15 +67,15 @@ impl Messages {
             }
             return;
         }
-        let Some(count) = data.count() else {
-            return; // Nobody would take it.
-        };
+        if count == 0 {
+            return; // No agent would take it.
+        }
         // An acknowledged message is not lost yet: its author repeats it.
-        if data.delivery != Delivery::Acknowledged {
+        if delivery != Delivery::Acknowledged {
             (0..count).for_each(|_| net.cx.stats.lose(reason));
         }
-        // Nobody has verified the author: a notice goes to members only, not to whoever is named.
-        if data.delivery != Delivery::Datagram && net.overlay.may_be_here(author) {
+        // The author is not verified: a notice goes to members only, not to any peer that is named.
+        if delivery != Delivery::Datagram && net.overlay.may_be_here(author) {
             let content = Content::Undelivered {
                 message: (header.incarnation, header.target, header.sequence),
                 count,
@@ -132,7 +132,7 @@ impl Messages {
     }
 
     /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.
-    pub(crate) fn fail_pending(&mut self, net: &mut Net<'_>) {
+    pub(super) fn fail_pending(&mut self, net: &mut Net<'_>) {
         for envelope in self.waiting.take_all() {
             self.undeliverable(&envelope, LossReason::Left, net);
         }

@@ -195,13 +195,30 @@ fn messages_are_as_protocol_md_shows_them() {
     let header_bytes = postcard::to_stdvec(&header).expect("encodes");
     let mut shown = format!("header {}\n", hex(&header_bytes));
     for (name, content) in contents() {
-        let bytes = postcard::to_stdvec(&content).expect("encodes");
-        shown += &format!("{name} {}\n", hex(&bytes));
-        let whole = [&header_bytes[..], &bytes].concat();
-        let message = postcard::from_bytes::<Message>(&whole).expect("decodes");
-        assert_eq!(message, Message { header, content });
+        let message = Message { header, content };
+        let whole = postcard::to_stdvec(&message).expect("encodes");
+        let rest = whole.strip_prefix(&header_bytes[..]);
+        shown += &format!("{name} {}\n", hex(rest.expect("the header is first")));
+        let decoded = postcard::from_bytes::<Message>(&whole);
+        assert_eq!(decoded, Ok(message));
     }
     assert_golden("messages", &shown);
+}
+
+#[test]
+fn a_message_that_is_another_than_its_clear_header_says_does_not_decode() {
+    let header = header(Target::Peer(other()));
+    let place = postcard::to_stdvec(&header).expect("encodes").len();
+    let content = data("hi".into(), Delivery::Reliable);
+    let message = Message { header, content };
+    let honest = postcard::to_stdvec(&message).expect("encodes");
+    assert_eq!(honest[place..place + 3], [0, 1, 1], "data, reliable, one");
+    let lies = [(place, 4), (place + 1, 3), (place + 2, 0), (place + 2, 2)];
+    for (place, lie) in lies {
+        let mut bytes = honest.clone();
+        bytes[place] = lie;
+        assert!(postcard::from_bytes::<Message>(&bytes).is_err(), "{lie}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+mod clear;
 mod frame;
 #[cfg(test)]
 mod golden;
@@ -14,6 +15,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use clear::{ClearHeader, Kind};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
 pub use record::{DigestEntry, Envelope, Record};
 pub use statement::{

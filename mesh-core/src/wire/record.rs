@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::statement::{Content, Message};
+use super::clear::ClearHeader;
 use crate::id::{PeerId, Target};
 use crate::trust::Signed;
 
@@ -84,10 +84,8 @@ pub struct Envelope {
 impl Envelope {
     /// How many messages it claims to carry.
     pub(crate) fn messages(&self) -> usize {
-        match self.signed.peek::<Message>().map(|message| message.content) {
-            Some(Content::Data(data)) => data.items.len(),
-            _ => 1,
-        }
+        let header = self.signed.peek::<ClearHeader>();
+        header.map_or(1, |header| usize::from(header.count))
     }
 }
 

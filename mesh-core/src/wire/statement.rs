@@ -67,8 +67,9 @@ impl LinkEntry {
     }
 }
 
-/// What one agent tells another, or all others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What one agent tells another, or all others. On the wire its [clear header](super::ClearHeader)
+/// comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Who, when, how far.
     pub header: MessageHeader,
@@ -151,7 +152,8 @@ pub enum Content {
 /// Application data: messages that were sent together, in the order of sending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
-    /// How hard the mesh tries.
+    /// How hard the mesh tries. The clear header says it.
+    #[serde(skip)]
     pub delivery: Delivery,
     /// The author waits for a [`Content::Reply`] to each.
     pub wants_reply: bool,
