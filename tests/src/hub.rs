@@ -114,7 +114,7 @@ impl HubProcess {
         ensure!(
             status == 200,
             "the hub serves no wasm package (status {status}): run `cargo xtask test e2e`, or \
-             `cargo xtask wasm` and then `cargo build --release -p mesh-native`"
+             `cargo xtask wasm` and then `cargo build --release -p mesh-cli`"
         );
         Ok(())
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 /// Builds the `mesh` command as users get it.
 pub(crate) fn build_mesh(workspace: &Workspace) -> Result<()> {
-    build_release(workspace, &["mesh-native"], &["--bins"])
+    build_release(workspace, &["mesh-cli"], &["--bins"])
 }
 
 /// Builds targets of packages together, so that all agree on the features of what they share.

@@ -8,14 +8,46 @@ use crate::steps::{self, Outcome, Step};
 use crate::tidy;
 use crate::workspace::Workspace;
 
-/// What mesh-core must never depend on: it is a pure state machine.
-const IMPURE: [&str; 6] = [
-    "tokio",
-    "web-sys",
-    "js-sys",
-    "wasm-bindgen",
-    "getrandom",
-    "webrtc",
+/// A crate, and what it must never depend on.
+struct Wall {
+    package: &'static str,
+    /// Of `cargo tree`: the features that it is looked at with.
+    features: &'static [&'static str],
+    /// As `cargo tree` names them.
+    forbidden: &'static [&'static str],
+    /// Where what needs them belongs.
+    remedy: &'static str,
+}
+
+const WALLS: [Wall; 2] = [
+    Wall {
+        package: "mesh-core",
+        features: &["--all-features"],
+        forbidden: &[
+            "tokio",
+            "web-sys",
+            "js-sys",
+            "wasm-bindgen",
+            "getrandom",
+            "webrtc",
+        ],
+        remedy: "it is a pure state machine: move what needs it to a backend",
+    },
+    Wall {
+        package: "mesh-native",
+        features: &["--all-features"],
+        forbidden: &[
+            "clap",
+            "clap_mangen",
+            "hdrhistogram",
+            "indicatif",
+            "mesh-core feature \"sim\"",
+            "plotters",
+            "pulldown-cmark",
+            "sd-notify",
+        ],
+        remedy: "it is a library: move what needs it to mesh-cli",
+    },
 ];
 
 /// Runs the cheap checks.
@@ -92,6 +124,8 @@ pub(crate) fn doc(workspace: &Workspace) -> Step<'_> {
                 "mesh-core",
                 "--package",
                 "mesh-native",
+                "--package",
+                "mesh-cli",
             ])
             .run()
     })
@@ -102,38 +136,49 @@ pub(crate) fn tidy(workspace: &Workspace) -> Step<'_> {
     Step::new("tidy", "the project's own rules", || tidy::run(workspace))
 }
 
-/// mesh-core depends on nothing that does input or output.
+/// The crates depend on nothing that others are for.
 pub(crate) fn purity(workspace: &Workspace) -> Step<'_> {
-    Step::new("purity", "mesh-core depends on no runtime", || {
-        let tree = tree_of_core(workspace).output()?;
-        let impure = impurities(&tree);
-        ensure!(
-            impure.is_empty(),
-            "mesh-core depends on {}; move what needs it to a backend. To see why: {} --invert {}",
-            impure.join(", "),
-            tree_of_core(workspace),
-            impure.first().copied().unwrap_or_default()
-        );
-        Ok(())
+    Step::new("purity", "no crate depends on what is not its own", || {
+        WALLS.iter().try_for_each(|wall| stands(workspace, wall))
     })
 }
 
-fn tree_of_core(workspace: &Workspace) -> Cmd {
-    workspace
-        .cmd("cargo")
-        .args(["tree", "--package", "mesh-core", "--edges", "normal"])
-        .args(["--all-features", "--target", "all", "--prefix", "none"])
+fn stands(workspace: &Workspace, wall: &Wall) -> Result<()> {
+    let tree = tree_of(workspace, wall).output()?;
+    let found = behind(wall.forbidden, &tree);
+    let (package, remedy) = (wall.package, wall.remedy);
+    ensure!(
+        found.is_empty(),
+        "{package} depends on {}; {remedy}. To see why: {} --invert {}",
+        found.join(", "),
+        tree_of(workspace, wall),
+        // Of a feature the crate.
+        found[0].split(' ').next().unwrap_or_default()
+    );
+    Ok(())
 }
 
-/// The forbidden crates in the output of `cargo tree --prefix none`.
-fn impurities(tree: &str) -> Vec<&'static str> {
-    let names: Vec<&str> = tree
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    IMPURE
-        .into_iter()
-        .filter(|name| names.contains(name))
+fn tree_of(workspace: &Workspace, wall: &Wall) -> Cmd {
+    workspace
+        .cmd("cargo")
+        .args(["tree", "--package", wall.package])
+        .args(wall.features)
+        .args(["--edges", "normal,features", "--target", "all"])
+        .args(["--prefix", "none"])
+}
+
+/// The forbidden ones in the output of `cargo tree --prefix none`.
+fn behind(forbidden: &[&'static str], tree: &str) -> Vec<&'static str> {
+    let is_there = |name: &str| {
+        tree.lines().any(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        })
+    };
+    forbidden
+        .iter()
+        .copied()
+        .filter(|name| is_there(name))
         .collect()
 }
 
@@ -142,8 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn impure_dependencies_are_found_by_their_whole_name() {
-        let tree = "mesh-core v0.1.0 (/x)\ntokio v1.0.0 (*)\ngetrandom_or_panic v0.1.0\n";
-        assert_eq!(impurities(tree), ["tokio"]);
+    fn forbidden_crates_and_features_are_found_by_their_whole_names() {
+        let tree = "mesh-core v0.1.0 (/x)\ntokio v1.0.0 (*)\ngetrandom_or_panic v0.1.0\n\
+                    mesh-core feature \"sim\"\nmesh-core feature \"simple\"\n";
+        assert_eq!(behind(&["getrandom", "tokio", "web-sys"], tree), ["tokio"]);
+        let sim = "mesh-core feature \"sim\"";
+        assert_eq!(behind(&[sim], tree), [sim]);
+        assert!(behind(&[sim], &tree.replace("sim\"", "simul\"")).is_empty());
     }
 }

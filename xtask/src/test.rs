@@ -153,7 +153,7 @@ fn passed(output: &str) -> u32 {
 fn for_end_to_end(workspace: &Workspace) -> Result<()> {
     demo::build_release(
         workspace,
-        &["mesh-native", "mesh-tests"],
+        &["mesh-cli", "mesh-native", "mesh-tests"],
         &["--bins", "--examples"],
     )
 }

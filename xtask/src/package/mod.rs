@@ -92,7 +92,7 @@ fn debian(workspace: &Workspace, revision: &str) -> Result<PathBuf> {
     compress(&folder.join("changelog.Debian"), changelog.into_bytes())?;
     workspace
         .cmd("cargo")
-        .args(["deb", "--package", "mesh-native", "--no-build"])
+        .args(["deb", "--package", "mesh-cli", "--no-build"])
         .args(["--deb-revision", revision])
         .run()?;
     let name = format!(
@@ -132,11 +132,11 @@ fn version(workspace: &Workspace) -> Result<String> {
 
 /// The changelog of the package, dated by the last commit.
 fn changelog(workspace: &Workspace, version: &str) -> Result<String> {
-    let manifest = read(&workspace.root.join("mesh-native/Cargo.toml"))?;
+    let manifest = read(&workspace.root.join("mesh-cli/Cargo.toml"))?;
     let line = manifest
         .lines()
         .find_map(|line| line.strip_prefix("maintainer = "));
-    let maintainer = line.context("mesh-native/Cargo.toml names no maintainer")?;
+    let maintainer = line.context("mesh-cli/Cargo.toml names no maintainer")?;
     let maintainer = maintainer.trim_matches('"');
     let date = workspace
         .cmd("git")

@@ -10,12 +10,12 @@ use crate::wasm;
 use crate::workspace::Workspace;
 
 /// The crates, each after those that it depends on.
-const CRATES: [&str; 2] = ["mesh-core", "mesh-native"];
+const CRATES: [&str; 3] = ["mesh-core", "mesh-native", "mesh-cli"];
 
-/// What mesh-native compiles in from beside it, and where a package of it has it.
+/// Files that crates compile in from beside them, and where a package has them.
 const CARRIED: [(&str, &str); 2] = [
     ("web", "mesh-native/web"),
-    ("mesh-wasm/webdriver.json", "mesh-native/webdriver.json"),
+    ("mesh-wasm/webdriver.json", "mesh-cli/webdriver.json"),
 ];
 
 /// Files of the page that nobody is served.
@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .run()
 }
 
-/// A copy of what the repository has, with what mesh-native carries inside it.
+/// A copy of what the repository has, with what the crates carry inside them.
 fn stage(workspace: &Workspace) -> Result<PathBuf> {
     let stage = workspace.target.join("publish");
     if stage.exists() {
