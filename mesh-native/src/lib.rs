@@ -18,6 +18,10 @@
 //! All decisions are `mesh-core`'s; this crate carries them out with webrtc-rs and tokio. Its files
 //! mirror those of `mesh-wasm`: [`Agent`] is the handle, `driver` the loop around the core's state
 //! machine, `link` one WebRTC connection, `signaling` the WebSocket, `clock` the time.
+//!
+//! An [`Agent`] needs no feature of this crate. `hub` adds the signaling server, with the page that
+//! it serves and a port for Prometheus; `metrics` adds only what Prometheus is told of agents. The
+//! `mesh` command is the crate `mesh-cli`.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -27,8 +31,13 @@ mod agent;
 mod clock;
 mod driver;
 mod error;
+#[cfg(feature = "hub")]
 pub mod hub;
 mod link;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/none.rs"]
 mod metrics;
 mod options;
 #[cfg(feature = "pairs")]
@@ -40,7 +49,11 @@ mod signaling;
 pub use agent::{Agent, Events, PendingReply};
 pub use error::{JoinError, MeshError};
 pub use mesh_core as core;
-pub use metrics::{Format, Metrics, MetricsError, MetricsServer};
+#[cfg(feature = "metrics")]
+pub use metrics::Format;
+pub use metrics::Metrics;
+#[cfg(feature = "hub")]
+pub use metrics::{MetricsError, MetricsServer};
 pub use options::{JoinOptions, SendOptions};
 
 /// Randomness from the operating system: for keys and seeds.

@@ -19,7 +19,7 @@ struct Wall {
     remedy: &'static str,
 }
 
-const WALLS: [Wall; 2] = [
+const WALLS: [Wall; 3] = [
     Wall {
         package: "mesh-core",
         features: &["--all-features"],
@@ -47,6 +47,21 @@ const WALLS: [Wall; 2] = [
             "sd-notify",
         ],
         remedy: "it is a library: move what needs it to mesh-cli",
+    },
+    Wall {
+        package: "mesh-native",
+        features: &[],
+        forbidden: &[
+            "axum",
+            "brotli",
+            "hyper",
+            "procfs",
+            "prometheus-client",
+            "redis",
+            "rust-embed",
+            "tower",
+        ],
+        remedy: "an agent needs no server: make it optional, for the features hub and metrics",
     },
 ];
 
@@ -78,11 +93,20 @@ pub(crate) fn fmt(workspace: &Workspace) -> Step<'_> {
     })
 }
 
-/// Clippy for this machine, tests and examples too.
+/// Clippy for this machine, tests and examples too; and the library with fewer features than the
+/// command turns on.
 pub(crate) fn clippy(workspace: &Workspace) -> Step<'_> {
     Step::new("clippy", "clippy, all targets, warnings denied", || {
-        let clippy = workspace.cmd("cargo").args(["clippy", "--workspace"]);
-        clippy.args(["--all-targets", "--", "-D", "warnings"]).run()
+        let library = ["--package", "mesh-native", "--lib", "--features"];
+        for what in [
+            &["--workspace", "--all-targets"][..],
+            &[&library[..], &[""]].concat(),
+            &[&library[..], &["metrics"]].concat(),
+        ] {
+            let clippy = workspace.cmd("cargo").arg("clippy").args(what);
+            clippy.args(["--", "-D", "warnings"]).run()?;
+        }
+        Ok(())
     })
 }
 

@@ -2,18 +2,22 @@
 //!
 //! Counters and gauges are read from the agents and the hub when they are asked for; durations are
 //! observed when they happen, for a distribution cannot be read afterwards. All agents of a process
-//! are one: no label names an agent, a peer or a room, so that the number of series is fixed. It is
-//! served apart from everything else ([`MetricsServer`]), and only where an operator wants it.
+//! are one: no label names an agent, a peer or a room, so that the number of series is fixed. With
+//! the feature `hub` it is served apart from everything else (`MetricsServer`), and only where an
+//! operator wants it.
 
 mod agents;
 mod durations;
 mod families;
+#[cfg(feature = "hub")]
 mod hub;
 mod process;
+#[cfg(feature = "hub")]
 mod server;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+#[cfg(feature = "hub")]
 pub use server::{MetricsError, MetricsServer};
 
 use std::fmt;
@@ -25,10 +29,12 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+#[cfg(feature = "hub")]
 use crate::hub::{HubMonitor, HubServer};
 use crate::shared::Shared;
 use agents::AgentsSnapshot;
 use durations::Durations;
+#[cfg(feature = "hub")]
 use hub::HubSnapshot;
 
 /// How metrics are written.
@@ -48,6 +54,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     durations: Durations,
     agents: Mutex<Agents>,
+    #[cfg(feature = "hub")]
     hub: Mutex<Option<HubMonitor>>,
 }
 
@@ -64,6 +71,7 @@ struct Agents {
 
 impl Metrics {
     /// Tells of a hub too, from now on.
+    #[cfg(feature = "hub")]
     pub fn watch_hub(&self, server: &HubServer) {
         *lock(&self.0.hub) = Some(server.monitor());
     }
@@ -101,11 +109,18 @@ impl Metrics {
     }
 
     /// All of it, as it is now.
+    #[cfg_attr(
+        not(feature = "hub"),
+        expect(clippy::unused_async, reason = "where there is a hub, it is asked")
+    )]
     pub async fn render(&self, format: Format) -> String {
-        let monitor = lock(&self.0.hub).clone();
-        let hub = match monitor {
-            Some(monitor) => Some(HubSnapshot::take(&monitor).await),
-            None => None,
+        #[cfg(feature = "hub")]
+        let hub = {
+            let monitor = lock(&self.0.hub).clone();
+            match monitor {
+                Some(monitor) => Some(HubSnapshot::take(&monitor).await),
+                None => None,
+            }
         };
         let agents = AgentsSnapshot::take(&self.0.agents);
         let mut registry = Registry::default();
@@ -123,7 +138,11 @@ impl Metrics {
         if agents.is_some() {
             self.0.durations.register(&mut registry);
         }
-        registry.register_collector(Box::new(Snapshot { agents, hub }));
+        registry.register_collector(Box::new(Snapshot {
+            agents,
+            #[cfg(feature = "hub")]
+            hub,
+        }));
         let mut written = String::new();
         match format {
             Format::Text => prometheus_text::encode(&mut written, &registry),
@@ -138,6 +157,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Snapshot {
     agents: Option<AgentsSnapshot>,
+    #[cfg(feature = "hub")]
     hub: Option<HubSnapshot>,
 }
 
@@ -147,6 +167,7 @@ impl Collector for Snapshot {
         if let Some(agents) = &self.agents {
             agents.encode(&mut families)?;
         }
+        #[cfg(feature = "hub")]
         if let Some(hub) = &self.hub {
             hub.encode(&mut families)?;
         }
