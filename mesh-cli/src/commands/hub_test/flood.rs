@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::member::{Failure, Target, admit, hello, say};
+use super::member::{Target, admit, hello, say};
+use super::recorder::Failure;
 
 /// The room of those that are admitted.
 const ROOM: &str = "flood";

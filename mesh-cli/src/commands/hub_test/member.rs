@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::recorder::Recorder;
+use super::recorder::{Failure, Recorder};
 
 /// Time between two pings of a member, as of an agent.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -42,9 +42,6 @@ pub(super) struct Target {
     url: String,
     address: SocketAddr,
 }
-
-/// Why a member did not join or stay: a word or two, so that failures can be counted by it.
-pub(super) type Failure = String;
 
 /// A member that was admitted.
 #[derive(Debug)]

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::member::Failure;
-
 /// The longest time that is told apart, in microseconds.
 const TIME_MAX_US: u64 = 120_000_000;
 
 /// Significant digits of times.
 const DIGITS: u8 = 3;
+
+/// Why a member did not join or stay: a word or two, so that failures can be counted by it.
+pub(super) type Failure = String;
 
 /// Collects from all tasks.
 #[derive(Debug)]

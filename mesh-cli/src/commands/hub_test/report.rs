@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::member::Failure;
-use super::recorder::{Read, Times};
+use super::recorder::{Failure, Read, Times};
 use crate::commands::usage::{Memory, Usage};
 
 /// The state at a moment.

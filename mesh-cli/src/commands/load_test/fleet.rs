@@ -16,10 +16,9 @@ use super::super::agent::{naming_ca, read_ca};
 use super::super::count_settled;
 use super::browsers::{self, Browser};
 use super::process::{self, Join};
-use super::recorder::Recorder;
+use super::recorder::{Recorder, listen};
 use super::remote::Remote;
 use super::tested::{Tested, Told};
-use super::traffic::listen;
 use super::usage::Usage;
 use super::{LoadTest, Stop};
 

@@ -1,57 +1,10 @@
 //! The report as Markdown, and the summary for the terminal.
 
-use std::fmt::Display;
 use std::fmt::Write as _;
 
-use super::plots::Plot;
 use super::report::Report;
 use super::sections;
-
-/// What stands for a figure that could not be measured here.
-const UNKNOWN: &str = "not measured";
-
-/// A report in the making.
-pub(super) struct Text(String);
-
-impl Text {
-    pub(super) fn section(&mut self, title: &str) {
-        self.line(format_args!("\n## {title}\n"));
-    }
-
-    pub(super) fn line(&mut self, line: impl Display) {
-        let _ = writeln!(self.0, "{line}"); // Writing to a string does not fail.
-    }
-
-    pub(super) fn table<const N: usize>(
-        &mut self,
-        heads: [&str; N],
-        rows: impl IntoIterator<Item = [String; N]>,
-    ) {
-        self.line(format_args!("| {} |", heads.join(" | ")));
-        self.line(format_args!("|{}", "---|".repeat(N)));
-        for row in rows {
-            self.line(format_args!("| {} |", row.join(" | ")));
-        }
-        self.line("");
-    }
-
-    /// Where the page has a plot.
-    pub(super) fn plot(&mut self, plot: Plot) {
-        self.line(format_args!("{}\n", plot.mark()));
-    }
-}
-
-pub(super) fn known(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| UNKNOWN.to_owned(), |value| format!("{value:.digits$}"))
-}
-
-pub(super) fn ms(value: f64) -> String {
-    format!("{value:.2}")
-}
-
-pub(super) fn share(part: u64, whole: u64) -> String {
-    format!("{:.2} %", 100.0 * part as f64 / whole.max(1) as f64)
-}
+use super::text::{Text, known};
 
 /// What the terminal shows.
 pub(super) fn summary(report: &Report) -> String {
@@ -124,7 +77,7 @@ pub(super) fn summary(report: &Report) -> String {
 
 /// The whole report.
 pub(super) fn report(report: &Report) -> String {
-    let mut text = Text(format!("# Load test: {} agents\n", report.agents));
+    let mut text = Text::titled(format_args!("Load test: {} agents", report.agents));
     if report.interrupted {
         text.line("**Interrupted: this is what was measured until then.**\n");
     }
@@ -139,5 +92,5 @@ pub(super) fn report(report: &Report) -> String {
     sections::agents(&mut text, report);
     sections::trust(&mut text, report);
     sections::routing(&mut text, report);
-    text.0
+    text.into_markdown()
 }

@@ -15,6 +15,7 @@ mod sections;
 mod signatures;
 mod targets;
 mod tested;
+mod text;
 mod traffic;
 
 use std::path::{Path, PathBuf};
@@ -196,9 +197,7 @@ impl LoadTest {
             }
         };
         if let Some(folder) = &self.out {
-            report
-                .write(folder)
-                .context("the report cannot be written")?;
+            write(&report, folder).context("the report cannot be written")?;
             tracing::info!("the report is in {}", folder.display());
         }
         print(&if self.json {
@@ -329,6 +328,16 @@ async fn given_up(fleet: Fleet, stop: Stop, bar: &ProgressBar) -> anyhow::Result
     bar.finish_and_clear();
     fleet.close().await;
     Ok(Outcome::Interrupted(stop.await?))
+}
+
+/// Writes all forms of a report into a folder.
+fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let json = serde_json::to_vec_pretty(report)?;
+    std::fs::write(folder.join("report.json"), json)?;
+    std::fs::write(folder.join("report.md"), markdown::report(report))?;
+    std::fs::write(folder.join("report.html"), html::page(report)?)?;
+    Ok(())
 }
 
 /// Whether files can be made in a folder, which is made too if it does not exist.

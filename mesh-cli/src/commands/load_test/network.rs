@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use mesh_core::{Graph, PeerId, RouteView};
+use serde::Serialize;
 
 use super::fleet::Fleet;
-use super::report::{ExampleRoute, Routing};
 use super::tested::Tested;
 
 /// Agents whose routing tables are compared with the true graph: in a large mesh a sample.
@@ -18,6 +18,24 @@ const ROUTES: usize = 10;
 pub(super) struct Network {
     pub(super) graph: Graph,
     pub(super) routing: Routing,
+}
+
+/// How many routes are as short as can be, and some of one agent.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Routing {
+    pub(super) optimal: u64,
+    pub(super) one_hop_more: u64,
+    pub(super) longer: u64,
+    pub(super) example: Vec<ExampleRoute>,
+}
+
+/// A row of a routing table.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ExampleRoute {
+    pub(super) destination: String,
+    pub(super) next_hop: String,
+    pub(super) hops: u8,
+    pub(super) path: Vec<String>,
 }
 
 impl Network {

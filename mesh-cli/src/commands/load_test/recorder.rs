@@ -1,19 +1,51 @@
 //! What the agents of a load test sent, received and saw, in one place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mesh_core::{Event, MessageId, PeerId};
+use mesh_core::{Event, MessageId, Payload, PeerId, Received};
 
-use super::traffic::Times;
+use super::tested::Told;
 
 /// The longest latency that is told apart, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 /// Significant digits of latencies.
 const DIGITS: u8 = 3;
+
+/// What a message says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    /// The moment in the plan, which decides whether the message counts.
+    pub(super) planned: Duration,
+    /// The moment that latency counts from.
+    pub(super) intended: Duration,
+}
+
+impl Times {
+    /// A payload that begins with them.
+    pub(super) fn payload(self, bytes: usize) -> Payload {
+        let mut payload = vec![0xa5; bytes];
+        let times = [self.planned, self.intended];
+        for (place, time) in payload.chunks_exact_mut(8).zip(times) {
+            place.copy_from_slice(&(time.as_micros() as u64).to_le_bytes());
+        }
+        Payload::Bytes(payload)
+    }
+
+    fn of(message: &Received) -> Option<Self> {
+        let Payload::Bytes(bytes) = &message.payload else {
+            return None;
+        };
+        let micros = |at| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
+            planned: Duration::from_micros(micros(0)?),
+            intended: Duration::from_micros(micros(8)?),
+        })
+    }
+}
 
 /// Collects from all tasks.
 #[derive(Debug)]
@@ -255,5 +287,38 @@ impl Recorder {
             Event::Lagged { missed } => seen.missed_events += missed,
             _ => {}
         }
+    }
+}
+
+/// Notes what an agent is told, until it leaves.
+pub(super) async fn listen(agent: PeerId, mut events: Told, recorder: Arc<Recorder>) {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Message(message) => {
+                if let Some(times) = Times::of(&message) {
+                    recorder.received([message.from, agent], times, message.hops);
+                }
+            }
+            Event::PeerJoined { .. } | Event::TopologyChanged => {}
+            event => recorder.note(agent, event),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_tells_its_times() {
+        let times = Times {
+            planned: Duration::from_micros(1),
+            intended: Duration::from_micros(2_000_003),
+        };
+        let Payload::Bytes(bytes) = times.payload(16) else {
+            panic!("bytes");
+        };
+        assert_eq!(bytes[..8], 1u64.to_le_bytes());
+        assert_eq!(bytes[8..], 2_000_003u64.to_le_bytes());
     }
 }

@@ -1,7 +1,6 @@
 //! The report: everything that was measured, and nothing that was not.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use hdrhistogram::Histogram;
 use mesh_core::{
@@ -9,13 +8,13 @@ use mesh_core::{
 };
 use serde::Serialize;
 
+use super::LoadTest;
 use super::fleet::{Fleet, Formed};
-use super::network::Network;
+use super::network::{Network, Routing};
 use super::recorder::{LinksSeen, Recorder, Seen};
 use super::signatures::signature_times;
 use super::targets::{Grade, Target};
 use super::usage::{Memory, Spent};
-use super::{LoadTest, html, markdown};
 
 /// The largest mesh for which other topologies are built to be compared.
 const COMPARED_MAX: usize = 500;
@@ -169,22 +168,6 @@ pub(super) struct Scaling {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Routing {
-    pub(super) optimal: u64,
-    pub(super) one_hop_more: u64,
-    pub(super) longer: u64,
-    pub(super) example: Vec<ExampleRoute>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct ExampleRoute {
-    pub(super) destination: String,
-    pub(super) next_hop: String,
-    pub(super) hops: u8,
-    pub(super) path: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) links: usize,
@@ -306,15 +289,6 @@ impl Report {
         let links = 100.0 * self.analysis.reduction;
         self.grades.push(Grade::new("links saved", links));
         self.grades.push(Grade::overall(&self.grades));
-    }
-
-    /// Writes all forms of it into a folder.
-    pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
-        std::fs::write(folder.join("report.md"), markdown::report(self))?;
-        std::fs::write(folder.join("report.html"), html::page(self)?)?;
-        Ok(())
     }
 }
 

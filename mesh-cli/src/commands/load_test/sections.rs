@@ -2,10 +2,10 @@
 
 use mesh_core::Analysis;
 
-use super::markdown::{Text, known, ms, share};
 use super::plots::Plot;
 use super::report::{Latency, Member, Report};
 use super::targets::FORMULA;
+use super::text::{Text, known, ms, share};
 use super::usage::Memory;
 
 pub(super) fn verdict(text: &mut Text, report: &Report) {

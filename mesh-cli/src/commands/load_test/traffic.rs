@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_core::{Delivery, Event, Payload, PeerId, Received};
+use mesh_core::{Delivery, PeerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tokio::task::JoinHandle;
 
 use super::fleet::Fleet;
-use super::recorder::Recorder;
-use super::tested::{Tested, Told};
+use super::recorder::{Recorder, Times};
+use super::tested::Tested;
 
 /// How late timers may be for it to count as theirs: they tell milliseconds apart. Whoever is later
 /// was kept waiting by the mesh.
@@ -96,70 +96,5 @@ impl Sender {
         let drawn = (self.rng.next_u64() % others as u64) as usize;
         let index = if drawn < self.index { drawn } else { drawn + 1 };
         self.ids[index]
-    }
-}
-
-/// What a message says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Times {
-    /// The moment in the plan, which decides whether the message counts.
-    pub(super) planned: Duration,
-    /// The moment that latency counts from.
-    pub(super) intended: Duration,
-}
-
-impl Times {
-    /// A payload that begins with them.
-    fn payload(self, bytes: usize) -> Payload {
-        let mut payload = vec![0xa5; bytes];
-        let times = [self.planned, self.intended];
-        for (place, time) in payload.chunks_exact_mut(8).zip(times) {
-            place.copy_from_slice(&(time.as_micros() as u64).to_le_bytes());
-        }
-        Payload::Bytes(payload)
-    }
-
-    fn of(message: &Received) -> Option<Self> {
-        let Payload::Bytes(bytes) = &message.payload else {
-            return None;
-        };
-        let micros = |at| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        Some(Self {
-            planned: Duration::from_micros(micros(0)?),
-            intended: Duration::from_micros(micros(8)?),
-        })
-    }
-}
-
-/// Notes what an agent is told, until it leaves.
-pub(super) async fn listen(agent: PeerId, mut events: Told, recorder: Arc<Recorder>) {
-    while let Some(event) = events.next().await {
-        match event {
-            Event::Message(message) => {
-                if let Some(times) = Times::of(&message) {
-                    recorder.received([message.from, agent], times, message.hops);
-                }
-            }
-            Event::PeerJoined { .. } | Event::TopologyChanged => {}
-            event => recorder.note(agent, event),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_tells_its_times() {
-        let times = Times {
-            planned: Duration::from_micros(1),
-            intended: Duration::from_micros(2_000_003),
-        };
-        let Payload::Bytes(bytes) = times.payload(16) else {
-            panic!("bytes");
-        };
-        assert_eq!(bytes[..8], 1u64.to_le_bytes());
-        assert_eq!(bytes[8..], 2_000_003u64.to_le_bytes());
     }
 }
