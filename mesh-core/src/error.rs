@@ -224,6 +224,48 @@ impl SendError {
             Self::Deadline(_) => "deadline",
         }
     }
+
+    /// Whether the same call may succeed once there is room: at the next
+    /// [`Output::Writable`](crate::Output::Writable).
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Backpressure | Self::TooManyPending(_))
+    }
+}
+
+/// Why a call of an agent's handle failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MeshError {
+    /// The mesh did not take the message.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The request was not answered.
+    #[error("no reply: {0}")]
+    NoReply(LossReason),
+    /// The agent was closed.
+    #[error("this agent is closed")]
+    Closed,
+}
+
+impl MeshError {
+    /// A stable code for programs, the same in every binding.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Send(error) => error.code(),
+            Self::NoReply(_) => "no-reply",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a request has no reply.
+impl From<LossReason> for MeshError {
+    fn from(reason: LossReason) -> Self {
+        match reason {
+            LossReason::Left => Self::Closed,
+            reason => Self::NoReply(reason),
+        }
+    }
 }
 
 /// A configuration that cannot work.

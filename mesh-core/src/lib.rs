@@ -46,7 +46,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod agent;
+pub mod agent;
 mod clock;
 mod config;
 mod context;
@@ -82,7 +82,9 @@ pub use config::{
     Adaptive, Config, HubConfig, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, default_k,
     sparse_k,
 };
-pub use error::{ConfigError, DecodeError, LossReason, RejectReason, SendError, VerifyError};
+pub use error::{
+    ConfigError, DecodeError, LossReason, MeshError, RejectReason, SendError, VerifyError,
+};
 pub use ice::IceServer;
 pub use id::{
     ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,

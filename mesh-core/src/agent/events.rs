@@ -1,4 +1,4 @@
-//! What both bindings need around a [`Mesh`](crate::Mesh): readers of its events.
+//! Readers of an agent's events: each has a queue of its own, with a bound.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -13,10 +13,17 @@ pub const EVENTS_MAX: usize = 4_096;
 /// costs. 500 of the largest messages fit.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
+/// The agent's end of one reader: the reader's [`EventQueue`], behind the lock that the threads of
+/// a binding need.
+pub trait Reader {
+    /// Does something with the queue; nothing if the reader is gone.
+    fn with<T>(&self, call: impl FnOnce(&mut EventQueue) -> T) -> Option<T>;
+}
+
 /// The events that one reader has not read yet, bounded in number and bytes.
 ///
 /// What does not fit is dropped and counted; [`Event::Lagged`] stands in its place. The last event,
-/// [`Event::Left`], always fits. The bindings wrap it, each with the lock that its threads need.
+/// [`Event::Left`], always fits.
 #[derive(Debug, Default)]
 pub struct EventQueue {
     events: VecDeque<Event>,

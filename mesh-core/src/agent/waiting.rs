@@ -1,0 +1,256 @@
+//! Callers that wait: for room in the mesh, and for the reply to a request.
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{LossReason, MeshError};
+use crate::id::MessageId;
+use crate::io::Event;
+use crate::payload::Payload;
+
+/// The place of one caller among those that wait for room. A binding that drops a call hands it to
+/// [`AgentState::give_up`](super::AgentState::give_up).
+#[derive(Debug, Default)]
+pub struct Ticket(Option<u64>);
+
+impl Ticket {
+    /// Whether the caller has ever waited: then it is to be given up.
+    pub fn has_waited(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Callers that wait until the mesh has room, each by the number of its ticket.
+#[derive(Debug, Default)]
+pub(super) struct Callers {
+    last: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl Callers {
+    pub(super) fn wait(&mut self, ticket: &mut Ticket, context: &Context<'_>) {
+        let number = *ticket.0.get_or_insert_with(|| {
+            self.last += 1;
+            self.last
+        });
+        self.wakers.insert(number, context.waker().clone());
+    }
+
+    /// Has all of them call again, in the order in which they began to wait.
+    pub(super) fn wake(&mut self) {
+        std::mem::take(&mut self.wakers)
+            .into_values()
+            .for_each(Waker::wake);
+    }
+
+    pub(super) fn give_up(&mut self, ticket: &Ticket) {
+        if let Some(number) = ticket.0 {
+            self.wakers.remove(&number);
+        }
+    }
+}
+
+/// Requests that were sent and whose outcome a caller has not taken.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    requests: BTreeMap<MessageId, Request>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// The caller, once it has asked.
+    Awaited(Option<Waker>),
+    Settled(Result<Payload, LossReason>),
+}
+
+impl Replies {
+    /// A request was sent.
+    pub(super) fn expect(&mut self, request: MessageId) {
+        self.requests.insert(request, Request::Awaited(None));
+    }
+
+    /// Takes note of an event that may settle a request.
+    pub(super) fn settle(&mut self, event: &Event) {
+        if let Some((id, outcome)) = event.outcome()
+            && let Some(request) = self.requests.get_mut(&id)
+        {
+            let before = std::mem::replace(request, Request::Settled(outcome));
+            if let Request::Awaited(Some(waker)) = before {
+                waker.wake();
+            }
+        }
+    }
+
+    /// The outcome of a request, once. One that is not known, or will not be settled any more,
+    /// was this agent's that is closed.
+    pub(super) fn poll(
+        &mut self,
+        id: MessageId,
+        context: &Context<'_>,
+    ) -> Poll<Result<Payload, MeshError>> {
+        match self.requests.remove(&id) {
+            Some(Request::Settled(outcome)) => Poll::Ready(outcome.map_err(MeshError::from)),
+            Some(Request::Awaited(_)) if !self.ended => {
+                let waker = Some(context.waker().clone());
+                self.requests.insert(id, Request::Awaited(waker));
+                Poll::Pending
+            }
+            Some(Request::Awaited(_)) | None => Poll::Ready(Err(MeshError::Closed)),
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: MessageId) {
+        self.requests.remove(&id);
+    }
+
+    /// No more replies come. Those that have come can still be taken.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        for request in self.requests.values_mut() {
+            if let Request::Awaited(waker) = request
+                && let Some(waker) = waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::id::{PeerId, Target};
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A caller, and how often it was woken.
+    fn caller() -> (Waker, impl Fn() -> usize) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        (waker, move || woken.0.load(Ordering::Relaxed))
+    }
+
+    fn id(sequence: u64) -> MessageId {
+        MessageId {
+            author: PeerId::from_bytes([1; 32]),
+            incarnation: 1,
+            target: Target::Room,
+            sequence,
+        }
+    }
+
+    fn replied(sequence: u64) -> Event {
+        Event::Replied {
+            id: id(sequence),
+            from: PeerId::from_bytes([2; 32]),
+            payload: Payload::from("reply"),
+            round_trip_ms: 1.0,
+        }
+    }
+
+    fn failed(sequence: u64, reason: LossReason) -> Event {
+        Event::DeliveryFailed {
+            id: id(sequence),
+            to: None,
+            reason,
+            at: PeerId::from_bytes([1; 32]),
+        }
+    }
+
+    #[test]
+    fn callers_are_woken_once_for_each_time_that_there_is_room() {
+        let mut callers = Callers::default();
+        let ((first, first_woken), (second, second_woken)) = (caller(), caller());
+        let (mut one, mut two) = (Ticket::default(), Ticket::default());
+        callers.wait(&mut one, &Context::from_waker(&first));
+        callers.wait(&mut one, &Context::from_waker(&first)); // Polled for another reason.
+        callers.wait(&mut two, &Context::from_waker(&second));
+        callers.wake();
+        callers.wake();
+        assert_eq!((first_woken(), second_woken()), (1, 1));
+        callers.wait(&mut one, &Context::from_waker(&first));
+        callers.wake();
+        assert_eq!((first_woken(), second_woken()), (2, 1));
+    }
+
+    #[test]
+    fn a_caller_that_has_given_up_leaves_nothing_behind() {
+        let mut callers = Callers::default();
+        let (waker, woken) = caller();
+        let mut ticket = Ticket::default();
+        assert!(!ticket.has_waited());
+        callers.wait(&mut ticket, &Context::from_waker(&waker));
+        assert!(ticket.has_waited());
+        callers.give_up(&ticket);
+        assert!(callers.wakers.is_empty());
+        callers.wake();
+        assert_eq!(woken(), 0);
+    }
+
+    #[test]
+    fn a_reply_is_told_once_to_the_caller_that_awaits_it() {
+        let mut replies = Replies::default();
+        let (waker, woken) = caller();
+        let context = Context::from_waker(&waker);
+        (1..=3).for_each(|n| replies.expect(id(n)));
+        assert!(replies.poll(id(1), &context).is_pending());
+        replies.settle(&replied(9));
+        assert_eq!(woken(), 0, "that is another request");
+        replies.settle(&replied(1));
+        replies.settle(&replied(2)); // Before it is asked for.
+        replies.settle(&failed(3, LossReason::Deadline));
+        assert_eq!(woken(), 1);
+        let reply = || Poll::Ready(Ok(Payload::from("reply")));
+        assert_eq!(replies.poll(id(1), &context), reply());
+        assert_eq!(replies.poll(id(2), &context), reply());
+        let lost = Poll::Ready(Err(MeshError::NoReply(LossReason::Deadline)));
+        assert_eq!(replies.poll(id(3), &context), lost);
+        assert!(replies.requests.is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_is_awaited_no_longer_is_not_kept() {
+        let mut replies = Replies::default();
+        (1..=2).for_each(|n| replies.expect(id(n)));
+        replies.settle(&replied(1));
+        replies.forget(id(1));
+        replies.forget(id(2));
+        replies.settle(&replied(2));
+        assert!(replies.requests.is_empty());
+    }
+
+    #[test]
+    fn when_the_agent_leaves_or_ends_its_requests_say_that_it_is_closed() {
+        let mut replies = Replies::default();
+        let (waker, woken) = caller();
+        let context = Context::from_waker(&waker);
+        (1..=3).for_each(|n| replies.expect(id(n)));
+        assert!(replies.poll(id(1), &context).is_pending());
+        replies.settle(&failed(2, LossReason::Left));
+        replies.settle(&replied(3));
+        replies.end();
+        assert_eq!(woken(), 1);
+        let closed = Poll::Ready(Err(MeshError::Closed));
+        assert_eq!(replies.poll(id(1), &context), closed);
+        assert_eq!(replies.poll(id(2), &context), closed);
+        let reply = Poll::Ready(Ok(Payload::from("reply")));
+        assert_eq!(
+            replies.poll(id(3), &context),
+            reply,
+            "it came before the end"
+        );
+    }
+}
