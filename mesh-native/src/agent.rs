@@ -5,23 +5,25 @@ mod admission;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use mesh_core::agent::{AgentState, Ticket};
 use mesh_core::{
-    Event, EventQueue, Identity, Instant, KnownSignatures, LossReason, Mesh, MessageId, Payload,
-    PeerId, PeerView, RouteView, SendError, Shards, Stats, TopologyView,
+    Event, Identity, Instant, KnownSignatures, Mesh, MeshError, MessageId, Payload, PeerId,
+    PeerView, RouteView, SendError, Shards, Stats, TopologyView,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::addresses;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
-use crate::error::{JoinError, MeshError};
+use crate::error::JoinError;
 use crate::link::{LinkFactory, LinkSettings};
 use crate::options::{JoinOptions, SendOptions};
 use crate::random_seed;
-use crate::shared::{Shared, State};
+use crate::shared::{Shared, Subscriber};
 use crate::signaling::Endpoint;
 
 /// What all agents of this process hear is verified once.
@@ -38,20 +40,16 @@ pub struct Agent {
     name: String,
     room: String,
     shared: Arc<Shared>,
-    /// Counts the times that there was room again; closed when the agent is.
-    writable: watch::Receiver<u64>,
+    /// Closed when the loop has ended; the loop ends when all handles are gone.
+    running: watch::Receiver<()>,
 }
 
-/// The events of an agent, as a stream of its own for each reader: see [`EventQueue`] for how many
-/// may wait.
+/// The events of an agent, as a stream of its own for each reader: see
+/// [`EventQueue`](mesh_core::EventQueue) for how many may wait.
 #[derive(Debug)]
 pub struct Events {
     queue: Subscriber,
 }
-
-/// The agent's end of [`Events`].
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Subscriber(Arc<Mutex<EventQueue>>);
 
 impl Agent {
     /// Joins a room. Returns when the signaling server has admitted the agent; links open from
@@ -99,27 +97,29 @@ impl Agent {
         if options.metrics.is_some() {
             mesh.take_samples(clock::stopwatch);
         }
-        let shared = Arc::new(Shared::new(mesh, clock, options.metrics.clone()));
+        let shared = Shared::new(mesh, &options.signaling, clock, options.metrics.clone());
+        let shared = Arc::new(shared);
         if let Some(metrics) = &options.metrics {
             metrics.watch_agent(&shared);
         }
-        let (writable, writable_seen) = watch::channel(0);
-        let driver = Driver::new(Arc::clone(&shared), endpoints.clone(), factory, writable);
+        let (loops, running) = watch::channel(());
+        let driver = Driver::new(Arc::clone(&shared), endpoints.clone(), factory, loops);
         let agent = Self {
             id,
             name: options.name,
             room: options.room,
             shared,
-            writable: writable_seen,
+            running,
         };
-        // Two readers, so that the one handed out still has what is read here.
-        let (waiting, handed_out) = (agent.events(), agent.events());
+        let events = agent.events();
         tokio::spawn(driver.run());
-        let admitted = admission::wait(waiting, &endpoints, options.timeout).await;
-        if admitted.is_err() {
-            agent.close().await;
+        match admission::wait(&agent.shared, &endpoints, options.timeout).await {
+            Ok(()) => Ok((agent, events)),
+            Err(error) => {
+                agent.close().await;
+                Err(error.into())
+            }
         }
-        admitted.map(|()| (agent, handed_out))
     }
 
     /// The agent's identity: its public key.
@@ -140,13 +140,7 @@ impl Agent {
     /// Events from now on. Ends when the agent is closed.
     pub fn events(&self) -> Events {
         let queue = Subscriber::default();
-        let subscriber = queue.clone();
-        if self
-            .call(|state, _| state.subscribers.push(subscriber))
-            .is_err()
-        {
-            queue.lock().end(); // The agent is closed.
-        }
+        self.shared.lock().agent.subscribe(queue.clone());
         Events { queue }
     }
 
@@ -156,7 +150,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`] if the agent is.
     pub async fn ready(&self) -> Result<(), MeshError> {
-        self.when_writable(|state, _| state.mesh.ready()).await
+        self.when_writable(|mesh, _| mesh.ready()).await
     }
 
     /// Sends a message to one member, waiting while the queue to the next hop is full.
@@ -171,11 +165,8 @@ impl Agent {
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
         let SendOptions { delivery, deadline } = options;
-        self.when_writable(|state, now| {
-            let mesh = &mut state.mesh;
-            mesh.send(to, payload.clone(), delivery, deadline, now)
-        })
-        .await
+        self.when_writable(|mesh, now| mesh.send(to, payload.clone(), delivery, deadline, now))
+            .await
     }
 
     /// Sends a message to every member of the room, under a topic (may be empty), waiting while
@@ -189,7 +180,7 @@ impl Agent {
         payload: impl Into<Payload>,
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
-        self.when_writable(|state, now| state.mesh.broadcast(topic, payload.clone(), now))
+        self.when_writable(|mesh, now| mesh.broadcast(topic, payload.clone(), now))
             .await
     }
 
@@ -199,7 +190,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`] if the agent is, and if a topic is longer than any broadcast's.
     pub fn subscribe(&self, topics: Option<BTreeSet<String>>) -> Result<(), MeshError> {
-        Ok(self.call(|state, _| state.mesh.subscribe(topics))??)
+        Ok(self.call(|mesh, _| mesh.subscribe(topics))??)
     }
 
     /// Sends a request and waits for its reply.
@@ -230,14 +221,17 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<PendingReply, MeshError> {
         let payload = payload.into();
-        let sent = self.when_writable(|state, now| {
-            let id = state.mesh.request(to, payload.clone(), deadline, now)?;
-            let (reply, answer) = oneshot::channel();
-            state.waiting.insert(id, reply);
-            Ok(answer)
+        tokio::task::coop::consume_budget().await;
+        let mut call = Call::of(&self.shared);
+        let sent = poll_fn(|context| {
+            call.shared.call(|agent, now| {
+                let what = (to, &payload);
+                agent.poll_request(&mut call.ticket, context, what, deadline, now)
+            })
         });
         Ok(PendingReply {
-            answer: sent.await?,
+            request: sent.await?,
+            shared: Arc::clone(&self.shared),
         })
     }
 
@@ -247,7 +241,7 @@ impl Agent {
     /// [`SendError::UnknownRequest`] if there is none with this id.
     pub fn reply(&self, request: MessageId, payload: impl Into<Payload>) -> Result<(), MeshError> {
         let payload = payload.into();
-        Ok(self.call(|state, now| state.mesh.reply(request, payload, now))??)
+        Ok(self.call(|mesh, now| mesh.reply(request, payload, now))??)
     }
 
     /// How many others this agent knows: in a divided room, of its shard.
@@ -288,7 +282,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub fn avoid(&self, members: BTreeSet<PeerId>) -> Result<(), MeshError> {
-        self.call(|state, now| state.mesh.avoid(members, now))
+        self.call(|mesh, now| mesh.avoid(members, now))
     }
 
     /// The mesh as this agent knows it.
@@ -322,7 +316,7 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`].
     pub async fn finish(&self) -> Result<(), MeshError> {
-        while self.call(|state, _| state.mesh.finish())? > 0 {
+        while self.call(|mesh, _| mesh.finish())? > 0 {
             tokio::time::sleep(FINISH_INTERVAL).await;
         }
         Ok(())
@@ -330,47 +324,54 @@ impl Agent {
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.
     pub async fn close(&self) {
-        self.shared.call(State::close);
-        let mut writable = self.writable.clone();
-        while writable.changed().await.is_ok() {} // Until the loop has ended.
+        self.shared.call(AgentState::leave);
+        let _ = self.running.clone().changed().await; // Until the loop has ended.
     }
 
     /// Asks the mesh; its loop need not know.
     fn read<T>(&self, read: impl FnOnce(&Mesh) -> T) -> Result<T, MeshError> {
-        let state = self.shared.lock();
-        self.lives(&state)
-            .then(|| read(&state.mesh))
-            .ok_or(MeshError::Closed)
+        self.shared.lock().agent.call(|mesh| read(mesh))
     }
 
-    fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> Result<T, MeshError> {
-        let called = self
-            .shared
-            .call(|state, now| self.lives(state).then(|| call(state, now)));
-        called.ok_or(MeshError::Closed)
-    }
-
-    /// Whether its loop goes on.
-    fn lives(&self, state: &State) -> bool {
-        !state.closed && self.writable.has_changed().is_ok()
+    fn call<T>(&self, call: impl FnOnce(&mut Mesh, Instant) -> T) -> Result<T, MeshError> {
+        self.shared
+            .call(|agent, now| agent.call(|mesh| call(mesh, now)))
     }
 
     /// Calls until the mesh has room.
     async fn when_writable<T>(
         &self,
-        call: impl Fn(&mut State, Instant) -> Result<T, SendError>,
+        call: impl Fn(&mut Mesh, Instant) -> Result<T, SendError>,
     ) -> Result<T, MeshError> {
         // Who sends without end would keep its thread from the loop that carries it out.
         tokio::task::coop::consume_budget().await;
-        let mut writable = self.writable.clone();
-        loop {
-            writable.mark_unchanged();
-            match self.call(&call)? {
-                Err(SendError::Backpressure | SendError::TooManyPending(_)) => {
-                    writable.changed().await.map_err(|_| MeshError::Closed)?;
-                }
-                result => return Ok(result?),
-            }
+        let mut waiting = Call::of(&self.shared);
+        poll_fn(|context| {
+            waiting.shared.call(|agent, now| {
+                agent.poll_call(&mut waiting.ticket, context, |mesh| call(mesh, now))
+            })
+        })
+        .await
+    }
+}
+
+/// A call that may wait for room. Dropping it gives it up.
+struct Call<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+}
+
+impl<'a> Call<'a> {
+    fn of(shared: &'a Shared) -> Self {
+        let ticket = Ticket::default();
+        Self { shared, ticket }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.ticket.has_waited() {
+            self.shared.lock().agent.give_up(&self.ticket);
         }
     }
 }
@@ -378,7 +379,8 @@ impl Agent {
 /// A request that was sent. Dropping it gives up its reply.
 #[derive(Debug)]
 pub struct PendingReply {
-    answer: oneshot::Receiver<Result<Payload, LossReason>>,
+    shared: Arc<Shared>,
+    request: MessageId,
 }
 
 impl PendingReply {
@@ -387,32 +389,25 @@ impl PendingReply {
     /// # Errors
     /// [`MeshError::NoReply`] when the deadline passes, [`MeshError::Closed`].
     pub async fn wait(self) -> Result<Payload, MeshError> {
-        Ok(self.answer.await.map_err(|_| MeshError::Closed)??)
+        poll_fn(|context| self.shared.lock().agent.poll_reply(self.request, context)).await
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        self.shared.lock().agent.forget_reply(self.request);
     }
 }
 
 impl Events {
     /// The next event; none after the agent was closed.
     pub async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|context| self.queue.lock().poll_next(context)).await
+        poll_fn(|context| self.queue.lock().poll_next(context)).await
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
         self.queue.lock().abandon();
-    }
-}
-
-impl Subscriber {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, EventQueue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands an event on. Returns false when the reader is gone.
-    pub(crate) fn tell(&self, event: &Event) -> bool {
-        let mut queue = self.lock();
-        queue.push(event);
-        !queue.is_ended()
     }
 }

@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::{Input, LinkId, LossReason, Output, SocketId};
+use mesh_core::agent::{AgentState, LinkEnd, LinkFact, SocketEnd, SocketFact};
+use mesh_core::{Instant, LinkId, Output, SocketId};
 use tokio::sync::{mpsc, watch};
 
 use crate::addresses;
 use crate::clock::Clock;
-use crate::error::MeshError;
-use crate::link::{Link, LinkFact, LinkFactory};
-use crate::shared::{Ending, Shared, State};
-use crate::signaling::{Endpoint, Signaling, SignalingFact};
+use crate::link::{Link, LinkFactory};
+use crate::shared::{Ending, Shared, State, Subscriber};
+use crate::signaling::{Endpoint, Signaling};
 
 /// Facts of all links that may wait; beyond, links stop reading, and so do their senders.
 const LINK_FACTS: usize = 4_096;
@@ -43,11 +43,13 @@ pub(crate) struct Driver {
     factory: LinkFactory,
     sockets: BTreeMap<SocketId, Signaling>,
     links: BTreeMap<LinkId, Link>,
-    /// Counts the times that there was room again; its readers are the agent's handles.
-    writable: watch::Sender<u64>,
     facts: Queue<(u64, LinkFact)>,
-    texts: Queue<(SocketId, SignalingFact)>,
+    texts: Queue<(SocketId, SocketFact)>,
     addresses: addresses::Watch,
+    /// Dropped before the next, so that handles find the agent ended when they hear of the end.
+    _ending: Ending,
+    /// The agent's handles wait for its end, and it for theirs.
+    running: watch::Sender<()>,
 }
 
 /// What ended the wait.
@@ -55,7 +57,7 @@ enum Woken {
     /// A handle has called the mesh.
     Called,
     Fact(u64, LinkFact),
-    Text(SocketId, SignalingFact),
+    Text(SocketId, SocketFact),
     Timeout,
     /// The machine's addresses are others now.
     Moved,
@@ -68,15 +70,16 @@ impl Driver {
         shared: Arc<Shared>,
         endpoints: Vec<Endpoint>,
         factory: LinkFactory,
-        writable: watch::Sender<u64>,
+        running: watch::Sender<()>,
     ) -> Self {
         Self {
+            _ending: Ending(Arc::clone(&shared)),
             shared,
             endpoints,
             factory,
             sockets: BTreeMap::new(),
             links: BTreeMap::new(),
-            writable,
+            running,
             facts: mpsc::channel(LINK_FACTS),
             texts: mpsc::channel(SIGNALING_FACTS),
             addresses: addresses::Watch::new(),
@@ -85,7 +88,6 @@ impl Driver {
 
     /// Runs until the agent is closed or its last handle dropped.
     pub(crate) async fn run(mut self) {
-        let _ending = Ending(Arc::clone(&self.shared));
         self.start();
         while !self.turn().await {}
         self.wind_up().await;
@@ -94,14 +96,14 @@ impl Driver {
     fn start(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        state.mesh.join(self.shared.clock.now());
+        state.agent.join(self.shared.clock.now());
         self.drain(&mut state);
     }
 
     /// Waits for something to happen, and does all that follows from it. Returns whether the agent
     /// has closed.
     async fn turn(&mut self) -> bool {
-        let due = self.shared.lock().mesh.poll_timeout();
+        let due = self.shared.lock().agent.poll_timeout();
         let deadline = match due {
             Some(at) => self.shared.clock.at(at),
             None => tokio::time::Instant::now() + IDLE,
@@ -112,22 +114,20 @@ impl Driver {
             Some((socket, fact)) = self.texts.1.recv() => Woken::Text(socket, fact),
             () = tokio::time::sleep_until(deadline) => Woken::Timeout,
             () = self.addresses.changed() => Woken::Moved,
-            () = self.writable.closed() => Woken::Abandoned,
+            () = self.running.closed() => Woken::Abandoned,
         };
         let now = self.shared.clock.now();
         self.shared
             .lock()
-            .mesh
+            .agent
             .set_unix_time(now, Clock::unix_now());
         self.apply(woken);
         self.apply_ready();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        if state.mesh.poll_timeout().is_some_and(|at| at <= now) {
-            state.mesh.handle_timeout(now);
-        }
+        state.agent.handle_timeout(now);
         self.drain(&mut state);
-        state.closed
+        !state.agent.is_open()
     }
 
     /// Lets links and the WebSocket send their last: they hold a sender of facts until they end.
@@ -154,7 +154,7 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         for _ in 0..INPUTS_A_TURN {
             let mut state = shared.lock();
-            if state.mesh.wants_drain() {
+            if state.agent.wants_drain() {
                 self.drain(&mut state);
             }
             drop(state);
@@ -169,84 +169,46 @@ impl Driver {
         }
     }
 
-    /// The mesh is locked for one input at a time: callers get their turn in between.
-    fn apply(&mut self, woken: Woken) {
+    /// The agent is locked for one fact at a time: callers get their turn in between.
+    fn apply(&self, woken: Woken) {
+        let now = self.shared.clock.now();
+        let agent = &mut self.shared.lock().agent;
         match woken {
-            Woken::Fact(link, fact) => self.link_fact(LinkId(link), fact),
-            Woken::Text(socket, fact) => self.socket_fact(socket, fact),
-            Woken::Moved => self.moved(),
-            Woken::Abandoned => self.shared.lock().close(self.shared.clock.now()),
+            Woken::Fact(link, fact) => agent.link_fact(LinkId(link), fact, now),
+            Woken::Text(socket, fact) => agent.socket_fact(socket, fact, now),
+            Woken::Moved => {
+                self.tell_stranded(agent, now);
+                agent.network_changed(now);
+            }
+            Woken::Abandoned => agent.leave(now),
             Woken::Called | Woken::Timeout => {}
         }
     }
 
-    fn input(&self, input: Input) {
-        let mut state = self.shared.lock();
-        state.mesh.handle_input(input, self.shared.clock.now());
-    }
-
     /// What leaves from an address that is gone has ended, though nothing will ever say so.
-    fn moved(&mut self) {
-        match addresses::present() {
-            Ok(present) => {
-                let stranded = self
-                    .links
-                    .extract_if(.., |_, link| link.is_stranded(&present));
-                for link in stranded.map(|(link, _)| link).collect::<Vec<_>>() {
-                    let reason = "its address is gone".to_owned();
-                    self.input(Input::LinkClosed { link, reason });
-                }
-                let stranded = self
-                    .sockets
-                    .extract_if(.., |_, socket| socket.is_stranded(&present));
-                for socket in stranded.map(|(socket, _)| socket).collect::<Vec<_>>() {
-                    let reason = "the address that it was reached from is gone".to_owned();
-                    self.input(Input::SignalingClosed { socket, reason });
-                }
-            }
-            Err(error) => tracing::debug!(%error, "interfaces cannot be read"),
-        }
-        self.input(Input::NetworkChanged);
-    }
-
-    fn socket_fact(&mut self, socket: SocketId, fact: SignalingFact) {
-        if !self.sockets.contains_key(&socket) {
-            return; // Of a connection that was closed.
-        }
-        let input = match fact {
-            SignalingFact::Opened => Input::SignalingOpened { socket },
-            SignalingFact::Received(text) => Input::SignalingReceived { socket, text },
-            SignalingFact::Closed { reason } => {
-                tracing::debug!(?socket, reason, "signaling closed");
-                self.sockets.remove(&socket);
-                Input::SignalingClosed { socket, reason }
+    fn tell_stranded(&self, agent: &mut AgentState<Subscriber>, now: Instant) {
+        let present = match addresses::present() {
+            Ok(present) => present,
+            Err(error) => {
+                tracing::debug!(%error, "interfaces cannot be read");
+                return;
             }
         };
-        self.input(input);
-    }
-
-    fn link_fact(&mut self, link: LinkId, fact: LinkFact) {
-        let input = match fact {
-            LinkFact::Signal(signal) => Input::LinkSignaled { link, signal },
-            LinkFact::Reached => Input::LinkReached { link },
-            LinkFact::Opened => Input::LinkOpened { link },
-            LinkFact::FrameReceived { channel, frame } => Input::FrameReceived {
-                link,
-                channel,
-                frame,
-            },
-            LinkFact::Congested => Input::LinkCongested { link },
-            LinkFact::Drained => Input::LinkDrained { link },
-            LinkFact::Closed { reason } => {
-                self.links.remove(&link);
-                Input::LinkClosed { link, reason }
+        for (&link, connection) in &self.links {
+            if connection.is_stranded(&present) {
+                agent.link_fact(link, LinkFact::Closed(LinkEnd::AddressGone), now);
             }
-        };
-        self.input(input);
+        }
+        for (&socket, signaling) in &self.sockets {
+            if signaling.is_stranded(&present) {
+                let end = SocketEnd::AddressGone;
+                agent.socket_fact(socket, SocketFact::Closed(end), now);
+            }
+        }
     }
 
     fn drain(&mut self, state: &mut State) {
-        while let Some(output) = state.mesh.poll_output() {
+        while let Some(output) = state.agent.poll_output() {
             self.carry_out(output, state);
         }
         state.tell_samples();
@@ -262,10 +224,11 @@ impl Driver {
             Output::SendSignaling { socket, text } => {
                 let signaling = self.sockets.get(&socket);
                 if signaling.is_some_and(|signaling| !signaling.send(text)) {
-                    self.sockets.remove(&socket);
-                    let reason = "the signaling server takes texts too slowly".to_owned();
-                    let input = Input::SignalingClosed { socket, reason };
-                    state.mesh.handle_input(input, self.shared.clock.now());
+                    let (fact, now) = (
+                        SocketFact::Closed(SocketEnd::TooSlow),
+                        self.shared.clock.now(),
+                    );
+                    state.agent.socket_fact(socket, fact, now);
                 }
             }
             Output::CloseSignaling { socket } => {
@@ -301,14 +264,8 @@ impl Driver {
             Output::CloseLink { link } => {
                 self.links.remove(&link);
             }
-            Output::Writable => self.writable.send_modify(|turn| *turn += 1),
-            Output::Emit(event) => state.emit(&event),
+            Output::Emit(event) => state.note(&event),
+            Output::Writable => {} // The agent has told its callers.
         }
-    }
-}
-
-impl From<LossReason> for MeshError {
-    fn from(reason: LossReason) -> Self {
-        Self::NoReply(reason)
     }
 }

@@ -47,8 +47,10 @@ mod shared;
 mod signaling;
 
 pub use agent::{Agent, Events, PendingReply};
-pub use error::{JoinError, MeshError};
+pub use error::JoinError;
 pub use mesh_core as core;
+pub use mesh_core::MeshError;
+pub use mesh_core::agent::{AddressError, AdmissionError};
 #[cfg(feature = "metrics")]
 pub use metrics::Format;
 pub use metrics::Metrics;

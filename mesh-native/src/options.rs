@@ -3,12 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mesh_core::agent::{AgentOptions, JOIN_TIMEOUT};
 use mesh_core::{Config, ConfigError, Delivery, Identity, Metric};
 
 use crate::metrics::Metrics;
-
-/// How long joining may take before the last failure is reported.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How an agent joins.
 #[derive(Clone, Debug)]
@@ -74,25 +72,17 @@ impl JoinOptions {
 
     /// How the agent is to behave, all taken together.
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {
-        let defaults = Config::new(&self.room, &self.name)?;
-        let rules = self
-            .config
-            .as_ref()
-            .and_then(|config| config.adaptive.clone());
-        let config = Config {
-            room: defaults.room.clone(),
-            name: defaults.name.clone(),
+        let options = AgentOptions {
+            room: &self.room,
+            name: &self.name,
+            hubs: &self.signaling,
             k: self.k,
             sparse: self.sparse,
             metric: self.metric,
-            adaptive: self.adaptive.then(|| rules.unwrap_or_default()),
-            ..self.config.clone().unwrap_or(defaults)
+            adaptive: self.adaptive,
+            base: self.config.as_ref(),
         };
-        let config = config.with_hubs(&self.signaling)?;
-        match config.problems().into_iter().next() {
-            Some(problem) => Err(problem),
-            None => Ok(config),
-        }
+        options.config()
     }
 }
 

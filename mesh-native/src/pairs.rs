@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mesh_core::agent::LinkFact;
 use mesh_core::{Channel, LinkSignal};
 use tokio::sync::{mpsc, oneshot};
 use webrtc::data_channel::RTCDataChannelInit;
 use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
-use crate::link::{Link, LinkFact, LinkFactory, LinkSettings, channel_init};
+use crate::link::{Link, LinkFactory, LinkSettings, channel_init};
 
 /// Facts that may wait.
 const FACTS_MAX: usize = 4_096;
@@ -175,7 +176,7 @@ impl Single {
                 LinkFact::Signal(signal) => Told::Signal(signal),
                 LinkFact::Opened => Told::Opened,
                 LinkFact::FrameReceived { channel, frame } => Told::Received(channel, frame),
-                LinkFact::Closed { reason } => Told::Closed(reason),
+                LinkFact::Closed(end) => Told::Closed(end.to_string()),
                 LinkFact::Reached | LinkFact::Congested | LinkFact::Drained => continue,
             });
         }
@@ -212,7 +213,7 @@ impl Relay {
                 LinkFact::FrameReceived { frame, .. } => received(frame),
                 LinkFact::Congested => end.is_congested.store(true, Ordering::Relaxed),
                 LinkFact::Drained => end.is_congested.store(false, Ordering::Relaxed),
-                LinkFact::Closed { reason } => self.tell(Err(reason)),
+                LinkFact::Closed(end) => self.tell(Err(end.to_string())),
             }
         }
     }

@@ -1,15 +1,14 @@
-//! The mesh of an agent, shared by its handles and the loop around it.
+//! The agent, shared by its handles and the loop around it.
 //!
 //! A handle calls the mesh itself and wakes the loop, which carries out what follows: nothing is
 //! queued for it, no answer of it awaited, and what is sent until it comes around leaves together.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh_core::{Event, Instant, LossReason, Mesh, MessageId, Payload};
-use tokio::sync::{Notify, oneshot};
+use mesh_core::agent::{AgentState, EventQueue, Reader};
+use mesh_core::{Event, Instant, Mesh};
+use tokio::sync::Notify;
 
-use crate::agent::Subscriber;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -22,30 +21,36 @@ pub(crate) struct Shared {
     called: Notify,
 }
 
-/// The mesh, and who wants to hear of it.
+/// The agent, and where it is counted.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) mesh: Mesh,
-    pub(crate) subscribers: Vec<Subscriber>,
-    /// Requests that were sent, and who waits for their replies.
-    pub(crate) waiting: BTreeMap<MessageId, oneshot::Sender<Result<Payload, LossReason>>>,
-    /// Who takes note of what it does.
+    pub(crate) agent: AgentState<Subscriber>,
     pub(crate) metrics: Option<Metrics>,
-    /// It has left the mesh; the loop is about to end.
-    pub(crate) closed: bool,
+}
+
+/// The agent's end of one reader of its events.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subscriber(Arc<Mutex<EventQueue>>);
+
+impl Subscriber {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, EventQueue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader for Subscriber {
+    fn with<T>(&self, call: impl FnOnce(&mut EventQueue) -> T) -> Option<T> {
+        Some(call(&mut self.lock()))
+    }
 }
 
 impl Shared {
-    pub(crate) fn new(mesh: Mesh, clock: Clock, metrics: Option<Metrics>) -> Self {
+    /// An agent that is about to join one of these hubs.
+    pub(crate) fn new(mesh: Mesh, hubs: &[String], clock: Clock, metrics: Option<Metrics>) -> Self {
+        let agent = AgentState::new(mesh, hubs);
         Self {
             clock,
-            state: Mutex::new(State {
-                mesh,
-                subscribers: Vec::new(),
-                waiting: BTreeMap::new(),
-                metrics,
-                closed: false,
-            }),
+            state: Mutex::new(State { agent, metrics }),
             called: Notify::new(),
         }
     }
@@ -55,13 +60,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the mesh, or what is around it, and has the loop carry out what follows.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> T {
+    /// Calls the agent, and has the loop carry out what follows.
+    pub(crate) fn call<T>(
+        &self,
+        call: impl FnOnce(&mut AgentState<Subscriber>, Instant) -> T,
+    ) -> T {
         let result = {
             let mut state = self.lock();
             let now = self.clock.now();
-            state.mesh.set_unix_time(now, Clock::unix_now());
-            call(&mut state, now)
+            state.agent.set_unix_time(now, Clock::unix_now());
+            call(&mut state.agent, now)
         };
         self.called.notify_one();
         result
@@ -74,28 +82,17 @@ impl Shared {
 }
 
 impl State {
-    /// Leaves the mesh, for good.
-    pub(crate) fn close(&mut self, now: Instant) {
-        self.mesh.leave(now);
-        self.closed = true;
-    }
-
     /// Hands over how long pieces of work took, where that is wanted.
     pub(crate) fn tell_samples(&mut self) {
         if let Some(metrics) = &self.metrics {
-            while let Some(sample) = self.mesh.poll_sample() {
+            while let Some(sample) = self.agent.poll_sample() {
                 metrics.observe(sample);
             }
         }
     }
 
-    /// Tells an event to all who want it.
-    pub(crate) fn emit(&mut self, event: &Event) {
-        if let Some((id, outcome)) = event.outcome()
-            && let Some(reply) = self.waiting.remove(&id)
-        {
-            let _ = reply.send(outcome); // The caller may have given up.
-        }
+    /// Logs and counts an event that its readers were told.
+    pub(crate) fn note(&self, event: &Event) {
         tracing::trace!(?event);
         if let Event::Warning { message, .. } = event {
             tracing::warn!("{message}");
@@ -103,9 +100,6 @@ impl State {
         if let Some(metrics) = &self.metrics {
             metrics.note(event);
         }
-        self.subscribers.retain(|subscriber| subscriber.tell(event));
-        // The mesh may leave of its own accord: when another agent has taken its identity.
-        self.closed |= matches!(event, Event::Left);
     }
 }
 
@@ -117,13 +111,9 @@ pub(crate) struct Ending(pub(crate) Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.closed = true;
-        state.waiting.clear();
+        state.agent.end();
         if let Some(metrics) = state.metrics.take() {
-            metrics.agent_ended(&self.0, &state.mesh);
-        }
-        for subscriber in state.subscribers.drain(..) {
-            subscriber.lock().end();
+            metrics.agent_ended(&self.0, state.agent.mesh());
         }
     }
 }
@@ -132,6 +122,7 @@ impl Drop for Ending {
 mod tests {
     use std::task::{Context, Poll, Waker};
 
+    use mesh_core::agent::{AdmissionError, AdmissionStep};
     use mesh_core::{Config, Identity};
 
     use super::*;
@@ -144,18 +135,13 @@ mod tests {
         let clock = Clock::start();
         let now = clock.now();
         let mesh = Mesh::new(config, identity, random_seed(), now, Clock::unix_now());
-        let shared = Arc::new(Shared::new(mesh, clock, None));
+        let hubs = ["ws://localhost:9/signal".to_owned()];
+        let shared = Arc::new(Shared::new(mesh, &hubs, clock, None));
         let subscriber = Subscriber::default();
-        let (reply, answer) = oneshot::channel();
-        let id = MessageId {
-            author: shared.lock().mesh.id(),
-            incarnation: 1,
-            target: mesh_core::Target::Room,
-            sequence: 1,
-        };
-        shared.call(|state, _| {
-            state.subscribers.push(subscriber.clone());
-            state.waiting.insert(id, reply);
+        shared.call(|agent, _| agent.subscribe(subscriber.clone()));
+        let joining = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            std::future::poll_fn(move |context| shared.lock().agent.poll_admission(context))
         });
         let ending = Ending(Arc::clone(&shared));
         let failed = tokio::spawn(async move {
@@ -163,10 +149,11 @@ mod tests {
             panic!("as a bug of ours might");
         });
         assert!(failed.await.is_err());
-        assert!(answer.await.is_err(), "the request is not awaited for ever");
+        let ended = AdmissionStep::Decided(Err(AdmissionError::Ended));
+        assert_eq!(joining.await.expect("it ends"), ended);
         let mut queue = subscriber.lock();
         let next = queue.poll_next(&mut Context::from_waker(Waker::noop()));
         assert_eq!(next, Poll::Ready(None), "the events end");
-        assert!(shared.lock().closed);
+        assert!(shared.lock().agent.is_ended());
     }
 }

@@ -146,7 +146,7 @@ async fn what_is_pending_at_the_end_of_close_fails_and_left_comes_last() -> Resu
     ensure!(of_left.count() == 3 && failed.len() == 3, "{failed:?}");
     let errors = anna.events("error").await?;
     ensure!(
-        errors.len() == 1 && errors[0]["code"] == "no-reply",
+        errors.len() == 1 && errors[0]["code"] == "closed",
         "{errors:?}"
     );
     ensure!(errors[0]["line"] == before + 3, "{errors:?}");

@@ -76,7 +76,7 @@ async fn a_server_that_is_no_hub_is_named_with_what_it_answered() -> Result<()> 
         let (url, serving) = serve(&answer, greets).await?;
         let (error, took) = fails(&url).await?;
         serving.abort();
-        ensure!(error.code() == "no-hub", "{answer:?}: {error:?}");
+        ensure!(error.code() == "not-a-hub", "{answer:?}: {error:?}");
         ensure!(error.to_string().contains(words), "{answer:?}: {error}");
         ensure!(took < AT_ONCE, "{answer:?}: {took:?}");
     }
@@ -170,7 +170,7 @@ async fn a_websocket_that_is_no_hub_is_named_as_such() -> Result<()> {
     });
     let (error, took) = fails(&url).await?;
     serving.abort();
-    ensure!(error.code() == "no-hub", "{error:?}");
+    ensure!(error.code() == "not-a-hub", "{error:?}");
     ensure!(error.to_string().contains("hello"), "{error}");
     ensure!(took < AT_ONCE, "{took:?}");
     Ok(())

@@ -78,8 +78,8 @@ async fn the_wrong_scheme_is_named_with_the_right_one() -> Result<()> {
     let hub = HubProcess::start().await?;
     let proxy = TlsProxy::start(hub.port(), Validity::Good).await?;
     let plain = hub.url().replace("ws:", "wss:");
-    fails_at_once(&plain, None, "no-hub", "write ws:").await?;
-    fails_at_once(&proxy.url("ws"), None, "no-hub", "400 Bad Request").await?;
+    fails_at_once(&plain, None, "not-a-hub", "write ws:").await?;
+    fails_at_once(&proxy.url("ws"), None, "not-a-hub", "400 Bad Request").await?;
     let ca = Some(proxy.ca().to_vec());
     fails_at_once(&hub.url(), ca, "ca", "without TLS").await
 }

@@ -35,7 +35,7 @@ struct Arena {
     hostile: Driver,
     identity: Identity,
     /// Keeps the loop of the hostile neighbour going.
-    _writable: watch::Receiver<u64>,
+    _running: watch::Receiver<()>,
 }
 
 impl Arena {
@@ -50,7 +50,7 @@ impl Arena {
         let joined = Agent::join(JoinOptions::new(&url, ROOM, "bystander")).await;
         let bystander = joined.expect("joins");
         let identity = Identity::from_secret(random_seed());
-        let (writable, writable_seen) = watch::channel(0);
+        let (loops, running) = watch::channel(());
         let clock = Clock::start();
         let config = Config::new(ROOM, "hostile").expect("valid");
         let mesh = Mesh::new(
@@ -66,19 +66,15 @@ impl Arena {
         })
         .expect("a factory");
         let endpoints = vec![Endpoint::new(&url, None).expect("the hub's")];
-        let hostile = Driver::new(
-            Arc::new(Shared::new(mesh, clock, None)),
-            endpoints,
-            factory,
-            writable,
-        );
+        let shared = Shared::new(mesh, &[url], clock, None);
+        let hostile = Driver::new(Arc::new(shared), endpoints, factory, loops);
         let mut arena = Self {
             victim,
             events,
             bystander,
             hostile,
             identity,
-            _writable: writable_seen,
+            _running: running,
         };
         arena.hostile.start();
         let peer = arena.hostile_id();
@@ -86,7 +82,9 @@ impl Arena {
             .event(|event| matches!(event, Event::LinkOpened { peer: p, .. } if *p == peer))
             .await;
         let is_settled = |arena: &Self| {
-            let mesh = &arena.hostile.shared.lock().mesh;
+            let shared = &arena.hostile.shared;
+            let state = shared.lock();
+            let mesh = state.agent.mesh();
             mesh.is_settled() && mesh.peers().len() == 2
         };
         while !is_settled(&arena) {
@@ -96,7 +94,7 @@ impl Arena {
     }
 
     fn hostile_id(&self) -> PeerId {
-        self.hostile.shared.lock().mesh.id()
+        self.hostile.shared.lock().agent.mesh().id()
     }
 
     /// The next event of the victim that is `wanted`; the hostile neighbour lives on meanwhile.
@@ -123,7 +121,13 @@ impl Arena {
     }
 
     fn transmit(&self, channel: Channel, frame: Bytes) {
-        let id = self.hostile.shared.lock().mesh.link_to(self.victim.id());
+        let id = self
+            .hostile
+            .shared
+            .lock()
+            .agent
+            .mesh()
+            .link_to(self.victim.id());
         let id = id.expect("linked");
         self.hostile.links[&id].transmit(channel, frame);
     }

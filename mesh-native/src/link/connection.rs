@@ -12,23 +12,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use mesh_core::agent::{LinkEnd, LinkFact};
 use mesh_core::{Channel, LinkSignal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use webrtc::error::Result;
+use webrtc::error::{Error, Result};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceServer,
-    RTCSessionDescription,
+    RTCPeerConnectionState, RTCSessionDescription,
 };
 
+use super::LinkFactory;
 use super::observer::{Notice, Observer};
 use super::pace::Pace;
 use super::remote::Remote;
 use super::runtime::LinkRuntime;
 use super::settings;
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
-use super::{LinkFact, LinkFactory};
 
 /// How long a description waits for candidates. Those of our own interfaces are there within a
 /// millisecond; a STUN server nearby can still make it.
@@ -82,7 +83,7 @@ pub(super) enum Ending {
     /// The driver closed it, or is gone.
     Ours,
     /// Anything else: the driver is told.
-    Lost(String),
+    Lost(LinkEnd),
 }
 
 impl From<Unheard> for Ending {
@@ -102,10 +103,10 @@ pub(super) async fn run(
     match Session::build(factory, ice_servers, ends).await {
         Ok(session) => session.run(opening).await,
         Err(error) => {
-            let reason = format!("the connection could not be made: {error}");
-            tracing::debug!(reason, "link ended");
+            let end = LinkEnd::NotMade(error.to_string());
+            tracing::debug!(%end, "link ended");
             // No one listening is no one to tell.
-            let _ = facts.send(LinkFact::Closed { reason }).await;
+            let _ = facts.send(LinkFact::Closed(end)).await;
         }
     }
 }
@@ -182,7 +183,7 @@ impl Session {
         // The library is young, and what it parses comes from strangers: a panic in it must end
         // this link and be told, like any other failure.
         let driven = AssertUnwindSafe(self.drive(opening)).catch_unwind().await;
-        let ending = driven.unwrap_or_else(|_| Ending::Lost("the library panicked".to_owned()));
+        let ending = driven.unwrap_or_else(|_| lost("the library panicked"));
         self.end(ending).await;
     }
 
@@ -203,18 +204,18 @@ impl Session {
                 },
                 Some(notice) = self.notices.recv() => self.hear(notice).await,
                 received = &mut self.inbound => Err(match received {
-                    Ok(Received::Closed(reason)) => Ending::Lost(reason.to_owned()),
+                    Ok(Received::Closed(end)) => Ending::Lost(end),
                     Ok(Received::Unheard) => Ending::Ours,
-                    Err(_) => Ending::Lost("the library panicked".to_owned()),
+                    Err(_) => lost("the library panicked"),
                 }),
-                reason = self.pace.ended() => Err(Ending::Lost(reason.to_owned())),
+                reason = self.pace.ended() => Err(lost(reason)),
                 () = overdue(self.open_by) => {
                     // Opening did not wake this task: only now is it known which came first.
                     self.open_by = None;
                     if self.pace.is_open() {
                         Ok(())
                     } else {
-                        Err(Ending::Lost(self.pace.missing().to_owned()))
+                        Err(lost(self.pace.missing()))
                     }
                 }
             };
@@ -226,7 +227,7 @@ impl Session {
 
     /// Makes our description and sends it.
     async fn open(&mut self, opening: Opening) -> std::result::Result<(), Ending> {
-        let bad = |error| Ending::Lost(format!("no description could be made: {error}"));
+        let bad = |error: Error| Ending::Lost(LinkEnd::NotDescribed(error.to_string()));
         let answering = matches!(opening, Opening::Answer { .. });
         let description = match opening {
             Opening::Offer => self.connection.create_offer(None).await,
@@ -247,7 +248,7 @@ impl Session {
         }
         let found = self.gather().await?;
         let Some(description) = self.connection.local_description().await else {
-            return Err(Ending::Lost("the connection has no description".to_owned()));
+            return Err(lost("the connection has no description"));
         };
         let sdp = description.sdp;
         let left_out: Vec<String> = found
@@ -317,7 +318,8 @@ impl Session {
                     .get_or_insert_with(|| Instant::now() + HANDSHAKE_TIMEOUT);
                 Ok(self.facts.send(LinkFact::Reached).await?)
             }
-            Notice::Failed(state) => Err(Ending::Lost(format!("the connection is {state}"))),
+            Notice::Failed(RTCPeerConnectionState::Failed) => Err(Ending::Lost(LinkEnd::NoPath)),
+            Notice::Failed(state) => Err(lost(&format!("the connection is {state}"))),
             Notice::Resolved(candidate) => {
                 self.remote.add_resolved(candidate).await;
                 Ok(())
@@ -343,8 +345,8 @@ impl Session {
                 self.linger().await;
                 self.close().await;
             }
-            Ending::Lost(reason) => {
-                tracing::debug!(reason, "link ended");
+            Ending::Lost(end) => {
+                tracing::debug!(%end, "link ended");
                 // Closing ends the channels' events: the receiving task passes on what is left.
                 self.close().await;
                 if !self.inbound.is_finished() {
@@ -352,7 +354,7 @@ impl Session {
                     self.inbound.abort();
                 }
                 // No one listening is no one to tell.
-                let _ = self.facts.send(LinkFact::Closed { reason }).await;
+                let _ = self.facts.send(LinkFact::Closed(end)).await;
             }
         }
     }
@@ -411,8 +413,13 @@ async fn overdue(deadline: Option<Instant>) {
 
 fn closing(overflowed: bool) -> Ending {
     if overflowed {
-        Ending::Lost("too much waits to be sent".to_owned())
+        Ending::Lost(LinkEnd::Overflow)
     } else {
         Ending::Ours
     }
+}
+
+/// What only this library can tell.
+fn lost(reason: &str) -> Ending {
+    Ending::Lost(LinkEnd::Other(reason.to_owned()))
 }

@@ -11,7 +11,7 @@
 //! - A driver slow to read its facts holds up the receiving task, then the data channels'
 //!   queues, then SCTP's window, and so the peer.
 //! - Frames to be sent are counted in bytes from [`Link::transmit`] until the peer has
-//!   acknowledged them. Above [`traffic::HIGH_WATER`] the driver is told [`LinkFact::Congested`]
+//!   acknowledged them. Above the core's high water the driver is told [`LinkFact::Congested`]
 //!   and should stop; at [`traffic::BUFFERED_BYTES_MAX`], far above, the link closes.
 
 mod asymmetric;
@@ -34,6 +34,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use mesh_core::agent::LinkFact;
 use mesh_core::{Channel, IceServer, LinkSignal};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -61,25 +62,6 @@ pub(crate) enum LinkError {
     /// The DTLS certificate could not be generated.
     #[error("no DTLS certificate: {0}")]
     Certificate(String),
-}
-
-/// A fact about one link, sent to the agent's driver with the link's id.
-#[derive(Clone, Debug)]
-pub(crate) enum LinkFact {
-    /// To be sent to the peer: our description, or a candidate found after it.
-    Signal(LinkSignal),
-    /// ICE has found a path; DTLS and the channels follow.
-    Reached,
-    /// All three channels are open.
-    Opened,
-    /// The peer sent a frame.
-    FrameReceived { channel: Channel, frame: Bytes },
-    /// More waits to be sent than should: transmit no more until [`LinkFact::Drained`].
-    Congested,
-    /// What waited has been sent, or nearly.
-    Drained,
-    /// The link has ended other than by our own close. It has no further facts.
-    Closed { reason: String },
 }
 
 /// Everything the links of a process share. Cheap to clone.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use mesh_core::agent::LinkEnd;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use webrtc::error::Result;
+use webrtc::error::{Error, Result};
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use super::LinkFactory;
@@ -56,7 +57,7 @@ impl Remote {
         sdp: &str,
         parse: fn(String) -> Result<RTCSessionDescription>,
     ) -> std::result::Result<(), Ending> {
-        let bad = |error| Ending::Lost(format!("bad description: {error}"));
+        let bad = |error: Error| Ending::Lost(LinkEnd::BadDescription(error.to_string()));
         let (sdp, named) = candidate::screen(sdp, &mut self.budget);
         let description = parse(sdp).map_err(bad)?;
         self.connection

@@ -147,7 +147,7 @@ impl Bench {
 
     async fn closed(&mut self, end: u64) -> String {
         self.wait(|id, fact| match fact {
-            LinkFact::Closed { reason } if id == end => Some(reason.clone()),
+            LinkFact::Closed(why) if id == end => Some(why.to_string()),
             _ => None,
         })
         .await

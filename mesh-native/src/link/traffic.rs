@@ -9,31 +9,19 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use mesh_core::Channel;
+use mesh_core::agent::{
+    LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
+};
 use tokio::sync::{Notify, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
 
-use super::LinkFact;
 use super::pace::Pace;
-
-/// Bytes waiting in the data channels above which a link is congested: what 20 Mbit/s carry in a
-/// tenth of a second. More in the queue would only add latency.
-pub(super) const HIGH_WATER: usize = 256 * 1024;
-
-/// Bytes waiting in one channel at which the library tells us that it has drained.
-const LOW_WATER: u32 = 64 * 1024;
-
-/// Bytes waiting in all channels below which the link has drained. Since the last channel to
-/// reach its own low water must find the sum below this, it is no lower than all three together.
-const DRAINED: usize = Channel::ALL.len() * LOW_WATER as usize;
 
 /// Bytes waiting, in our queue and the data channels, at which a link is given up. It holds what
 /// the mesh may hand over in one turn, a thousand of the largest frames, so only a driver which
 /// goes on after [`LinkFact::Congested`] gets here.
 pub(super) const BUFFERED_BYTES_MAX: usize = 24 * 1024 * 1024;
-
-/// How much is sent until the data channels are asked again how much waits in them.
-const MEASURED_BYTES: usize = 16 * 1024;
 
 /// A link's data channels, by [`Channel`].
 pub(super) type Channels = [Arc<dyn DataChannel>; Channel::ALL.len()];
@@ -107,7 +95,9 @@ pub(super) struct Outbound {
 impl Outbound {
     pub(super) async fn new(channels: Channels, flow: Arc<Flow>, facts: Facts) -> Result<Self> {
         for channel in &channels {
-            channel.set_buffered_amount_low_threshold(LOW_WATER).await?;
+            channel
+                .set_buffered_amount_low_threshold(LOW_WATER_BYTES)
+                .await?;
         }
         Ok(Self {
             channels,
@@ -140,7 +130,7 @@ impl Outbound {
             return Ok(());
         }
         self.unmeasured = 0;
-        if outstanding(&self.channels, &self.flow).await < HIGH_WATER
+        if !is_congested(outstanding(&self.channels, &self.flow).await)
             || self.flow.congested.load(Ordering::Acquire)
         {
             return Ok(());
@@ -161,7 +151,7 @@ impl Outbound {
 #[derive(Debug)]
 pub(super) enum Received {
     /// The peer or the library closed the channels.
-    Closed(&'static str),
+    Closed(LinkEnd),
     /// No one listens.
     Unheard,
 }
@@ -184,12 +174,12 @@ pub(super) async fn receive(
     for channel in &channels {
         match channel.poll().await {
             Some(DataChannelEvent::OnOpen) => {}
-            _ => return Received::Closed("closed before it was open"),
+            _ => return Received::Closed(LinkEnd::Other("closed before it was open".to_owned())),
         }
     }
     pace.opened();
     match forward(&channels, &flow, &facts).await {
-        Ok(reason) => Received::Closed(reason),
+        Ok(end) => Received::Closed(end),
         Err(unheard) => unheard.into(),
     }
 }
@@ -198,7 +188,7 @@ async fn forward(
     channels: &Channels,
     flow: &Flow,
     facts: &Facts,
-) -> std::result::Result<&'static str, Unheard> {
+) -> std::result::Result<LinkEnd, Unheard> {
     facts.send(LinkFact::Opened).await?;
     let mut polls = channels.each_ref().map(|channel| channel.poll());
     let closed = loop {
@@ -214,10 +204,12 @@ async fn forward(
                 report_drained(channels, flow, facts).await?;
             }
             Some(DataChannelEvent::OnClosing | DataChannelEvent::OnClose) => {
-                break "closed by the peer";
+                break LinkEnd::ByPeer;
             }
-            Some(DataChannelEvent::OnError) => break "a data channel failed",
-            None => break "the connection ended",
+            Some(DataChannelEvent::OnError) => {
+                break LinkEnd::Other("a data channel failed".to_owned());
+            }
+            None => break LinkEnd::Other("the connection ended".to_owned()),
             Some(event) => tracing::trace!(?event, "data channel event"),
         }
     };
@@ -265,7 +257,7 @@ async fn report_drained(
     flow: &Flow,
     facts: &Facts,
 ) -> std::result::Result<(), Unheard> {
-    let drained = outstanding(channels, flow).await <= DRAINED;
+    let drained = has_drained(outstanding(channels, flow).await);
     if drained && flow.congested.swap(false, Ordering::AcqRel) {
         facts.send(LinkFact::Drained).await?;
     }
@@ -282,10 +274,10 @@ async fn outstanding(channels: &Channels, flow: &Flow) -> usize {
     bytes
 }
 
-/// Why a frame could not be sent, for people.
-pub(super) fn transmit_failure(error: &Error) -> String {
+/// Why a frame could not be sent.
+pub(super) fn transmit_failure(error: &Error) -> LinkEnd {
     match error {
-        Error::ErrDataChannelClosed => "closed by the peer".to_owned(),
-        error => format!("a frame could not be sent: {error}"),
+        Error::ErrDataChannelClosed => LinkEnd::ByPeer,
+        error => LinkEnd::NotSent(error.to_string()),
     }
 }

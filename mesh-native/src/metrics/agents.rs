@@ -34,9 +34,10 @@ impl AgentsSnapshot {
         };
         for agent in present {
             let state = agent.lock();
-            snapshot.stats.add(&state.mesh.stats());
-            if !state.closed {
-                snapshot.gauges.push(state.mesh.gauges());
+            let mesh = state.agent.mesh();
+            snapshot.stats.add(&mesh.stats());
+            if state.agent.is_open() {
+                snapshot.gauges.push(mesh.gauges());
             }
         }
         Some(snapshot)

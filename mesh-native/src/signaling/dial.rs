@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use mesh_core::agent::{AdmissionError, Finding, HubAddress};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
@@ -14,13 +15,10 @@ use tokio_tungstenite::tungstenite::{self, Error};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::READ_BYTES;
-use super::address::Address;
+use super::address;
 use super::first_bytes::{FirstBytes, Listening};
 use super::tls;
 use crate::error::JoinError;
-
-/// Characters of a stranger's text that an error quotes.
-const QUOTED: usize = 60;
 
 /// Bytes of an answer's line that an error passes on: a hub's longest words have about 200.
 const LINE_MAX: usize = 400;
@@ -34,13 +32,13 @@ pub(crate) struct Endpoint(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    address: Address,
+    address: HubAddress,
     /// Present if the address is `wss:`.
     tls: Option<Arc<ClientConfig>>,
     /// Whether the last attempt was turned away with words of the server.
     spoken: AtomicBool,
     /// Why trying again is of no use, once that is known.
-    hopeless: OnceLock<JoinError>,
+    hopeless: OnceLock<AdmissionError>,
 }
 
 /// Why an attempt failed.
@@ -48,7 +46,7 @@ enum Failure {
     /// It may heal.
     Passing(String),
     /// It will not.
-    Final(JoinError),
+    Final(AdmissionError),
 }
 
 impl Endpoint {
@@ -57,7 +55,7 @@ impl Endpoint {
     /// # Errors
     /// [`JoinError::Url`], [`JoinError::Ca`].
     pub(crate) fn new(url: &str, ca: Option<&[u8]>) -> Result<Self, JoinError> {
-        let address = Address::parse(url)?;
+        let address = address::parse(url)?;
         if !address.tls && ca.is_some() {
             let reason = format!("{url} does without TLS: write wss:, or give no CA");
             return Err(JoinError::Ca { reason });
@@ -78,29 +76,19 @@ impl Endpoint {
 
     /// Whether it names this machine: agents of one machine can then use its loopback.
     pub(crate) fn is_loopback(&self) -> bool {
-        self.0.address.is_loopback()
+        address::is_of_this_machine(&self.0.address)
     }
 
-    /// Whether the last attempt was turned away with words of the server, as by a hub that is full.
-    pub(crate) fn has_spoken(&self) -> bool {
-        self.0.spoken.load(Ordering::Relaxed)
+    /// What the attempts so far have found.
+    pub(crate) fn finding(&self) -> Finding {
+        match self.0.hopeless.get() {
+            Some(error) => Finding::Final(error.clone()),
+            None if self.0.spoken.load(Ordering::Relaxed) => Finding::Answers(None),
+            None => Finding::Silence,
+        }
     }
 
-    /// Why trying again is of no use, if an attempt has shown that.
-    pub(crate) fn hopeless(&self) -> Option<JoinError> {
-        self.0.hopeless.get().cloned()
-    }
-
-    /// A WebSocket was opened, and its first text is none of a hub. Returns the cause, for people.
-    pub(super) fn speaks_otherwise(&self, text: &str) -> String {
-        let begin: String = text.chars().take(QUOTED).collect();
-        self.give_up(JoinError::NoHub {
-            url: self.url().to_owned(),
-            reason: format!("it serves something else over WebSocket, which begins {begin:?}"),
-        })
-    }
-
-    fn give_up(&self, error: JoinError) -> String {
+    fn give_up(&self, error: AdmissionError) -> String {
         let reason = error.to_string();
         let _ = self.0.hopeless.set(error); // The first is as good.
         reason
@@ -120,7 +108,7 @@ impl Endpoint {
 
     async fn attempt(&self, source: &OnceLock<IpAddr>) -> Result<Socket, Failure> {
         self.0.spoken.store(false, Ordering::Relaxed);
-        let Address {
+        let HubAddress {
             url, host, port, ..
         } = &self.0.address;
         let stream = TcpStream::connect((&**host, *port))
@@ -147,14 +135,14 @@ impl Endpoint {
         let url = || self.url().to_owned();
         let no_hub = |reason: String| {
             let url = url();
-            Failure::Final(JoinError::NoHub { url, reason })
+            Failure::Final(AdmissionError::NotAHub { url, reason })
         };
         if let Error::Io(error) = error
             && let Some(error) = rustls_error(error)
             && let Some(reason) = tls::why_distrusted(error)
         {
             let url = url();
-            return Failure::Final(JoinError::Distrusted { url, reason });
+            return Failure::Final(AdmissionError::Distrusted { url, reason });
         }
         match (error, first.are_tls()) {
             (Error::Http(response), _) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use mesh_core::SocketId;
-use mesh_core::signaling::HubMessage;
+use mesh_core::agent::{SocketEnd, SocketFact};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -24,14 +24,6 @@ const QUEUE: usize = 1_024;
 /// Bytes that a WebSocket reads at once, enough for some offers. The library would reserve and
 /// clear 128 KiB at either end.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
-
-/// A fact about the WebSocket.
-#[derive(Debug)]
-pub(crate) enum SignalingFact {
-    Opened,
-    Received(String),
-    Closed { reason: String },
-}
 
 /// One connection, open or opening. Dropping it closes it.
 #[derive(Debug)]
@@ -46,7 +38,7 @@ impl Signaling {
     pub(crate) fn open(
         endpoint: &Endpoint,
         number: SocketId,
-        facts: mpsc::Sender<(SocketId, SignalingFact)>,
+        facts: mpsc::Sender<(SocketId, SocketFact)>,
     ) -> Self {
         let (texts, mut queue) = mpsc::channel(QUEUE);
         let endpoint = endpoint.clone();
@@ -58,15 +50,16 @@ impl Signaling {
                 // Nothing is sent before it is open: the agent has given it up.
                 _ = queue.recv() => return,
             };
-            let reason = match dialled {
-                Ok(socket) => match run(&endpoint, socket, number, &facts, queue).await {
-                    Ok(()) => "closed by the server".to_owned(),
-                    Err(reason) => reason,
+            let end = match dialled {
+                Ok(socket) => match run(socket, number, &facts, queue).await {
+                    Ok(end) => end,
+                    Err(reason) => SocketEnd::Told(reason),
                 },
-                Err(reason) => reason,
+                Err(reason) => SocketEnd::Told(reason),
             };
+            tracing::debug!(?number, %end, "signaling closed");
             // The receiver is gone if the agent is.
-            let _ = facts.send((number, SignalingFact::Closed { reason })).await;
+            let _ = facts.send((number, SocketFact::Closed(end))).await;
         });
         Self { texts, source }
     }
@@ -83,26 +76,25 @@ impl Signaling {
     }
 }
 
+/// Carries texts, until the WebSocket ends; returns why if that is not its failure.
 async fn run(
-    endpoint: &Endpoint,
     socket: Socket,
     number: SocketId,
-    facts: &mpsc::Sender<(SocketId, SignalingFact)>,
+    facts: &mpsc::Sender<(SocketId, SocketFact)>,
     mut queue: mpsc::Receiver<String>,
-) -> Result<(), String> {
+) -> Result<SocketEnd, String> {
     let (sink, stream) = socket.split();
     let mut sink = sink.sink_map_err(|error| error.to_string());
     let mut stream = stream.map_err(|error| error.to_string());
-    let mut is_hub = false;
-    if facts.send((number, SignalingFact::Opened)).await.is_err() {
-        return Ok(());
+    if facts.send((number, SocketFact::Opened)).await.is_err() {
+        return Ok(SocketEnd::ByServer); // The agent is gone.
     }
     loop {
         tokio::select! {
             text = queue.recv() => {
                 let Some(text) = text else {
                     // Dropped by the agent; what it queued before, a goodbye perhaps, has left.
-                    return sink.close().await;
+                    return sink.close().await.map(|()| SocketEnd::ByServer);
                 };
                 sink.feed(Message::text(text)).await?;
                 while let Ok(text) = queue.try_recv() {
@@ -110,21 +102,22 @@ async fn run(
                 }
                 sink.flush().await?;
             }
-            message = stream.next() => match message.transpose()? {
-                None | Some(Message::Close(_)) => return Ok(()),
-                Some(Message::Text(text)) => {
-                    // Anything may be served over a WebSocket.
-                    if !is_hub && serde_json::from_str::<HubMessage>(&text).is_err() {
-                        return Err(endpoint.speaks_otherwise(&text));
+            message = stream.next() => {
+                let text = match message.transpose()? {
+                    None | Some(Message::Close(None)) => return Ok(SocketEnd::ByServer),
+                    Some(Message::Close(Some(frame))) => {
+                        return Ok(SocketEnd::by_server(&frame.reason));
                     }
-                    is_hub = true;
-                    let fact = SignalingFact::Received(text.as_str().to_owned());
-                    if facts.send((number, fact)).await.is_err() {
-                        return Ok(());
-                    }
+                    Some(Message::Text(text)) => text.as_str().to_owned(),
+                    // Bytes are not in the protocol: the core takes the empty text for what it is.
+                    Some(Message::Binary(_)) => String::new(),
+                    // Pings are answered by the library.
+                    Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                };
+                if facts.send((number, SocketFact::Received(text))).await.is_err() {
+                    return Ok(SocketEnd::ByServer); // The agent is gone.
                 }
-                Some(_) => {} // Pings are answered by the library.
-            },
+            }
         }
     }
 }
