@@ -4,11 +4,12 @@
 //! checks it; what fails is a promise that rejects, never an exception.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 
-use futures::channel::oneshot;
 use js_sys::Promise;
-use mesh_core::{Delivery, Identity, Instant, PeerId, SendError};
+use mesh_core::agent::Ticket;
+use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
@@ -85,7 +86,7 @@ impl Mesh {
         let first = self.first.take().filter(|_| !self.driver.is_closed());
         let stream = first.unwrap_or_else(|| {
             let (stream, subscriber) = EventStream::new();
-            self.driver.subscribe(subscriber);
+            self.driver.with(|agent| agent.subscribe(subscriber));
             stream
         });
         stream.into_iterable()
@@ -135,8 +136,13 @@ impl Mesh {
     /// Receives broadcasts of these topics alone from now on; all of them if none are given.
     pub fn subscribe(&self, topics: &JsValue) -> Promise {
         settled(arguments::topics(topics).and_then(|topics| {
-            let subscribed = self.open()?.call(|mesh, _| mesh.subscribe(topics));
-            subscribed.map_err(error::send_error)
+            let subscribed = self
+                .driver
+                .call(|agent, _| agent.call(|mesh| mesh.subscribe(topics)));
+            match subscribed {
+                Ok(result) => result.map_err(|cause| error::mesh_error(cause.into())),
+                Err(closed) => Err(error::mesh_error(closed)),
+            }
         }))
     }
 
@@ -146,15 +152,21 @@ impl Mesh {
         let driver = Rc::clone(&self.driver);
         promise(call, async move |call| {
             let payload = call.payload.ready().await?;
-            let id = when_writable(&driver, |mesh, now| {
-                mesh.request(call.to, payload.clone(), call.deadline, now)
-            })
-            .await?;
-            let (reply, answer) = oneshot::channel();
-            driver.await_reply(id, reply);
-            let reply = answer.await.map_err(|_| error::closed())?;
-            let reply = reply.map_err(error::no_reply)?;
-            payload::show(&reply).map_err(|cause| error::error("no-reply", &cause))
+            let mut waiting = Waiting::of(&driver);
+            let sent = poll_fn(|context| {
+                waiting.driver.call(|agent, now| {
+                    let what = (call.to, &payload);
+                    agent.poll_request(&mut waiting.ticket, context, what, call.deadline, now)
+                })
+            });
+            let reply = Reply {
+                request: sent.await.map_err(error::mesh_error)?,
+                driver: &driver,
+            };
+            let told =
+                poll_fn(|context| driver.with(|agent| agent.poll_reply(reply.request, context)));
+            let told = told.await.map_err(error::mesh_error)?;
+            payload::show(&told).map_err(|cause| error::error("no-reply", &cause))
         })
     }
 
@@ -176,31 +188,34 @@ impl Mesh {
 
     /// Every other member of the room; of a divided one, of this agent's shard.
     pub fn peers(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.driver.call(|mesh, _| mesh.peers()))
+        to_js(&self.driver.read(mesh_core::Mesh::peers))
     }
 
     /// The routing table.
     pub fn routes(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.driver.call(|mesh, _| mesh.routes()))
+        to_js(&self.driver.read(mesh_core::Mesh::routes))
     }
 
     /// Sends nothing through these members from now on, as far as this agent chooses the path;
     /// forwarders choose theirs. To them it still sends.
     pub fn avoid(&self, members: &JsValue) -> Promise {
         settled(arguments::peers("avoid", members).and_then(|members| {
-            self.open()?.call(|mesh, now| mesh.avoid(members, now));
-            Ok(())
+            let avoid = |mesh: &mut mesh_core::Mesh, now| mesh.avoid(members, now);
+            let avoided = self
+                .driver
+                .call(|agent, now| agent.call(|mesh| avoid(mesh, now)));
+            avoided.map_err(error::mesh_error)
         }))
     }
 
     /// The mesh as this agent knows it.
     pub fn topology(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.driver.call(|mesh, _| mesh.topology()))
+        to_js(&self.driver.read(mesh_core::Mesh::topology))
     }
 
     /// Counters.
     pub fn stats(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.driver.call(|mesh, _| mesh.stats()))
+        to_js(&self.driver.read(mesh_core::Mesh::stats))
     }
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.
@@ -208,13 +223,6 @@ impl Mesh {
         self.driver.close();
         self.first.take();
         Promise::resolve(&JsValue::UNDEFINED)
-    }
-
-    fn open(&self) -> Result<&Rc<Driver>, JsValue> {
-        match self.driver.is_closed() {
-            true => Err(error::closed()),
-            false => Ok(&self.driver),
-        }
     }
 }
 
@@ -297,20 +305,49 @@ fn settled(result: Result<(), JsValue>) -> Promise {
     }
 }
 
+/// A call that may wait for room. Dropping it gives it up.
+struct Waiting<'a> {
+    driver: &'a Rc<Driver>,
+    ticket: Ticket,
+}
+
+impl<'a> Waiting<'a> {
+    fn of(driver: &'a Rc<Driver>) -> Self {
+        let ticket = Ticket::default();
+        Self { driver, ticket }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.ticket.has_waited() {
+            self.driver.with(|agent| agent.give_up(&self.ticket));
+        }
+    }
+}
+
+/// A request that was sent. Dropping it gives up its reply.
+struct Reply<'a> {
+    driver: &'a Rc<Driver>,
+    request: MessageId,
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        self.driver.with(|agent| agent.forget_reply(self.request));
+    }
+}
+
 /// Calls until the mesh has room.
 async fn when_writable<T>(
     driver: &Rc<Driver>,
     call: impl Fn(&mut mesh_core::Mesh, Instant) -> Result<T, SendError>,
 ) -> Result<T, JsValue> {
-    loop {
-        if driver.is_closed() {
-            return Err(error::closed());
-        }
-        match driver.call(&call) {
-            Err(SendError::Backpressure | SendError::TooManyPending(_)) => {
-                driver.writable().await.map_err(|_| error::closed())?;
-            }
-            result => return result.map_err(error::send_error),
-        }
-    }
+    let mut waiting = Waiting::of(driver);
+    let called = poll_fn(|context| {
+        waiting.driver.call(|agent, now| {
+            agent.poll_call(&mut waiting.ticket, context, |mesh| call(mesh, now))
+        })
+    });
+    called.await.map_err(error::mesh_error)
 }

@@ -1,6 +1,7 @@
 //! Errors as JavaScript gets them: an `Error` with a stable `code`, the same as natively.
 
-use mesh_core::{ConfigError, LossReason, SendError};
+use mesh_core::agent::AdmissionError;
+use mesh_core::{ConfigError, MeshError};
 use wasm_bindgen::JsValue;
 
 use crate::payload::kind_of;
@@ -18,19 +19,12 @@ pub(crate) fn config_error(cause: &ConfigError) -> JsValue {
     error("config", &cause.to_string())
 }
 
-pub(crate) fn send_error(cause: SendError) -> JsValue {
+pub(crate) fn not_admitted(cause: &AdmissionError) -> JsValue {
     error(cause.code(), &cause.to_string())
 }
 
-pub(crate) fn no_reply(reason: LossReason) -> JsValue {
-    match reason {
-        LossReason::Left => closed(),
-        reason => error("no-reply", &format!("no reply: {reason}")),
-    }
-}
-
-pub(crate) fn closed() -> JsValue {
-    error("closed", "this agent is closed")
+pub(crate) fn mesh_error(cause: MeshError) -> JsValue {
+    error(cause.code(), &cause.to_string())
 }
 
 /// What JavaScript threw, for people.

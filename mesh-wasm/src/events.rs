@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use js_sys::{Object, Promise, Reflect};
+use mesh_core::agent::Reader;
 use mesh_core::{Event, EventQueue, Payload, Received};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
@@ -34,7 +35,7 @@ struct Queue {
     waiting: Cell<usize>,
 }
 
-/// The driver's end of an [`EventStream`].
+/// The agent's end of an [`EventStream`].
 #[derive(Debug)]
 pub(crate) struct Subscriber(Weak<Queue>);
 
@@ -93,22 +94,11 @@ impl EventStream {
     }
 }
 
-impl Subscriber {
-    /// Hands an event on. Returns false when the reader is gone.
-    pub(crate) fn tell(&self, event: &Event) -> bool {
-        let Some(queue) = self.0.upgrade() else {
-            return false;
-        };
+impl Reader for Subscriber {
+    fn with<T>(&self, call: impl FnOnce(&mut EventQueue) -> T) -> Option<T> {
+        let queue = self.0.upgrade()?;
         let mut events = queue.events.borrow_mut();
-        events.push(event);
-        !events.is_ended()
-    }
-
-    /// No more events come.
-    pub(crate) fn end(self) {
-        if let Some(queue) = self.0.upgrade() {
-            queue.events.borrow_mut().end();
-        }
+        Some(call(&mut events))
     }
 }
 

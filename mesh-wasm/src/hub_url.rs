@@ -2,19 +2,13 @@
 //! does not.
 
 use js_sys::Reflect;
-use wasm_bindgen::JsValue;
+use mesh_core::agent::{AddressError, AdmissionError, Finding, HubAddress};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Url;
 
-use crate::arguments::quoted;
-use crate::error::error;
-
 /// What a hub's address looks like.
 const EXAMPLE: &str = "ws://localhost:9600/signal";
-
-/// How long an address may be, in bytes: proxies refuse longer ones.
-const URL_BYTES_MAX: usize = 2_048;
 
 #[wasm_bindgen(module = "/js/probe.js")]
 extern "C" {
@@ -28,7 +22,7 @@ const REMEDY: &str = "--allow-origin";
 
 /// What answers where a WebSocket could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+enum Seen {
     Nothing,
     /// Another origin, that does not let this page see what it says.
     Hidden,
@@ -36,82 +30,46 @@ pub(crate) enum Seen {
     /// A hub that admits no pages from this origin, and its words.
     OriginRefused(String),
     Status(u16),
-    /// A WebSocket that opens and says what no hub would say.
-    OtherTalk,
 }
 
 /// Checks an address, for this page.
 ///
 /// # Errors
 /// Why it cannot be that of a hub.
-pub(crate) fn check(text: &str) -> Result<(), JsValue> {
-    check_for(text, page_is_secure())
+pub(crate) fn check(url: &str) -> Result<(), AddressError> {
+    check_for(url, page_is_secure())
 }
 
-fn check_for(text: &str, page_is_secure: bool) -> Result<(), JsValue> {
-    let refuse = |cause: &str| {
-        let message = format!("join: `signaling` is {}: {cause}", quoted(text));
-        Err(error("url", &message))
-    };
-    if text.len() > URL_BYTES_MAX {
-        return refuse("no address of a hub is that long");
+fn check_for(url: &str, page_is_secure: bool) -> Result<(), AddressError> {
+    let address = HubAddress::parse(url)?;
+    if Url::new(url).is_err() {
+        let reason = "the browser cannot read it".to_owned();
+        return Err(AddressError::new(url, reason));
     }
-    let Ok(url) = Url::new(text) else {
-        return refuse(&format!("this is no address. A hub's is like {EXAMPLE}"));
-    };
-    let (scheme, host, path) = (url.protocol(), url.host(), url.pathname());
-    let rest = match path.as_str() {
-        "" | "/" => "/signal".to_owned(),
-        path => path.to_owned() + &url.search(),
-    };
-    match scheme.as_str() {
-        "ws:" | "wss:" => {}
-        "http:" | "https:" => {
-            let ws = if scheme == "http:" { "ws" } else { "wss" };
-            return refuse(&format!(
-                "this is the address of a page. The hub's begins with ws:// or wss://: try \
-                 {ws}://{host}{rest}"
-            ));
-        }
-        _ if host.is_empty() => {
-            return refuse(&format!(
-                "it must begin with ws:// or wss://: try ws://{}",
-                text.trim()
-            ));
-        }
-        _ => return refuse("it must begin with ws:// or wss://"),
-    }
-    if !url.hash().is_empty() {
-        return refuse("what follows # is not for servers: leave it out");
-    }
-    let after_scheme = text.trim().split_once("//").map_or("", |(_, rest)| rest);
-    if path == "/" && !after_scheme.contains('/') {
-        return refuse(&format!(
-            "it lacks the path of the hub, which is /signal: try {scheme}//{host}/signal"
-        ));
-    }
-    if scheme == "ws:" && page_is_secure && !is_local(&url.hostname()) {
-        return refuse(&format!(
-            "this page was loaded by https, and browsers let it open wss:// only: try \
-             wss://{host}{rest}, with a TLS proxy before the hub"
-        ));
+    if !address.tls && page_is_secure && !address.is_loopback() {
+        let (_, rest) = url.split_once("://").unwrap_or_default();
+        let reason = format!(
+            "this page was loaded by https, and browsers let it open wss:// only: write \
+             wss://{rest}, with a TLS proxy before the hub"
+        );
+        return Err(AddressError::new(url, reason));
     }
     Ok(())
 }
 
 /// Asks by HTTP what there is.
-pub(crate) async fn probe(ws_url: String) -> Seen {
-    let http = match Url::new(&ws_url) {
+pub(crate) async fn probe(ws_url: &str) -> Finding {
+    let http = match Url::new(ws_url) {
         Ok(url) => url.href().replacen("ws", "http", 1),
-        Err(_) => return Seen::Nothing,
+        Err(_) => return Finding::Silence,
     };
     let Ok(answer) = JsFuture::from(probe_js(&http)).await else {
-        return Seen::Nothing;
+        return Finding::Silence;
     };
     let field = |name: &str| Reflect::get(&answer, &name.into()).ok();
     let status = field("status").and_then(|status| status.as_f64());
     let words = field("words").and_then(|words| words.as_string());
-    Seen::of(status.unwrap_or(-1.0), &words.unwrap_or_default())
+    Seen::of(status.unwrap_or(-1.0), &words.unwrap_or_default()).finding(ws_url)
 }
 
 impl Seen {
@@ -125,18 +83,31 @@ impl Seen {
         }
     }
 
+    /// What it means to a join.
+    fn finding(self, url: &str) -> Finding {
+        let url = url.to_owned();
+        match (self.is_final(), self.told(), self) {
+            (_, Some(reason), Self::OriginRefused(_)) => {
+                Finding::Final(AdmissionError::OriginRefused { url, reason })
+            }
+            (true, Some(reason), _) => Finding::Final(AdmissionError::NotAHub { url, reason }),
+            (false, Some(seen), _) => Finding::Answers(Some(seen)),
+            (_, None, _) => Finding::Silence,
+        }
+    }
+
     /// Whether it admits no agent of this page, and waiting will not change that.
-    pub(crate) fn is_final(&self) -> bool {
+    fn is_final(&self) -> bool {
         match self {
             Self::Nothing | Self::Hidden => false,
-            Self::Redirect | Self::OtherTalk | Self::OriginRefused(_) => true,
+            Self::Redirect | Self::OriginRefused(_) => true,
             // A hub asks for a WebSocket with 400 or 426; 408, 429 and a proxy's 5xx may pass.
             Self::Status(status) => *status < 500 && !matches!(status, 400 | 408 | 426 | 429),
         }
     }
 
     /// What is known, for people; none if that is nothing.
-    pub(crate) fn told(&self) -> Option<String> {
+    fn told(&self) -> Option<String> {
         Some(match self {
             Self::Nothing => return None,
             Self::Hidden => "something answers there by HTTP, but no WebSocket opens: it is a \
@@ -146,9 +117,6 @@ impl Seen {
             Self::OriginRefused(words) => words.clone(),
             Self::Redirect => {
                 "a web server answers there with a redirect, and not as a hub does".to_owned()
-            }
-            Self::OtherTalk => {
-                "the WebSocket server there does not speak the protocol of a hub".to_owned()
             }
             Self::Status(status @ (401 | 403)) => format!(
                 "a web server answers there with {status}: it lets no pages from this origin \
@@ -178,14 +146,6 @@ fn page_is_secure() -> bool {
     scheme.is_ok_and(|scheme| scheme.as_string().as_deref() == Some("https:"))
 }
 
-/// Whether browsers trust the way to a host as they do TLS.
-fn is_local(host: &str) -> bool {
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host == "[::1]"
-        || host.starts_with("127.")
-}
-
 #[cfg(test)]
 mod tests {
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -206,18 +166,6 @@ mod tests {
         ] {
             assert_eq!(check_for(url, true).is_ok(), works, "{url}");
             assert!(check_for(url, false).is_ok(), "{url}");
-        }
-    }
-
-    #[wasm_bindgen_test]
-    fn a_path_of_ones_own_is_taken_and_none_is_not() {
-        for (url, works) in [
-            ("wss://hub.example/", true),
-            ("wss://hub.example/rooms/signal?key=1", true),
-            ("wss://hub.example", false),
-            ("wss://hub.example?key=1", false),
-        ] {
-            assert_eq!(check_for(url, false).is_ok(), works, "{url}");
         }
     }
 

@@ -9,6 +9,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures::future::{AbortHandle, abortable};
 use js_sys::{Array, Reflect, Uint8Array};
+use mesh_core::agent::{
+    LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
+};
 use mesh_core::{Channel, IceServer, LinkSignal};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -27,33 +30,13 @@ mod tests;
 
 /// How long candidates gather before the description is sent with those found; later ones trickle.
 const GATHERING_MS: f64 = 100.0;
-/// Above this a channel is congested.
-const HIGH_WATER: u32 = 256 * 1024;
-/// Below this it has drained.
-const LOW_WATER: u32 = 64 * 1024;
 
-/// A fact about a link.
-#[derive(Debug)]
-pub(crate) enum LinkFact {
-    /// To be sent to the peer: our description, or a candidate found after it.
-    Signal(LinkSignal),
-    /// ICE has found a path; DTLS and the channels follow.
-    Reached,
-    /// All three channels are open. Comes before the first frame.
-    Opened,
-    FrameReceived {
-        channel: Channel,
-        frame: Bytes,
-    },
-    /// More waits to be sent than should.
-    Congested,
-    /// What waited has been sent, or nearly.
-    Drained,
-    /// The link has ended other than by our own close.
-    Closed {
-        reason: String,
-    },
-}
+/// Bytes that may come before all channels of a link are open, 64 of the largest frames: the
+/// channels open within a round trip, and no honest peer has as much to say until then.
+const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// What one of these frames counts for at least, in bytes, so that empty ones are bounded too.
+const HELD_BYTES_MIN: usize = 1_024;
 
 type Tell = Rc<dyn Fn(LinkFact)>;
 
@@ -63,6 +46,8 @@ pub(crate) struct Link {
     tell: Tell,
     channels: [RtcDataChannel; 3],
     congested: Rc<Cell<bool>>,
+    /// Bytes sent since it was measured how much waits.
+    unmeasured: Cell<usize>,
     /// Candidates that came before the remote description is set; browsers refuse them until then.
     early: Rc<RefCell<Option<Vec<RtcIceCandidateInit>>>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
@@ -75,6 +60,7 @@ pub(crate) struct Link {
 struct Opening {
     missing: Cell<usize>,
     held: RefCell<Vec<(Channel, Bytes)>>,
+    held_bytes: Cell<usize>,
 }
 
 impl Link {
@@ -86,15 +72,16 @@ impl Link {
         offer: Option<String>,
         ice_servers: &[IceServer],
         tell: impl Fn(LinkFact) + 'static,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, LinkEnd> {
         let connection = RtcPeerConnection::new_with_configuration(&configuration(ice_servers))
-            .map_err(|thrown| describe(&thrown))?;
+            .map_err(|thrown| LinkEnd::NotMade(describe(&thrown)))?;
         let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
         let mut link = Self {
             connection,
             tell: Rc::new(tell),
             channels,
             congested: Rc::default(),
+            unmeasured: Cell::default(),
             early: Rc::new(RefCell::new(Some(Vec::new()))),
             handlers: Vec::new(),
             tasks: RefCell::default(),
@@ -105,11 +92,9 @@ impl Link {
         let (connection, early) = (link.connection.clone(), Rc::clone(&link.early));
         let tell = Rc::clone(&link.tell);
         link.spawn(async move {
-            if let Err(thrown) =
-                describe_locally(&connection, offer, &early, &described, &tell).await
+            if let Err(end) = describe_locally(&connection, offer, &early, &described, &tell).await
             {
-                let reason = describe(&thrown);
-                tell(LinkFact::Closed { reason });
+                tell(LinkFact::Closed(end));
             }
         });
         Ok(link)
@@ -126,8 +111,8 @@ impl Link {
                 let tell = Rc::clone(&self.tell);
                 self.spawn(async move {
                     if let Err(thrown) = JsFuture::from(set).await {
-                        let reason = describe(&thrown);
-                        tell(LinkFact::Closed { reason });
+                        let end = LinkEnd::BadDescription(describe(&thrown));
+                        tell(LinkFact::Closed(end));
                         return;
                     }
                     add_early(&connection, &early);
@@ -149,14 +134,24 @@ impl Link {
         }
     }
 
-    /// Sends a frame. Returns the cause if the browser does not take it.
-    pub(crate) fn transmit(&self, channel: Channel, frame: &[u8]) -> Result<(), String> {
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// Why the link has ended, if the browser does not take it.
+    pub(crate) fn transmit(&self, channel: Channel, frame: &[u8]) -> Result<(), LinkEnd> {
         let channel = &self.channels[usize::from(channel.id())];
-        channel
-            .send_with_u8_array(frame)
-            .map_err(|thrown| describe(&thrown))?;
-        if channel.buffered_amount() > HIGH_WATER && !self.congested.replace(true) {
-            (self.tell)(LinkFact::Congested);
+        if let Err(thrown) = channel.send_with_u8_array(frame) {
+            return Err(match channel.ready_state() {
+                RtcDataChannelState::Closing | RtcDataChannelState::Closed => LinkEnd::ByPeer,
+                _ => LinkEnd::NotSent(describe(&thrown)),
+            });
+        }
+        self.unmeasured.update(|bytes| bytes + frame.len());
+        if self.unmeasured.get() >= MEASURED_BYTES {
+            self.unmeasured.set(0);
+            if is_congested(buffered(&self.channels)) && !self.congested.replace(true) {
+                (self.tell)(LinkFact::Congested);
+            }
         }
         Ok(())
     }
@@ -191,8 +186,7 @@ impl Link {
         let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
         let on_state = self.handler(move |_| {
             if connection.connection_state() == RtcPeerConnectionState::Failed {
-                let reason = "no path to the peer was found, or it was lost".to_owned();
-                told(LinkFact::Closed { reason });
+                told(LinkFact::Closed(LinkEnd::NoPath));
             }
         });
         self.connection.set_onconnectionstatechange(Some(&on_state));
@@ -210,6 +204,7 @@ impl Link {
         let opening = Rc::new(Opening {
             missing: Cell::new(Channel::ALL.len()),
             held: RefCell::default(),
+            held_bytes: Cell::default(),
         });
         for channel in Channel::ALL {
             let data_channel = self.channels[usize::from(channel.id())].clone();
@@ -225,21 +220,17 @@ impl Link {
             data_channel.set_onmessage(Some(&on_message));
 
             let told = Rc::clone(&self.tell);
-            let on_close = self.handler(move |_| {
-                let reason = "the peer closed the link".to_owned();
-                told(LinkFact::Closed { reason });
-            });
+            let on_close = self.handler(move |_| told(LinkFact::Closed(LinkEnd::ByPeer)));
             data_channel.set_onclose(Some(&on_close));
 
             let (congested, told) = (Rc::clone(&self.congested), Rc::clone(&self.tell));
             let channels = self.channels.clone();
             let on_low = self.handler(move |_| {
-                let low = channels.iter().all(|c| c.buffered_amount() <= LOW_WATER);
-                if low && congested.replace(false) {
+                if has_drained(buffered(&channels)) && congested.replace(false) {
                     told(LinkFact::Drained);
                 }
             });
-            data_channel.set_buffered_amount_low_threshold(LOW_WATER);
+            data_channel.set_buffered_amount_low_threshold(LOW_WATER_BYTES);
             data_channel.set_onbufferedamountlow(Some(&on_low));
         }
     }
@@ -247,6 +238,9 @@ impl Link {
 
 impl Opening {
     fn opened(&self, tell: &Tell) {
+        if self.is_full() {
+            return; // It has ended.
+        }
         self.missing.set(self.missing.get().saturating_sub(1));
         if self.missing.get() == 0 {
             tell(LinkFact::Opened);
@@ -264,10 +258,33 @@ impl Opening {
         };
         if self.missing.get() == 0 {
             tell(LinkFact::FrameReceived { channel, frame });
+            return;
+        }
+        if self.is_full() {
+            return;
+        }
+        let bytes = frame.len().max(HELD_BYTES_MIN);
+        self.held_bytes.update(|held| held.saturating_add(bytes));
+        if self.is_full() {
+            self.held.take();
+            tell(LinkFact::Closed(LinkEnd::TooEarly));
         } else {
             self.held.borrow_mut().push((channel, frame));
         }
     }
+
+    /// Whether more has come than may before the link is open.
+    fn is_full(&self) -> bool {
+        self.held_bytes.get() > HELD_BYTES_MAX
+    }
+}
+
+/// Bytes that wait in all channels.
+fn buffered(channels: &[RtcDataChannel; 3]) -> usize {
+    let waiting = channels
+        .iter()
+        .map(|channel| channel.buffered_amount() as usize);
+    waiting.sum()
 }
 
 impl Drop for Link {
@@ -375,19 +392,27 @@ async fn describe_locally(
     early: &RefCell<Option<Vec<RtcIceCandidateInit>>>,
     described: &Cell<bool>,
     tell: &Tell,
-) -> Result<(), JsValue> {
+) -> Result<(), LinkEnd> {
+    let ours = |thrown: JsValue| LinkEnd::NotDescribed(describe(&thrown));
+    let theirs = |thrown: JsValue| LinkEnd::BadDescription(describe(&thrown));
     let answering = offer.is_some();
     let created = match offer {
-        None => JsFuture::from(connection.create_offer()).await?,
+        None => JsFuture::from(connection.create_offer())
+            .await
+            .map_err(ours)?,
         Some(sdp) => {
             let remote = description(RtcSdpType::Offer, &sdp);
-            JsFuture::from(connection.set_remote_description(&remote)).await?;
+            let set = JsFuture::from(connection.set_remote_description(&remote));
+            set.await.map_err(theirs)?;
             add_early(connection, early);
-            JsFuture::from(connection.create_answer()).await?
+            JsFuture::from(connection.create_answer())
+                .await
+                .map_err(ours)?
         }
     };
-    JsFuture::from(connection.set_local_description(created.unchecked_ref())).await?;
-    gathered(connection).await?;
+    let set = JsFuture::from(connection.set_local_description(created.unchecked_ref()));
+    set.await.map_err(ours)?;
+    gathered(connection).await.map_err(ours)?;
     let Some(local) = connection.local_description() else {
         return Ok(()); // Closed meanwhile.
     };

@@ -1,5 +1,6 @@
 //! The WebSocket to the signaling server: texts in, texts out; when to dial is the core's business.
 
+use mesh_core::agent::{SocketEnd, SocketFact};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::{Closure, JsValue};
 use web_sys::{CloseEvent, MessageEvent, WebSocket};
@@ -8,14 +9,6 @@ use crate::error::describe;
 
 /// Texts buffered in the WebSocket, in bytes, beyond which it is too slow to be of use.
 const BUFFERED_BYTES_MAX: u32 = 4 << 20;
-
-/// A fact about the WebSocket.
-#[derive(Debug)]
-pub(crate) enum SignalingFact {
-    Opened,
-    Received(String),
-    Closed { reason: String },
-}
 
 /// One connection, open or opening. Dropping it closes it, and ends its facts.
 #[derive(Debug)]
@@ -33,25 +26,24 @@ impl Signaling {
     /// The cause, if the URL is none of a WebSocket or the page may not open one.
     pub(crate) fn open(
         url: &str,
-        tell: impl Fn(SignalingFact) + Clone + 'static,
+        tell: impl Fn(SocketFact) + Clone + 'static,
     ) -> Result<Self, String> {
         let socket = WebSocket::new(url).map_err(|thrown| describe(&thrown))?;
         let told = tell.clone();
-        let on_open = Closure::new(move || told(SignalingFact::Opened));
+        let on_open = Closure::new(move || told(SocketFact::Opened));
         let told = tell.clone();
         let on_message = Closure::new(move |event: MessageEvent| {
             // Bytes are not in the protocol: the core takes the empty text for what it is.
             let text = event.data().as_string().unwrap_or_default();
-            told(SignalingFact::Received(text));
+            told(SocketFact::Received(text));
         });
         let on_close = Closure::new(move |event: CloseEvent| {
-            let reason = match (event.code(), event.reason()) {
+            let end = match event.code() {
                 // Browsers do not tell pages why.
-                (1006, _) => "the connection failed or was cut".to_owned(),
-                (_, reason) if !reason.is_empty() => reason,
-                _ => "closed by the server".to_owned(),
+                1006 => SocketEnd::Told("the connection failed or was cut".to_owned()),
+                _ => SocketEnd::by_server(&event.reason()),
             };
-            tell(SignalingFact::Closed { reason });
+            tell(SocketFact::Closed(end));
         });
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));

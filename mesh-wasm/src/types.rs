@@ -10,7 +10,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use mesh_core::{JsonError, PeerId, SendError};
+    use mesh_core::agent::{AddressError, AdmissionError};
+    use mesh_core::{JsonError, LossReason, MeshError, PeerId, SendError};
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
     wasm_bindgen_test_configure!(run_in_browser);
@@ -55,7 +56,34 @@ mod tests {
             SendError::UnknownRequest,
             SendError::Deadline(Duration::ZERO),
         ];
-        let made: BTreeSet<_> = ours.chain(of_core.map(SendError::code)).collect();
+        let of_core = of_core.map(MeshError::Send).into_iter();
+        let of_calls = [MeshError::NoReply(LossReason::Deadline), MeshError::Closed];
+        let of_join = {
+            let (url, reason) = (String::new, String::new);
+            let (code, message) = (String::new(), String::new());
+            [
+                AddressError::new("", reason()).code(),
+                AdmissionError::NotAHub {
+                    url: url(),
+                    reason: reason(),
+                }
+                .code(),
+                AdmissionError::OriginRefused {
+                    url: url(),
+                    reason: reason(),
+                }
+                .code(),
+                AdmissionError::Unreachable {
+                    url: url(),
+                    reason: reason(),
+                }
+                .code(),
+                AdmissionError::Refused { code, message }.code(),
+                AdmissionError::Ended.code(),
+            ]
+        };
+        let of_mesh = of_core.chain(of_calls).map(MeshError::code);
+        let made: BTreeSet<_> = ours.chain(of_mesh).chain(of_join).collect();
         let declared = TYPES
             .split_once("export type MeshErrorCode =")
             .expect("it is there")

@@ -121,19 +121,11 @@ async fn wrong_options_are_named() {
 #[wasm_bindgen_test]
 async fn an_address_that_cannot_work_is_refused_at_once_with_the_remedy() {
     for (url, remedy) in [
-        ("no url at all\u{1}", "like ws://localhost:9600/signal"),
-        ("/signal", "like ws://localhost:9600/signal"),
-        ("localhost:9600/signal", "try ws://localhost:9600/signal"),
-        (
-            "http://hub.example:9600/",
-            "try ws://hub.example:9600/signal",
-        ),
-        ("https://hub.example/a?b=c", "try wss://hub.example/a?b=c"),
-        ("ftp://hub.example/signal", "ws:// or wss://"),
-        ("ws://hub.example:9600", "try ws://hub.example:9600/signal"),
-        ("ws://hub.example/signal#room", "what follows #"),
-        ("ws://", "like ws://localhost:9600/signal"),
-        ("", "like ws://localhost:9600/signal"),
+        ("no url at all\u{1}", "it reads ws://host:9600/signal"),
+        ("localhost:9600/signal", "write ws://localhost:9600/signal"),
+        ("https://hub.example/a?b=c", "write wss://hub.example/a?b=c"),
+        ("ws://hub.example:99999/signal", "1 to 65535"),
+        ("ws://[hub.example]/signal", "the browser cannot read it"),
     ] {
         let started = js_sys::Date::now();
         let (code, message) = refused(&with("signaling", url)).await;

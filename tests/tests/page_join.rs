@@ -184,10 +184,9 @@ async fn a_server_that_is_no_hub_is_told_from_none() -> Result<()> {
             .await?;
         let message = told["message"].as_str().unwrap_or_default();
         let causes = [
-            "none of the 3 hubs",
+            "none of the 3 signaling servers",
             "with 404",
             "something answers",
-            "mesh up",
         ];
         ensure!(
             told["code"] == "signaling-unreachable"

@@ -37,6 +37,15 @@ fn message(payload: Payload) -> Event {
     })
 }
 
+/// Has an event told. Returns whether the reader reads on.
+fn tell(subscriber: &Subscriber, event: &Event) -> bool {
+    let told = subscriber.with(|queue| {
+        queue.push(event);
+        !queue.is_ended()
+    });
+    told.unwrap_or(false)
+}
+
 /// The result of an iterator's promise, as JSON.
 async fn settled(promise: Promise) -> String {
     let result = JsFuture::from(promise).await.expect("it never rejects");
@@ -48,7 +57,7 @@ async fn pending_calls_of_next_are_served_in_order() {
     let (stream, subscriber) = EventStream::new();
     let waiting: Vec<_> = (0..3).map(|_| stream.next()).collect();
     for reason in ["a", "b", "c", "d"] {
-        assert!(subscriber.tell(&lost(reason)));
+        assert!(tell(&subscriber, &lost(reason)));
     }
     for (promise, reason) in waiting.into_iter().zip(["a", "b", "c"]) {
         assert!(
@@ -67,7 +76,7 @@ async fn return_ends_those_who_wait() {
     assert_eq!(settled(stream.end()).await, r#"{"done":true}"#);
     assert_eq!(settled(first).await, r#"{"done":true}"#);
     assert_eq!(settled(second).await, r#"{"done":true}"#);
-    assert!(!subscriber.tell(&lost("late")), "nobody reads it");
+    assert!(!tell(&subscriber, &lost("late")), "nobody reads it");
     assert_eq!(settled(stream.next()).await, r#"{"done":true}"#);
 }
 
@@ -81,7 +90,7 @@ async fn calls_of_next_that_wait_are_bounded() {
     let code = Reflect::get(&refused, &"code".into()).expect("an error");
     assert_eq!(code.as_string().as_deref(), Some("too-many-pending"));
     for n in 0..WAITING_MAX {
-        subscriber.tell(&lost(&n.to_string()));
+        tell(&subscriber, &lost(&n.to_string()));
     }
     for (n, promise) in waiting.into_iter().enumerate() {
         assert!(
@@ -95,14 +104,14 @@ async fn calls_of_next_that_wait_are_bounded() {
 #[wasm_bindgen_test]
 async fn the_end_comes_after_what_was_told_before() {
     let (stream, subscriber) = EventStream::new();
-    subscriber.tell(&Event::Left);
-    subscriber.end();
+    tell(&subscriber, &Event::Left);
+    subscriber.with(EventQueue::end);
     assert!(settled(stream.next()).await.contains(r#""type":"left""#));
     assert_eq!(settled(stream.next()).await, r#"{"done":true}"#);
 
     let (stream, subscriber) = EventStream::new();
     let waiting = stream.next();
-    subscriber.end();
+    subscriber.with(EventQueue::end);
     assert_eq!(settled(waiting).await, r#"{"done":true}"#);
 }
 
@@ -120,9 +129,9 @@ async fn for_await_reads_the_stream() {
     let types = read
         .call1(&JsValue::NULL, &stream.into_iterable())
         .expect("a promise");
-    subscriber.tell(&lost("a"));
-    subscriber.tell(&Event::SignalingRestored { hub: 0 });
-    subscriber.end();
+    tell(&subscriber, &lost("a"));
+    tell(&subscriber, &Event::SignalingRestored { hub: 0 });
+    subscriber.with(EventQueue::end);
     let types = JsFuture::from(Promise::from(types)).await.expect("it ends");
     assert_eq!(
         types.as_string().as_deref(),
@@ -134,10 +143,10 @@ async fn for_await_reads_the_stream() {
 async fn an_event_that_cannot_be_shown_is_told_of_and_ends_nothing() {
     let (stream, subscriber) = EventStream::new();
     let ts = r#"{"ts":1795835072076000000}"#;
-    subscriber.tell(&message(Payload::Json("{bad".into())));
-    subscriber.tell(&message(Payload::Json(ts.into())));
-    subscriber.tell(&Event::Lagged { missed: u64::MAX });
-    subscriber.tell(&lost("after"));
+    tell(&subscriber, &message(Payload::Json("{bad".into())));
+    tell(&subscriber, &message(Payload::Json(ts.into())));
+    tell(&subscriber, &Event::Lagged { missed: u64::MAX });
+    tell(&subscriber, &lost("after"));
     let warning = settled(stream.next()).await;
     assert!(
         warning.contains(r#""type":"warning","code":"event""#),
@@ -158,7 +167,7 @@ async fn an_event_that_cannot_be_shown_is_told_of_and_ends_nothing() {
 async fn a_reader_that_is_too_slow_is_told_how_many_it_missed() {
     let (stream, subscriber) = EventStream::new();
     for n in 0..EVENTS_MAX + 3 {
-        subscriber.tell(&lost(&n.to_string()));
+        tell(&subscriber, &lost(&n.to_string()));
     }
     for n in 0..EVENTS_MAX {
         let reason = format!(r#""reason":"{n}""#);
@@ -166,6 +175,6 @@ async fn a_reader_that_is_too_slow_is_told_how_many_it_missed() {
     }
     let lagged = settled(stream.next()).await;
     assert!(lagged.contains(r#""type":"lagged","missed":3"#), "{lagged}");
-    subscriber.tell(&lost("again"));
+    tell(&subscriber, &lost("again"));
     assert!(settled(stream.next()).await.contains(r#""reason":"again""#));
 }

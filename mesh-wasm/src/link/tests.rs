@@ -112,7 +112,7 @@ async fn the_other_end_notices_a_close_and_the_closed_end_is_quiet() {
     let End { link, mut facts } = a;
     b.transmit(Channel::Data, b"last words");
     drop(link);
-    assert!(matches!(b.next().await, LinkFact::Closed { .. }));
+    assert!(matches!(b.next().await, LinkFact::Closed(_)));
     // Handlers are detached: the closures, and with them the senders, are gone.
     while let Some(fact) = next(&mut facts).await {
         assert!(matches!(fact, LinkFact::FrameReceived { .. }), "{fact:?}");
@@ -130,7 +130,7 @@ async fn nobody_waits_for_a_link_dropped_while_it_negotiates() {
     for End { link, mut facts } in [a, b, End::open(None)] {
         drop(link);
         while let Some(fact) = next(&mut facts).await {
-            assert!(!matches!(fact, LinkFact::Closed { .. }), "{fact:?}");
+            assert!(!matches!(fact, LinkFact::Closed(_)), "{fact:?}");
         }
     }
 }
@@ -150,13 +150,13 @@ async fn an_answer_with_another_fingerprint_never_opens() {
     let forged = format!("{}{swapped}{}", &sdp[..at], &sdp[at + 2..]);
     a.link.apply(LinkSignal::Answer { sdp: forged });
     let fact = a.next_but_candidates(&b).await;
-    assert!(matches!(fact, LinkFact::Closed { .. }), "{fact:?}");
+    assert!(matches!(fact, LinkFact::Closed(_)), "{fact:?}");
 }
 
 #[wasm_bindgen_test]
 async fn rubbish_instead_of_an_offer_closes_the_link() {
     let mut end = End::open(Some("v=rubbish".into()));
-    assert!(matches!(end.next().await, LinkFact::Closed { .. }));
+    assert!(matches!(end.next().await, LinkFact::Closed(_)));
 }
 
 #[wasm_bindgen_test]
@@ -172,4 +172,46 @@ async fn a_flooded_link_is_congested_and_drains() {
         assert!(matches!(b.next().await, LinkFact::FrameReceived { .. }));
     }
     assert!(matches!(a.next().await, LinkFact::Drained));
+}
+
+/// The frame, as a data channel hands it over.
+fn buffer(bytes: usize) -> JsValue {
+    Uint8Array::new_with_length(u32::try_from(bytes).expect("small"))
+        .buffer()
+        .into()
+}
+
+#[wasm_bindgen_test]
+fn frames_that_come_before_all_channels_are_open_wait_up_to_a_bound() {
+    let opening = || Opening {
+        missing: Cell::new(2),
+        held: RefCell::default(),
+        held_bytes: Cell::default(),
+    };
+    let facts = Rc::new(RefCell::new(Vec::new()));
+    let told = Rc::clone(&facts);
+    let tell: Tell = Rc::new(move |fact| told.borrow_mut().push(fact));
+    let frame = 16 * 1024;
+
+    let keen = opening();
+    keen.opened(&tell);
+    for _ in 0..HELD_BYTES_MAX / frame {
+        keen.received(Channel::Control, &buffer(frame), &tell);
+    }
+    assert_eq!(facts.take(), []);
+    keen.opened(&tell);
+    let told = facts.take();
+    assert_eq!((told.len(), &told[0]), (65, &LinkFact::Opened));
+
+    for (bytes, frames) in [(frame, 64), (0, 1_024)] {
+        let hostile = opening();
+        for _ in 0..frames {
+            hostile.received(Channel::Control, &buffer(bytes), &tell);
+        }
+        assert_eq!(facts.take(), []);
+        (0..3).for_each(|_| hostile.received(Channel::Data, &buffer(bytes), &tell));
+        (0..2).for_each(|_| hostile.opened(&tell));
+        assert_eq!(facts.take(), [LinkFact::Closed(LinkEnd::TooEarly)]);
+        assert!(hostile.held.borrow().is_empty(), "nothing is kept");
+    }
 }
