@@ -57,6 +57,7 @@ fn check(root: &Path, target: &Path) -> Result<Vec<String>> {
         findings.extend(rules::leftovers(source));
         if source.path.ends_with(".rs") {
             findings.extend(rules::shape(source));
+            findings.extend(rules::made_inputs(source));
             findings.extend(functions::too_long(source));
             findings.extend(layers::thick_root(source));
         }

@@ -83,6 +83,23 @@ pub(super) fn mirrored(paths: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// Backends tell facts to the core's `AgentState`, which knows what they mean: a backend that makes
+/// the mesh's inputs itself decides what the other may decide otherwise.
+pub(super) fn made_inputs(source: &Source) -> Vec<String> {
+    let mut backends = BACKENDS.iter();
+    if !backends.any(|dir| source.path.starts_with(&format!("{dir}/"))) {
+        return Vec::new();
+    }
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let made =
+        numbered(&source.text).filter(|(_, line)| line.split(|c| !word(c)).any(|w| w == "Input"));
+    made.map(|(number, _)| {
+        let path = &source.path;
+        format!("{path}:{number}: `Input` is the core's: tell `AgentState` a fact")
+    })
+    .collect()
+}
+
 /// Back-ticked paths of a document that name nothing.
 pub(super) fn dead_references(document: &Source, paths: &[String]) -> Vec<String> {
     let mut findings = Vec::new();
@@ -196,6 +213,18 @@ mod tests {
         assert!(mirrored(&all).is_empty());
         all.remove(7);
         assert_eq!(mirrored(&all).len(), 1);
+    }
+
+    #[test]
+    fn inputs_are_made_in_the_core_alone() {
+        let text = "//! x\nmesh.handle_input(Input::NetworkChanged, now);\nHubInput::Opened\n";
+        for (path, found) in [
+            ("mesh-native/src/driver.rs", 1),
+            ("mesh-wasm/src/link.rs", 1),
+            ("mesh-core/src/agent/facts.rs", 0),
+        ] {
+            assert_eq!(made_inputs(&source(path, text)).len(), found, "{path}");
+        }
     }
 
     #[test]
