@@ -99,3 +99,15 @@ impl Context {
         order
     }
 }
+
+#[cfg(test)]
+impl Context {
+    /// The context of an agent that has joined, for the tests of a part of it.
+    pub(crate) fn in_test(this: PeerId) -> Self {
+        let config = Config::new("room", "name").expect("valid");
+        let unix_now = UnixTime::from_micros(1_800_000_000_000_000);
+        let mut cx = Self::new(config, this, [7; 32], Instant::default(), unix_now);
+        cx.joined = true;
+        cx
+    }
+}

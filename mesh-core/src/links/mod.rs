@@ -16,6 +16,8 @@ mod negotiation;
 mod queue;
 mod silent;
 mod table;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 pub(crate) use link::Link;
