@@ -21,6 +21,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod script;
+pub mod sentinels;
 pub mod site;
 pub mod streams;
 pub mod tls;

@@ -12,7 +12,7 @@ use mesh_native::core::PeerId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::wait::until;
+use crate::wait::{SOON, until};
 
 /// How long a request may take.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -145,6 +145,38 @@ pub async fn until_complete(members: &[&dyn Member], patience: Duration) -> Resu
         },
     )
     .await
+}
+
+/// Waits until a newcomer has a route to each of `members`; it may know others too.
+///
+/// # Errors
+/// If that takes too long.
+pub async fn until_reaches(newcomer: &dyn Member, members: &[&dyn Member]) -> Result<()> {
+    until("the newcomer is linked and knows all", SOON, async || {
+        let reached = peers(newcomer).await?;
+        let reached = reached.iter().filter(|peer| peer.hops.is_some());
+        let reached: BTreeSet<_> = reached.map(|peer| peer.id).collect();
+        let missing = members.iter().filter(|it| !reached.contains(&it.id()));
+        let missing: Vec<_> = missing.map(|member| member.name()).collect();
+        ensure!(missing.is_empty(), "no route to {missing:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// No member was ever told that another of them had left.
+///
+/// # Errors
+/// If one was.
+pub async fn stayed(members: &[&dyn Member]) -> Result<()> {
+    let ids: BTreeSet<PeerId> = members.iter().map(|member| member.id()).collect();
+    for member in members {
+        for event in member.events("peerLeft").await? {
+            let peer = event["peer"].as_str().context("peerLeft has no peer")?;
+            ensure!(!ids.contains(&peer.parse()?), "{}: {event}", member.name());
+        }
+    }
+    Ok(())
 }
 
 async fn is_complete(member: &dyn Member, members: &[&dyn Member]) -> Result<()> {

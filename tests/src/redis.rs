@@ -11,12 +11,23 @@ use crate::wait::{SOON, until};
 
 const MISSING: &str = "redis-server cannot be started: install it (Debian: redis-server)";
 
+/// The password of hubs, where the server wants one.
+const PASSWORD: &str = "hub";
+
+/// The user, and password, that replicas log in with where hubs need a password.
+pub const REPLICA: &str = "replica";
+
+/// The same of Sentinels.
+pub const SENTINEL: &str = "sentinel";
+
 /// `redis-server` on a port of its own, which writes down every change. Killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
     child: Child,
     port: u16,
     folder: PathBuf,
+    /// Hubs, replicas and Sentinels log in, each as another user.
+    guarded: bool,
 }
 
 impl Redis {
@@ -25,17 +36,84 @@ impl Redis {
     /// # Errors
     /// If it is missing, or does not answer.
     pub async fn start() -> Result<Self> {
+        Self::start_as(false).await
+    }
+
+    /// Starts one that hubs, [replicas](REPLICA) and [Sentinels](SENTINEL) have to log in to.
+    ///
+    /// # Errors
+    /// If it is missing, or does not answer.
+    pub async fn start_guarded() -> Result<Self> {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(guarded: bool) -> Result<Self> {
         let port = free_port()?;
         let folder = std::env::temp_dir().join(format!("mesh-tests-redis-{port}"));
         std::fs::create_dir_all(&folder)?;
-        let child = serve(port, &folder)?;
+        let child = serve(port, &folder, guarded)?;
         let redis = Self {
             child,
             port,
             folder,
+            guarded,
         };
         redis.answers().await?;
         Ok(redis)
+    }
+
+    /// Makes it the replica of another, and waits until it has what that has.
+    ///
+    /// # Errors
+    /// If it does not follow.
+    pub async fn replicate(&self, master: &Self) -> Result<()> {
+        let port = master.port.to_string();
+        self.say(&["REPLICAOF", "127.0.0.1", &port]).await?;
+        self.until_replica().await
+    }
+
+    /// Waits until it is a replica that has what its master has.
+    ///
+    /// # Errors
+    /// If it does not follow one.
+    pub async fn until_replica(&self) -> Result<()> {
+        until("the replica follows", SOON, async || {
+            let info = self.say(&["INFO", "replication"]).await?;
+            ensure!(info.contains("master_link_status:up"), "{info}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until it is the master.
+    ///
+    /// # Errors
+    /// If it is not made one.
+    pub async fn until_master(&self) -> Result<()> {
+        until("the replica is promoted", SOON, async || {
+            let role = self.say(&["ROLE"]).await?;
+            ensure!(role.starts_with("master"), "{role}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets a user in, or not: then its connections end.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub async fn admit(&self, user: &str, admitted: bool) -> Result<()> {
+        let state = if admitted { "on" } else { "off" };
+        self.say(&["ACL", "SETUSER", user, state]).await?;
+        if !admitted {
+            self.say(&["CLIENT", "KILL", "USER", user]).await?;
+        }
+        Ok(())
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts it again after [`Redis::kill`], with what it had.
@@ -43,7 +121,7 @@ impl Redis {
     /// # Errors
     /// If it does not answer.
     pub async fn restart(&mut self) -> Result<()> {
-        self.child = serve(self.port, &self.folder)?;
+        self.child = serve(self.port, &self.folder, self.guarded)?;
         self.answers().await
     }
 
@@ -97,23 +175,20 @@ impl Redis {
     /// # Errors
     /// If it answers with an error, or not at all.
     pub async fn say(&self, words: &[&str]) -> Result<String> {
-        let port = self.port.to_string();
-        let said = Command::new("redis-cli")
-            .args(["-e", "-p", &port])
-            .args(words)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("redis-cli cannot be started: install it (Debian: redis-tools)")?;
-        let answer = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        ensure!(said.status.success(), "{words:?} is answered {answer:?}");
-        Ok(answer)
+        say(self.port, self.guarded.then_some(PASSWORD), words).await
     }
 
     /// Where hubs find it.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}127.0.0.1:{}", self.login(), self.port)
+    }
+
+    /// What stands before the host in the URL.
+    pub fn login(&self) -> String {
+        match self.guarded {
+            true => format!(":{PASSWORD}@"),
+            false => String::new(),
+        }
     }
 
     async fn answers(&self) -> Result<()> {
@@ -140,11 +215,39 @@ async fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serve(port: u16, folder: &Path) -> Result<Child> {
+/// Says something to a server by `redis-cli`.
+pub(crate) async fn say(port: u16, password: Option<&str>, words: &[&str]) -> Result<String> {
+    let login = password.map(|password| ["--no-auth-warning", "-a", password]);
+    let said = Command::new("redis-cli")
+        .args(["-e", "-p", &port.to_string()])
+        .args(login.iter().flatten())
+        .args(words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("redis-cli cannot be started: install it (Debian: redis-tools)")?;
+    let answer = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    ensure!(said.status.success(), "{words:?} is answered {answer:?}");
+    Ok(answer)
+}
+
+fn serve(port: u16, folder: &Path, guarded: bool) -> Result<Child> {
+    let mut options = vec!["--appendonly", "yes", "--appendfsync", "always"];
+    options.extend(["--enable-debug-command", "yes"]);
+    let rights = ["on", "~*", "&*", "+@all"];
+    let passwords = [REPLICA, SENTINEL].map(|user| format!(">{user}"));
+    if guarded {
+        for (user, password) in [REPLICA, SENTINEL].into_iter().zip(&passwords) {
+            options.extend(["--user", user, password]);
+            options.extend(rights);
+        }
+        options.extend(["--requirepass", PASSWORD]);
+        options.extend(["--masteruser", REPLICA, "--masterauth", REPLICA]);
+    }
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
-        .args(["--enable-debug-command", "yes"])
+        .args(options)
         .arg("--dir")
         .arg(folder)
         .stdin(Stdio::null())

@@ -3,18 +3,16 @@
 //!
 //! `MESH_SEVERAL_HUBS_AGENTS` sets the number of agents of the faults; 60 is the figure to show.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::{try_join, try_join_all};
 use mesh_native::JoinOptions;
-use mesh_native::core::PeerId;
 use mesh_tests::agents::Native;
 use mesh_tests::balancer::{Balancer, Kind};
 use mesh_tests::browser::{Browser, Tab, are_wanted};
 use mesh_tests::hub::{HubProcess, get};
-use mesh_tests::member::{Member, peers, until_complete};
+use mesh_tests::member::{Member, stayed, until_complete, until_reaches};
 use mesh_tests::process::free_port;
 use mesh_tests::redis::Redis;
 use mesh_tests::report;
@@ -189,29 +187,8 @@ async fn count(agents: &[Native], kind: &str) -> Result<Vec<usize>> {
 /// A newcomer joins, and has a route to all of `members`.
 async fn arrive(url: &str, members: &[&dyn Member]) -> Result<Native> {
     let newcomer = join(url, "newcomer").await?;
-    until("the newcomer is linked and knows all", SOON, async || {
-        let reached = peers(&newcomer).await?;
-        let reached = reached.iter().filter(|peer| peer.hops.is_some());
-        let reached: BTreeSet<_> = reached.map(|peer| peer.id).collect();
-        let missing = members.iter().filter(|it| !reached.contains(&it.id()));
-        let missing: Vec<_> = missing.map(|member| member.name()).collect();
-        ensure!(missing.is_empty(), "no route to {missing:?}");
-        Ok(())
-    })
-    .await?;
+    until_reaches(&newcomer, members).await?;
     Ok(newcomer)
-}
-
-/// No member was ever told that another of them had left.
-async fn stayed(members: &[&dyn Member]) -> Result<()> {
-    let ids: BTreeSet<PeerId> = members.iter().map(|member| member.id()).collect();
-    for member in members {
-        for event in member.events("peerLeft").await? {
-            let peer = event["peer"].as_str().context("peerLeft has no peer")?;
-            ensure!(!ids.contains(&peer.parse()?), "{}: {event}", member.name());
-        }
-    }
-    Ok(())
 }
 
 /// All hubs restart one by one: with Redis while the others serve, else after the next has begun.

@@ -2,7 +2,6 @@
 //!
 //! `MESH_SEVERAL_HUBS_AGENTS` sets the number of agents.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use mesh_native::JoinOptions;
-use mesh_native::core::{Identity, PeerId};
+use mesh_native::core::Identity;
 use mesh_tests::agents::Native;
 use mesh_tests::exposition::Exposition;
 use mesh_tests::hub::{HubProcess, get};
-use mesh_tests::member::{Member, peers, until_complete};
+use mesh_tests::member::{Member, stayed, until_complete, until_reaches};
 use mesh_tests::process::{free_port, run_mesh};
 use mesh_tests::redis::Redis;
 use mesh_tests::report;
@@ -143,35 +142,8 @@ impl Mesh {
 
     async fn arrive(&self, hub: usize, name: String) -> Result<Native> {
         let newcomer = join(self.hubs[hub].url(), name, None).await?;
-        until("the newcomer is linked and knows all", SOON, async || {
-            let reached = peers(&newcomer).await?;
-            let reached: BTreeSet<_> = reached
-                .iter()
-                .filter(|peer| peer.hops.is_some())
-                .map(|peer| peer.id)
-                .collect();
-            let missing = self
-                .agents
-                .iter()
-                .filter(|agent| !reached.contains(&agent.id()));
-            let missing: Vec<_> = missing.map(|agent| agent.name()).collect();
-            ensure!(missing.is_empty(), "no route to {missing:?}");
-            Ok(())
-        })
-        .await?;
+        until_reaches(&newcomer, &self.members()).await?;
         Ok(newcomer)
-    }
-
-    /// Nobody of the room was ever told that another of it had left.
-    async fn nobody_was_lost(&self) -> Result<()> {
-        let ids: BTreeSet<PeerId> = self.agents.iter().map(|agent| agent.id()).collect();
-        for agent in self.agents.iter() {
-            for event in agent.events("peerLeft").await? {
-                let peer = event["peer"].as_str().context("peerLeft has no peer")?;
-                ensure!(!ids.contains(&peer.parse()?), "{}: {event}", agent.name());
-            }
-        }
-        Ok(())
     }
 
     async fn kill_hub(&mut self, hub: usize) -> Result<()> {
@@ -279,7 +251,7 @@ async fn a_room_over_several_hubs_outlives_each_of_them_and_the_faults_of_redis(
         .await?;
 
     talk.end().await?;
-    mesh.nobody_was_lost().await
+    stayed(&mesh.members()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

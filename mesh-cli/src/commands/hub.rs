@@ -53,6 +53,7 @@ pub(crate) struct HubArgs {
     #[arg(long)]
     drive_page: bool,
     /// A Redis by which several servers share their rooms: redis://host:6379, rediss:// for TLS,
+    /// redis+sentinel://host:26379,host:26379/mymaster where Sentinels name the master,
     /// ?prefix=NAME where others use it too. Without, this server is the only one.
     #[arg(long, value_name = "URL")]
     redis: Option<RedisUrl>,

@@ -112,8 +112,9 @@ pub struct Snapshot {
     pub entries: Vec<(String, PeerId, Entry)>,
     /// How rooms are divided; those that are not need not be listed.
     pub divisions: Vec<(String, Shards)>,
-    /// Whether the directory had lost everything since it was last read.
-    pub anew: bool,
+    /// Whether the directory has lost something that this hub had read of it: it was emptied, or
+    /// goes on from what it said earlier.
+    pub went_back: bool,
 }
 
 /// A fact about the directory.

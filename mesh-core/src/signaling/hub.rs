@@ -456,7 +456,7 @@ impl Hub {
         };
         // A replaced connection must not take its successor with it.
         if room.client_of(peer) == Some(id) {
-            room.client_gone(peer, &self.config, now);
+            room.moved_on(peer, &self.config, now);
             self.tell_at = earlier(self.tell_at, room.tell_at());
             self.reconcile(&name, peer);
         }

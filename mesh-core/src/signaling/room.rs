@@ -236,8 +236,8 @@ impl Room {
         self.tell_soon(config, now);
     }
 
-    /// A client that was a member here has gone.
-    pub(super) fn client_gone(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
+    /// A member is no longer where it was: it is where the directory says, or has left.
+    pub(super) fn moved_on(&mut self, peer: PeerId, config: &HubConfig, now: Instant) {
         match self.elsewhere(peer) {
             Some(entry) => self.seat(peer, entry, config, now),
             None => self.remove(peer, config, now),

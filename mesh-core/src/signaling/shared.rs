@@ -273,13 +273,15 @@ impl Hub {
         let mut notices = Vec::new();
         let mut replaced = Vec::new();
         for (name, entries) in entries {
-            let division = divisions.remove(&name);
+            let division = divisions.remove(&name).unwrap_or_default();
+            let knew_better = snapshot.went_back && self.rooms.contains_key(&name);
             let room = Room::open(&mut self.rooms, hub, &name, now);
             room.stale();
             replaced.extend(room.read(entries, &self.config, now));
-            match division {
-                None if snapshot.anew => room.division_lost(),
-                division => notices.extend(room.divided(division.unwrap_or_default(), now)),
+            if knew_better {
+                room.division_lost(division);
+            } else {
+                notices.extend(room.divided(division, now));
             }
         }
         self.tell(notices);

@@ -18,6 +18,7 @@ pub(crate) const NETWORK: &str = r#"
 
 /// The names of the guides, for `/etc/hosts`.
 pub(crate) const HOSTS: &str = "127.0.0.1 localhost hub.example.org redis.example.org\n\
+                     127.0.0.1 redis-1.example.org redis-2.example.org redis-3.example.org\n\
                      203.0.113.1 turn.example.org stun.example.org\n";
 
 const REDIS: &str = "redis-server --save '' --appendonly no > redis.log &\n\
@@ -38,7 +39,7 @@ pub(crate) const WATCHED: &str = "mesh signal --metrics 127.0.0.1:9601 2> hub.lo
 
 /// What is there before the n-th block of a heading, and what has to be true after it. What is not
 /// listed needs nothing, and its own exit code is all.
-pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
+pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 25] = [
     ("deploy", "One hub", 1, "", "members 9600 1"),
     (
         "deploy",
@@ -68,6 +69,7 @@ pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 24] = [
         REDIS,
         "members 9601 1; ready 9602",
     ),
+    ("deploy", "A Redis that fails over", 1, REDIS, "ready 9601"),
     (
         "deploy",
         "TURN",

@@ -134,8 +134,20 @@ fn servers(json: &str) -> String {
     servers.to_string()
 }
 
-/// A URL without its password.
+/// What stands before another password in the URL of Sentinels.
+const SENTINEL_PASSWORD: &str = "sentinel_password=";
+
+/// A URL without its passwords.
 fn without_password(text: &str) -> String {
+    let text = without_user_password(text);
+    let Some((before, rest)) = text.split_once(SENTINEL_PASSWORD) else {
+        return text;
+    };
+    let after = rest.find(['&', '#']).map_or("", |end| &rest[end..]);
+    format!("{before}{SENTINEL_PASSWORD}{REDACTED}{after}")
+}
+
+fn without_user_password(text: &str) -> String {
     let redacted = || {
         let (scheme, rest) = text.split_once("://")?;
         let authority = rest.split('/').next()?;
@@ -155,6 +167,10 @@ mod tests {
         assert_eq!(
             without_password("redis://mesh:pass@word@db.example.org:6379/0"),
             "redis://mesh:(redacted)@db.example.org:6379/0"
+        );
+        assert_eq!(
+            without_password("redis+sentinel://me:a@one,two/m?sentinel_password=b&prefix=c"),
+            "redis+sentinel://me:(redacted)@one,two/m?sentinel_password=(redacted)&prefix=c"
         );
         for plain in [
             "ws://localhost:9600/signal",

@@ -104,7 +104,9 @@ impl Room {
 
     /// The directory says this of a member now, or nothing: a change, or what it says when it is
     /// read as a whole. Then nobody is a newcomer, and a member of another hub whose entry is
-    /// missing stays for now. Returns a client here whose place was taken by one of another hub.
+    /// missing, or earlier than what was read before, stays where it is for now: the directory has
+    /// gone back, and that hub is about to say so again. Returns a client here whose place was
+    /// taken by one of another hub.
     pub(in crate::signaling) fn reflect(
         &mut self,
         peer: PeerId,
@@ -116,8 +118,9 @@ impl Room {
         let mirror = self.mirror.as_mut()?;
         let hub = mirror.hub;
         let Some(entry) = entry else {
-            mirror.entries.remove(&peer);
-            if !whole && matches!(self.place_of(peer), Some(Place::There(_))) {
+            let gone = mirror.entries.remove(&peer);
+            let place = gone.map(|gone| Place::There(gone.session));
+            if !whole && place.is_some() && place == self.place_of(peer) {
                 self.remove(peer, config, now);
             } else if self.members.is_empty() {
                 self.tell_soon(config, now); // It may be over.
@@ -125,7 +128,12 @@ impl Room {
             return None;
         };
         let (session, theirs_at) = (entry.session, entry.at);
-        mirror.entries.insert(peer, entry);
+        let before = mirror.entries.insert(peer, entry);
+        let later = before.filter(|before| whole && before.at > theirs_at);
+        let place = later.map(|later| Place::There(later.session));
+        if place.is_some() && place == self.place_of(peer) {
+            return None;
+        }
         let replaced = match self.members.get_mut(&peer).map(|seat| &mut seat.place) {
             Some(Place::Here { client, at, fresh })
                 if session
@@ -176,21 +184,20 @@ impl Room {
     }
 
     /// All that the directory says of this room, from now on. Members of other hubs whose entries
-    /// are missing are kept. Returns clients here whose places were taken.
+    /// are missing, or earlier than before, are kept. Returns clients here whose places were taken.
     pub(in crate::signaling) fn read(
         &mut self,
         mut entries: BTreeMap<PeerId, Entry>,
         config: &HubConfig,
         now: Instant,
     ) -> Vec<ClientId> {
-        let Some(mirror) = &mut self.mirror else {
+        let Some(mirror) = &self.mirror else {
             return Vec::new();
         };
-        let before = std::mem::take(&mut mirror.entries);
-        for peer in before.into_keys() {
-            if !entries.contains_key(&peer) {
-                self.reflect(peer, None, true, config, now);
-            }
+        let missing = mirror.entries.keys();
+        let missing = missing.filter(|peer| !entries.contains_key(*peer));
+        for peer in missing.copied().collect::<Vec<_>>() {
+            self.reflect(peer, None, true, config, now);
         }
         let mut replaced = Vec::new();
         while let Some((peer, entry)) = entries.pop_first() {
@@ -199,14 +206,19 @@ impl Room {
         replaced
     }
 
-    /// Removes members of other hubs that were kept without an entry.
+    /// Members of other hubs that were kept without their entries are where the directory says, or
+    /// nowhere.
     pub(in crate::signaling) fn drop_kept(&mut self, config: &HubConfig, now: Instant) {
-        let kept = self.members.iter().filter(|(peer, seat)| {
-            matches!(seat.place, Place::There(_)) && self.entry(**peer).is_none()
+        let kept = self.members.iter().filter(|(peer, seat)| match seat.place {
+            Place::Here { .. } => false,
+            Place::There(session) => {
+                let entry = self.entry(**peer);
+                entry.is_none_or(|entry| entry.session != session)
+            }
         });
         let kept: Vec<_> = kept.map(|(peer, _)| *peer).collect();
         for peer in kept {
-            self.remove(peer, config, now);
+            self.moved_on(peer, config, now);
         }
     }
 
@@ -259,10 +271,11 @@ impl Room {
         self.divide_by(shards, now)
     }
 
-    /// The directory has lost how the room is divided. It stays so here, and is proposed again.
-    pub(in crate::signaling) fn division_lost(&mut self) {
+    /// The directory has lost how the room is divided, and says what it said earlier. The room
+    /// stays divided here as it is, and that is proposed again.
+    pub(in crate::signaling) fn division_lost(&mut self, earlier: Shards) {
         if let Some(mirror) = &mut self.mirror {
-            mirror.division = Shards::WHOLE;
+            mirror.division = earlier;
         }
     }
 

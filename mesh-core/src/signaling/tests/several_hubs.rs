@@ -254,6 +254,83 @@ fn whoever_was_at_a_hub_that_died_with_the_directory_is_forgotten() {
     assert_eq!(world.listed(0).len(), 1);
 }
 
+/// No client was told that a member had left.
+fn no_one_left(world: &World, what: &str) {
+    for (index, node) in world.nodes.iter().enumerate() {
+        let left = node.iter().flat_map(|node| &node.told.left);
+        assert_eq!(left.count(), 0, "{what}, hub {index}");
+    }
+}
+
+#[test]
+fn a_replica_that_lags_takes_over_and_whoever_came_or_moved_lately_never_leaves() {
+    for seed in 0..40 {
+        let mut world = World::new(3, HubConfig::default(), seed);
+        for n in 0..6 {
+            world.join(n % 3, identity(n as u8));
+        }
+        world.wait(Duration::from_secs(2));
+        world.join(1, identity(0)); // It was at hub 0.
+        world.wait(Duration::from_secs(1));
+        world.join(2, identity(6));
+        world.wait(Duration::from_secs(1));
+        world.fail_over(2);
+        world.wait(QUIET);
+        check(&world);
+        assert_eq!(world.listed(0).len(), 7);
+        no_one_left(&world, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn whoever_moved_to_a_hub_that_died_with_the_master_of_a_replica_that_lags_is_forgotten() {
+    let mut world = world(3);
+    for n in 0..3 {
+        world.join(n, identity(n as u8));
+    }
+    world.wait(Duration::from_secs(2));
+    world.join(1, identity(0));
+    world.wait(Duration::from_secs(1));
+    world.kill(1);
+    world.fail_over(1);
+    world.wait(QUIET * 2);
+    check(&world);
+    assert_eq!(world.listed(2).len(), 1);
+}
+
+#[test]
+fn a_room_stays_divided_when_a_replica_that_lags_takes_over() {
+    let config = HubConfig {
+        shard_members: 20,
+        ..HubConfig::default()
+    };
+    let mut world = World::new(3, config, 1);
+    for n in 0..30 {
+        world.join(n % 3, one_of_many(n));
+    }
+    world.wait(Duration::from_secs(2));
+    let whole = world.store.len();
+    for n in 30..90 {
+        world.join(n % 3, one_of_many(n));
+    }
+    world.wait(Duration::from_secs(5));
+    check(&world);
+    let division = world.node(0).clients.hub.division(world::ROOM);
+    assert!(division > Some(Shards::WHOLE), "{division:?}");
+    for node in world.nodes.iter_mut().flatten() {
+        node.told.divided = 0;
+        node.told.left.clear();
+    }
+    world.fail_over(world.store.len() - whole);
+    world.wait(QUIET);
+    check(&world);
+    for node in world.nodes.iter().flatten() {
+        assert_eq!(node.clients.hub.division(world::ROOM), division);
+        assert_eq!(node.told.divided, 0, "it was divided all the time");
+    }
+    no_one_left(&world, "divided");
+}
+
 #[test]
 fn a_room_is_full_at_every_hub_when_all_together_have_so_many() {
     let config = HubConfig {

@@ -3,8 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, parse_redis_url};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, parse_redis_url,
+};
 use thiserror::Error;
+
+use super::connection::Ended;
+use super::sentinel::{Credentials, Watched, WatchedUrl};
 
 /// What all keys of this project begin with, unless the URL says otherwise.
 const PREFIX: &str = "mesh";
@@ -15,15 +20,25 @@ const PREFIX_BYTES_MAX: usize = 64;
 /// The Redis that hubs share.
 #[derive(Clone)]
 pub struct RedisUrl {
-    pub(super) connection: ConnectionInfo,
-    pub(super) prefix: String,
+    server: Server,
+    prefix: String,
+}
+
+/// Which server it is.
+#[derive(Clone)]
+enum Server {
+    /// The one at an address.
+    At(Box<ConnectionInfo>),
+    /// The one that is the master now.
+    Watched(Box<Watched>),
 }
 
 /// A text that is no URL of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{cause}; it is to be as redis://host:6379, redis://user:password@host:6379/0 (a database), \
-     or rediss://host for TLS, and may end with ?prefix=NAME where several meshes share one Redis"
+     rediss://host for TLS, or redis+sentinel://host:26379,host:26379/mymaster/0 where Sentinels \
+     name the master, and may end with ?prefix=NAME where several meshes share one Redis"
 )]
 pub struct ParseRedisUrlError {
     cause: String,
@@ -36,15 +51,19 @@ impl FromStr for RedisUrl {
         let wrong = |cause: &str| ParseRedisUrlError {
             cause: cause.to_owned(),
         };
-        let mut url = parse_redis_url(text).ok_or_else(|| wrong("this is no URL of a Redis"))?;
+        let watched = WatchedUrl::split(text);
+        let server = watched.as_ref().map_or(text, |watched| &watched.server);
+        let mut url = parse_redis_url(server).ok_or_else(|| wrong("this is no URL of a Redis"))?;
         let mut prefix = PREFIX.to_owned();
+        let mut credentials = Credentials::default();
         let pairs: Vec<_> = url.query_pairs().into_owned().collect();
         url.set_query(None);
         for (name, value) in pairs {
-            if name == "prefix" {
-                prefix = value;
-            } else {
-                url.query_pairs_mut().append_pair(&name, &value);
+            match name.as_str() {
+                "prefix" => prefix = value,
+                "sentinel_username" if watched.is_some() => credentials.username = Some(value),
+                "sentinel_password" if watched.is_some() => credentials.password = Some(value),
+                _ => _ = url.query_pairs_mut().append_pair(&name, &value),
             }
         }
         if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX {
@@ -56,10 +75,15 @@ impl FromStr for RedisUrl {
         // Signals for this hub come as pushes on the connection that carries its own.
         let settings = info.redis_settings().clone();
         let settings = settings.set_protocol(ProtocolVersion::RESP3);
-        Ok(Self {
-            connection: info.set_redis_settings(settings),
-            prefix,
-        })
+        let info = info.set_redis_settings(settings);
+        let server = match watched {
+            None => Server::At(Box::new(info)),
+            Some(watched) => {
+                let watched = watched.read(&info, &credentials);
+                Server::Watched(Box::new(watched.map_err(|cause| wrong(&cause))?))
+            }
+        };
+        Ok(Self { server, prefix })
     }
 }
 
@@ -67,12 +91,31 @@ impl RedisUrl {
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
     }
+
+    /// The server to connect to now.
+    pub(super) async fn client(&self) -> Result<Client, Ended> {
+        match &self.server {
+            Server::At(info) => Ok(Client::open((**info).clone())?),
+            Server::Watched(watched) => watched.master().await,
+        }
+    }
+
+    /// Returns once it is known that another server than that at this address is to be used.
+    pub(super) async fn moves_from(&self, address: &ConnectionAddr) {
+        match &self.server {
+            Server::At(_) => std::future::pending().await,
+            Server::Watched(watched) => watched.moves_from(address).await,
+        }
+    }
 }
 
 /// The address alone: what else is in the URL is nobody's business.
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.connection.addr().fmt(f)
+        match &self.server {
+            Server::At(info) => info.addr().fmt(f),
+            Server::Watched(watched) => watched.fmt(f),
+        }
     }
 }
 
@@ -95,6 +138,16 @@ mod tests {
             ("redis://localhost", "localhost:6379", "mesh"),
             ("redis://me:secret@host:7/2?prefix=a", "host:7", "a"),
             ("rediss://host", "host:6379", "mesh"),
+            (
+                "redis+sentinel://one:1,two,[::1]:3/mymaster",
+                "mymaster of the Sentinels one:1, two:26379, ::1:3",
+                "mesh",
+            ),
+            (
+                "rediss+sentinel://me:sec@ret@one/m/2?prefix=a&sentinel_password=secret",
+                "m of the Sentinels one:26379",
+                "a",
+            ),
         ] {
             let url: RedisUrl = text.parse().expect(text);
             assert_eq!(
@@ -112,10 +165,24 @@ mod tests {
             ("http://localhost", "no URL of a Redis"),
             ("redis://host/x", "database"),
             ("redis://host?prefix=", "a prefix has"),
+            ("redis://one:1,two:2/mymaster", "no URL of a Redis"),
+            ("sentinel://one/mymaster", "no URL of a Redis"),
+            ("redis+sentinel://one", "\"\" is no name of a master"),
+            ("redis+sentinel://one/my%20master", "no name of a master"),
+            (
+                "redis+sentinel://one,/m",
+                "\"\" is no address of a Sentinel",
+            ),
+            ("redis+sentinel://one:port/m", "\"one:port\" is no address"),
+            ("redis+sentinel:///m", "\"\" is no address of a Sentinel"),
+            ("redis+sentinel://0.0.0.0/m", "no address of a Sentinel"),
+            ("redis+sentinel://one/m/x", "database"),
+            ("redis+sentinel://one/m/0/1", "database"),
         ] {
             let error = text.parse::<RedisUrl>().expect_err(text).to_string();
             assert!(error.contains(cause), "{text}: {error}");
             assert!(error.contains("redis://host:6379"), "{error}");
+            assert!(error.contains("redis+sentinel://host:26379"), "{error}");
         }
     }
 }

@@ -13,8 +13,8 @@ use mesh_core::signaling::directory::{DirectoryFact, HubId, Order, Snapshot};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::streams::{StreamId, StreamReadOptions, StreamReadReply};
 use redis::{
-    AsyncCommands, AsyncConnectionConfig, Client, PushInfo, PushKind, Script, from_redis_value,
-    pipe,
+    AsyncCommands, AsyncConnectionConfig, ConnectionAddr, ErrorKind, PushInfo, PushKind,
+    RedisError, Script, ServerErrorKind, from_redis_value, pipe,
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::hub::driver::Fact;
 use crate::random_seed;
 
 /// How long Redis may take to answer: it is as good as away when it takes longer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long Redis waits for a change before it says that there is none.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -65,26 +65,50 @@ pub(super) struct Position {
     epoch: Option<String>,
     /// Where it goes on; `None` if it has to read everything.
     cursor: Option<Cursor>,
+    /// Redis has lost something that was read of it.
+    went_back: bool,
 }
 
 /// Why a connection ended.
 #[derive(Debug, Error)]
 pub(super) enum Ended {
     #[error("{0}")]
-    Redis(#[from] redis::RedisError),
+    Redis(RedisError),
+    #[error(
+        "it is a replica, which takes no changes: --redis is to name its master, or the Sentinels \
+         that know it"
+    )]
+    Replica,
+    #[error("no Sentinel names a master that answers: {0}")]
+    NoMaster(String),
+    #[error("the Sentinels name another master")]
+    OtherMaster,
     #[error("it answers otherwise than expected: {0}")]
     Parsing(#[from] redis::ParsingError),
     #[error("the connection closed")]
     Closed,
-    #[error("it has not what this hub has read of it")]
+    #[error("it has not what this hub has read of it; all is read anew")]
     OtherPast,
+    #[error("more has changed than it keeps; all is read anew")]
+    Missed,
     #[error("the hub has ended")]
     HubGone,
+}
+
+impl From<RedisError> for Ended {
+    fn from(error: RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::Replica,
+            _ => Self::Redis(error),
+        }
+    }
 }
 
 /// A connection of a hub.
 pub(super) struct Connection<'a> {
     url: &'a RedisUrl,
+    /// The server that it leads to.
+    address: ConnectionAddr,
     hub: HubId,
     facts: &'a mpsc::Sender<Fact>,
     /// Numbers the batches of this hub, all its life.
@@ -114,7 +138,7 @@ impl<'a> Connection<'a> {
         facts: &'a mpsc::Sender<Fact>,
         batches: &'a mut u64,
     ) -> Result<Self, Ended> {
-        let client = Client::open(url.connection.clone())?;
+        let client = url.client().await?; // Both connections lead to the same server.
         let (pushes, inbox) = mpsc::channel(INBOX);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_TIMEOUT))
@@ -136,6 +160,7 @@ impl<'a> Connection<'a> {
         talking.subscribe(url.key(&format!("hub:{hub}"))).await?;
         Ok(Self {
             url,
+            address: client.get_connection_info().addr().clone(),
             hub,
             facts,
             batches,
@@ -147,6 +172,11 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// The server that it leads to.
+    pub(super) fn address(&self) -> &ConnectionAddr {
+        &self.address
+    }
+
     /// Goes on where the hub was, or reads everything, and tells the hub.
     pub(super) async fn begin(
         &mut self,
@@ -155,13 +185,15 @@ impl<'a> Connection<'a> {
     ) -> Result<(), Ended> {
         queue.orders.mark_unchanged(); // They were for a connection that is over.
         let pulse = pulse(&self.pulse, self.url, self.hub, &mut self.talking).await?;
-        let cursor = position.cursor.as_ref();
-        let fact = if cursor.is_some_and(|cursor| cursor.is_past_of(&pulse.at)) {
+        let unsound = position.cursor.take_if(|at| !at.is_past_of(&pulse.at));
+        position.went_back |= unsound.is_some();
+        let fact = if position.cursor.is_some() {
             DirectoryFact::Resumed
         } else {
             let (at, mut snapshot) = self.read_all().await?;
             let before = position.epoch.replace(at.epoch.clone());
-            snapshot.anew = before.is_some_and(|epoch| epoch != at.epoch);
+            let emptied = before.is_some_and(|epoch| epoch != at.epoch);
+            snapshot.went_back = std::mem::take(&mut position.went_back) || emptied;
             position.cursor = Some(at);
             DirectoryFact::Read(snapshot)
         };
@@ -194,7 +226,7 @@ impl<'a> Connection<'a> {
         let snapshot = Snapshot {
             entries: members.collect(),
             divisions: divisions.collect(),
-            anew: false,
+            went_back: false,
         };
         Ok((at, snapshot))
     }
@@ -207,6 +239,7 @@ impl<'a> Connection<'a> {
         let at = Mutex::new(at);
         let Self {
             url,
+            address,
             hub,
             facts,
             batches,
@@ -228,10 +261,15 @@ impl<'a> Connection<'a> {
             Err(ended) = read_changes(url, facts, reading, &at) => ended,
             Err(ended) = talk.go_on(talking, batches, queue) => ended,
             Err(ended) = hear(facts, inbox) => ended,
+            () = url.moves_from(address) => Ended::OtherMaster,
         };
-        if !matches!(ended, Ended::OtherPast) {
-            let at = at.into_inner();
-            position.cursor = Some(at.unwrap_or_else(PoisonError::into_inner));
+        match ended {
+            Ended::OtherPast => position.went_back = true,
+            Ended::Missed => {}
+            _ => {
+                let at = at.into_inner();
+                position.cursor = Some(at.unwrap_or_else(PoisonError::into_inner));
+            }
         }
         ended
     }
@@ -288,7 +326,7 @@ async fn read_changes(
             connection.xread_options(&[&key], &[from], &options).await?;
         let keys = reply.into_iter().flat_map(|reply| reply.keys);
         for change in keys.flat_map(|key| key.ids) {
-            let next = lock(at).next(&change).ok_or(Ended::OtherPast)?;
+            let next = lock(at).next(&change)?;
             match text::read_change(&change) {
                 Some(change) => tell(facts, DirectoryFact::Changed(change)).await?,
                 None => tracing::debug!(id = change.id, "a change of a later version"),
@@ -300,13 +338,20 @@ async fn read_changes(
 
 impl Cursor {
     /// Where a change leads that must be the next.
-    fn next(&self, change: &StreamId) -> Option<Self> {
-        let offset = change.id.split('-').next()?.parse().ok()?;
-        let follows = change.get::<String>("after")? == self.token;
-        (follows && offset == self.offset + 1).then_some(Self {
+    fn next(&self, change: &StreamId) -> Result<Self, Ended> {
+        let field = |name| change.get::<String>(name).ok_or(Ended::OtherPast);
+        let offset = change.id.split('-').next();
+        let offset = offset.and_then(|offset| offset.parse().ok());
+        if offset != Some(self.offset + 1) {
+            return Err(Ended::Missed);
+        }
+        if field("after")? != self.token {
+            return Err(Ended::OtherPast);
+        }
+        Ok(Self {
             epoch: self.epoch.clone(),
-            offset,
-            token: change.get("token")?,
+            offset: self.offset + 1,
+            token: field("token")?,
         })
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! Lua scripts change hash and stream at once. Each change names the token of the one before, so a
 //! hub that reads on knows whether it has missed any, or reads what another server made of a past
-//! that it does not share: then it reads everything anew. All of this runs in tasks of its own. The
+//! that it does not share: then it reads everything anew. Each connection leads to the master that
+//! Sentinels name, if the URL names Sentinels. All of this runs in tasks of its own. The
 //! hub's loop hands over what it wants without waiting, and a Redis that does not answer costs the
 //! connection, nothing else.
 
 mod address;
 mod connection;
+mod sentinel;
 mod text;
 
 pub use address::{ParseRedisUrlError, RedisUrl};
@@ -94,7 +96,8 @@ pub(super) async fn share(
         let error = match Connection::open(&url, hub, &facts, &mut batches).await {
             Ok(mut connection) => match connection.begin(&mut position, &mut queue).await {
                 Ok(()) => {
-                    tracing::info!("rooms are shared with other hubs by Redis at {url}");
+                    let address = connection.address();
+                    tracing::info!("rooms are shared with other hubs by Redis at {address}");
                     told_away = false;
                     health.found_others();
                     let began = Instant::now();
@@ -114,7 +117,9 @@ pub(super) async fn share(
             let _ = facts.send(DirectoryFact::Untold(text).into()).await;
         }
         match error {
-            Ended::OtherPast => tracing::info!("Redis at {url}: {error}; all is read anew"),
+            Ended::OtherPast | Ended::Missed | Ended::OtherMaster => {
+                tracing::info!("Redis at {url}: {error}");
+            }
             error if !std::mem::replace(&mut told_away, true) => tracing::warn!(
                 "Redis at {url} is out of reach: {error}; members stay, but those of different \
                  hubs hear nothing new of each other until it is back"

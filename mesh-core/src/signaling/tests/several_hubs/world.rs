@@ -166,6 +166,11 @@ impl Store {
         self.alive.clear();
     }
 
+    /// Changes in the stream.
+    pub(super) fn len(&self) -> usize {
+        self.stream.len()
+    }
+
     /// Whether the changes up to there are still those that were read.
     fn can_resume(&self, cursor: Cursor) -> bool {
         let before = cursor.offset.checked_sub(1);
@@ -330,9 +335,7 @@ impl World {
         }
         if !node.attached {
             node.attached = true;
-            let anew = node
-                .cursor
-                .is_none_or(|cursor| cursor.epoch != self.store.epoch);
+            let went_back = node.cursor.is_some();
             let fact = if sound {
                 DirectoryFact::Resumed
             } else {
@@ -344,7 +347,7 @@ impl World {
                         .map(|((room, peer), entry)| (room, peer, entry))
                         .collect(),
                     divisions: state.divisions.into_iter().collect(),
-                    anew,
+                    went_back,
                 })
             };
             node.fact(fact, now);
