@@ -60,6 +60,18 @@ impl Dialer {
         self.failed.entry(peer).or_default().awaited += 1;
     }
 
+    /// The peer was not asked for its offer, and is to be asked again at `retry_at`. That says
+    /// nothing about whether it can be reached.
+    pub(crate) fn undelivered(&mut self, peer: PeerId, retry_at: Instant) {
+        if let Some(failed) = self.failed.get_mut(&peer).filter(|it| it.awaited > 1) {
+            failed.awaited -= 1;
+            failed.failures -= 1;
+        }
+        if let Some(failed) = self.failed.get_mut(&peer) {
+            failed.retry_at = retry_at;
+        }
+    }
+
     /// A link opened: the offers that it was waited for have not failed.
     pub(crate) fn opened(&mut self, peer: PeerId) {
         let Some(failed) = self.failed.get_mut(&peer) else {
@@ -139,6 +151,27 @@ mod tests {
         now = dialer.deadline(now).expect("waits");
         assert!(dialer.ready(peer, now) && !dialer.unreachable(peer, &config, now));
         dialer.forget(peer);
+        assert_eq!(dialer.failures(peer), 0);
+    }
+
+    #[test]
+    fn a_peer_that_could_not_be_asked_is_asked_again_and_never_left_out() {
+        let config = Config::new("room", "name").expect("valid");
+        let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
+        let mut now = Instant::default();
+        for _ in 0..20 {
+            dialer.awaiting(peer, Duration::ZERO, &config, 0.5, now);
+            let retry_at = now + Duration::from_secs(1);
+            dialer.undelivered(peer, retry_at);
+            assert_eq!(dialer.deadline(now), Some(retry_at));
+            assert!(!dialer.unreachable(peer, &config, now));
+            now = retry_at;
+            assert!(
+                dialer.ready(peer, now) && dialer.failures(peer) > 0,
+                "it is asked"
+            );
+        }
+        dialer.opened(peer);
         assert_eq!(dialer.failures(peer), 0);
     }
 

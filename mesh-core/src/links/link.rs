@@ -116,7 +116,10 @@ impl Link {
     /// When this link next needs attention.
     pub(crate) fn deadline(&self) -> Instant {
         match self.state {
-            LinkState::Negotiating { until } => until,
+            LinkState::Negotiating { until } => {
+                let again = self.negotiation.relayed.deadline();
+                again.map_or(until, |at| at.min(until))
+            }
             LinkState::Open => self.keepalive.deadline(),
             LinkState::Draining { until } => until.min(self.keepalive.deadline()),
         }

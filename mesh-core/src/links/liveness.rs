@@ -33,6 +33,7 @@ impl Links {
     pub(crate) fn attend(&mut self, id: LinkId, cx: &mut Context) {
         match self.table.get(id).map(|link| link.state) {
             None => {} // Closed with one before it.
+            Some(LinkState::Negotiating { until }) if until > cx.now => self.give_again(id, cx),
             Some(LinkState::Negotiating { .. }) => {
                 self.close(id, "it did not open in time", cx);
             }

@@ -14,6 +14,7 @@ mod link;
 mod liveness;
 mod negotiation;
 mod queue;
+mod relayed;
 mod silent;
 mod table;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::stats::RepairStep;
 use crate::timers::Timer;
+use crate::trust::Signed;
 use crate::wire::{Envelope, PeerSignal, Record};
 use dialer::Dialer;
 use keepalive::Keepalive;
@@ -56,6 +58,8 @@ pub(crate) enum LinkEvent {
         attempt: u64,
         signal: PeerSignal,
     },
+    /// The hub is to get this again, for a peer.
+    ForHub { to: PeerId, message: Signed },
     /// No link has heard anything lately: it may be this agent that cannot be reached.
     Isolated,
     /// A queue that was full may have room.
@@ -176,6 +180,7 @@ impl Links {
         };
         link.state = LinkState::Open;
         link.opened_at = Some(cx.now);
+        link.negotiation.relayed.clear();
         link.keepalive = Keepalive::new(&cx.config, cx.now);
         let peer = link.peer;
         self.forget_silent(peer, cx);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use super::link::{Link, LinkState};
+use super::relayed::Relayed;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::error::RejectReason;
@@ -49,6 +50,8 @@ pub(crate) struct Negotiation {
     described_at: Instant,
     /// When ICE had found a path.
     reached_at: Option<Instant>,
+    /// What the hub was given of it.
+    pub(super) relayed: Relayed,
 }
 
 /// The message that an answer came in, and when.
@@ -79,7 +82,12 @@ impl Negotiation {
             started_at: now,
             described_at: now,
             reached_at: None,
+            relayed: Relayed::default(),
         }
+    }
+
+    pub(super) fn is_attempt(&self, attempt: u64) -> bool {
+        self.attempt == attempt
     }
 
     /// The link was silent and works again, with nothing negotiated.
@@ -289,7 +297,10 @@ impl Links {
     ) -> Option<(LinkId, &'static str)> {
         let link = self.to(peer)?;
         let unanswered = cx.this < peer && link.negotiation.answer.is_none();
-        let age = cx.now.since(link.negotiation.started_at);
+        let repeated_at = link.negotiation.relayed.repeated_at();
+        let age = cx
+            .now
+            .since(repeated_at.unwrap_or(link.negotiation.started_at));
         let is_stuck = link.is_negotiating() && unanswered && age >= patience + cx.grace();
         is_stuck.then_some((link.id, "the peer has not seen the offer"))
     }

@@ -5,6 +5,7 @@ use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Event};
 use crate::links::{Down, LinkEvent, Was};
 use crate::messages::Messages;
+use crate::signaling::ClientMessage;
 use crate::stats::RepairStep;
 use crate::timers::Timer;
 use crate::wire::{PeerSignal, Record};
@@ -41,6 +42,10 @@ impl Mesh {
                 attempt,
                 signal,
             } => self.send_signal(to, attempt, signal),
+            LinkEvent::ForHub { to, message } => {
+                let order = self.signaling.send(&ClientMessage::Signal { to, message });
+                self.cx.outbox.extend(order);
+            }
             LinkEvent::Isolated => self.woke_up(),
             LinkEvent::Writable => self.with_net(Messages::notify_writable),
         }

@@ -65,6 +65,7 @@ impl Mesh {
             Some(ClientFact::Signal(signed)) => self.with_net(|messages, net| {
                 messages.direct_received(&signed, None, 0, net);
             }),
+            Some(ClientFact::NotPassedOn { to, code }) => self.not_passed_on(to, code),
             Some(ClientFact::Lost(lost)) => self.signaling_lost(lost),
             Some(ClientFact::Refused { code, message }) => self.refused(code, message),
             Some(ClientFact::Nonsense) => {

@@ -9,6 +9,7 @@ mod clocks;
 mod commands;
 mod events;
 mod membership;
+mod refusals;
 mod signals;
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,7 @@ impl Mesh {
         };
         if use_hub {
             let message = envelope.signed;
+            self.links.gave_hub(to, attempt, &message, &self.cx);
             let order = self.signaling.send(&ClientMessage::Signal { to, message });
             self.cx.outbox.extend(order);
         } else {

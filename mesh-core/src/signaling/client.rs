@@ -90,6 +90,11 @@ pub(crate) enum ClientFact {
         newcomers: usize,
     },
     Signal(Signed),
+    /// The hub has not passed a signal on to this member.
+    NotPassedOn {
+        to: PeerId,
+        code: ErrorCode,
+    },
     /// This hub will not have the agent; another may.
     Lost(Lost),
     /// No hub will ever admit this agent.
@@ -250,7 +255,11 @@ impl Client {
                 };
                 (Some(ClientFact::Admitted(admission)), order)
             }
-            (HubMessage::Error { code, message }, _) => {
+            (HubMessage::Error { code, peer, .. }, _) if code.is_about_a_signal() => {
+                // A hub of an earlier version names nobody: then the attempt times out.
+                (peer.map(|to| ClientFact::NotPassedOn { to, code }), None)
+            }
+            (HubMessage::Error { code, message, .. }, _) => {
                 self.complained(socket, code, message, config, rng, now)
             }
             (HubMessage::Move { within_ms }, Stage::Admitted { .. }) => {
@@ -325,9 +334,6 @@ impl Client {
         rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> (Option<ClientFact>, Option<Output>) {
-        if matches!(code, ErrorCode::UnknownPeer | ErrorCode::Busy) {
-            return (None, None); // It left or is busy; the attempt will time out.
-        }
         let Some(conversation) = self.conversation(socket) else {
             return (None, None);
         };

@@ -12,7 +12,7 @@ use super::port::{HubInput, HubOutput};
 use super::protocol::{ClientMessage, ErrorCode, HubMessage, Member, PROTOCOL_VERSION};
 use super::room::{Notice, Place, Room};
 use super::session::{Client, ClientState, Newcomer, Refusal, bad_request};
-use super::shared::Directory;
+use super::shared::{Complaint, Directory, unknown_peer};
 use super::stats::HubStats;
 use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
@@ -357,8 +357,8 @@ impl Hub {
     fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
         let target = self.rooms.get(room).and_then(|room| room.place_of(to));
         let Some(target) = target else {
-            let message = format!("{to} is not in this room");
-            self.complain(id, ErrorCode::UnknownPeer, message);
+            let by = self.session(id);
+            self.complain_of_signal(by, unknown_peer(to));
             return;
         };
         self.stats.signals += 1;
@@ -382,13 +382,37 @@ impl Hub {
         };
         self.stats.signals_dropped += 1;
         let message = format!("{peer} has too many signals to take: wait for its answers");
-        self.complain_of_signal(from, ErrorCode::Busy, message);
+        let code = ErrorCode::Busy;
+        self.complain_of_signal(
+            from,
+            Complaint {
+                peer,
+                code,
+                message,
+            },
+        );
     }
 
     /// Tells a client what went wrong, and goes on with it.
     pub(super) fn complain(&mut self, client: ClientId, code: ErrorCode, message: String) {
+        self.tell_error(client, code, message, None);
+    }
+
+    /// The same; `peer` is the member that a signal was for.
+    pub(super) fn tell_error(
+        &mut self,
+        client: ClientId,
+        code: ErrorCode,
+        message: String,
+        peer: Option<PeerId>,
+    ) {
         *self.stats.errors.entry(code).or_default() += 1;
-        self.send(client, &HubMessage::Error { code, message });
+        let error = HubMessage::Error {
+            code,
+            message,
+            peer,
+        };
+        self.send(client, &error);
     }
 
     /// Tells every room what changed in it since the last time.

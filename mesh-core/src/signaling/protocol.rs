@@ -123,6 +123,9 @@ pub enum HubMessage {
         code: ErrorCode,
         /// For people: the cause and the remedy.
         message: String,
+        /// Of an error about a signal: the member that it was for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<PeerId>,
     },
 }
 
@@ -191,7 +194,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All that a hub sends.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Version,
         Self::BadRequest,
         Self::BadProof,
@@ -200,6 +203,7 @@ impl ErrorCode {
         Self::RateLimited,
         Self::RoomFull,
         Self::HubFull,
+        Self::Draining,
         Self::Replaced,
         Self::Silent,
         Self::UnknownPeer,
@@ -224,6 +228,11 @@ impl ErrorCode {
             Self::Busy => "busy",
             Self::Other => "other",
         }
+    }
+
+    /// It is about a signal, and the connection goes on.
+    pub(crate) const fn is_about_a_signal(self) -> bool {
+        matches!(self, Self::UnknownPeer | Self::Busy)
     }
 
     /// Trying again with the same identity and version would end the same way.

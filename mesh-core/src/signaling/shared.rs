@@ -73,7 +73,27 @@ enum BetweenHubs {
         client: u64,
         code: ErrorCode,
         message: String,
+        /// Hubs of earlier versions do not say.
+        #[serde(default)]
+        peer: Option<PeerId>,
     },
+}
+
+/// Why a signal was not passed on.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    /// The member that it was for.
+    pub(super) peer: PeerId,
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+}
+
+pub(super) fn unknown_peer(peer: PeerId) -> Complaint {
+    Complaint {
+        peer,
+        code: ErrorCode::UnknownPeer,
+        message: format!("{peer} is not in this room"),
+    }
 }
 
 impl Directory {
@@ -390,7 +410,7 @@ impl Hub {
     fn out_of_reach(&mut self, client: ClientId, to: PeerId) {
         self.stats.signals_dropped += 1;
         let message = format!("the hub of {to} is out of reach: try again later");
-        self.complain(client, ErrorCode::Busy, message);
+        self.tell_error(client, ErrorCode::Busy, message, Some(to));
     }
 
     fn tell_hub(&mut self, hub: HubId, message: &BetweenHubs) {
@@ -400,17 +420,33 @@ impl Hub {
     }
 
     /// A signal was not passed on: its sender is told, here or at another hub.
-    pub(super) fn complain_of_signal(&mut self, by: Session, code: ErrorCode, message: String) {
+    pub(super) fn complain_of_signal(&mut self, by: Session, complaint: Complaint) {
+        let Complaint {
+            peer,
+            code,
+            message,
+        } = complaint;
+        self.pass_complaint(by, code, message, Some(peer));
+    }
+
+    fn pass_complaint(
+        &mut self,
+        by: Session,
+        code: ErrorCode,
+        message: String,
+        peer: Option<PeerId>,
+    ) {
         if by.hub != self.id() {
             let client = by.client.0;
             let complaint = BetweenHubs::Complaint {
                 client,
                 code,
                 message,
+                peer,
             };
             self.tell_hub(by.hub, &complaint);
         } else if self.clients.contains_key(&by.client) {
-            self.complain(by.client, code, message);
+            self.tell_error(by.client, code, message, peer);
         }
     }
 
@@ -424,19 +460,17 @@ impl Hub {
                         let relay = HubOutput::Relay { from: by, to, text };
                         self.outbox.push_back(relay);
                     }
-                    _ => {
-                        let message = format!("{to} is not in this room");
-                        self.complain_of_signal(by, ErrorCode::UnknownPeer, message);
-                    }
+                    _ => self.complain_of_signal(by, unknown_peer(to)),
                 }
             }
             Ok(BetweenHubs::Complaint {
                 client,
                 code,
                 message,
+                peer,
             }) => {
                 let by = self.session(ClientId(client));
-                self.complain_of_signal(by, code, message);
+                self.pass_complaint(by, code, message, peer);
             }
             Err(_) => {}
         }

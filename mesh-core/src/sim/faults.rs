@@ -89,6 +89,13 @@ impl World {
         self.tamper = tamper;
     }
 
+    /// Has the hub refuse signals as it does while their targets, or the hubs of those, have too
+    /// much to take.
+    #[cfg(test)]
+    pub(crate) fn set_hub_busy(&mut self, busy: bool) {
+        self.hub_is_busy = busy;
+    }
+
     /// Has an agent leave the room, and ends its process.
     pub fn leave(&mut self, agent: usize) {
         // What it has sent last may be on a connection that is broken: nobody will send it again.

@@ -123,6 +123,8 @@ pub struct World {
     signatures: KnownSignatures,
     /// Changes what the hub passes on, as a hostile one might.
     tamper: Option<fn(&mut String)>,
+    /// The hub drops all signals, and says so.
+    hub_is_busy: bool,
 }
 
 /// A message that an application sent.
@@ -185,6 +187,7 @@ impl World {
             suspect: Cell::new(0),
             signatures: KnownSignatures::default(),
             tamper: None,
+            hub_is_busy: false,
         };
         memo::begin();
         world.start_hub();

@@ -318,6 +318,9 @@ impl World {
         let due = hub.poll_timeout();
         for output in outputs {
             match output {
+                HubOutput::Relay { from, to, .. } if self.hub_is_busy => {
+                    self.hub_later(HubInput::SignalDropped { from, to });
+                }
                 HubOutput::Send(client, mut text)
                 | HubOutput::Relay {
                     to: client,

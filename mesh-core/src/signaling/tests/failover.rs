@@ -205,7 +205,11 @@ fn encode(message: &HubMessage) -> String {
 
 fn refused(code: ErrorCode) -> HubMessage {
     let message = "a test".to_owned();
-    HubMessage::Error { code, message }
+    HubMessage::Error {
+        code,
+        message,
+        peer: None,
+    }
 }
 
 /// Which addresses events of losses name, in their order.
