@@ -50,7 +50,8 @@ pub struct Config {
     /// Members known at most. Bounds every map that has one entry a member.
     pub members_max: usize,
     /// How long members of other shards have, after the hub was gone, to come back to it until they
-    /// count as left: longer than [`Config::signaling_retry_max`].
+    /// count as left: longer than [`Config::signaling_retry_max`]. So long have members too that
+    /// have yet to move to the hub that this agent has moved to.
     pub return_patience: Duration,
     /// Links being negotiated at once: each holds sockets and timers before it is of use.
     pub negotiating_max: usize,

@@ -119,7 +119,12 @@ impl Mesh {
         };
         self.cx.emit(event);
         self.divide(listing.shards);
-        self.overlay.remember_members();
+        if arrival == Arrival::Moved {
+            // The others move too, one by one, and this hub may not know yet who is to come.
+            self.overlay.remember_list();
+        } else {
+            self.overlay.remember_members();
+        }
         self.overlay.await_return(&mut self.cx);
         self.take_list(listing, arrival);
         self.members_changed();

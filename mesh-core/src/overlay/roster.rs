@@ -134,6 +134,15 @@ impl Roster {
         }
     }
 
+    /// Of those that are only remembered some have said goodbye.
+    pub(super) fn forget(&mut self, departed: impl Fn(PeerId) -> bool) {
+        for (peer, entry) in &mut self.entries {
+            if entry.listed == Listed::Before && departed(*peer) {
+                entry.listed = Listed::Never;
+            }
+        }
+    }
+
     /// Whether anybody is only remembered.
     pub(super) fn remembers_any(&self) -> bool {
         let mut entries = self.entries.values();
@@ -214,6 +223,22 @@ mod tests {
         let changes = roster.update(reached(), |member| member == peer(2), |_| false);
         assert_eq!(changes.left, [(peer(1), "a".to_owned())]);
         assert_eq!(roster.members().collect::<Vec<_>>(), [peer(2)]);
+    }
+
+    #[test]
+    fn a_goodbye_ends_what_is_remembered_and_not_what_the_hub_lists() {
+        let mut roster = Roster::default();
+        let nobody = || std::iter::empty();
+        roster.list(peer(1), "a".into(), 9);
+        roster.unlist_all(|_| true);
+        roster.list(peer(2), "b".into(), 9);
+        assert_eq!(
+            roster.update(nobody(), |_| false, |_| false).joined.len(),
+            2
+        );
+        roster.forget(|_| true);
+        let changes = roster.update(nobody(), |_| false, |_| false);
+        assert_eq!(changes.left, [(peer(1), "a".to_owned())]);
     }
 
     #[test]

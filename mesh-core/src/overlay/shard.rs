@@ -82,6 +82,11 @@ impl Overlay {
         self.roster.unlist_all(self.remote());
     }
 
+    /// Another hub has taken over: its list may lack those that have yet to move to it.
+    pub(crate) fn remember_list(&mut self) {
+        self.roster.unlist_all(|_| true);
+    }
+
     /// The hub is back: members that are still in the room come back to it too, in some seconds.
     pub(crate) fn await_return(&self, cx: &mut Context) {
         if self.roster.remembers_any() {
@@ -97,6 +102,7 @@ impl Overlay {
 
     /// Takes over whom the mesh reaches, and tells what is new.
     pub(super) fn update_roster(&mut self, routing: &Routing) -> Changes {
+        self.roster.forget(|peer| routing.has_departed(peer));
         let (database, routes) = (routing.database(), routing.routes());
         let name = |peer| database.state(peer).map_or("", |state| &*state.name);
         let reached = routes.iter().map(|(peer, _)| (peer, name(peer)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::hub::Hub;
 use super::port::HubOutput;
 use super::protocol::{ErrorCode, HubMessage};
-use super::session::Refusal;
+use super::session::{ClientState, Refusal};
 use crate::id::ClientId;
 use crate::time::Instant;
 
@@ -24,6 +24,18 @@ impl Hub {
             let (code, message) = refusal();
             self.turn_away(client, code, message, now);
         }
+    }
+
+    /// A client has gone while this hub drains. A member has moved, unless it said goodbye before.
+    pub(super) fn moved(&mut self, client: ClientId, now: Instant) {
+        let state = self.clients.get(&client).map(|client| &client.state);
+        if let Some(ClientState::Admitted { room, peer }) = state
+            && let Some(room) = self.rooms.get_mut(room)
+            && room.client_of(*peer) == Some(client)
+        {
+            room.moved_away(*peer);
+        }
+        self.forget(client, now);
     }
 
     /// Turns away who connects to a hub that is about to stop.

@@ -77,7 +77,7 @@ impl Hub {
 
     /// What the hub has done.
     pub fn stats(&self) -> HubStats {
-        let members = self.rooms.values().map(Room::len).sum();
+        let members = self.rooms.values().map(Room::present).sum();
         HubStats {
             clients: self.clients.len(),
             members,
@@ -111,6 +111,7 @@ impl Hub {
                 }
             }
             HubInput::SignalDropped { from, to } => self.dropped(from, to),
+            HubInput::ClientClosed(client) if self.draining => self.moved(client, now),
             HubInput::ClientClosed(client) => self.forget(client, now),
             HubInput::Directory(fact) => {
                 self.directory_fact(fact, now);
@@ -356,21 +357,17 @@ impl Hub {
 
     fn relay(&mut self, id: ClientId, room: &str, from: PeerId, to: PeerId, message: Signed) {
         let target = self.rooms.get(room).and_then(|room| room.place_of(to));
-        let Some(target) = target else {
-            let by = self.session(id);
-            self.complain_of_signal(by, unknown_peer(to));
-            return;
-        };
-        self.stats.signals += 1;
         let text = encode(&HubMessage::Signal { from, message });
         let from = self.session(id);
+        self.stats.signals += u64::from(!matches!(target, None | Some(Place::Away)));
         match target {
-            Place::Here { client: to, .. } => {
+            Some(Place::Here { client: to, .. }) => {
                 self.outbox.push_back(HubOutput::Relay { from, to, text });
             }
-            Place::There(Session { hub, .. }) => {
+            Some(Place::There(Session { hub, .. })) => {
                 self.relay_to(hub, from, room.to_owned(), to, text);
             }
+            None | Some(Place::Away) => self.complain_of_signal(from, unknown_peer(to)),
         }
     }
 
@@ -457,7 +454,7 @@ impl Hub {
         self.forget(client, now);
     }
 
-    fn forget(&mut self, id: ClientId, now: Instant) {
+    pub(super) fn forget(&mut self, id: ClientId, now: Instant) {
         let Some(client) = self.clients.remove(&id) else {
             return;
         };

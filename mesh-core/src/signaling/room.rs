@@ -81,6 +81,9 @@ pub(super) enum Place {
     },
     /// At another hub.
     There(Session),
+    /// It was here, and is at another hub by now, most likely: this one is about to stop, and may
+    /// know nothing of the next.
+    Away,
 }
 
 /// A shard, and what its members were told.
@@ -146,8 +149,14 @@ impl Room {
     pub(super) fn client_of(&self, peer: PeerId) -> Option<ClientId> {
         match self.place_of(peer)? {
             Place::Here { client, .. } => Some(client),
-            Place::There(_) => None,
+            Place::There(_) | Place::Away => None,
         }
+    }
+
+    /// Members of which it is known where they are.
+    pub(super) fn present(&self) -> usize {
+        let seats = self.members.values();
+        seats.filter(|seat| seat.place != Place::Away).count()
     }
 
     /// Who is in it.
@@ -241,6 +250,14 @@ impl Room {
         match self.elsewhere(peer) {
             Some(entry) => self.seat(peer, entry, config, now),
             None => self.remove(peer, config, now),
+        }
+    }
+
+    /// A client that was a member here has gone without a goodbye, as it was asked to. It stays
+    /// listed for those who have not gone yet: they would take it for one that has left the room.
+    pub(super) fn moved_away(&mut self, peer: PeerId) {
+        if let Some(seat) = self.members.get_mut(&peer) {
+            seat.place = Place::Away;
         }
     }
 

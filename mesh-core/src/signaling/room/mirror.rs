@@ -94,8 +94,11 @@ impl Room {
         let Some(seat) = self.members.get(&peer) else {
             return ours.map(Wish::Leave);
         };
-        let Place::Here { client, at, .. } = seat.place else {
-            return ours.map(Wish::Leave);
+        let (client, at) = match seat.place {
+            Place::Here { client, at, .. } => (client, at),
+            Place::There(_) => return ours.map(Wish::Leave),
+            // The next hub takes its entry over, or it is forgotten with this hub.
+            Place::Away => return None,
         };
         let session = Session { hub, client };
         let name = seat.name.clone();
@@ -158,6 +161,7 @@ impl Room {
         };
         match self.elsewhere(peer) {
             Some(seat) => self.seat_elsewhere(peer, seat, whole, config, now),
+            None if self.place_of(peer) == Some(Place::Away) => {}
             // Its client has gone; this hub is about to say so.
             None => self.remove(peer, config, now),
         }
@@ -210,7 +214,7 @@ impl Room {
     /// nowhere.
     pub(in crate::signaling) fn drop_kept(&mut self, config: &HubConfig, now: Instant) {
         let kept = self.members.iter().filter(|(peer, seat)| match seat.place {
-            Place::Here { .. } => false,
+            Place::Here { .. } | Place::Away => false,
             Place::There(session) => {
                 let entry = self.entry(**peer);
                 entry.is_none_or(|entry| entry.session != session)

@@ -25,6 +25,34 @@ fn members_are_asked_to_move_and_whoever_comes_is_turned_away() {
 }
 
 #[test]
+fn who_moves_has_not_left_for_those_who_are_yet_to_move() {
+    let mut clients = Clients::new(HubConfig::default());
+    for n in 1..=3 {
+        clients.admit(n, &identity(n as u8), "a");
+    }
+    clients.wait(Duration::from_secs(1));
+    clients.hub.drain(Duration::from_secs(4), clients.now);
+    clients.drain();
+    let closed = HubInput::ClientClosed(ClientId(2));
+    clients.hub.handle_input(closed, clients.now);
+    assert_eq!(clients.wait(Duration::from_secs(2)), []);
+    let stats = clients.hub.stats();
+    assert_eq!((stats.clients, stats.members), (2, 2));
+    let message = ClientMessage::Signal {
+        to: identity(2).peer(),
+        message: prove(&identity(1), "a", "any statement"),
+    };
+    let told = clients.say(1, &message);
+    assert_eq!(error_code(&told), Some(ErrorCode::UnknownPeer));
+    clients.say(3, &ClientMessage::Leave);
+    let told = clients.wait(Duration::from_secs(1));
+    let [(1, HubMessage::Members { left, .. })] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(left[..], [identity(3).peer()], "it said goodbye");
+}
+
+#[test]
 fn members_are_served_until_they_leave() {
     let mut clients = Clients::new(HubConfig::default());
     clients.admit(1, &identity(1), "a");

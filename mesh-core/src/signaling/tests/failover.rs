@@ -169,6 +169,31 @@ impl World {
         self.tell(Input::SignalingClosed { socket, reason });
     }
 
+    /// Another agent is admitted at a hub.
+    fn admit_other(&mut self, hub: usize, client: u64, who: u8) {
+        let other = identity(who);
+        self.hand(hub, HubInput::ClientConnected(ClientId(client)));
+        let hello = hello(other.peer(), "a", Shards::WHOLE);
+        self.say(hub, client, &hello);
+        while let Some(output) = self.hubs[hub].poll_output() {
+            match &output {
+                HubOutput::Send(ClientId(to), text) if *to == client => {
+                    let told = serde_json::from_str(text).expect("decodes");
+                    if let HubMessage::Challenge { nonce } = told {
+                        let proof = prove(&other, "a", &nonce);
+                        self.say(hub, client, &ClientMessage::Prove { proof });
+                    }
+                }
+                _ => self.pass_on(hub, output),
+            }
+        }
+    }
+
+    fn say(&mut self, hub: usize, client: u64, message: &ClientMessage) {
+        let text = serde_json::to_string(message).expect("encodes");
+        self.hand(hub, HubInput::TextReceived(ClientId(client), text));
+    }
+
     /// Hands the agent a text of the hub that serves it.
     fn hub_says(&mut self, text: &HubMessage) {
         let socket = *self.sockets.keys().next().expect("it has a hub");
@@ -317,6 +342,53 @@ fn an_agent_that_is_asked_to_move_is_admitted_elsewhere_before_it_leaves() {
     assert_eq!(world.closed, [[1, 1]], "both had it when it left the first");
     assert_eq!(world.events(), [Event::SignalingMoved { hub: 1 }]);
     assert!(world.hubs[0].stats().errors.is_empty());
+}
+
+/// An agent among others at a hub of memory alone, which drains. Each second one of the others
+/// moves to the next, but for the last.
+fn all_but_one_move(seed: u8) -> World {
+    let mut world = World::with_seed(vec![Behind::Hub(0)], 2, seed);
+    for other in 2..=5 {
+        world.admit_other(0, u64::from(other) + 100, other);
+    }
+    world.run(SECOND);
+    world.events();
+    world.addresses[0] = Behind::Hub(1);
+    world.hubs[0].drain(SECOND * 4, world.now);
+    for other in 2..=5 {
+        world.run(SECOND);
+        let client = u64::from(other) + 100;
+        if other < 5 {
+            world.admit_other(1, client, other);
+        }
+        world.hand(0, HubInput::ClientClosed(ClientId(client)));
+    }
+    world.run(SECOND);
+    world
+}
+
+#[test]
+fn no_member_leaves_while_all_move_one_by_one_to_a_hub_that_knew_none() {
+    for seed in 0..20 {
+        let mut world = all_but_one_move(seed);
+        let moved = [Event::SignalingMoved { hub: 0 }];
+        assert_eq!(world.events(), moved, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_member_that_does_not_come_to_the_next_hub_leaves_in_the_end() {
+    let mut world = all_but_one_move(1);
+    world.events();
+    world.run(SECOND * 20);
+    let mut events = world.events();
+    // No other is there to link with.
+    events.retain(|event| !matches!(event, Event::LinkFailed { .. }));
+    let lost = identity(5).peer();
+    assert!(
+        matches!(&events[..], [Event::PeerLeft { peer, .. }] if *peer == lost),
+        "{events:?}"
+    );
 }
 
 #[test]
