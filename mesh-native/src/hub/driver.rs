@@ -14,8 +14,6 @@ use crate::clock::Clock;
 
 /// Facts handled in one turn at most.
 const FACTS_A_TURN: usize = 512;
-/// How long the loop waits at most: its turns show that it lives.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// Where the hub's orders go.
 pub(super) struct Outlets {
@@ -62,7 +60,7 @@ pub(super) async fn drive(
         if health.is_past(Phase::Unready) && outlets.clients.is_empty() {
             return;
         }
-        let idle = tokio::time::Instant::now() + IDLE;
+        let idle = tokio::time::Instant::now() + health.idle();
         let due = hub.poll_timeout().map(|at| clock.at(at));
         let deadline = due.map_or(idle, |at| at.min(idle));
         tokio::select! {

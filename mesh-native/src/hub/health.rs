@@ -2,16 +2,20 @@
 //! ask it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Shared;
+
+/// How long the hub's loop waits at most: its turns show that it lives.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How long the hub's loop may take for a turn until the server counts as dead. The loop takes one
 /// a second when nothing happens; four times that is no pause of a busy machine any more.
@@ -41,20 +45,22 @@ pub(super) struct Health(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     started: Instant,
-    /// When the loop took its last turn, in milliseconds since the start.
-    turned_ms: AtomicU64,
-    has_turned: AtomicBool,
+    /// When the loop took its last turn.
+    turned: watch::Sender<Option<Instant>>,
+    /// How long the loop waits at most.
+    idle: Duration,
     phase: AtomicU8,
     /// The server is to share rooms with others, and has reached nothing yet by which it could.
     alone: AtomicBool,
 }
 
 impl Health {
-    pub(super) fn new() -> Self {
+    /// Of a loop that takes a turn each `pulse` at least, if somebody wants to hear of each.
+    pub(super) fn new(pulse: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             started: Instant::now(),
-            turned_ms: AtomicU64::new(0),
-            has_turned: AtomicBool::new(false),
+            turned: watch::Sender::new(None),
+            idle: pulse.map_or(IDLE, |pulse| pulse.min(IDLE)),
             phase: AtomicU8::new(Phase::Serving as u8),
             alone: AtomicBool::new(false),
         }))
@@ -73,10 +79,17 @@ impl Health {
 
     /// The loop has taken a turn.
     pub(super) fn beat(&self) {
-        let since = self.0.started.elapsed().as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        self.0.turned_ms.store(since, Ordering::Relaxed);
-        self.0.has_turned.store(true, Ordering::Relaxed);
+        self.0.turned.send_replace(Some(Instant::now()));
+    }
+
+    /// When the loop took its last turn, now and whenever it takes one.
+    pub(super) fn turns(&self) -> watch::Receiver<Option<Instant>> {
+        self.0.turned.subscribe()
+    }
+
+    /// How long the loop is to wait at most.
+    pub(super) fn idle(&self) -> Duration {
+        self.0.idle
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -90,8 +103,8 @@ impl Health {
 
     /// For how long the loop has taken no turn, if that is too long.
     fn stale_for(&self) -> Option<Duration> {
-        let turned = Duration::from_millis(self.0.turned_ms.load(Ordering::Relaxed));
-        let quiet = self.0.started.elapsed().saturating_sub(turned);
+        let turned = *self.0.turned.borrow();
+        let quiet = turned.unwrap_or(self.0.started).elapsed();
         (quiet > STALE_AFTER).then_some(quiet)
     }
 
@@ -99,7 +112,7 @@ impl Health {
     fn unready(&self) -> Option<&'static str> {
         if self.is_past(Phase::Unready) {
             Some("draining")
-        } else if !self.0.has_turned.load(Ordering::Relaxed) {
+        } else if self.0.turned.borrow().is_none() {
             Some("starting")
         } else if self.stale_for().is_some() {
             Some("stale")

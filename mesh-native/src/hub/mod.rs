@@ -266,7 +266,7 @@ impl HubServer {
             redis,
             ..
         } = self.options;
-        let health = Health::new();
+        let health = Health::new(self.pulse.as_ref().map(Pulse::interval));
         let draining = drain::drain(facts.clone(), health.clone(), time);
         let facts_beside = facts.clone();
         let shared = Shared {
@@ -285,7 +285,7 @@ impl HubServer {
         // their own, end when the hub's task does.
         let mut tasks = JoinSet::new();
         if let Some(pulse) = self.pulse {
-            tasks.spawn(pulse.beat(facts_beside.clone()));
+            tasks.spawn(pulse.beat(health.turns()));
         }
         let (hub, outlets) = match redis {
             None => (Hub::new(hub, random_seed()), Outlets::new(None)),

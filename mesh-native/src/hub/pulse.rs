@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
-use super::ask;
-use super::driver::Fact;
-
-/// Tells that the loop around the hub goes round: each beat is an answer of the loop, which waited
-/// its turn among the facts of clients. A loop that is stuck, or cannot keep up, gives none.
+/// Tells that the loop around the hub goes round, by the turns that `/healthz` goes by too. A loop
+/// that is stuck takes none.
 #[derive(Debug)]
 pub struct Pulse {
     interval: Duration,
@@ -28,24 +25,21 @@ impl Pulse {
         (Self { interval, beats }, receiver)
     }
 
-    /// Beats until the loop ends, and for ever waits for one that is stuck.
-    pub(super) async fn beat(self, facts: mpsc::Sender<Fact>) {
-        let mut ticks = interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if ask(&facts).await.is_none() {
-                return;
-            }
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Beats once an interval, if the loop has taken a turn since, and waits for one that is stuck.
+    pub(super) async fn beat(self, mut turns: watch::Receiver<Option<Instant>>) {
+        while turns.changed().await.is_ok() {
             let _ = self.beats.try_send(()); // One waits already: that is enough.
+            sleep(self.interval).await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use mesh_core::{Hub, HubConfig};
 
     use super::super::driver::{Outlets, drive};
@@ -56,12 +50,13 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn a_loop_that_goes_round_beats() {
-        let (facts, queue) = mpsc::channel(4);
+    async fn a_loop_that_has_nothing_to_do_beats() {
+        let (_facts, queue) = mpsc::channel(4);
         let (pulse, mut beats) = Pulse::new(INTERVAL);
+        let health = Health::new(Some(pulse.interval()));
+        tokio::spawn(pulse.beat(health.turns()));
         let hub = Hub::new(HubConfig::default(), [1; 32]);
-        tokio::spawn(drive(hub, Outlets::new(None), queue, Health::new()));
-        tokio::spawn(pulse.beat(facts));
+        tokio::spawn(drive(hub, Outlets::new(None), queue, health));
         for _ in 0..3 {
             let beat = tokio::time::timeout(PATIENCE, beats.recv()).await;
             assert_eq!(beat.expect("a beat in time"), Some(()));
@@ -69,22 +64,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_answers_nothing_has_no_pulse() {
-        let (facts, mut queue) = mpsc::channel(4);
+    async fn a_loop_that_is_stuck_has_no_pulse() {
         let (pulse, mut beats) = Pulse::new(INTERVAL);
-        tokio::spawn(pulse.beat(facts));
-        let mut stuck = VecDeque::new();
-        let taking = async {
-            while let Some(fact) = queue.recv().await {
-                stuck.push_back(fact);
-            }
-        };
+        let health = Health::new(Some(pulse.interval()));
+        tokio::spawn(pulse.beat(health.turns()));
+        health.beat();
+        assert_eq!(beats.recv().await, Some(()), "its last turn");
         // The clock is paused: it jumps over the whole time as soon as all wait.
-        tokio::select! {
-            () = taking => panic!("the pulse has ended"),
-            beat = beats.recv() => panic!("{beat:?} of a loop that answers nothing"),
-            () = tokio::time::sleep(PATIENCE) => {}
-        }
-        assert_eq!(stuck.len(), 1, "it asks once, and waits");
+        let beat = tokio::time::timeout(PATIENCE, beats.recv()).await;
+        assert!(beat.is_err(), "{beat:?} without a turn");
     }
 }

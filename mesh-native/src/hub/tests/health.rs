@@ -34,7 +34,7 @@ async fn told(answer: Response) -> (u16, Value) {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_that_hangs_is_told_after_four_seconds_though_it_answers_nothing() {
-    let health = Health::new();
+    let health = Health::new(None);
     let (shared, queue) = shared(&health);
     health.beat();
     sleep(Duration::from_millis(3_900)).await;
@@ -64,7 +64,7 @@ async fn a_loop_that_hangs_is_told_after_four_seconds_though_it_answers_nothing(
 
 #[tokio::test]
 async fn a_hub_that_was_always_alone_wants_no_clients_and_says_why() {
-    let health = Health::new();
+    let health = Health::new(None);
     let (shared, _queue) = shared(&health);
     health.beat();
     health.seek_others();
@@ -79,7 +79,7 @@ async fn a_hub_that_was_always_alone_wants_no_clients_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_without_anything_to_do_shows_that_it_lives() {
-    let health = Health::new();
+    let health = Health::new(None);
     let (shared, queue) = shared(&health);
     let (status, body) = told(readyz(State(shared.clone())).await).await;
     assert_eq!((status, &body["status"]), (503, &json!("starting")));
