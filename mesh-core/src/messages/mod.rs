@@ -14,6 +14,8 @@ mod outcomes;
 mod outgoing;
 mod pending;
 mod replay;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub(crate) use incoming::TTL_MAX;

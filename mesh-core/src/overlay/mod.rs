@@ -12,6 +12,8 @@ mod join_burst;
 mod roster;
 mod selection;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,6 +16,8 @@ mod golden;
 mod graph;
 mod routes;
 mod search;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod tree;
 mod verify_queue;

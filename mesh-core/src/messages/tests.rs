@@ -1,0 +1,283 @@
+//! The data plane by itself: commands and envelopes in, exact events and envelopes out.
+
+use std::time::Duration;
+
+use super::*;
+use crate::error::{LossReason, SendError};
+use crate::io::{Channel, Event, Output};
+use crate::payload::Delivery;
+use crate::signaling::Member;
+use crate::trust::Identity;
+use crate::wire::{Content, Data, Frame, Message, MessageHeader, Record};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Agent 1 of a room with agents 2 and 3.
+struct Rig {
+    messages: Messages,
+    links: Links,
+    routing: Routing,
+    overlay: Overlay,
+    trust: Trust,
+    cx: Context,
+}
+
+fn identity(secret: u8) -> Identity {
+    Identity::from_secret([secret; 32])
+}
+
+fn peer(secret: u8) -> PeerId {
+    identity(secret).peer()
+}
+
+impl Rig {
+    fn new() -> Self {
+        let cx = Context::in_test(peer(1));
+        let mut rig = Self {
+            messages: Messages::default(),
+            links: Links::default(),
+            routing: Routing::new(&cx.config),
+            overlay: Overlay::new(cx.this, cx.now),
+            trust: Trust::new(identity(1), cx.unix()),
+            cx,
+        };
+        for n in [2, 3] {
+            let name = format!("agent-{n}");
+            let member = Member {
+                peer: peer(n),
+                name,
+            };
+            rig.overlay.list(member, &mut rig.links, &mut rig.cx);
+        }
+        let (links, routing) = (&mut rig.links, &rig.routing);
+        rig.overlay.members_changed(links, routing, &mut rig.cx);
+        rig.cx.outbox.clear();
+        rig
+    }
+
+    /// With an open link to agent 2.
+    fn linked() -> Self {
+        let mut rig = Self::new();
+        rig.open(2);
+        rig
+    }
+
+    fn open(&mut self, n: u8) {
+        let link = self.links.dial(peer(n), false, &mut self.cx);
+        self.links.opened(link, &mut self.cx);
+        while self.links.poll_event().is_some() {}
+        self.routing.changed(&mut self.cx);
+        self.cx.outbox.clear();
+    }
+
+    fn run<T>(&mut self, act: impl FnOnce(&mut Messages, &mut Net<'_>) -> T) -> T {
+        let mut net = Net {
+            links: &mut self.links,
+            routing: &mut self.routing,
+            overlay: &self.overlay,
+            trust: &mut self.trust,
+            cx: &mut self.cx,
+        };
+        act(&mut self.messages, &mut net)
+    }
+
+    fn send(&mut self, to: u8, delivery: Delivery) -> Result<MessageId, SendError> {
+        self.run(|messages, net| messages.send(peer(to), "hi".into(), delivery, None, net))
+    }
+
+    /// An envelope of another agent's comes over the link to agent 2.
+    fn receive(&mut self, author: u8, sequence: u64, content: Content) {
+        let target = Target::Peer(peer(1));
+        let header = MessageHeader {
+            incarnation: 1,
+            sequence,
+            target,
+            sent_at: self.cx.unix(),
+            ttl: 16,
+        };
+        let signed = identity(author).sign("room", &Message { header, content });
+        let envelope = Envelope {
+            ttl: 15,
+            target,
+            signed,
+        };
+        self.run(|messages, net| {
+            messages.envelope_received(peer(2), Channel::Data, envelope, net);
+        });
+    }
+
+    fn told(&mut self) -> Vec<Event> {
+        let orders = self.cx.outbox.drain(..);
+        let events = orders.filter_map(|order| match order {
+            Output::Emit(event) => Some(event),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    /// The envelopes that leave now.
+    fn sent(&mut self) -> Vec<(Target, Content)> {
+        self.run(Messages::sign_all);
+        let mut sent = Vec::new();
+        while let Some(Output::Transmit { frame, .. }) = self.links.poll_transmit(&mut self.cx) {
+            for record in Frame::decode(&frame).expect("decodes").records {
+                if let Record::Envelope(envelope) = record {
+                    let message = envelope.signed.peek::<Message>().expect("decodes");
+                    sent.push((envelope.target, message.content));
+                }
+            }
+        }
+        sent
+    }
+}
+
+fn data(delivery: Delivery) -> Content {
+    Content::Data(Data::one("hi".into(), delivery))
+}
+
+#[test]
+fn a_message_waits_for_a_way_and_leaves_when_there_is_one() {
+    let mut rig = Rig::new();
+    rig.send(2, Delivery::Reliable).expect("it waits");
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.messages.waiting_len(), 1);
+    rig.open(2);
+    rig.run(Messages::flush_waiting);
+    let expected = (Target::Peer(peer(2)), data(Delivery::Reliable));
+    assert_eq!(rig.sent(), [expected]);
+    assert_eq!(rig.told(), []);
+}
+
+#[test]
+fn a_message_that_finds_no_way_fails_at_its_deadline() {
+    let mut rig = Rig::new();
+    let id = rig.send(2, Delivery::Reliable).expect("it waits");
+    rig.sent();
+    rig.cx.now = rig.cx.now + rig.cx.config.deadline;
+    rig.run(Messages::expire_waiting);
+    let failed = Event::DeliveryFailed {
+        id,
+        to: Some(peer(2)),
+        reason: LossReason::NoRoute,
+        at: peer(1),
+    };
+    assert_eq!(rig.told(), [failed]);
+    assert_eq!(rig.cx.stats.lost[&LossReason::NoRoute], 1);
+}
+
+#[test]
+fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
+    let mut rig = Rig::linked();
+    let id = rig.send(2, Delivery::Acknowledged).expect("sent");
+    assert_eq!(rig.sent().len(), 1);
+    rig.cx.now = rig.cx.now + rig.cx.config.retry_min;
+    rig.run(Messages::retry_pending);
+    let repeated = (Target::Peer(peer(2)), data(Delivery::Acknowledged));
+    assert_eq!(rig.sent(), [repeated]);
+    let message = (id.incarnation, id.sequence);
+    rig.receive(2, 1, Content::Receipt { message, count: 1 });
+    let delivered = Event::Delivered {
+        id,
+        to: peer(2),
+        round_trip_ms: rig.cx.config.retry_min.as_secs_f64() * 1e3,
+    };
+    assert_eq!(rig.told(), [delivered]);
+    rig.cx.now = rig.cx.now + SECOND * 10;
+    rig.run(Messages::retry_pending);
+    assert_eq!((rig.sent(), rig.told()), (vec![], vec![]));
+}
+
+#[test]
+fn what_comes_is_delivered_once_and_acknowledged_each_time() {
+    let mut rig = Rig::linked();
+    for _ in 0..2 {
+        rig.receive(3, 7, data(Delivery::Acknowledged));
+    }
+    let [Event::Message(received)] = &rig.told()[..] else {
+        panic!("one message");
+    };
+    assert_eq!((received.from, received.hops), (peer(3), 2));
+    assert_eq!(received.name, "agent-3");
+    let message = (1, 7);
+    let receipt = (
+        Target::Peer(peer(3)),
+        Content::Receipt { message, count: 1 },
+    );
+    assert_eq!(rig.sent(), [receipt.clone(), receipt]);
+    assert_eq!(rig.cx.stats.duplicates, 1);
+}
+
+#[test]
+fn a_forwarder_that_is_stuck_tells_the_author() {
+    let mut rig = Rig::linked();
+    let target = Target::Peer(peer(9)); // No path leads there.
+    let header = MessageHeader {
+        incarnation: 1,
+        sequence: 5,
+        target,
+        sent_at: rig.cx.unix(),
+        ttl: 16,
+    };
+    let content = data(Delivery::Reliable);
+    let signed = identity(2).sign("room", &Message { header, content });
+    let envelope = Envelope {
+        ttl: 15,
+        target,
+        signed,
+    };
+    rig.run(|messages, net| messages.envelope_received(peer(2), Channel::Data, envelope, net));
+    let notice = Content::Undelivered {
+        message: (1, target, 5),
+        count: 1,
+        reason: LossReason::NoRoute,
+    };
+    assert_eq!(rig.sent(), [(Target::Peer(peer(2)), notice)]);
+    assert_eq!(rig.told(), [], "it is not this agent's");
+}
+
+#[test]
+fn a_message_has_one_outcome_whatever_comes_after_it() {
+    let mut rig = Rig::linked();
+    let id = rig.send(2, Delivery::Reliable).expect("sent");
+    rig.sent();
+    let content = Content::Undelivered {
+        message: (id.incarnation, id.target, id.sequence),
+        count: 1,
+        reason: LossReason::TtlExpired,
+    };
+    for sequence in 1..=3 {
+        rig.receive(3, sequence, content.clone());
+    }
+    let failed = Event::DeliveryFailed {
+        id,
+        to: Some(peer(2)),
+        reason: LossReason::TtlExpired,
+        at: peer(3),
+    };
+    assert_eq!(rig.told(), [failed]);
+}
+
+#[test]
+fn a_signal_goes_to_the_links_and_not_to_the_application() {
+    let mut rig = Rig::linked();
+    let signal = crate::wire::PeerSignal::Solicit;
+    rig.receive(3, 1, Content::Signal { attempt: 4, signal });
+    let signal = rig.messages.poll_signal().expect("it is handed over");
+    assert_eq!((signal.message.author, signal.attempt), (peer(3), 4));
+    assert_eq!(signal.via, Some(peer(2)));
+    assert!(rig.messages.poll_signal().is_none() && rig.told().is_empty());
+}
+
+#[test]
+fn who_leaves_is_told_of_what_was_under_way() {
+    let mut rig = Rig::linked();
+    let id = rig.send(2, Delivery::Acknowledged).expect("sent");
+    rig.run(Messages::leave);
+    let failed = Event::DeliveryFailed {
+        id,
+        to: Some(peer(2)),
+        reason: LossReason::Left,
+        at: peer(1),
+    };
+    assert_eq!(rig.told(), [failed]);
+}
