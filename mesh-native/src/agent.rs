@@ -6,13 +6,13 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::agent::{AgentState, Ticket};
 use mesh_core::{
-    Event, Identity, Instant, KnownSignatures, Mesh, MeshError, MessageId, Payload, PeerId,
-    PeerView, RouteView, SendError, Shards, Stats, TopologyView,
+    Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView, RouteView,
+    SendError, Shards, Stats, TopologyView,
 };
 use tokio::sync::watch;
 
@@ -20,14 +20,11 @@ use crate::addresses;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
 use crate::error::JoinError;
-use crate::link::{LinkFactory, LinkSettings};
+use crate::link::LinkSettings;
 use crate::options::{JoinOptions, SendOptions};
 use crate::random_seed;
 use crate::shared::{Shared, Subscriber};
 use crate::signaling::Endpoint;
-
-/// What all agents of this process hear is verified once.
-static SIGNATURES: LazyLock<KnownSignatures> = LazyLock::new(KnownSignatures::default);
 
 /// Time between two looks at what is under way: neighbours are asked to acknowledge at each.
 const FINISH_INTERVAL: Duration = Duration::from_millis(50);
@@ -78,9 +75,12 @@ impl Agent {
             addresses: options.addresses,
         };
         let factory =
-            LinkFactory::of_process(settings).map_err(|error| JoinError::Unsupported {
-                reason: error.to_string(),
-            })?;
+            options
+                .process
+                .link_factory(settings)
+                .map_err(|error| JoinError::Unsupported {
+                    reason: error.to_string(),
+                })?;
         let identity = options
             .identity
             .unwrap_or_else(|| Identity::from_secret(random_seed()));
@@ -93,7 +93,7 @@ impl Agent {
             clock.now(),
             Clock::unix_now(),
         );
-        mesh.share_signatures(SIGNATURES.clone());
+        mesh.share_signatures(options.process.signatures());
         if options.metrics.is_some() {
             mesh.take_samples(clock::stopwatch);
         }

@@ -43,6 +43,7 @@ mod options;
 #[cfg(feature = "pairs")]
 #[doc(hidden)]
 pub mod pairs;
+mod process;
 mod shared;
 mod signaling;
 
@@ -57,6 +58,7 @@ pub use metrics::Metrics;
 #[cfg(feature = "hub")]
 pub use metrics::{MetricsError, MetricsServer};
 pub use options::{JoinOptions, SendOptions};
+pub use process::Process;
 
 /// Randomness from the operating system: for keys and seeds.
 ///

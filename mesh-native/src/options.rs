@@ -7,6 +7,7 @@ use mesh_core::agent::{AgentOptions, JOIN_TIMEOUT};
 use mesh_core::{Config, ConfigError, Delivery, Identity, Metric};
 
 use crate::metrics::Metrics;
+use crate::process::Process;
 
 /// How an agent joins.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct JoinOptions {
     pub addresses: Vec<IpAddr>,
     /// The agent's key pair; a new one if `None`.
     pub identity: Option<Identity>,
+    /// What the agent shares with others of its process: clones of one make many agents cheaper.
+    pub process: Process,
     /// Where the agent is to be counted; nowhere if `None`.
     pub metrics: Option<Metrics>,
     /// How long to try before giving up; each address is tried once, however long that takes.
@@ -65,6 +68,7 @@ impl JoinOptions {
             config: None,
             addresses: Vec::new(),
             identity: None,
+            process: Process::new(),
             metrics: None,
             timeout: JOIN_TIMEOUT,
         }

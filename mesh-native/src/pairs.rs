@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use webrtc::data_channel::RTCDataChannelInit;
 use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
-use crate::link::{Link, LinkFactory, LinkSettings, channel_init};
+use crate::link::{Connecting, Link, LinkFactory, LinkSettings, channel_init};
 
 /// Facts that may wait.
 const FACTS_MAX: usize = 4_096;
@@ -42,7 +42,7 @@ impl BareSettings {
     /// # Errors
     /// When no certificate can be generated, or no crypto provider is compiled in.
     pub fn new() -> Result<Self, String> {
-        let factory = LinkFactory::new(LinkSettings::default());
+        let factory = LinkFactory::new(LinkSettings::default(), Connecting::default());
         let (engine, certificate) = factory.map_err(|error| error.to_string())?.told();
         Ok(Self {
             engine,
@@ -78,7 +78,8 @@ impl Pairs {
             loopback: true,
             addresses: vec![Ipv4Addr::LOCALHOST.into()],
         };
-        let factory = LinkFactory::of_process(settings).map_err(|error| error.to_string())?;
+        let factory =
+            LinkFactory::new(settings, Connecting::default()).map_err(|error| error.to_string())?;
         let (sender, facts) = mpsc::channel(FACTS_MAX);
         let ends: Arc<Vec<End>> = Arc::new((0..2 * pairs).map(|_| End::default()).collect());
         for (id, end) in ends.iter().enumerate().step_by(2) {
@@ -148,8 +149,8 @@ impl Single {
     /// # Errors
     /// When no links can be made at all.
     pub fn begin(offer_sdp: Option<String>) -> Result<Self, String> {
-        let factory =
-            LinkFactory::of_process(LinkSettings::default()).map_err(|error| error.to_string())?;
+        let factory = LinkFactory::new(LinkSettings::default(), Connecting::default());
+        let factory = factory.map_err(|error| error.to_string())?;
         let (sender, facts) = mpsc::channel(FACTS_MAX);
         let link = match offer_sdp {
             Some(sdp) => Link::answer(&factory, 0, &[], sdp, sender),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::{join_all, try_join_all};
 use mesh_native::core::HubConfig;
 use mesh_native::hub::HubServer;
-use mesh_native::{Agent, JoinOptions};
+use mesh_native::{Agent, JoinOptions, Process};
 use mesh_tests::report;
 use mesh_tests::wait::until;
 use tokio::sync::Mutex;
@@ -88,9 +88,11 @@ fn start_hub() -> Result<(String, tokio::task::JoinHandle<std::io::Result<()>>)>
 }
 
 async fn join(url: &str, agents: usize, k: usize) -> Result<Vec<Agent>> {
+    let process = Process::new();
     let joining = (1..=agents).map(|number| {
         Agent::join(JoinOptions {
             k: Some(k),
+            process: process.clone(),
             timeout: FORMING,
             ..JoinOptions::new(url, "scale", &format!("agent-{number:03}"))
         })

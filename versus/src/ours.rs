@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use mesh_native::core::wire::LinkState;
 use mesh_native::core::{Event, HubConfig, Identity, Payload};
 use mesh_native::hub::HubServer;
-use mesh_native::{Agent, JoinOptions, SendOptions};
+use mesh_native::{Agent, JoinOptions, Process, SendOptions};
 
 use crate::trial::{Figures, Mesh, PAYLOAD, PEERS, Sink};
 
@@ -80,9 +80,11 @@ async fn join(
     let hub = HubServer::bind(any, HubConfig::default())?;
     let url = format!("ws://{}/signal", hub.local_addr()?);
     tokio::spawn(hub.serve(std::future::pending()));
+    let process = Process::new();
     let joining = (0..count).map(|number| {
         let options = JoinOptions {
             k: Some(k),
+            process: process.clone(),
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             ..JoinOptions::new(&url, "versus", &format!("agent-{number:03}"))
         };

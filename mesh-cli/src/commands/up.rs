@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use mesh_core::{Event, default_k};
-use mesh_native::{Agent, Events, JoinOptions, Metrics};
+use mesh_native::{Agent, Events, JoinOptions, Metrics, Process};
 
 use super::hub::{HubArgs, announce_page, signaling_url};
 use super::mesh::MeshArgs;
@@ -104,9 +104,11 @@ impl Up {
         metrics: Option<Metrics>,
         agents: &mut Vec<Agent>,
     ) -> anyhow::Result<()> {
+        let process = Process::new();
         let joining = (1..=self.up.agents).map(|n| {
             let options = JoinOptions {
                 metrics: metrics.clone(),
+                process: process.clone(),
                 ..self.mesh.join(
                     vec![url.to_owned()],
                     &self.up.room,

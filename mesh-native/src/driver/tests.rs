@@ -19,6 +19,7 @@ use mesh_core::{
 use super::*;
 use crate::hub::HubServer;
 use crate::link::LinkSettings;
+use crate::process::Process;
 use crate::signaling::Endpoint;
 use crate::{Agent, Events, JoinOptions, SendOptions, random_seed};
 
@@ -60,11 +61,12 @@ impl Arena {
             clock.now(),
             Clock::unix_now(),
         );
-        let factory = LinkFactory::of_process(LinkSettings {
-            loopback: true,
-            ..LinkSettings::default()
-        })
-        .expect("a factory");
+        let factory = Process::new()
+            .link_factory(LinkSettings {
+                loopback: true,
+                ..LinkSettings::default()
+            })
+            .expect("a factory");
         let endpoints = vec![Endpoint::new(&url, None).expect("the hub's")];
         let shared = Shared::new(mesh, &[url], clock, None);
         let hostile = Driver::new(Arc::new(shared), endpoints, factory, loops);

@@ -132,7 +132,7 @@ impl Session {
         ice_servers: Vec<RTCIceServer>,
         ends: Ends,
     ) -> Result<Self> {
-        let pace = Pace::new();
+        let pace = Pace::new(factory.shared.connecting.clone());
         let (notify, notices) = mpsc::channel(NOTICES_MAX);
         let configuration = RTCConfigurationBuilder::new()
             .with_ice_servers(ice_servers)

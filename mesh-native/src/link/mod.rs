@@ -31,7 +31,7 @@ mod traffic;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_core::agent::LinkFact;
@@ -40,6 +40,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
+pub(crate) use self::pace::Connecting;
 pub(crate) use self::settings::LinkSettings;
 #[cfg(feature = "pairs")]
 pub(crate) use self::settings::channel_init;
@@ -75,14 +76,16 @@ struct Shared {
     engine: SettingEngine,
     addresses: Addresses,
     resolver: MdnsResolver,
+    connecting: Connecting,
 }
 
 impl LinkFactory {
-    /// Generates the certificate that all links of this factory present.
+    /// Generates the certificate that all links of this factory present. They take turns with all
+    /// that are counted as connecting.
     ///
     /// # Errors
     /// When no certificate can be generated, or no crypto provider is compiled in.
-    pub(crate) fn new(settings: LinkSettings) -> Result<Self, LinkError> {
+    pub(crate) fn new(settings: LinkSettings, connecting: Connecting) -> Result<Self, LinkError> {
         let crypto = settings::crypto_provider()?;
         let certificate = settings::certificate(&*crypto)?;
         let engine = settings::engine(Arc::clone(&crypto));
@@ -92,6 +95,7 @@ impl LinkFactory {
             engine,
             addresses,
             resolver,
+            connecting,
         });
         Ok(Self {
             certificate,
@@ -99,19 +103,10 @@ impl LinkFactory {
         })
     }
 
-    /// The factory that all agents of this process with the same settings share, made on first use.
-    ///
-    /// # Errors
-    /// As [`LinkFactory::new`].
-    pub(crate) fn of_process(settings: LinkSettings) -> Result<Self, LinkError> {
-        static FACTORIES: Mutex<Vec<(LinkSettings, LinkFactory)>> = Mutex::new(Vec::new());
-        let mut factories = FACTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, factory)) = factories.iter().find(|(made_for, _)| *made_for == settings) {
-            return Ok(factory.clone());
-        }
-        let factory = Self::new(settings.clone())?;
-        factories.push((settings, factory.clone()));
-        Ok(factory)
+    /// Whether its links present the same certificate.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// What the library is told for each link.

@@ -24,9 +24,12 @@ use super::early::{Gate, Stage};
 /// The longest sleep of a connection's driver during [`HURRY`].
 const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
 
-/// The connections of this process that are connecting, and how far apart all their ticks are at
-/// least: each takes about a third of that.
-static CONNECTING: AtomicU32 = AtomicU32::new(0);
+/// How many connections are connecting, of those that take turns. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connecting(Arc<AtomicU32>);
+
+/// How far apart the ticks of all that are connecting are at least: each takes about a third of
+/// that.
 const TICKS_APART: Duration = Duration::from_micros(50);
 
 /// How long a connection is hurried. What has not connected by then is unlikely to, and its
@@ -76,6 +79,8 @@ const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Pace {
     born: Instant,
+    /// Those that are connecting, this one among them.
+    others: Connecting,
     /// When both descriptions were known, in µs since `born`; 0 before.
     connecting_since: AtomicU64,
     /// When data was last sent or received, in µs since `born`; 0 until the channels are open.
@@ -98,9 +103,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(others: Connecting) -> Arc<Self> {
         Arc::new(Self {
             born: Instant::now(),
+            others,
             connecting_since: AtomicU64::new(0),
             active_at: AtomicU64::new(0),
             ticked_at: AtomicU64::new(0),
@@ -119,7 +125,7 @@ impl Pace {
     pub(super) fn connecting(&self) {
         let now = self.micros(Instant::now());
         if self.connecting_since.swap(now, Ordering::Relaxed) == 0 {
-            CONNECTING.fetch_add(1, Ordering::Relaxed);
+            self.others.0.fetch_add(1, Ordering::Relaxed);
         }
         self.gate.advance(Stage::Described);
     }
@@ -136,7 +142,7 @@ impl Pace {
     /// The data channels are open.
     pub(super) fn opened(&self) {
         if self.is_connecting() {
-            CONNECTING.fetch_sub(1, Ordering::Relaxed);
+            self.others.0.fetch_sub(1, Ordering::Relaxed);
         }
         self.active_at
             .store(self.micros(Instant::now()), Ordering::Relaxed);
@@ -273,7 +279,7 @@ impl Pace {
         if connecting_since == 0 {
             return wanted;
         }
-        let others = CONNECTING.load(Ordering::Relaxed);
+        let others = self.others.0.load(Ordering::Relaxed);
         let age = Duration::from_micros(now.saturating_sub(connecting_since));
         sleep_connecting(wanted, age, TICKS_APART * others)
     }
@@ -305,7 +311,7 @@ fn sleep_connecting(wanted: Duration, age: Duration, turn: Duration) -> Duration
 impl Drop for Pace {
     fn drop(&mut self) {
         if self.is_connecting() {
-            CONNECTING.fetch_sub(1, Ordering::Relaxed);
+            self.others.0.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -337,7 +343,7 @@ mod tests {
         assert_eq!(sleep(3, WEARY, 400), ms(400));
         assert_eq!(sleep(500, WEARY, 1), ms(500));
 
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         let day = Duration::from_secs(86_400);
         assert_eq!(pace.sleep(day), day, "not connecting yet");
         pace.connecting();
@@ -348,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_clock_is_put_forward_when_a_silent_path_speaks_again() {
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         let ahead = || Duration::from_micros(pace.ahead.load(Ordering::Relaxed));
         let before = std::cell::Cell::new(0);
         let heard = |ms: u64| {
@@ -377,7 +383,7 @@ mod tests {
     #[test]
     fn ticks_are_put_off_and_other_timers_are_not() {
         let ms = Duration::from_millis;
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         let open = |ticked: u64, (first, last): (u64, u64), active: u64| {
             let set = |field: &AtomicU64, ms: u64| field.store(ms * 1000, Ordering::Relaxed);
             set(&pace.ticked_at, ticked);
@@ -419,11 +425,11 @@ mod tests {
 
     #[test]
     fn a_tick_happens_when_the_library_learns_that_it_is_due() {
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         let now = pace.micros(pace.now());
         let due = now + micros(ICE_TICK);
         assert_eq!(pace.ticked_at.load(Ordering::Relaxed), 0, "not due yet");
-        let mut late = Arc::into_inner(Pace::new()).expect("sole owner");
+        let mut late = Arc::into_inner(Pace::new(Connecting::default())).expect("sole owner");
         late.born = (late.born)
             .checked_sub(ICE_TICK)
             .expect("uptime exceeds a second");
@@ -434,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_link_that_does_not_open_tells_which_handshake_is_missing() {
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         pace.reached();
         assert_eq!(pace.missing(), "the DTLS handshake took too long");
         pace.secured();
@@ -443,7 +449,7 @@ mod tests {
 
     #[test]
     fn stun_keeps_nobody_awake() {
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         pace.observe_received(&[23, 254]);
         assert_eq!(pace.active_at.load(Ordering::Relaxed), 0, "not open yet");
         pace.active_at.store(1, Ordering::Relaxed);
@@ -454,7 +460,7 @@ mod tests {
     #[tokio::test]
     async fn an_alert_of_ours_ends_the_handshake() {
         let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 42];
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         pace.observe_sent(&alert);
         pace.end("later");
         assert_eq!(pace.ended().await, "the DTLS handshake failed");

@@ -310,6 +310,7 @@ mod tests {
     use webrtc::runtime::RecvMeta;
 
     use super::*;
+    use crate::link::Connecting;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -325,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_early_is_handed_over_when_the_link_has_got_so_far() {
-        let pace = Pace::new();
+        let pace = Pace::new(Connecting::default());
         let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let socket = LinkSocket::wrap(bound, Arc::clone(&pace)).expect("registered");
         let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");

@@ -27,11 +27,11 @@ const ANSWERER: u64 = 1;
 
 fn factory() -> LinkFactory {
     let addresses = vec![Ipv4Addr::LOCALHOST.into()];
-    LinkFactory::new(LinkSettings {
+    let settings = LinkSettings {
         loopback: true,
         addresses,
-    })
-    .expect("a factory")
+    };
+    LinkFactory::new(settings, Connecting::default()).expect("a factory")
 }
 
 /// Some links and their driver: end `2n` offers to end `2n + 1`.

@@ -9,7 +9,7 @@ use futures::future::{join_all, try_join_all};
 use indicatif::ProgressBar;
 use mesh_core::{Stats, Topology};
 use mesh_native::hub::{HubOptions, HubServer, has_package};
-use mesh_native::{Agent, JoinError, JoinOptions};
+use mesh_native::{Agent, JoinError, JoinOptions, Process};
 use tokio::process::Child;
 
 use super::super::agent::{naming_ca, read_ca};
@@ -228,6 +228,7 @@ async fn look(signaling: Vec<String>, ca: Option<Vec<u8>>) -> Result<(), JoinErr
 async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Joined> {
     let ca = joins.iter().find_map(|join| join.ca.as_deref());
     let ca = ca.map(read_ca).transpose()?;
+    let process = Process::new();
     let joining = joins.iter().map(|join| {
         // One socket an end is enough for agents that are all here.
         let loopback = join.here.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -237,6 +238,7 @@ async fn in_this_process(joins: &[Join], timeout: Duration) -> anyhow::Result<Jo
             metric: join.metric,
             timeout,
             addresses: loopback.into_iter().collect(),
+            process: process.clone(),
             ..JoinOptions::with_hubs(join.signaling.clone(), &join.room, &join.name)
         })
     });
