@@ -197,7 +197,7 @@ impl Member {
         };
         let name = "member".to_owned();
         let hello = json!({
-            "type": "hello", "version": 1, "room": member.room, "peer": member.identity.peer(),
+            "type": "hello", "version": mesh_native::core::signaling::PROTOCOL_VERSION, "room": member.room, "peer": member.identity.peer(),
             "name": name,
         });
         member.say(&hello).await?;

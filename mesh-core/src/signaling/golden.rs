@@ -118,7 +118,7 @@ fn an_admission_is_signed_as_protocol_md_shows_it() {
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let signed = identity(1).sign("demo", &admit());
     let body = postcard::to_stdvec(&admit()).expect("encodes");
-    let before = b"mesh/1 admission\x04demo";
+    let before = b"mesh/2 admission\x04demo";
     let shown = format!(
         "body {}\ncovered before it {}\nsignature {}",
         hex(&body),

@@ -8,7 +8,7 @@ use crate::topology::Shards;
 use crate::trust::Signed;
 
 /// The signaling protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// From an agent to the hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,9 +32,9 @@ pub enum Domain {
 impl Domain {
     const fn tag(self) -> &'static [u8] {
         match self {
-            Self::Admission => b"mesh/1 admission",
-            Self::Message => b"mesh/1 message",
-            Self::LinkState => b"mesh/1 link-state",
+            Self::Admission => b"mesh/2 admission",
+            Self::Message => b"mesh/2 message",
+            Self::LinkState => b"mesh/2 link-state",
         }
     }
 }

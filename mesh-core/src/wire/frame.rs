@@ -6,7 +6,7 @@ use super::record::Record;
 use crate::error::DecodeError;
 
 /// The wire version this build speaks: the first byte of every frame.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 
 /// The largest frame. 16 KiB is the largest data-channel message that every WebRTC stack takes
 /// whole ([RFC 8831], section 6.6).

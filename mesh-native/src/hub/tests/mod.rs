@@ -128,7 +128,7 @@ impl Client {
         let identity = Identity::from_secret(random_seed());
         let mut client = Self { identity, socket };
         let hello = json!({
-            "type": "hello", "version": 1, "room": room, "peer": client.peer(), "name": "client",
+            "type": "hello", "version": mesh_core::signaling::PROTOCOL_VERSION, "room": room, "peer": client.peer(), "name": "client",
         });
         client.say(&hello).await;
         let challenge = client.hear("challenge").await;
