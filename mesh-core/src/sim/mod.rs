@@ -17,6 +17,7 @@ pub mod fuzz;
 mod golden;
 pub(crate) mod memo;
 mod network;
+mod operation;
 #[cfg(test)]
 mod partition;
 #[cfg(test)]
@@ -39,8 +40,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use agent::SimAgent;
 use network::Connection;
+pub use operation::Operation;
 pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
-pub use scenario::{Operation, Outcome, Scenario};
+pub use scenario::{Outcome, Scenario};
 use trace::{Fault, Trace};
 
 use crate::config::{Adaptive, Config};
