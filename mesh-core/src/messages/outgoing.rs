@@ -104,7 +104,7 @@ impl Messages {
         id
     }
 
-    /// Signs and sends all that waits.
+    /// Signs and sends all that waits: it is on its way from now on, whenever it was drafted.
     pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
         while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
             self.sign_draft(target, net);

@@ -375,3 +375,16 @@ fn who_lost_its_end_of_a_link_is_believed_at_once() {
 fn a_link_found_dead_by_a_timer_leaves_nothing_due() {
     Scenario::draw(538).run();
 }
+
+/// What was drafted before a late driver came around counted as sent, and as unacknowledged, since
+/// it was drafted: what had not left yet was told of and asked after at once.
+#[test]
+fn what_a_late_driver_carries_out_is_sent_then_and_leaves_nothing_due() {
+    let mut world = World::formed(13, None, 3);
+    let (now, late) = (world.now(), world.now() + SECOND * 4);
+    let mesh = world.mesh_mut(0);
+    mesh.broadcast("", "x".into(), now).expect("linked");
+    mesh.handle_timeout(late);
+    while mesh.poll_output().is_some() {}
+    assert!(mesh.poll_timeout() > Some(late));
+}
