@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Pace;
 use crate::config::Config;
 use crate::error::RejectReason;
 use crate::id::{ClientId, LinkId, MessageId, PeerId, SocketId};
@@ -20,9 +21,15 @@ pub struct SimAgent {
     pub(super) sockets: BTreeMap<SocketId, ClientId>,
     /// Its process is stopped: what reaches it waits until it goes on.
     pub(super) frozen: bool,
+    /// How punctual its driver is, and when that comes around if it is late.
+    pub(super) pace: Pace,
+    pub(super) turn_at: Option<Instant>,
+    /// What has come for its driver meanwhile.
     pub(super) held: Vec<Input>,
-    /// It was stopped once, so it may take its driver for late.
-    pub(super) was_frozen: bool,
+    /// Its driver was stopped or late once, so it may take it for late.
+    pub(super) was_late: bool,
+    /// Links that it was told are congested.
+    pub(super) congested: BTreeSet<LinkId>,
     /// It cannot reach the hub.
     pub(super) no_hub: bool,
     /// The earliest wake that stands in the queue.
@@ -56,8 +63,11 @@ impl SimAgent {
             life: 0,
             sockets: BTreeMap::new(),
             frozen: false,
+            pace: Pace::Punctual,
+            turn_at: None,
             held: Vec::new(),
-            was_frozen: false,
+            was_late: false,
+            congested: BTreeSet::new(),
             no_hub: false,
             wake_at: None,
             links: BTreeMap::new(),
@@ -78,7 +88,11 @@ impl SimAgent {
         self.mesh = Mesh::new(config, self.identity.clone(), seed, now, unix);
         self.alive = true;
         self.frozen = false;
+        self.pace = Pace::Punctual;
+        self.turn_at = None;
         self.held.clear();
+        self.was_late = false;
+        self.congested.clear();
         self.wake_at = None;
         // A new process does not know what the former has received.
         self.seen.clear();

@@ -60,8 +60,8 @@ impl World {
             self.whoami(agent)
         );
         assert!(
-            !mesh.seems_late() || self.agents[agent].was_frozen,
-            "{}: it takes its driver for late, which here never is",
+            !mesh.seems_late() || self.agents[agent].was_late,
+            "{}: it takes its driver for late, which never was",
             self.whoami(agent)
         );
         let queued = mesh.queued_max();
@@ -200,11 +200,12 @@ impl World {
             .iter()
             .filter(|(id, sent)| id.target != Target::Room && sent.delivery != Delivery::Datagram);
         let missing = kept.filter(|(id, _)| lives(id.author) && !settled.contains(id));
-        let missing = missing.count() as u64;
+        let missing: Vec<_> = missing.map(|(id, _)| id.to_string()).collect();
         assert!(
-            missing <= lost,
-            "seed {}: {missing} messages lost without a trace, {lost} accounted for",
-            self.config.seed
+            missing.len() as u64 <= lost,
+            "seed {}: messages lost without a trace, {lost} accounted for: {}",
+            self.config.seed,
+            missing.join(", ")
         );
     }
 }

@@ -100,7 +100,9 @@ impl World {
     pub fn leave(&mut self, agent: usize) {
         // What it has sent last may be on a connection that is broken: nobody will send it again.
         self.died_with_forwarders += self.agents[agent].mesh.messages_held();
-        self.command(agent, |mesh, now| mesh.leave(now));
+        let now = self.now;
+        self.agents[agent].mesh.leave(now);
+        self.drain(agent); // However late its driver was.
         self.agents[agent].alive = false;
         self.agents[agent].life += 1;
     }
@@ -110,7 +112,7 @@ impl World {
     pub fn freeze(&mut self, agent: usize) {
         self.record(Fault::Freeze, agent);
         self.agents[agent].frozen = true;
-        self.agents[agent].was_frozen = true;
+        self.agents[agent].was_late = true;
     }
 
     /// Lets a process go on: all that has reached it meanwhile is there at once.
@@ -165,7 +167,7 @@ impl World {
             let reason = "it broke here alone".to_owned();
             let input = Input::LinkClosed { link, reason };
             self.agents[a].mesh.handle_input(input, now);
-            self.drain(a);
+            self.after_call(a);
         }
     }
 
@@ -188,6 +190,7 @@ impl World {
             for (at, held) in self.connections[connection].unblock() {
                 self.queue_at(at.max(self.now), held);
             }
+            self.unstick(connection);
         }
     }
 

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{Operation, Scenario, World, WorldConfig};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::{Operation, Rough, Scenario, World, WorldConfig};
 use crate::config::HubConfig;
 use crate::id::ClientId;
 use crate::io::Channel;
@@ -69,6 +72,23 @@ pub fn neighbour(bytes: &[u8]) {
 /// # Panics
 /// If it does not.
 pub fn operations(bytes: &[u8]) {
+    run(bytes, None);
+}
+
+/// The same in a rough world: the first four bytes say how rough.
+///
+/// # Panics
+/// If it does not heal.
+pub fn rough_operations(bytes: &[u8]) {
+    let (how, bytes) = bytes.split_at(bytes.len().min(4));
+    let seed = how
+        .iter()
+        .fold(0, |seed, &byte| seed << 8 | u64::from(byte));
+    let rough = Rough::draw(&mut ChaCha8Rng::seed_from_u64(seed));
+    run(bytes, Some(rough));
+}
+
+fn run(bytes: &[u8], rough: Option<Rough>) {
     let (four, _) = bytes.as_chunks::<4>();
     let operations = four.iter().take(OPERATIONS_MAX).copied();
     let operations = operations.map(Operation::from_bytes).collect();
@@ -77,6 +97,7 @@ pub fn operations(bytes: &[u8]) {
         agents: 5,
         config: WorldConfig {
             k: Some(2),
+            rough,
             ..WorldConfig::new(1)
         },
     };
@@ -91,11 +112,12 @@ mod tests {
     #[test]
     fn corpora_are_replayed() {
         type Target = fn(&[u8]);
-        let targets: [(&str, Target); 4] = [
+        let targets: [(&str, Target); 5] = [
             ("frame", frame),
             ("signaling", signaling),
             ("neighbour", neighbour),
             ("operations", operations),
+            ("rough_operations", rough_operations),
         ];
         for (name, target) in targets {
             let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));

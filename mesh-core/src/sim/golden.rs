@@ -15,6 +15,9 @@ use crate::metric::Metric;
 /// Scenarios by seed.
 const SCENARIOS: u64 = 64;
 
+/// Rough scenarios by seed.
+const ROUGH_SCENARIOS: u64 = 32;
+
 /// The lines of one part of the file: each has a name, the trace, and figures.
 fn compare(part: &str, lines: &[String]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces.txt");
@@ -77,10 +80,9 @@ fn simulate(agents: usize, config: WorldConfig, churn: f64) -> Report {
     report.unwrap_or_else(|error| panic!("{agents} agents: {error}"))
 }
 
-#[test]
-fn scenarios_come_to_what_they_did() {
-    let lines = (0..SCENARIOS).map(|seed| {
-        let (outcome, trace) = Scenario::draw(seed).run_traced();
+fn scenarios(part: &str, seeds: u64, draw: fn(u64) -> Scenario) {
+    let lines = (0..seeds).map(|seed| {
+        let (outcome, trace) = draw(seed).run_traced();
         format!(
             "{seed}: {trace:016x} healed {:.3} s, {:.1} B/s, copies {:.3}",
             outcome.healed_s,
@@ -88,7 +90,17 @@ fn scenarios_come_to_what_they_did() {
             outcome.redundancy.unwrap_or_default(),
         )
     });
-    compare("scenarios", &lines.collect::<Vec<_>>());
+    compare(part, &lines.collect::<Vec<_>>());
+}
+
+#[test]
+fn scenarios_come_to_what_they_did() {
+    scenarios("scenarios", SCENARIOS, Scenario::draw);
+}
+
+#[test]
+fn rough_scenarios_come_to_what_they_did() {
+    scenarios("rough scenarios", ROUGH_SCENARIOS, Scenario::draw_rough);
 }
 
 #[test]

@@ -18,11 +18,13 @@ mod golden;
 pub(crate) mod memo;
 mod network;
 mod operation;
+mod pace;
 #[cfg(test)]
 mod partition;
 #[cfg(test)]
 mod regressions;
 mod report;
+mod rough;
 mod scenario;
 #[cfg(test)]
 mod sleep;
@@ -41,7 +43,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub use agent::SimAgent;
 use network::Connection;
 pub use operation::Operation;
+pub use pace::Pace;
 pub use report::{Broadcasts, Messages, Report, Simulation, Traffic};
+pub use rough::Rough;
 pub use scenario::{Outcome, Scenario};
 use trace::{Fault, Trace};
 
@@ -77,6 +81,8 @@ pub struct WorldConfig {
     pub latency_max: Duration,
     /// How long ICE and DTLS take once the answer is there.
     pub connect: Duration,
+    /// What else goes wrong with links; `None` where links open and carry at once.
+    pub rough: Option<Rough>,
 }
 
 impl WorldConfig {
@@ -92,6 +98,7 @@ impl WorldConfig {
             latency_min: Duration::from_millis(5),
             latency_max: Duration::from_millis(40),
             connect: Duration::from_millis(120),
+            rough: None,
         }
     }
 }
@@ -147,12 +154,16 @@ enum Happening {
     },
     /// An agent's timer may be due.
     Wake { agent: usize, life: u32 },
+    /// An agent's driver comes around, if it is still the same process.
+    Turn { agent: usize, life: u32 },
     /// The hub gets an input, if it is still the same process.
     Hub { life: u64, input: HubInput },
     /// The hub's timer may be due.
     WakeHub,
-    /// A connection is established at both ends.
+    /// A path between both ends of a connection is found.
     Established { connection: usize },
+    /// What waited to leave in one direction of a connection has left.
+    Left { connection: usize, side: usize },
 }
 
 /// The room that all agents join.
@@ -331,13 +342,13 @@ impl World {
     ) -> T {
         let now = self.now;
         let result = command(&mut self.agents[agent].mesh, now);
-        self.drain(agent);
+        self.after_call(agent);
         result
     }
 
     /// Hands an agent an input out of the blue, as a hostile neighbour might cause it.
     pub fn inject(&mut self, agent: usize, input: Input) {
-        self.handle(agent, input);
+        self.reach(agent, input);
     }
 
     /// Lets time pass.
@@ -378,13 +389,12 @@ impl World {
         self.now = at;
         match *happening {
             Happening::Input { agent, life, input } => {
-                let sim = &mut self.agents[agent];
-                if sim.life == life && sim.frozen {
-                    sim.held.push(input);
-                } else if sim.life == life {
-                    self.handle(agent, input);
+                if self.agents[agent].life == life {
+                    self.reach(agent, input);
                 }
             }
+            Happening::Turn { agent, life } => self.planned_turn(agent, life),
+            Happening::Left { connection, side } => self.left(connection, side),
             Happening::Wake { agent, life } => self.wake(agent, life),
             Happening::Hub { life, input } => self.hub_input(life, input),
             Happening::WakeHub => self.wake_hub(),
@@ -393,10 +403,19 @@ impl World {
     }
 
     fn handle(&mut self, agent: usize, input: Input) {
-        self.trace.input(&input, agent, self.now);
-        let now = self.now;
-        self.agents[agent].mesh.handle_input(input, now);
+        self.hand_over(agent, input);
         self.drain(agent);
+    }
+
+    fn hand_over(&mut self, agent: usize, input: Input) {
+        self.trace.input(&input, agent, self.now);
+        let sim = &mut self.agents[agent];
+        match input {
+            Input::LinkCongested { link } => _ = sim.congested.insert(link),
+            Input::LinkDrained { link } => _ = sim.congested.remove(&link),
+            _ => {}
+        }
+        sim.mesh.handle_input(input, self.now);
     }
 
     fn wake(&mut self, agent: usize, life: u32) {
@@ -410,10 +429,19 @@ impl World {
         if sim.frozen {
             return;
         }
+        if sim.turn_at.is_some() || sim.pace != Pace::Punctual {
+            return self.after_call(agent);
+        }
         if sim.mesh.poll_timeout().is_some_and(|at| at <= now) {
             sim.mesh.handle_timeout(now);
         }
         self.drain(agent);
+        self.check_timer(agent);
+    }
+
+    /// What was due is done.
+    fn check_timer(&self, agent: usize) {
+        let now = self.now;
         let due = self.agents[agent].mesh.poll_timeout();
         assert!(
             due.is_none_or(|at| at > now),
@@ -433,10 +461,11 @@ impl World {
             self.carry_out(agent, output);
         }
         self.check(agent);
-        let sim = &mut self.agents[agent];
         // A wake that comes too early finds nothing due and is repeated; one too late is a bug.
-        let now = self.now;
-        if let Some(at) = sim.mesh.poll_timeout().map(|at| at.max(now))
+        let due = self.agents[agent].mesh.poll_timeout();
+        let due = due.map(|at| self.wake_time(agent, at));
+        let sim = &mut self.agents[agent];
+        if let Some(at) = due
             && sim.wake_at.is_none_or(|planned| at < planned)
         {
             sim.wake_at = Some(at);

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use super::rough::{Acquaintance, Flow, Waiting};
 use super::{Happening, World};
 use crate::id::{ClientId, LinkId, SocketId};
-use crate::io::{Event, Input, Output};
+use crate::io::{Channel, Event, Input, Output};
 use crate::rng::unit;
 use crate::signaling::{HubInput, HubOutput};
 use crate::time::Instant;
@@ -15,6 +16,9 @@ use crate::wire::LinkSignal;
 
 /// What a blocked direction holds at most before the connection counts as dead.
 const HELD_MAX: usize = 1_000;
+
+/// How long a driver goes on sending what was ordered before a link was closed.
+const WIND_UP: Duration = Duration::from_secs(5);
 
 /// Frames that are remembered for hostile neighbours.
 const RECORDINGS: usize = 64;
@@ -26,12 +30,20 @@ pub(super) struct Connection {
     ends: [Option<ConnectionEnd>; 2],
     /// Frames get through.
     pub(super) up: bool,
+    /// They did once.
+    was_up: bool,
     /// What every frame takes longer than usual.
     pub(super) delay: Duration,
     /// What is held up in each direction, while it is.
     held: [Option<Vec<Happening>>; 2],
     /// When the last frame of each direction arrives: reliable channels keep the order.
-    arrival: [Instant; 2],
+    pub(super) arrival: [Instant; 2],
+    /// Bytes a second that each direction carries.
+    pub(super) bandwidth: Option<u32>,
+    pub(super) flows: [Flow; 2],
+    pub(super) acquaintance: Acquaintance,
+    /// Until when what was ordered before it was closed is sent.
+    pub(super) closes_by: Option<Instant>,
 }
 
 /// One end of a connection.
@@ -42,11 +54,31 @@ pub(super) struct ConnectionEnd {
 }
 
 impl Connection {
+    pub(super) fn end(&self, side: usize) -> Option<ConnectionEnd> {
+        self.ends[side]
+    }
+
+    /// Whether anything leaves in a direction.
+    pub(super) fn sends(&self, side: usize) -> bool {
+        (self.up || self.closes_by.is_some()) && self.held[side].is_none()
+    }
+
+    /// An end closes it: what it has ordered before is still sent, if that does not take long.
+    fn close(&mut self, agent: usize, now: Instant) {
+        if self.up {
+            self.closes_by = Some(now + WIND_UP);
+        }
+        self.lose_end(agent);
+    }
+
     pub(super) fn lose_end(&mut self, agent: usize) {
-        for end in &mut self.ends {
+        for (end, flow) in self.ends.iter_mut().zip(&mut self.flows) {
             if end.is_some_and(|end| end.agent == agent) {
                 *end = None;
                 self.up = false;
+                if self.closes_by.is_none() {
+                    flow.clear();
+                }
             }
         }
     }
@@ -99,18 +131,27 @@ impl World {
                     self.recordings.pop_front();
                 }
                 self.recordings.push_back((channel, frame.clone()));
+                let bytes = frame.len();
                 let input = |link| Input::FrameReceived {
                     link,
                     channel,
                     frame,
                 };
-                self.cross(agent, link, input);
+                let congested = self.agents[agent].congested.contains(&link);
+                assert!(
+                    channel == Channel::Control || !congested,
+                    "{}: it sends over a congested link",
+                    self.whoami(agent)
+                );
+                self.cross(agent, link, bytes, input);
             }
             Output::CloseLink { link } => {
                 let reason = "closed by the peer".to_owned();
-                self.cross(agent, link, |link| Input::LinkClosed { link, reason });
+                let closed = |link| Input::LinkClosed { link, reason };
+                self.cross(agent, link, 0, closed);
+                self.agents[agent].congested.remove(&link);
                 if let Some((connection, _)) = self.agents[agent].links.remove(&link) {
-                    self.connections[connection].lose_end(agent);
+                    self.connections[connection].close(agent, self.now);
                 }
             }
             Output::Writable => self.agents[agent].writable += 1,
@@ -173,18 +214,23 @@ impl World {
         let end = ConnectionEnd { agent, link };
         let Some(offer) = offer else {
             let connection = self.connections.len();
+            let rough = self.config.rough.as_ref();
+            let trickles = rough.is_some_and(|rough| rough.trickle.is_some());
             self.connections.push(Connection {
                 ends: [Some(end), None],
                 up: false,
+                was_up: false,
                 delay: Duration::ZERO,
                 held: [None, None],
                 arrival: [self.now; 2],
+                bandwidth: rough.and_then(|rough| rough.bandwidth),
+                flows: Default::default(),
+                acquaintance: Acquaintance::new(trickles),
+                closes_by: None,
             });
             self.agents[agent].links.insert(link, (connection, 0));
             let sdp = format!("v=0 connection {connection}");
-            let signal = LinkSignal::Offer { sdp };
-            self.input_later(agent, Input::LinkSignaled { link, signal });
-            return;
+            return self.describe(end, 0, LinkSignal::Offer { sdp });
         };
         let connection = offer
             .rsplit(' ')
@@ -198,18 +244,7 @@ impl World {
         };
         self.connections[connection].ends[1] = Some(end);
         self.agents[agent].links.insert(link, (connection, 1));
-        let signal = LinkSignal::Answer { sdp: offer };
-        self.input_later(agent, Input::LinkSignaled { link, signal });
-    }
-
-    fn apply(&mut self, agent: usize, link: LinkId, signal: &LinkSignal) {
-        let Some(&(connection, 0)) = self.agents[agent].links.get(&link) else {
-            return;
-        };
-        if matches!(signal, LinkSignal::Answer { .. }) {
-            let at = self.now + self.config.connect.mul_f64(0.5 + unit(&mut self.rng));
-            self.queue_at(at, Happening::Established { connection });
-        }
+        self.describe(end, 1, LinkSignal::Answer { sdp: offer });
     }
 
     pub(super) fn established(&mut self, connection: usize) {
@@ -221,47 +256,81 @@ impl World {
                 return;
             }
             self.connections[connection].up = true;
+            self.connections[connection].was_up = true;
             self.connections[connection].arrival = [self.now; 2];
+            if self.config.rough.is_some() {
+                return self.open_ends(connection, [a, b]);
+            }
             for end in [a, b] {
-                self.handle(end.agent, Input::LinkOpened { link: end.link });
+                self.reach(end.agent, Input::LinkOpened { link: end.link });
             }
         }
     }
 
-    /// Something travels over a connection, in order.
-    fn cross(&mut self, agent: usize, link: LinkId, input: impl FnOnce(LinkId) -> Input) {
+    /// So many bytes travel over a connection, in order.
+    fn cross(
+        &mut self,
+        agent: usize,
+        link: LinkId,
+        bytes: usize,
+        input: impl FnOnce(LinkId) -> Input,
+    ) {
         let Some(&(connection, side)) = self.agents[agent].links.get(&link) else {
             return;
         };
         let latency = self.latency();
-        let at = self.now + latency;
-        let connection = &mut self.connections[connection];
-        let Some(other) = connection.ends[1 - side].filter(|_| connection.up) else {
+        let there = &mut self.connections[connection];
+        let is_rough = self.config.rough.is_some();
+        // What is sent over a broken connection waits for ever.
+        let takes = there.up || is_rough && there.was_up;
+        let other = there.ends[1 - side].filter(|_| takes);
+        let Some(ConnectionEnd { agent, link }) = other else {
             return;
         };
-        let at = (at + connection.delay).max(connection.arrival[side]);
-        connection.arrival[side] = at;
-        let life = self.agents[other.agent].life;
-        let happening = Happening::Input {
-            agent: other.agent,
-            life,
-            input: input(other.link),
-        };
-        match &mut connection.held[side] {
+        let life = self.agents[agent].life;
+        let input = input(link);
+        let happening = Happening::Input { agent, life, input };
+        if is_rough {
+            let waiting = Waiting {
+                bytes,
+                latency,
+                happening,
+            };
+            return self.enqueue(connection, side, waiting);
+        }
+        self.arrive(connection, side, latency, happening);
+    }
+
+    /// Something has left in one direction of a connection, and arrives after all before it.
+    pub(super) fn arrive(
+        &mut self,
+        connection: usize,
+        side: usize,
+        latency: Duration,
+        happening: Happening,
+    ) {
+        let there = &mut self.connections[connection];
+        let at = (self.now + latency + there.delay).max(there.arrival[side]);
+        there.arrival[side] = at;
+        match &mut there.held[side] {
             None => self.queue_at(at, happening),
             Some(held) if held.len() < HELD_MAX => held.push(happening),
-            Some(_) => connection.up = false, // Nothing retransmits for ever.
+            Some(_) => there.up = false, // Nothing retransmits for ever.
         }
     }
 
     pub(super) fn input_later(&mut self, agent: usize, input: Input) {
         let at = self.in_order(agent);
+        self.input_at(at, agent, input);
+    }
+
+    pub(super) fn input_at(&mut self, at: Instant, agent: usize, input: Input) {
         let life = self.agents[agent].life;
         self.queue_at(at, Happening::Input { agent, life, input });
     }
 
     /// A WebSocket keeps the order: what concerns one agent's takes the same time each way.
-    fn in_order(&self, agent: usize) -> Instant {
+    pub(super) fn in_order(&self, agent: usize) -> Instant {
         let spread = self
             .config
             .latency_max
@@ -317,6 +386,10 @@ impl World {
         }
         let due = hub.poll_timeout();
         for output in outputs {
+            let relays = matches!(output, HubOutput::Relay { .. });
+            if relays && self.is_lost() {
+                continue;
+            }
             match output {
                 HubOutput::Relay { from, to, .. } if self.hub_is_busy => {
                     self.hub_later(HubInput::SignalDropped { from, to });

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::World;
 use super::scenario::{AGENTS_MAX, LIVING_MIN};
+use super::{Pace, World};
 use crate::id::Target;
 use crate::io::Channel;
 use crate::payload::{Delivery, Payload};
@@ -37,6 +37,16 @@ enum Kind {
     Noise,
     Replay,
     Forge,
+    Late,
+    Ticks,
+    Punctual,
+    Stall,
+    Narrow,
+    Bulk,
+    Lose,
+    ConnectSlowly,
+    AnswerSlowly,
+    WaitLong,
 }
 
 /// What an operation's kind chooses from: what stands twice happens twice as often.
@@ -75,21 +85,76 @@ const KINDS: [Kind; 32] = [
     Kind::Forge,
 ];
 
+/// What else it chooses from in a rough world, beside these.
+const ROUGH: [Kind; 16] = [
+    Kind::Late,
+    Kind::Late,
+    Kind::Late,
+    Kind::Ticks,
+    Kind::Punctual,
+    Kind::Stall,
+    Kind::Narrow,
+    Kind::Narrow,
+    Kind::Narrow,
+    Kind::Bulk,
+    Kind::Bulk,
+    Kind::Lose,
+    Kind::ConnectSlowly,
+    Kind::AnswerSlowly,
+    Kind::WaitLong,
+    Kind::WaitLong,
+];
+
+/// How late a driver may be, in milliseconds: short of what it is taken for stopped for.
+const LATE_MS: [u64; 5] = [50, 250, 1_000, 2_500, 4_500];
+
+/// Bytes a second that a narrow connection carries.
+const BANDWIDTHS: [Option<u32>; 6] = [
+    Some(2_000),
+    Some(3_000),
+    Some(4_000),
+    Some(16_000),
+    Some(64_000),
+    None,
+];
+
+/// Shares of signals that get lost.
+const LOSSES: [f64; 4] = [0.0, 0.1, 0.3, 0.6];
+
+/// How much longer connections may take, in milliseconds: as long as an unanswered offer is waited
+/// for, as long as an answered one, and twice as long, and a little less or more than each.
+const CONNECTING_MS: [u64; 8] = [0, 2_900, 3_100, 6_000, 9_700, 10_300, 19_500, 20_500];
+
+/// How much later answers may come, in milliseconds: around the same.
+const ANSWERING_MS: [u64; 8] = [0, 1_000, 2_900, 3_100, 4_100, 6_100, 9_900, 10_100];
+
 impl Operation {
     /// Any four bytes are an operation.
     pub fn from_bytes([kind, a, b, value]: [u8; 4]) -> Self {
         Self { kind, a, b, value }
     }
-}
 
-impl Operation {
+    fn kind(self, world: &World) -> Kind {
+        let kind = usize::from(self.kind);
+        if world.config.rough.is_none() {
+            return KINDS[kind % KINDS.len()];
+        }
+        let kind = kind % (KINDS.len() + ROUGH.len());
+        let rough = kind.checked_sub(KINDS.len());
+        rough.map_or(KINDS[kind % KINDS.len()], |kind| ROUGH[kind])
+    }
+
+    fn choose<T: Copy>(self, among: &[T]) -> T {
+        among[usize::from(self.value) % among.len()]
+    }
+
     pub(super) fn apply(self, world: &mut World) {
         let living = world.living();
         let a = living[usize::from(self.a) % living.len()];
         let b = living[usize::from(self.b) % living.len()];
         let value = u64::from(self.value);
         let enough = living.len() > LIVING_MIN;
-        match KINDS[usize::from(self.kind) % KINDS.len()] {
+        match self.kind(world) {
             Kind::Send => self.send(world, a, b),
             Kind::Broadcast => {
                 // Whoever has no link yet is told so.
@@ -134,6 +199,41 @@ impl Operation {
                 let forged = world.forged_link_state(a, victim);
                 world.send_raw(a, b, Channel::Control, forged);
             }
+            Kind::Late => {
+                let most = Duration::from_millis(self.choose(&LATE_MS));
+                world.set_pace(a, Pace::Late(most));
+            }
+            Kind::Ticks => {
+                let every = if value.is_multiple_of(8) { 60 } else { 1 };
+                world.set_pace(a, Pace::Ticks(Duration::from_secs(every)));
+            }
+            Kind::Punctual => world.set_pace(a, Pace::Punctual),
+            Kind::Stall => world.stall(a, Duration::from_millis(200 * value)),
+            Kind::Narrow => {
+                let others = if self.b.is_multiple_of(2) {
+                    living.clone() // What its whole machine shares.
+                } else {
+                    vec![b]
+                };
+                let bandwidth = self.choose(&BANDWIDTHS);
+                others
+                    .into_iter()
+                    .for_each(|other| world.narrow(a, other, bandwidth));
+            }
+            Kind::Bulk => self.bulk(world, a, b),
+            Kind::Lose => {
+                let loss = self.choose(&LOSSES);
+                world.roughen(|rough| rough.loss = loss);
+            }
+            Kind::ConnectSlowly => {
+                let by = Duration::from_millis(self.choose(&CONNECTING_MS));
+                world.roughen(|rough| rough.connecting = by);
+            }
+            Kind::AnswerSlowly => {
+                let by = Duration::from_millis(self.choose(&ANSWERING_MS));
+                world.roughen(|rough| rough.answering = by);
+            }
+            Kind::WaitLong => world.run_for(Duration::from_millis(100 * value)),
             Kind::Join | Kind::Leave | Kind::Crash | Kind::CrashHub | Kind::StartHub => {}
         }
     }
@@ -149,6 +249,14 @@ impl Operation {
         let target = Target::Peer(world.agents()[to].id());
         // Who is not known yet, or is oneself, cannot be sent to: the caller is told.
         let _ = world.send_together(from, target, self.payloads("one"), delivery);
+    }
+
+    /// As much as a narrow link is busy with for a while.
+    fn bulk(self, world: &mut World, from: usize, to: usize) {
+        let target = Target::Peer(world.agents()[to].id());
+        let bytes = 500 + 8 * usize::from(self.value);
+        let payloads = vec!["x".repeat(bytes).into(); 8 + usize::from(self.value % 32)];
+        let _ = world.send_together(from, target, payloads, Delivery::Reliable);
     }
 
     /// One payload, or several that are sent in one turn.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{Operation, SimAgent, World, WorldConfig};
+use super::{Operation, Rough, SimAgent, World, WorldConfig};
 use crate::id::Target;
 use crate::metric::Metric;
 use crate::payload::Delivery;
@@ -51,6 +51,20 @@ pub struct Scenario {
 impl Scenario {
     /// The scenario of a seed: even what the world is like is drawn from it.
     pub fn draw(seed: u64) -> Self {
+        Self::drawn(seed).0
+    }
+
+    /// Another of the same seed: drivers are late too, links are slow, and signals get lost.
+    pub fn draw_rough(seed: u64) -> Self {
+        let (mut scenario, mut rng) = Self::drawn(seed);
+        scenario.config.rough = Some(Rough::draw(&mut rng));
+        if rng.next_u32().is_multiple_of(5) {
+            scenario.config.metric = Metric::Bandwidth;
+        }
+        scenario
+    }
+
+    fn drawn(seed: u64) -> (Self, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut below = |bound: u32| rng.next_u32() % bound;
         let latency_min = Duration::from_millis(u64::from(1 + below(30)));
@@ -68,11 +82,12 @@ impl Scenario {
         let operations = (0..count)
             .map(|_| Operation::from_bytes(rng.next_u32().to_le_bytes()))
             .collect();
-        Self {
+        let scenario = Self {
             config,
             agents,
             operations,
-        }
+        };
+        (scenario, rng)
     }
 
     /// Lets it all happen, heals the world, and checks it.
@@ -95,6 +110,7 @@ impl Scenario {
             operation.apply(&mut world);
         }
         world.unblock_all();
+        world.calm_down();
         if !world.has_hub() {
             world.start_hub();
         }

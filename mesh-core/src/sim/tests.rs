@@ -280,6 +280,13 @@ fn worlds_drawn_from_seeds_hold_every_check() {
 }
 
 #[test]
+fn rough_worlds_drawn_from_seeds_hold_every_check() {
+    for seed in 0..25 {
+        Scenario::draw_rough(seed).run();
+    }
+}
+
+#[test]
 fn a_simulation_is_measured_and_accounts_for_everything() {
     let simulation = Simulation {
         config: WorldConfig::new(3),
@@ -429,8 +436,9 @@ proptest! {
         seed in 0u64..1_000,
         operations in prop::collection::vec(any::<[u8; 4]>(), 0..40),
     ) {
-        let operations = operations.into_iter().map(Operation::from_bytes).collect();
-        Scenario { operations, ..Scenario::draw(seed) }.run();
+        let operations: Vec<_> = operations.into_iter().map(Operation::from_bytes).collect();
+        Scenario { operations: operations.clone(), ..Scenario::draw(seed) }.run();
+        Scenario { operations, ..Scenario::draw_rough(seed) }.run();
     }
 }
 

@@ -26,6 +26,10 @@ pub(super) enum Fault {
     Thaw,
     Address,
     NoHub,
+    Pace,
+    Stall,
+    Rough,
+    Narrow,
 }
 
 /// The number so far: FNV-1a, eight bytes at a time.
