@@ -69,25 +69,46 @@ impl Outcomes {
     }
 }
 
-pub(super) fn json(outcomes: &[Outcome], seeds: u64, failed: &[u64], took: f64) -> String {
+pub(super) fn json(
+    plain: &[Outcome],
+    rough: &[Outcome],
+    seeds: u64,
+    failed: &[u64],
+    took: f64,
+) -> String {
+    let mut report = figures(plain);
+    report["seeds"] = seeds.into();
+    report["failed"] = failed.into();
+    report["seconds"] = took.into();
+    report["rough"] = figures(rough);
+    format!("{report}\n")
+}
+
+fn figures(outcomes: &[Outcome]) -> Value {
     let all = Outcomes::of(outcomes);
-    let report = json!({
-        "seeds": seeds,
-        "failed": failed,
-        "seconds": took,
+    json!({
         "healedS": all.healed_s.json(),
         "transmissionsPerDelivery": all.redundancy.json(),
         "bytesPerSecond": all.bytes_per_second.json(),
         "degreeDistribution": all.degrees,
         "hopDistribution": all.hops,
-    });
-    format!("{report}\n")
+    })
 }
 
-pub(super) fn text(outcomes: &[Outcome], seeds: u64, took: f64) -> String {
-    let passed = outcomes.len();
-    let mut text = format!("{passed} of {seeds} seeds passed every check, in {took:.0} s\n");
-    if passed == 0 {
+pub(super) fn text(plain: &[Outcome], rough: &[Outcome], seeds: u64, took: f64) -> String {
+    let passed = |outcomes: &[Outcome]| format!("{} of {seeds}", outcomes.len());
+    format!(
+        "{} worlds and {} rough worlds passed every check, in {took:.0} s\n{}rough worlds:\n{}",
+        passed(plain),
+        passed(rough),
+        rows(plain),
+        rows(rough),
+    )
+}
+
+fn rows(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    if outcomes.is_empty() {
         return text;
     }
     let all = Outcomes::of(outcomes);
