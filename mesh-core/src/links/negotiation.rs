@@ -198,6 +198,13 @@ impl Links {
         self.negotiate(peer, negotiation, patience, Some(sdp), cx)
     }
 
+    /// How long a step of an attempt may take, given how long at most if all is well. What failed
+    /// for want of time gets more of it: hurry makes a busy machine busier.
+    fn patience_with(&self, peer: PeerId, usual: Duration, cx: &Context) -> Duration {
+        let doublings = self.dialer.failures(peer).min(DOUBLINGS_MAX);
+        (usual + cx.grace()) * 2u32.pow(doublings)
+    }
+
     fn negotiate(
         &mut self,
         peer: PeerId,
@@ -207,9 +214,7 @@ impl Links {
         cx: &mut Context,
     ) -> LinkId {
         let link = self.table.next_id();
-        // What failed for want of time gets more of it: hurry makes a busy machine busier.
-        let doublings = self.dialer.failures(peer).min(DOUBLINGS_MAX);
-        let until = cx.now + (patience + cx.grace()) * 2u32.pow(doublings);
+        let until = cx.now + self.patience_with(peer, patience, cx);
         let new = Link::new(link, peer, negotiation, until, &cx.config, cx.now);
         self.table.insert(new);
         cx.order(Output::OpenLink {
@@ -313,6 +318,7 @@ impl Links {
         cx: &mut Context,
     ) {
         let from = id.author;
+        let patience = self.patience_with(from, cx.config.open_timeout, cx);
         let link = self.table.id_of(from);
         let link = link.and_then(|id| self.table.get_mut(id));
         let Some(link) = link.filter(|link| link.negotiation.attempt == attempt) else {
@@ -322,7 +328,7 @@ impl Links {
         match link.negotiation.judge(id, &signal, awaits_answer, cx.now) {
             Verdict::Apply => {}
             Verdict::Answered => {
-                let until = cx.now + cx.config.open_timeout;
+                let until = cx.now + patience;
                 link.state = LinkState::Negotiating { until };
             }
             Verdict::Reject(reason) => return self.reject(None, Some(from), reason, cx),

@@ -388,3 +388,19 @@ fn what_a_late_driver_carries_out_is_sent_then_and_leaves_nothing_due() {
     while mesh.poll_output().is_some() {}
     assert!(mesh.poll_timeout() > Some(late));
 }
+
+/// An attempt that failed for want of time got more of it, but the answer to its offer took that
+/// back: what took a little longer than the first attempt may take never opened.
+#[test]
+fn a_path_that_takes_longer_than_one_attempt_opens_at_the_next() {
+    let mut world = World::new(WorldConfig {
+        connect: SECOND * 13, // From a half to one and a half of it.
+        ..WorldConfig::new(1)
+    });
+    world.start_agents(6);
+    assert!(
+        world.run_until(SECOND * 60, World::is_converged),
+        "{}",
+        world.troubles()
+    );
+}
