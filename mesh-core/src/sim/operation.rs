@@ -110,9 +110,9 @@ const LATE_MS: [u64; 5] = [50, 250, 1_000, 2_500, 4_500];
 
 /// Bytes a second that a narrow connection carries.
 const BANDWIDTHS: [Option<u32>; 6] = [
-    Some(2_000),
-    Some(3_000),
     Some(4_000),
+    Some(6_000),
+    Some(8_000),
     Some(16_000),
     Some(64_000),
     None,

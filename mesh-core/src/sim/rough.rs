@@ -22,9 +22,10 @@ pub(super) const HIGH_WATER: usize = 4 * 1024;
 /// Bytes below which a congested direction has drained.
 const LOW_WATER: usize = 1024;
 
-/// Bytes that wait in one direction at which a driver gives the connection up. A message that is two
-/// minutes old is taken by nobody: the narrowest connection carries this in one.
-const FULL: usize = 96 * 1024;
+/// Bytes that wait in one direction at which a driver gives the connection up: far more than is
+/// sent in one turn. Nobody takes a message that is two minutes old; what is narrow here carries as
+/// much in less.
+const FULL: usize = 384 * 1024;
 
 /// Candidates that one end finds at most.
 const CANDIDATES: u32 = 4;
