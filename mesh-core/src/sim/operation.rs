@@ -199,6 +199,15 @@ impl Operation {
                 let forged = world.forged_link_state(a, victim);
                 world.send_raw(a, b, Channel::Control, forged);
             }
+            Kind::Join | Kind::Leave | Kind::Crash | Kind::CrashHub | Kind::StartHub => {}
+            rough => self.apply_rough(rough, world, (a, b), &living),
+        }
+    }
+
+    /// What happens in rough worlds only.
+    fn apply_rough(self, kind: Kind, world: &mut World, (a, b): (usize, usize), living: &[usize]) {
+        let value = u64::from(self.value);
+        match kind {
             Kind::Late => {
                 let most = Duration::from_millis(self.choose(&LATE_MS));
                 world.set_pace(a, Pace::Late(most));
@@ -211,7 +220,7 @@ impl Operation {
             Kind::Stall => world.stall(a, Duration::from_millis(200 * value)),
             Kind::Narrow => {
                 let others = if self.b.is_multiple_of(2) {
-                    living.clone() // What its whole machine shares.
+                    living.to_vec() // What its whole machine shares.
                 } else {
                     vec![b]
                 };
@@ -234,7 +243,7 @@ impl Operation {
                 world.roughen(|rough| rough.answering = by);
             }
             Kind::WaitLong => world.run_for(Duration::from_millis(100 * value)),
-            Kind::Join | Kind::Leave | Kind::Crash | Kind::CrashHub | Kind::StartHub => {}
+            _ => {}
         }
     }
 

@@ -30,8 +30,8 @@ const WORLD: [&str; 8] = [
 ///
 /// Without --seeds, one world: all agents join at once, rest, exchange messages, and some die; the
 /// report says what it took. With --seeds, two small worlds for each seed in which everything goes
-/// wrong that can, in the second one drivers are late and links slow as well; all is checked all the
-/// time. The same seed gives the same worlds.
+/// wrong that can, each checked all the time; in the second one drivers are late and links slow as
+/// well. The same seed gives the same worlds.
 ///
 /// Examples: mesh simulate --agents 500; mesh simulate --seeds 1000; mesh simulate --seeds 1 --seed
 /// 4711 (to repeat a failure)
