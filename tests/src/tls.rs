@@ -106,7 +106,7 @@ pub fn certify(folder: &Path, name: &str, expired: bool) -> Result<Vec<u8>> {
     Ok(ca.pem().into_bytes())
 }
 
-/// As the README has it, in a folder of its own and without a daemon.
+/// As the guide to deployment has it, in a folder of its own and without a daemon.
 fn configuration(port: u16, hub_port: u16) -> String {
     format!(
         r#"

@@ -134,8 +134,8 @@ async fn what_holds_is_printed_with_its_origin() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_commands_run_on_the_delivered_file() -> Result<()> {
-    let shown = example("README.md", "Configured", "sh")?;
+async fn the_guides_commands_run_on_the_delivered_file() -> Result<()> {
+    let shown = example("docs/commands.md", "Configured", "sh")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let commands: Vec<&str> = shown.lines().collect();
     ensure!(commands.len() == 2, "{shown}");

@@ -33,15 +33,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MUCH_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where documents are.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 16] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "PROTOCOL.md",
+    "docs/commands.md",
     "docs/deploy.md",
     "docs/foreign.md",
+    "docs/library.md",
+    "docs/measured.md",
     "docs/monitoring.md",
     "docs/sizing.md",
+    "docs/testing.md",
     "docs/troubleshooting.md",
     "docs/upgrade.md",
     "docs/versus.md",
@@ -168,7 +173,15 @@ async fn options_in_the_guides_exist_where_they_stand() -> Result<()> {
         words.any(|word| word == option)
     };
     let mut seen = 0;
-    for guide in ["deploy", "sizing", "troubleshooting", "upgrade"] {
+    for guide in [
+        "commands",
+        "deploy",
+        "library",
+        "sizing",
+        "testing",
+        "troubleshooting",
+        "upgrade",
+    ] {
         let text = read(&format!("docs/{guide}.md"))?;
         let shown = fences(&text)
             .into_iter()
