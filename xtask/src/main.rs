@@ -12,6 +12,7 @@ mod demo;
 mod deploy;
 mod foreign;
 mod lint;
+mod measured;
 mod package;
 mod process;
 mod setup;
@@ -59,8 +60,13 @@ enum Command {
     ///
     /// Example: cargo xtask test unit e2e
     Test(test::TestArgs),
-    /// Measure: the core's benchmarks and a short load test of a real mesh.
-    Bench,
+    /// Measure the core's parts, signatures in browsers and a real mesh under load, for about half
+    /// an hour; writes docs/measured.md.
+    Bench {
+        /// Rounds of the load test whose medians are told.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// Measure ours beside matchbox_socket and bare webrtc; writes docs/versus.md.
     Versus {
         /// Rounds: of each figure the median is told.
@@ -106,7 +112,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Wasm => wasm::build(&workspace, &setup::for_wasm(&workspace)?),
         Command::Demo { args } => demo::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
-        Command::Bench => bench::run(&workspace),
+        Command::Bench { rounds } => bench::run(&workspace, rounds),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),

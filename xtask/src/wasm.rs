@@ -20,6 +20,9 @@ const KEYWORDS: &str = r#"["webrtc", "mesh", "p2p", "peer-to-peer", "data-channe
 /// The package's entry point, by hand: what wasm-bindgen makes, and an error for joining too early.
 const ENTRY: [&str; 2] = ["index.js", "index.d.ts"];
 
+/// What a page loads.
+const MODULE: &str = "web/pkg/mesh_wasm_bg.wasm";
+
 /// Builds `web/pkg/` (index.js, mesh_wasm.js, mesh_wasm_bg.wasm, mesh_wasm.d.ts, package.json,
 /// licences).
 pub(crate) fn build(workspace: &Workspace, setup: &WasmSetup) -> Result<()> {
@@ -39,10 +42,15 @@ pub(crate) fn build(workspace: &Workspace, setup: &WasmSetup) -> Result<()> {
             .with_context(|| format!("cannot copy {}", from.display()))?;
     }
     complete(&package.join("package.json"))?;
-    let wasm = package.join("mesh_wasm_bg.wasm");
-    let wasm = fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
-    println!("web/pkg/mesh_wasm_bg.wasm: {}", sizes(&wasm)?);
+    println!("{MODULE}: {}", module_size(workspace)?);
     Ok(())
+}
+
+/// How large the module for pages is, plain and compressed.
+pub(crate) fn module_size(workspace: &Workspace) -> Result<String> {
+    let wasm = workspace.root.join(MODULE);
+    let wasm = fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
+    sizes(&wasm)
 }
 
 /// mesh-wasm's tests in a browser; further arguments are cargo's.
