@@ -126,8 +126,20 @@ pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 25] = [
         "",
         "ports=$(tail -n 1 told); test $ports -ge 30; test $ports -le 90",
     ),
-    ("upgrade", "What runs", 1, "", "grep '^mesh [0-9]' told"),
-    ("upgrade", "What runs", 2, "", "grep 'protocol=\"1\"' told"),
+    (
+        "upgrade",
+        "The running version",
+        1,
+        "",
+        "grep '^mesh [0-9]' told",
+    ),
+    (
+        "upgrade",
+        "The running version",
+        2,
+        "",
+        "grep 'protocol=\"1\"' told",
+    ),
     ("upgrade", "One hub", 1, "", "members 9600 1"),
     (
         "upgrade",
