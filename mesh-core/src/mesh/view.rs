@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::Mesh;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
+#[cfg(any(test, feature = "sim"))]
+use crate::routing::SharedRecords;
 use crate::stats::{Gauges, LinkCounts, Stats};
 use crate::topology::Shards;
 use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
@@ -195,6 +197,11 @@ fn millis(duration: Duration) -> f64 {
 /// What the simulator looks at.
 #[cfg(any(test, feature = "sim"))]
 impl Mesh {
+    /// Holds link-state records once together with the other agents of a world.
+    pub(crate) fn share_records(&mut self, records: SharedRecords) {
+        self.routing.share_records(records);
+    }
+
     /// Computes all paths again, whether anything has happened or not.
     pub fn recompute_routes(&mut self) {
         self.routing.recompute(&self.links, &self.cx);

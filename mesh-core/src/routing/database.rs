@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::PeerId;
 #[cfg(any(test, feature = "sim"))]
-use crate::sim::memo;
+use super::SharedRecords;
+use crate::id::PeerId;
 use crate::time::Instant;
 use crate::trust::{Signed, Verified};
 use crate::wire::{DigestEntry, LinkEntry, LinkState};
@@ -17,6 +17,9 @@ use crate::wire::{DigestEntry, LinkEntry, LinkState};
 pub(crate) struct Database {
     records: BTreeMap<PeerId, Entry>,
     fingerprint: u64,
+    /// Those that the other agents of a simulated world hold.
+    #[cfg(any(test, feature = "sim"))]
+    shared: Option<SharedRecords>,
 }
 
 /// A record, and what it says.
@@ -57,13 +60,22 @@ impl Database {
         self.fingerprint ^= fingerprint(author, state.version);
         let known = Arc::new(Known { signed, state });
         #[cfg(any(test, feature = "sim"))]
-        let known = memo::shared(known);
+        let known = match &self.shared {
+            Some(records) => records.shared(known),
+            None => known,
+        };
         let entry = Entry {
             known,
             unreachable_since: None,
             dormant: false,
         };
         self.records.insert(author, entry);
+    }
+
+    /// Holds records once together with others.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn share(&mut self, records: SharedRecords) {
+        self.shared = Some(records);
     }
 
     /// Forgets the records that are not of use.

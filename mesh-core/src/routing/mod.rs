@@ -16,6 +16,8 @@ mod golden;
 mod graph;
 mod routes;
 mod search;
+#[cfg(any(test, feature = "sim"))]
+mod shared_records;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -24,8 +26,10 @@ mod verify_queue;
 
 pub(crate) use database::Database;
 #[cfg(any(test, feature = "sim"))]
-pub(crate) use database::Known;
+use database::Known;
 pub(crate) use routes::Routes;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use shared_records::SharedRecords;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,6 +175,12 @@ impl Routing {
         self.news |= routes != self.routes;
         self.routes = routes;
         true
+    }
+
+    /// Holds records once together with others.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn share_records(&mut self, records: SharedRecords) {
+        self.database.share(records);
     }
 
     /// Computes all paths again, whether anything has happened or not.

@@ -36,7 +36,9 @@ impl World {
         let unix = self.unix(false, clock_behind + Duration::from_micros(1));
         self.agents[agent].restart(seed, self.now, unix);
         let signatures = self.signatures.clone();
+        let records = self.records.clone();
         self.agents[agent].mesh.share_signatures(signatures);
+        self.agents[agent].mesh.share_records(records);
         self.command(agent, |mesh, now| mesh.join(now));
     }
 

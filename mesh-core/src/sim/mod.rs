@@ -15,7 +15,6 @@ mod faults;
 pub mod fuzz;
 #[cfg(test)]
 mod golden;
-pub(crate) mod memo;
 mod network;
 mod operation;
 mod pace;
@@ -54,6 +53,7 @@ use crate::id::{ClientId, MessageId, SocketId, Target};
 use crate::io::{Channel, Input};
 use crate::metric::Metric;
 use crate::payload::{Delivery, Payload};
+use crate::routing::SharedRecords;
 use crate::signaling::{Hub, HubInput};
 use crate::time::{Instant, UnixTime};
 use crate::topology::{SHARD_MEMBERS, Shards};
@@ -130,6 +130,7 @@ pub struct World {
     suspect: Cell<usize>,
     /// Everybody checks every link-state record, and here everybody is one thread.
     signatures: KnownSignatures,
+    records: SharedRecords,
     /// Changes what the hub passes on, as a hostile one might.
     tamper: Option<fn(&mut String)>,
     /// The hub drops all signals, and says so.
@@ -172,12 +173,6 @@ const ROOM: &str = "sim";
 /// The civil time at the start of the world: some day in 2026.
 const EPOCH: UnixTime = UnixTime::from_micros(1_800_000_000_000_000);
 
-impl Drop for World {
-    fn drop(&mut self) {
-        memo::end();
-    }
-}
-
 impl World {
     /// A world with a hub and no agents.
     pub fn new(config: WorldConfig) -> Self {
@@ -199,10 +194,10 @@ impl World {
             trace: Trace::default(),
             suspect: Cell::new(0),
             signatures: KnownSignatures::default(),
+            records: SharedRecords::default(),
             tamper: None,
             hub_is_busy: false,
         };
-        memo::begin();
         world.start_hub();
         world
     }
@@ -282,6 +277,7 @@ impl World {
         let unix = EPOCH + self.now.since(Instant::default());
         let mut agent = SimAgent::new(config, identity, seed, self.now, unix);
         agent.mesh.share_signatures(self.signatures.clone());
+        agent.mesh.share_records(self.records.clone());
         self.agents.push(agent);
         self.command(index, |mesh, now| mesh.join(now));
         index
