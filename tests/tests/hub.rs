@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use futures::{SinkExt, StreamExt};
+use mesh_native::core::signaling::PROTOCOL_VERSION;
 use mesh_native::core::wire::Admit;
 use mesh_native::core::{Identity, PeerId};
 use mesh_native::random_seed;
@@ -197,8 +198,8 @@ impl Member {
         };
         let name = "member".to_owned();
         let hello = json!({
-            "type": "hello", "version": mesh_native::core::signaling::PROTOCOL_VERSION, "room": member.room, "peer": member.identity.peer(),
-            "name": name,
+            "type": "hello", "version": PROTOCOL_VERSION,
+            "room": member.room, "peer": member.identity.peer(), "name": name,
         });
         member.say(&hello).await?;
         let challenge = member.hear("challenge").await?;

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use mesh_core::signaling::PROTOCOL_VERSION;
 use mesh_core::wire::Admit;
 use mesh_core::{Identity, PeerId};
 use serde_json::{Value, json};
@@ -128,7 +129,8 @@ impl Client {
         let identity = Identity::from_secret(random_seed());
         let mut client = Self { identity, socket };
         let hello = json!({
-            "type": "hello", "version": mesh_core::signaling::PROTOCOL_VERSION, "room": room, "peer": client.peer(), "name": "client",
+            "type": "hello", "version": PROTOCOL_VERSION,
+            "room": room, "peer": client.peer(), "name": "client",
         });
         client.say(&hello).await;
         let challenge = client.hear("challenge").await;
