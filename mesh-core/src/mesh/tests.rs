@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 use crate::trust::{Identity, Signed};
 use crate::wire::{
     Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, LinkEntry, LinkState,
-    Message, MessageHeader, Record,
+    Message, MessageHeader, Record, WIRE_VERSION,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -230,7 +230,7 @@ fn random_bytes_are_malformed() {
     attack(
         &mut world,
         Channel::Control,
-        Bytes::from_static(&[1, 250, 3, 9, 9, 9]),
+        Bytes::from_static(&[WIRE_VERSION, 250, 3, 9, 9, 9]),
     );
     assert_rejected(&mut world, RejectReason::Malformed, None);
 }
@@ -241,7 +241,7 @@ fn an_oversized_frame_is_refused() {
     attack(
         &mut world,
         Channel::Data,
-        vec![1; FRAME_BYTES_MAX + 1].into(),
+        vec![WIRE_VERSION; FRAME_BYTES_MAX + 1].into(),
     );
     assert_rejected(&mut world, RejectReason::Oversized, None);
 }
@@ -249,7 +249,7 @@ fn an_oversized_frame_is_refused() {
 #[test]
 fn a_frame_of_another_version_is_refused() {
     let mut world = world(4);
-    attack(&mut world, Channel::Data, Bytes::from_static(&[2, 0, 0]));
+    attack(&mut world, Channel::Data, Bytes::from_static(&[1, 0, 0]));
     assert_rejected(&mut world, RejectReason::Version, None);
 }
 

@@ -254,7 +254,7 @@ fn what_is_no_message_is_answered_with_the_cause() {
     }
     let mut clients = Clients::new(HubConfig::default());
     clients.connect(1);
-    let wrong = r#"{"type":"hello","version":2,"room":"r","name":"n","peer":""#.to_owned()
+    let wrong = r#"{"type":"hello","version":1,"room":"r","name":"n","peer":""#.to_owned()
         + &"00".repeat(32)
         + "\"}";
     assert_eq!(
