@@ -199,12 +199,11 @@ impl Overlay {
             .into_iter()
             .map(|link| {
                 // An agent that gives a link up for a needy one leaves an end that can take it.
-                let mut takers = needy.iter();
-                let is_of_use = takers.any(|&taker| !view.are_linked(taker, link.peer));
+                let is_of_use = is_of_use(link.peer, &needy, view);
                 let standing = self.standing(link.id);
                 let is_new = view.is_new(link);
                 let preference = (
-                    !needy.contains(&link.peer) && is_of_use,
+                    is_of_use,
                     standing.inner,
                     standing.ours && !is_new,
                     is_new && !named.contains(&link.peer),
@@ -376,9 +375,24 @@ impl Overlay {
         ours.collect()
     }
 
+    /// Links that this agent does not want, whose other ends could link up with neighbours that
+    /// lack some. None while a room forms: an agent that lacks links then finds some soon.
+    fn links_of_use(&self, view: View<'_>) -> BTreeSet<LinkId> {
+        if self.burst.is_on(view.now) {
+            return BTreeSet::new();
+        }
+        let mut needy = needy_neighbours(view);
+        needy.retain(|&peer| view.lacks(peer).is_some());
+        let lacking = needy.iter().filter_map(|&peer| view.lacks(peer)).sum();
+        let unwanted = view.links.open().filter(|l| !self.wanted.contains(&l.peer));
+        let of_use = unwanted.filter(|link| is_of_use(link.peer, &needy, view));
+        of_use.map(|link| link.id).take(lacking).collect()
+    }
+
     /// Links to be drained: those that the topology stopped wanting, once the wanted ones are open.
     /// A link that only the other end wanted is left to it, while there is room: views of the room
-    /// may differ.
+    /// may differ. Not so where a neighbour lacks a link that the other end could take: both have
+    /// as many as they want then.
     pub(crate) fn surplus(
         &mut self,
         links: &Links,
@@ -389,6 +403,7 @@ impl Overlay {
         let complete = self.wanted.iter().all(|peer| opened(peer).is_some());
         let replaced_at = self.wanted.iter().filter_map(opened).max();
         let crowded = links.len() > self.links_max(cx);
+        let freed = self.links_of_use(View::new(links, routing, cx));
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         // Others know of the last replacement by then, however busy this machine is.
@@ -403,7 +418,8 @@ impl Overlay {
             // A peer that lacks links as it is would ask for this one again.
             let lacks = routing.database().lacks(link.peer);
             let is_needed = lacks.is_some_and(|lacks| lacks > 0);
-            if !(crowded || standing.ours && !is_needed) {
+            let is_spare = standing.ours || freed.contains(&link.id);
+            if !(crowded || is_spare && !is_needed) {
                 continue;
             }
             let until = replaced_at.map_or(since, |at| at.max(since)) + linger;
@@ -418,6 +434,12 @@ impl Overlay {
         }
         surplus
     }
+}
+
+/// Whether a neighbour that has enough links could link up with a needy one, had it one less.
+fn is_of_use(peer: PeerId, needy: &[PeerId], view: View<'_>) -> bool {
+    let mut takers = needy.iter();
+    !needy.contains(&peer) && takers.any(|&taker| !view.are_linked(taker, peer))
 }
 
 /// Neighbours that lack links.

@@ -404,3 +404,12 @@ fn a_path_that_takes_longer_than_one_attempt_opens_at_the_next() {
         world.troubles()
     );
 }
+
+/// An agent with more links than it wants kept one of use to a needy neighbour, for the other end
+/// had opened it, and gave up another instead: so two ends took turns for ever.
+#[test]
+fn a_spare_link_that_a_needy_neighbour_could_use_is_given_up_and_links_rest() {
+    for seed in [8_114, 11_304] {
+        Scenario::draw_rough(seed).run();
+    }
+}
