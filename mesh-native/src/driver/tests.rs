@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use mesh_core::wire::{
     Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, Message, MessageHeader,
-    Record,
+    Record, WIRE_VERSION,
 };
 use mesh_core::{
     Channel, Config, Delivery, EVENTS_MAX, Event, HubConfig, Identity, Mesh, Payload, PeerId,
@@ -225,11 +225,11 @@ async fn what_a_hostile_neighbour_sends_over_a_real_channel_is_rejected() {
     arena
         .assert_rejected(noise.to_vec(), None, RejectReason::Version)
         .await;
-    let nonsense = vec![1, 250, 3, 9, 9, 9];
+    let nonsense = vec![WIRE_VERSION, 250, 3, 9, 9, 9];
     arena
         .assert_rejected(nonsense, None, RejectReason::Malformed)
         .await;
-    let oversized = vec![1; FRAME_BYTES_MAX + 1];
+    let oversized = vec![WIRE_VERSION; FRAME_BYTES_MAX + 1];
     arena
         .assert_rejected(oversized, None, RejectReason::Oversized)
         .await;
