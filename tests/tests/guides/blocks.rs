@@ -138,7 +138,7 @@ pub(crate) const BLOCKS: [(&str, &str, usize, &str, &str); 25] = [
         "The running version",
         2,
         "",
-        "grep 'protocol=\"1\"' told",
+        "grep 'protocol=\"2\"' told",
     ),
     ("upgrade", "One hub", 1, "", "members 9600 1"),
     (
