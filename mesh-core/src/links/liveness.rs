@@ -85,8 +85,7 @@ impl Links {
 
     /// Asks a neighbour for a sign of life now.
     pub(crate) fn probe(&mut self, peer: PeerId, cx: &Context) {
-        let link = self.table.id_of(peer);
-        let link = link.and_then(|id| self.table.get_mut(id));
+        let link = self.to_mut(peer);
         if let Some(link) = link.filter(|link| link.is_usable()) {
             link.keepalive.probe(cx.now);
         }

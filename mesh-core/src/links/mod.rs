@@ -148,6 +148,10 @@ impl Links {
         self.table.get(self.table.id_of(peer)?)
     }
 
+    fn to_mut(&mut self, peer: PeerId) -> Option<&mut Link> {
+        self.table.get_mut(self.table.id_of(peer)?)
+    }
+
     /// The link to a peer, if messages may be routed over it.
     pub(crate) fn open_to(&self, peer: PeerId) -> Option<&Link> {
         self.to(peer).filter(|link| link.is_open())
@@ -293,8 +297,7 @@ impl Links {
         cx: &mut Context,
     ) {
         cx.stats.reject(reason);
-        let link = via.and_then(|peer| self.table.id_of(peer));
-        let link = link.and_then(|id| self.table.get_mut(id));
+        let link = via.and_then(|peer| self.to_mut(peer));
         if link.is_none_or(Link::misbehaved) {
             cx.emit(Event::Rejected {
                 via,
@@ -314,9 +317,7 @@ impl Links {
         for link in self.silent.keep(link, cx.now) {
             cx.order(Output::CloseLink { link });
         }
-        if let Some(at) = self.silent.deadline() {
-            cx.timers.arm(Timer::Silent, at);
-        }
+        self.arm_silent(cx);
         self.lost(lost, "no sign of life", queue.into(), cx);
     }
 
@@ -357,6 +358,10 @@ impl Links {
                 });
             }
         }
+        self.arm_silent(cx);
+    }
+
+    fn arm_silent(&self, cx: &mut Context) {
         if let Some(at) = self.silent.deadline() {
             cx.timers.arm(Timer::Silent, at);
         }

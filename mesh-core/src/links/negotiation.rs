@@ -319,8 +319,7 @@ impl Links {
     ) {
         let from = id.author;
         let patience = self.patience_with(from, cx.config.open_timeout, cx);
-        let link = self.table.id_of(from);
-        let link = link.and_then(|id| self.table.get_mut(id));
+        let link = self.to_mut(from);
         let Some(link) = link.filter(|link| link.negotiation.attempt == attempt) else {
             return; // Of an attempt that is over.
         };

@@ -82,7 +82,7 @@ impl Relayed {
 impl Links {
     /// The hub is given a signal of an attempt.
     pub(crate) fn gave_hub(&mut self, to: PeerId, attempt: u64, signal: &Signed, cx: &Context) {
-        let link = self.table.id_of(to).and_then(|id| self.table.get_mut(id));
+        let link = self.to_mut(to);
         if let Some(link) = link.filter(|link| link.negotiation.is_attempt(attempt)) {
             link.negotiation.relayed.gave(signal, cx.now);
         }
@@ -92,7 +92,7 @@ impl Links {
     /// this pause. Where there is no link yet, the peer was asked for an offer; then this returns
     /// false, and the peer may be asked again.
     pub(crate) fn hub_was_busy(&mut self, to: PeerId, pause: Duration, cx: &Context) -> bool {
-        let Some(link) = self.table.id_of(to).and_then(|id| self.table.get_mut(id)) else {
+        let Some(link) = self.to_mut(to) else {
             self.dialer.undelivered(to, cx.now + pause);
             return false;
         };

@@ -115,6 +115,10 @@ fn sent(links: &mut Links, cx: &mut Context) -> Vec<Record> {
     records.collect::<Vec<_>>().concat()
 }
 
+fn is_usable(links: &Links, id: LinkId) -> bool {
+    links.get(id).is_some_and(Link::is_usable)
+}
+
 #[test]
 fn an_offer_its_answer_and_a_candidate_make_a_link() {
     let [this, peer] = peers();
@@ -277,7 +281,7 @@ fn a_silent_link_is_down_with_what_it_held_and_up_again_when_it_speaks() {
     links.revive(id, &mut cx);
     let up = LinkEvent::Up(id, peer);
     assert_eq!(events(&mut links), [format!("{up:?}")]);
-    assert!(links.is_usable(id));
+    assert!(is_usable(&links, id));
 }
 
 #[test]
@@ -302,11 +306,12 @@ fn an_end_that_keeps_sending_garbage_is_closed() {
     let (mut links, mut cx, id) = open();
     let ping = frame(&Record::Ping { nonce: 7 });
     let records = links.frame_received(id, &ping, &mut cx);
-    assert_eq!(records, [Record::Ping { nonce: 7 }]);
+    assert_eq!(records, Some(vec![Record::Ping { nonce: 7 }]));
     for _ in 0..33 {
-        assert_eq!(links.frame_received(id, b"garbage", &mut cx), []);
+        let records = links.frame_received(id, b"garbage", &mut cx);
+        assert_eq!(records.unwrap_or_default(), []);
     }
-    assert!(!links.is_usable(id), "enough");
+    assert!(!is_usable(&links, id), "enough");
     let closed = orders(&mut cx).contains(&Output::CloseLink { link: id });
     assert!(closed);
 }
@@ -316,5 +321,5 @@ fn an_acknowledgement_of_more_than_was_sent_is_malformed() {
     let (mut links, mut cx, id) = open();
     links.acknowledged(id, 1, &mut cx);
     assert_eq!(cx.stats.rejected[&RejectReason::Malformed], 1);
-    assert!(links.is_usable(id), "one lie ends nothing");
+    assert!(is_usable(&links, id), "one lie ends nothing");
 }

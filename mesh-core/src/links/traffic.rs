@@ -14,34 +14,27 @@ const BAD_FRAMES_MAX: u32 = 32;
 
 /// What comes in.
 impl Links {
-    /// Whether a frame may come over a link: drivers report it open before its first frame.
-    pub(crate) fn is_usable(&self, id: LinkId) -> bool {
-        self.get(id).is_some_and(|link| link.is_usable())
-    }
-
-    /// A frame has come over a link. Returns the records in it.
+    /// A frame has come over a link. Returns the records in it; `None` if there is no such link,
+    /// for drivers report it open before its first frame.
     pub(crate) fn frame_received(
         &mut self,
         id: LinkId,
         bytes: &[u8],
         cx: &mut Context,
-    ) -> Vec<Record> {
-        let link = self.table.get_mut(id);
-        let Some(link) = link.filter(|link| link.is_usable()) else {
-            return Vec::new();
-        };
+    ) -> Option<Vec<Record>> {
+        let link = self.table.get_mut(id).filter(|link| link.is_usable())?;
         link.keepalive.heard(cx.now);
         cx.stats.frames_in += 1;
         cx.stats.bytes_in += bytes.len() as u64;
         match Frame::decode(bytes) {
-            Ok(frame) => frame.records,
+            Ok(frame) => Some(frame.records),
             Err(error) => {
                 let (peer, misdeeds) = (link.peer, link.misdeeds);
                 self.reject(Some(peer), None, RejectReason::from(error), cx);
                 if misdeeds >= BAD_FRAMES_MAX {
                     self.close(id, "it keeps sending frames that do not decode", cx);
                 }
-                Vec::new()
+                Some(Vec::new())
             }
         }
     }
@@ -112,8 +105,7 @@ impl Links {
         envelope: Envelope,
         cx: &mut Context,
     ) -> Option<Envelope> {
-        let link = self.table.id_of(peer);
-        let Some(link) = link.and_then(|id| self.table.get_mut(id)) else {
+        let Some(link) = self.to_mut(peer) else {
             return Some(envelope);
         };
         link.queue.envelope(channel, envelope, cx.now);

@@ -5,7 +5,6 @@ use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Event};
 use crate::links::{Down, LinkEvent, Was};
 use crate::messages::Messages;
-use crate::signaling::ClientMessage;
 use crate::stats::RepairStep;
 use crate::timers::Timer;
 use crate::wire::{PeerSignal, Record};
@@ -42,10 +41,7 @@ impl Mesh {
                 attempt,
                 signal,
             } => self.send_signal(to, attempt, signal),
-            LinkEvent::ForHub { to, message } => {
-                let order = self.signaling.send(&ClientMessage::Signal { to, message });
-                self.cx.outbox.extend(order);
-            }
+            LinkEvent::ForHub { to, message } => self.give_hub(to, message),
             LinkEvent::Isolated => self.woke_up(),
             LinkEvent::Writable => self.with_net(Messages::notify_writable),
         }
@@ -91,11 +87,13 @@ impl Mesh {
 
     /// A frame has come over a link, or over a connection that was silent.
     pub(super) fn frame_received(&mut self, id: LinkId, channel: Channel, bytes: &[u8]) {
-        if !self.links.is_usable(id) {
+        let mut records = self.links.frame_received(id, bytes, &mut self.cx);
+        if records.is_none() {
             self.links.revive(id, &mut self.cx);
             self.carry_events();
+            records = self.links.frame_received(id, bytes, &mut self.cx);
         }
-        for record in self.links.frame_received(id, bytes, &mut self.cx) {
+        for record in records.into_iter().flatten() {
             self.record_received(id, channel, record);
             self.carry_events();
         }

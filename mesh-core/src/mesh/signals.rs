@@ -9,6 +9,7 @@ use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::links::SignalFrom;
 use crate::signaling::ClientMessage;
+use crate::trust::Signed;
 use crate::wire::{Content, LinkSignal, PeerSignal};
 
 impl Mesh {
@@ -55,12 +56,17 @@ impl Mesh {
         if use_hub {
             let message = envelope.signed;
             self.links.gave_hub(to, attempt, &message, &self.cx);
-            let order = self.signaling.send(&ClientMessage::Signal { to, message });
-            self.cx.outbox.extend(order);
+            self.give_hub(to, message);
         } else {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
             let _ = self.with_net(|_, net| net.forward(envelope, Channel::Control, None));
         }
+    }
+
+    /// Has the hub pass a signal on.
+    pub(super) fn give_hub(&mut self, to: PeerId, message: Signed) {
+        let order = self.signaling.send(&ClientMessage::Signal { to, message });
+        self.cx.outbox.extend(order);
     }
 
     /// A verified signal from a peer.

@@ -1,16 +1,13 @@
 //! Messages on their way: the next hop, and a neighbour with room.
 
 use super::Net;
+use super::incoming::TTL_MAX;
 use crate::config::Config;
 use crate::error::LossReason;
-use crate::id::MessageId;
-use crate::id::{PeerId, Target};
+use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::time::UnixTime;
-use crate::wire::Message;
-use crate::wire::{Content, Envelope, MessageHeader};
-
-use super::incoming::TTL_MAX;
+use crate::wire::{Content, Envelope, Message, MessageHeader};
 
 /// An envelope that cannot be passed on, and why.
 pub(super) type Stuck = Box<(LossReason, Envelope)>;

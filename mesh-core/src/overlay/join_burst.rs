@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Overlay;
+use super::selection::NEW_FOR;
 use crate::context::Context;
 use crate::signaling::{Crowd, notice_delay};
 use crate::time::Instant;
@@ -14,9 +15,6 @@ const CALM_AFTER: Duration = Duration::from_secs(15);
 
 /// How long the others open links to newcomers, after a burst was seen, though they have enough.
 const SEEN_FOR: Duration = Duration::from_secs(5);
-
-/// How long a member counts as new, and may be one of a burst.
-const NEW_FOR: Duration = Duration::from_secs(10);
 
 /// How many times as long links wait for the next of a burst, and the square of that in all.
 const PATIENCE: u32 = 4;

@@ -31,9 +31,9 @@ const SEEK_AFTER: Duration = Duration::from_secs(1);
 /// How long members with enough links may take to give one up for a newcomer.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// How long a link that the other end opened counts as new, and is not the one to be given up; and
-/// how long an agent is uninformed of the links of others, at most.
-const NEW_FOR: Duration = Duration::from_secs(10);
+/// How long a link that the other end opened counts as new, and is not the one to be given up; a
+/// member, which may be one of a join burst; and an agent, which is uninformed of others' links.
+pub(super) const NEW_FOR: Duration = Duration::from_secs(10);
 
 /// Neighbours beyond those that the topology names.
 #[derive(Debug, Default)]
@@ -51,19 +51,12 @@ pub(super) struct Search {
 struct View<'a> {
     links: &'a Links,
     routing: &'a Routing,
-    now: Instant,
     cx: &'a Context,
 }
 
 impl<'a> View<'a> {
     fn new(links: &'a Links, routing: &'a Routing, cx: &'a Context) -> Self {
-        let now = cx.now;
-        Self {
-            links,
-            routing,
-            now,
-            cx,
-        }
+        Self { links, routing, cx }
     }
 
     fn out_of_reach(self, peer: PeerId) -> bool {
@@ -88,7 +81,7 @@ impl<'a> View<'a> {
 
     fn is_new(self, link: &Link) -> bool {
         let opened_at = link.opened_at;
-        opened_at.is_none_or(|at| self.now.since(at) < NEW_FOR)
+        opened_at.is_none_or(|at| self.cx.now.since(at) < NEW_FOR)
     }
 }
 
@@ -249,7 +242,7 @@ impl Overlay {
         let is_new = |peer: PeerId| match view.lacks(peer) {
             None => true,
             Some(0) => false,
-            Some(_) => self.burst.is_seen(view.now) || view.links.failures(peer) > 0,
+            Some(_) => self.burst.is_seen(view.cx.now) || view.links.failures(peer) > 0,
         };
         let free = named.difference(wanted).copied();
         free.filter(|&peer| (all || is_new(peer)) && !view.out_of_reach(peer))
@@ -260,7 +253,7 @@ impl Overlay {
     fn is_informed(&self, view: View<'_>) -> bool {
         let members = self.roster.members();
         let known = members.filter(|&peer| view.lacks(peer).is_some());
-        known.count() * 2 >= self.roster.len() || view.now.since(self.admitted_at) >= NEW_FOR
+        known.count() * 2 >= self.roster.len() || view.cx.now.since(self.admitted_at) >= NEW_FOR
     }
 
     /// There is news: members that were not found may be now.
@@ -296,11 +289,11 @@ impl Overlay {
         let view = View::new(links, routing, cx);
         let before = std::mem::replace(&mut self.search.lacking, lacking);
         let due = self.search.due.filter(|_| lacking <= before);
-        let mut due = due.unwrap_or(view.now + SEEK_AFTER);
+        let mut due = due.unwrap_or(view.cx.now + SEEK_AFTER);
         let mut unknown = false;
-        if due <= view.now {
+        if due <= view.cx.now {
             unknown = view.lacks(self.this) != Some(self.links_lacking(links, cx));
-            due = view.now + self.seek(wanted, lacking, view);
+            due = view.cx.now + self.seek(wanted, lacking, view);
         }
         self.search.due = Some(due);
         let found = self.search.found.iter().copied();
@@ -378,7 +371,7 @@ impl Overlay {
     /// Links that this agent does not want, whose other ends could link up with neighbours that
     /// lack some. None while a room forms: an agent that lacks links then finds some soon.
     fn links_of_use(&self, view: View<'_>) -> BTreeSet<LinkId> {
-        if self.burst.is_on(view.now) {
+        if self.burst.is_on(view.cx.now) {
             return BTreeSet::new();
         }
         let mut needy = needy_neighbours(view);
