@@ -143,6 +143,8 @@ const HANDLERS = {
   peerLeft: onPeerLeft,
   linkOpened: (state, { now, peer, setupMs }) =>
     note(state, now, "info", `Link to ${nameIn(state, peer)} open after ${Math.round(setupMs ?? 0)} ms`),
+  linkRotated: (state, { now, peer, tookMs }) =>
+    note(state, now, "info", `Link to ${nameIn(state, peer)} has fresh keys after ${Math.round(tookMs ?? 0)} ms`),
   linkClosed: (state, { now, peer, reason }) => note(state, now, "info", `Link to ${nameIn(state, peer)} closed`, reason),
   linkFailed: (state, { now, peer, reason }) => note(state, now, "warn", `Link to ${nameIn(state, peer)} failed`, reason),
   rejected: (state, { now, via, author, reason }) => {

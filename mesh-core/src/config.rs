@@ -82,6 +82,9 @@ pub struct Config {
     pub linger: Duration,
     /// How long a drained link waits for its last acknowledgement.
     pub drain_timeout: Duration,
+    /// How long a link keeps its DTLS keys, on average; zero for as long as it is open. An hour
+    /// bounds what a stolen key reads, and costs a handshake a link.
+    pub rotate_interval: Duration,
     /// Time between pings on a quiet link. Each costs four datagrams, so a mesh at rest should not
     /// ping often; suspicion (a neighbour lost its link to the peer) probes at once instead.
     pub ping_interval: Duration,
@@ -252,6 +255,7 @@ impl Config {
             settle_max: Duration::from_millis(250),
             linger: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(2),
+            rotate_interval: Duration::from_secs(3_600),
             ping_interval: Duration::from_secs(5),
             ping_interval_max: Duration::from_secs(15),
             pong_timeout_min: Duration::from_millis(500),

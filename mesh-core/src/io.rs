@@ -86,6 +86,11 @@ pub enum Input {
         /// The link.
         link: LinkId,
     },
+    /// All addresses that the link leaves from are gone from this machine.
+    LinkStranded {
+        /// The link.
+        link: LinkId,
+    },
     /// A data-channel message arrived.
     FrameReceived {
         /// The link.
@@ -149,10 +154,20 @@ pub enum Output {
         peer: PeerId,
         /// The other end's offer, for the answerer.
         offer: Option<String>,
+        /// Whether it gets a DTLS certificate of its own, made for it alone: it takes the place of
+        /// another connection, whose keys are too old.
+        fresh_keys: bool,
         /// STUN and TURN servers to use.
         ice_servers: Vec<IceServer>,
     },
-    /// Hand the peer's answer or candidate to the peer connection.
+    /// Restart ICE on a link's peer connection, with sockets bound anew, and offer: its path is
+    /// away.
+    RestartLink {
+        /// The link.
+        link: LinkId,
+    },
+    /// Hand the peer's answer or candidate to the peer connection; or its offer, of a restart,
+    /// which is to be answered.
     ApplySignal {
         /// The link.
         link: LinkId,
@@ -250,6 +265,13 @@ pub enum Event {
         answered_ms: Option<f64>,
         /// The part until ICE had found a path, if the driver has told.
         reached_ms: Option<f64>,
+    },
+    /// A link goes on over another connection, which has fresh DTLS keys.
+    LinkRotated {
+        /// The other end.
+        peer: PeerId,
+        /// Time from the decision to rotate, or from the offer, in milliseconds.
+        took_ms: f64,
     },
     /// A link that was open is closed.
     LinkClosed {

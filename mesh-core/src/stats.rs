@@ -74,6 +74,10 @@ pub struct LinkCounts {
     pub closed: u64,
     /// Those of them that were in use: neither end had given them up before.
     pub lost: u64,
+    /// Links that went on over another connection, with fresh keys.
+    pub rotated: u64,
+    /// Attempts to rotate keys that failed; the links went on with those they had.
+    pub rotations_failed: u64,
 }
 
 /// A step by which the mesh gets a link back, or does without it; also the name of its counter.
@@ -83,6 +87,8 @@ pub struct LinkCounts {
 pub enum RepairStep {
     /// A link that had fallen silent works again, on the same connection.
     Revival,
+    /// A silent link's ICE was restarted, or its other end asked to.
+    Restart,
     /// The peer was offered another link after one was lost or did not open.
     Redial,
     /// The peer, which has to offer, was asked for another offer.
@@ -130,8 +136,9 @@ pub struct Gauges {
 
 impl RepairStep {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Revival,
+        Self::Restart,
         Self::Redial,
         Self::Solicit,
         Self::Replacement,
@@ -212,6 +219,8 @@ impl LinkCounts {
             declined,
             closed,
             lost,
+            rotated,
+            rotations_failed,
         } = other;
         self.open += open;
         self.negotiating += negotiating;
@@ -221,6 +230,8 @@ impl LinkCounts {
         self.declined += declined;
         self.closed += closed;
         self.lost += lost;
+        self.rotated += rotated;
+        self.rotations_failed += rotations_failed;
     }
 }
 

@@ -285,6 +285,16 @@ impl Agent {
         self.call(|mesh, now| mesh.avoid(members, now))
     }
 
+    /// Gives every link fresh DTLS keys now, make before break: each is told as
+    /// [`Event::LinkRotated`](mesh_core::Event::LinkRotated). By itself each link does so every
+    /// [`Config::rotate_interval`](mesh_core::Config::rotate_interval), an hour unless set.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub fn rotate_keys(&self) -> Result<(), MeshError> {
+        self.call(Mesh::rotate_keys)
+    }
+
     /// The mesh as this agent knows it.
     ///
     /// # Errors

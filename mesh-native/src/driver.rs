@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::agent::{AgentState, LinkEnd, LinkFact, SocketEnd, SocketFact};
+use mesh_core::agent::{AgentState, LinkFact, SocketEnd, SocketFact};
 use mesh_core::{Instant, LinkId, Output, SocketId};
 use tokio::sync::{mpsc, watch};
 
@@ -185,7 +185,8 @@ impl Driver {
         }
     }
 
-    /// What leaves from an address that is gone has ended, though nothing will ever say so.
+    /// What leaves from an address that is gone carries nothing more, though nothing will ever say
+    /// so.
     fn tell_stranded(&self, agent: &mut AgentState<Subscriber>, now: Instant) {
         let present = match addresses::present() {
             Ok(present) => present,
@@ -196,7 +197,7 @@ impl Driver {
         };
         for (&link, connection) in &self.links {
             if connection.is_stranded(&present) {
-                agent.link_fact(link, LinkFact::Closed(LinkEnd::AddressGone), now);
+                agent.link_fact(link, LinkFact::Stranded, now);
             }
         }
         for (&socket, signaling) in &self.sockets {
@@ -237,15 +238,23 @@ impl Driver {
             Output::OpenLink {
                 link,
                 offer,
+                fresh_keys,
                 ice_servers,
                 ..
             } => {
                 let (factory, facts) = (&self.factory, self.facts.0.clone());
+                let fresh = fresh_keys.then(|| factory.with_fresh_keys());
+                let factory = fresh.as_ref().unwrap_or(factory);
                 let connection = match offer {
                     None => Link::offer(factory, link.0, &ice_servers, facts),
                     Some(sdp) => Link::answer(factory, link.0, &ice_servers, sdp, facts),
                 };
                 self.links.insert(link, connection);
+            }
+            Output::RestartLink { link } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.restart();
+                }
             }
             Output::ApplySignal { link, signal } => {
                 if let Some(link) = self.links.get(&link) {

@@ -84,6 +84,7 @@ impl JoinOptions {
             sparse: self.sparse,
             metric: self.metric,
             adaptive: self.adaptive,
+            rotate_interval: None, // Natively `config` says it.
             base: self.config.as_ref(),
         };
         options.config()

@@ -178,7 +178,10 @@ impl Single {
                 LinkFact::Opened => Told::Opened,
                 LinkFact::FrameReceived { channel, frame } => Told::Received(channel, frame),
                 LinkFact::Closed(end) => Told::Closed(end.to_string()),
-                LinkFact::Reached | LinkFact::Congested | LinkFact::Drained => continue,
+                LinkFact::Reached
+                | LinkFact::Stranded
+                | LinkFact::Congested
+                | LinkFact::Drained => continue,
             });
         }
     }
@@ -204,7 +207,7 @@ impl Relay {
             let end = &self.ends[id as usize];
             match fact {
                 LinkFact::Signal(signal) => self.deliver(id ^ 1, signal),
-                LinkFact::Reached => {}
+                LinkFact::Reached | LinkFact::Stranded => {}
                 LinkFact::Opened => {
                     self.open += 1;
                     if self.open == self.ends.len() {

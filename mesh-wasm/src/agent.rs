@@ -208,6 +208,16 @@ impl Mesh {
         }))
     }
 
+    /// Gives every link fresh keys now.
+    #[wasm_bindgen(js_name = rotateKeys)]
+    pub fn rotate_keys(&self) -> Promise {
+        let rotate = |mesh: &mut mesh_core::Mesh, now| mesh.rotate_keys(now);
+        let rotated = self
+            .driver
+            .call(|agent, now| agent.call(|mesh| rotate(mesh, now)));
+        settled(rotated.map_err(error::mesh_error))
+    }
+
     /// The mesh as this agent knows it.
     pub fn topology(&self) -> Result<JsValue, JsValue> {
         to_js(&self.driver.read(mesh_core::Mesh::topology))

@@ -232,6 +232,7 @@ impl State {
             Output::CloseSignaling { socket } => {
                 self.sockets.remove(&socket);
             }
+            // Browsers make a certificate for each connection anyway.
             Output::OpenLink {
                 link,
                 offer,
@@ -243,6 +244,11 @@ impl State {
                 }
                 Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
             },
+            Output::RestartLink { link } => {
+                if let Some(connection) = self.links.get(&link) {
+                    connection.restart();
+                }
+            }
             Output::ApplySignal { link, signal } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.apply(signal);

@@ -22,7 +22,7 @@ use crate::error::{self, error};
 use crate::events::EventStream;
 use crate::hub_url;
 
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "signaling",
     "room",
     "name",
@@ -30,6 +30,7 @@ const OPTIONS: [&str; 10] = [
     "sparse",
     "metric",
     "adaptive",
+    "rotateEveryMs",
     "identity",
     "timeoutMs",
     "signal",
@@ -89,6 +90,7 @@ impl JoinOptions {
             sparse: options.flag("sparse")?,
             metric: options.choice("metric", &metrics)?.unwrap_or_default(),
             adaptive: options.flag("adaptive")?,
+            rotate_interval: options.duration("rotateEveryMs")?,
             base: None,
         };
         let config = chosen

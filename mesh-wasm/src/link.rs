@@ -18,8 +18,8 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
     RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceConnectionState,
-    RtcIceGatheringState, RtcIceServer, RtcPeerConnection, RtcPeerConnectionIceEvent,
-    RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+    RtcIceGatheringState, RtcIceServer, RtcOfferOptions, RtcPeerConnection,
+    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
 };
 
 use crate::clock::set_timeout;
@@ -50,14 +50,26 @@ pub(crate) struct Link {
     unmeasured: Cell<usize>,
     /// Candidates that came before the remote description is set; browsers refuse them until then.
     early: Rc<RefCell<Option<Vec<RtcIceCandidateInit>>>>,
+    /// The description was told: candidates found later follow one by one.
+    described: Rc<Cell<bool>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
     /// What waits for the browser, given up with the link: promises of a closed connection never
     /// settle, and whoever awaits them keeps the connection for ever.
     tasks: RefCell<Vec<AbortHandle>>,
 }
 
+/// What is described.
+enum Opening {
+    /// A new connection, to its other end.
+    Offer,
+    /// One that looks for another path.
+    Restart,
+    /// The answer to this offer.
+    Answer(String),
+}
+
 /// What the channels of one link share until all are open.
-struct Opening {
+struct Channels {
     missing: Cell<usize>,
     held: RefCell<Vec<(Channel, Bytes)>>,
     held_bytes: Cell<usize>,
@@ -83,27 +95,39 @@ impl Link {
             congested: Rc::default(),
             unmeasured: Cell::default(),
             early: Rc::new(RefCell::new(Some(Vec::new()))),
+            described: Rc::default(),
             handlers: Vec::new(),
             tasks: RefCell::default(),
         };
-        let described = Rc::new(Cell::new(false));
-        link.listen_to_connection(&described);
+        link.listen_to_connection();
         link.listen_to_channels();
-        let (connection, early) = (link.connection.clone(), Rc::clone(&link.early));
-        let tell = Rc::clone(&link.tell);
-        link.spawn(async move {
-            if let Err(end) = describe_locally(&connection, offer, &early, &described, &tell).await
+        link.describe(offer.map_or(Opening::Offer, Opening::Answer));
+        Ok(link)
+    }
+
+    /// Restarts ICE and offers: the path is away, perhaps with the address that it began at.
+    pub(crate) fn restart(&self) {
+        self.describe(Opening::Restart);
+    }
+
+    /// Makes an offer or an answer, and tells it.
+    fn describe(&self, opening: Opening) {
+        self.described.set(false);
+        let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
+        let (described, tell) = (Rc::clone(&self.described), Rc::clone(&self.tell));
+        self.spawn(async move {
+            if let Err(end) =
+                describe_locally(&connection, opening, &early, &described, &tell).await
             {
                 tell(LinkFact::Closed(end));
             }
         });
-        Ok(link)
     }
 
-    /// Hands the peer's answer or candidate to the connection.
+    /// Hands the peer's answer or candidate to the connection, or its offer of a restart.
     pub(crate) fn apply(&self, signal: LinkSignal) {
         match signal {
-            LinkSignal::Offer { .. } => {} // The core gives offers to new links only.
+            LinkSignal::Offer { sdp } => self.describe(Opening::Answer(sdp)),
             LinkSignal::Answer { sdp } => {
                 let answer = description(RtcSdpType::Answer, &sdp);
                 let set = self.connection.set_remote_description(&answer);
@@ -172,8 +196,8 @@ impl Link {
     }
 
     /// Failure, and candidates: those found before the description is sent are inside it.
-    fn listen_to_connection(&mut self, described: &Rc<Cell<bool>>) {
-        let (described, told) = (Rc::clone(described), Rc::clone(&self.tell));
+    fn listen_to_connection(&mut self) {
+        let (described, told) = (Rc::clone(&self.described), Rc::clone(&self.tell));
         let on_candidate = self.handler(move |event| {
             let candidate = event
                 .unchecked_into::<RtcPeerConnectionIceEvent>()
@@ -201,7 +225,7 @@ impl Link {
     }
 
     fn listen_to_channels(&mut self) {
-        let opening = Rc::new(Opening {
+        let opening = Rc::new(Channels {
             missing: Cell::new(Channel::ALL.len()),
             held: RefCell::default(),
             held_bytes: Cell::default(),
@@ -236,7 +260,7 @@ impl Link {
     }
 }
 
-impl Opening {
+impl Channels {
     fn opened(&self, tell: &Tell) {
         if self.is_full() {
             return; // It has ended.
@@ -388,19 +412,25 @@ fn add_candidate(connection: &RtcPeerConnection, candidate: &RtcIceCandidateInit
 /// Makes our description, waits a moment for candidates, tells it, and lets later ones trickle.
 async fn describe_locally(
     connection: &RtcPeerConnection,
-    offer: Option<String>,
+    opening: Opening,
     early: &RefCell<Option<Vec<RtcIceCandidateInit>>>,
     described: &Cell<bool>,
     tell: &Tell,
 ) -> Result<(), LinkEnd> {
     let ours = |thrown: JsValue| LinkEnd::NotDescribed(describe(&thrown));
     let theirs = |thrown: JsValue| LinkEnd::BadDescription(describe(&thrown));
-    let answering = offer.is_some();
-    let created = match offer {
-        None => JsFuture::from(connection.create_offer())
+    let answering = matches!(opening, Opening::Answer(_));
+    let created = match opening {
+        Opening::Offer => JsFuture::from(connection.create_offer())
             .await
             .map_err(ours)?,
-        Some(sdp) => {
+        Opening::Restart => {
+            let options = RtcOfferOptions::new();
+            options.set_ice_restart(true);
+            let created = connection.create_offer_with_rtc_offer_options(&options);
+            JsFuture::from(created).await.map_err(ours)?
+        }
+        Opening::Answer(sdp) => {
             let remote = description(RtcSdpType::Offer, &sdp);
             let set = JsFuture::from(connection.set_remote_description(&remote));
             set.await.map_err(theirs)?;

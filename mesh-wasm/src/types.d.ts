@@ -42,6 +42,8 @@ export interface JoinOptions {
     metric?: "hops" | "latency" | "bandwidth";
     /** Whether k follows the state of the mesh: more links where messages are slow, fewer where they are quick or fail. */
     adaptive?: boolean;
+    /** How long links keep their DTLS keys, on average; 0 for as long as they are open. 3,600,000 if not given. */
+    rotateEveryMs?: number;
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array | ArrayBuffer;
     /** How long to try to reach the signaling server, each of several at least once; 5,000 if not given. */
@@ -119,6 +121,8 @@ export type MeshEvent =
     | { type: "peerJoined"; peer: PeerId; name: string }
     | { type: "peerLeft"; peer: PeerId; name: string }
     | { type: "linkOpened"; peer: PeerId; setupMs: number; describedMs: number; answeredMs: number | null; reachedMs: number | null }
+    /** A link goes on over another connection, which has fresh DTLS keys. */
+    | { type: "linkRotated"; peer: PeerId; tookMs: number }
     | { type: "linkClosed"; peer: PeerId; reason: string }
     | { type: "linkFailed"; peer: PeerId; reason: string }
     | { type: "topologyChanged" }
@@ -190,9 +194,13 @@ export interface Stats {
         closed: number;
         /** Those of `closed` that were in use. */
         lost: number;
+        /** Links that went on over another connection, with fresh keys. */
+        rotated: number;
+        /** Attempts to rotate keys that failed; the links went on with those they had. */
+        rotationsFailed: number;
     };
     /** What was done for links that were lost or did not open. */
-    repairs: Partial<Record<"revival" | "redial" | "solicit" | "replacement" | "star", number>>;
+    repairs: Partial<Record<"revival" | "restart" | "redial" | "solicit" | "replacement" | "star", number>>;
     lost: Partial<Record<LossReason, number>>;
     rejected: Partial<Record<RejectReason, number>>;
 }
@@ -257,6 +265,12 @@ export class Mesh {
      * theirs. To them it still sends.
      */
     avoid(members: PeerLike | Iterable<PeerLike>): Promise<void>;
+
+    /**
+     * Gives every link fresh DTLS keys now: another connection takes the place of each (`linkRotated`), and
+     * nothing is lost or doubled. By itself each link does so every `rotateEveryMs`.
+     */
+    rotateKeys(): Promise<void>;
 
     /** Every other member of the room; of a divided one, of this agent's shard. */
     peers(): Peer[];

@@ -24,7 +24,7 @@ function told(event: MeshEvent): string {
         case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
         case "joined": case "refused": case "signalingLost": case "signalingRestored":
         case "signalingMoved": case "peerJoined":
-        case "peerLeft": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":
+        case "peerLeft": case "linkRotated": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":
         case "replied": case "rejected": case "left":
             return event.type;
         default: return assertNever(event);
@@ -36,7 +36,7 @@ export async function use(): Promise<void> {
     const controller = new AbortController();
     const mesh = await Mesh.join({
         signaling: "ws://localhost:9600/signal", room: "demo", name: "tab",
-        k: 4, sparse: true, metric: "latency", adaptive: false, identity: new Uint8Array(32),
+        k: 4, sparse: true, metric: "latency", adaptive: false, rotateEveryMs: 60_000, identity: new Uint8Array(32),
         timeoutMs: 1_000, signal: controller.signal,
     });
     await mesh.ready();

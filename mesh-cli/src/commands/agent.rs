@@ -27,9 +27,10 @@ const IDENTITY_BYTES: usize = 32;
 /// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
 /// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
 /// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"subscribe","topics":[…] or
-/// null for all}, {"type":"avoid","members":[…]}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. Bytes are {"base64":"…"}. The result or
-/// error of a command has its "line", and the "ref" that it was given, if any.
+/// null for all}, {"type":"avoid","members":[…]}, {"type":"rotateKeys"}, {"type":"peers"},
+/// {"type":"routes"}, {"type":"topology"}, {"type":"stats"}, {"type":"close"}. Bytes are
+/// {"base64":"…"}. The result or error of a command has its "line", and the "ref" that it was
+/// given, if any.
 ///
 /// Commands are obeyed in their order; a full queue holds up the next, and stdin. A request that
 /// waits for its reply holds up nothing. "close" waits up to 5 s for what was sent before it; what

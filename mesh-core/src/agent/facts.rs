@@ -18,6 +18,8 @@ pub enum LinkFact {
     Reached,
     /// All three channels are open. Comes before the first frame.
     Opened,
+    /// All addresses of this machine that it leaves from are gone.
+    Stranded,
     /// The peer sent a frame.
     FrameReceived {
         /// Over which channel.
@@ -44,9 +46,6 @@ pub enum LinkEnd {
     /// ICE found no path, or the path is gone.
     #[error("no path to the peer was found, or it was lost")]
     NoPath,
-    /// All addresses of this machine that it leaves from are gone.
-    #[error("its address is gone")]
-    AddressGone,
     /// The system, the library or the browser refuses a connection.
     #[error("the connection could not be made: {0}")]
     NotMade(String),
@@ -116,6 +115,7 @@ impl LinkFact {
             Self::Signal(signal) => Input::LinkSignaled { link, signal },
             Self::Reached => Input::LinkReached { link },
             Self::Opened => Input::LinkOpened { link },
+            Self::Stranded => Input::LinkStranded { link },
             Self::FrameReceived { channel, frame } => Input::FrameReceived {
                 link,
                 channel,
@@ -173,6 +173,7 @@ mod tests {
                     frame,
                 },
             ),
+            (LinkFact::Stranded, Input::LinkStranded { link }),
             (LinkFact::Congested, Input::LinkCongested { link }),
             (LinkFact::Drained, Input::LinkDrained { link }),
             (

@@ -297,7 +297,8 @@ impl<R: Reader> AgentState<R> {
             }
             Output::Writable => self.callers.wake(),
             Output::Emit(event) => self.tell(event),
-            Output::SendSignaling { .. }
+            Output::RestartLink { .. }
+            | Output::SendSignaling { .. }
             | Output::OpenLink { .. }
             | Output::ApplySignal { .. }
             | Output::Transmit { .. }

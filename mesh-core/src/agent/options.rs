@@ -27,6 +27,9 @@ pub struct AgentOptions<'a> {
     pub metric: Metric,
     /// Whether k follows the state of the mesh.
     pub adaptive: bool,
+    /// How long links keep their keys, on average; zero for as long as they are open. `None` for
+    /// what `base` says.
+    pub rotate_interval: Option<Duration>,
     /// Limits and intervals other than the defaults. What has a field of its own here counts as it
     /// stands here; of [`Config::adaptive`] the rules are taken.
     pub base: Option<&'a Config>,
@@ -48,6 +51,11 @@ impl AgentOptions<'_> {
             metric: self.metric,
             adaptive: self.adaptive.then(|| rules.unwrap_or_default()),
             ..self.base.cloned().unwrap_or(defaults)
+        };
+        let rotate_interval = self.rotate_interval.unwrap_or(config.rotate_interval);
+        let config = Config {
+            rotate_interval,
+            ..config
         };
         let config = config.with_hubs(self.hubs)?;
         match config.problems().into_iter().next() {
@@ -71,6 +79,7 @@ mod tests {
             sparse: false,
             metric: Metric::Hops,
             adaptive: false,
+            rotate_interval: None,
             base: None,
         }
     }

@@ -72,6 +72,12 @@ impl Dialer {
         }
     }
 
+    /// Something else is tried until then: the peer is not dialled earlier.
+    pub(crate) fn hold(&mut self, peer: PeerId, until: Instant) {
+        let failed = self.failed.entry(peer).or_default();
+        failed.retry_at = failed.retry_at.max(until);
+    }
+
     /// A link opened: the offers that it was waited for have not failed.
     pub(crate) fn opened(&mut self, peer: PeerId) {
         let Some(failed) = self.failed.get_mut(&peer) else {

@@ -89,6 +89,18 @@ impl Keepalive {
         }
     }
 
+    /// That of a connection which takes the place of this one: what is known of the path stays.
+    pub(crate) fn succeeded(&self, now: Instant) -> Self {
+        Self {
+            next_ping_at: now + self.interval / SOON,
+            outstanding: None,
+            last_heard: now,
+            last_ping: now,
+            suspected: false,
+            ..*self
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.next_ping_at
     }

@@ -3,6 +3,7 @@
 use super::keepalive::Keepalive;
 use super::negotiation::Negotiation;
 use super::queue::LinkQueue;
+use super::restart::Restarts;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
 use crate::io::Channel;
@@ -19,9 +20,13 @@ pub(crate) struct Link {
     pub(crate) peer: PeerId,
     pub(crate) negotiation: Negotiation,
     pub(crate) state: LinkState,
+    pub(crate) role: Role,
+    /// When a connection with fresh keys is to take its place, if this end sees to that.
+    pub(crate) rotate_at: Option<Instant>,
     /// When it opened.
     pub(crate) opened_at: Option<Instant>,
     pub(crate) keepalive: Keepalive,
+    pub(crate) restarts: Restarts,
     pub(crate) queue: LinkQueue,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
@@ -44,6 +49,17 @@ pub(crate) enum LinkState {
     },
 }
 
+/// What a connection is to its peer, of which there may be two for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The link, in use or being opened.
+    Only,
+    /// It is being opened to take the place of the link.
+    Successor,
+    /// Another has taken its place: it ends once what was sent over it has arrived.
+    Replaced,
+}
+
 impl Link {
     /// A link that is to be open `until` then.
     pub(crate) fn new(
@@ -59,8 +75,11 @@ impl Link {
             peer,
             negotiation,
             state: LinkState::Negotiating { until },
+            role: Role::Only,
+            rotate_at: None,
             opened_at: None,
             keepalive: Keepalive::new(config, now),
+            restarts: Restarts::default(),
             queue: LinkQueue::default(),
             misdeeds: 0,
         }
@@ -71,6 +90,7 @@ impl Link {
         self.state = LinkState::Open;
         self.negotiation.revived(now);
         self.opened_at = Some(now);
+        self.restarts = Restarts::default();
         self.keepalive = Keepalive::new(config, now);
     }
 
@@ -120,7 +140,10 @@ impl Link {
                 let again = self.negotiation.relayed.deadline();
                 again.map_or(until, |at| at.min(until))
             }
-            LinkState::Open => self.keepalive.deadline(),
+            LinkState::Open => {
+                let alive = self.keepalive.deadline();
+                self.rotate_at.map_or(alive, |at| at.min(alive))
+            }
             LinkState::Draining { until } => until.min(self.keepalive.deadline()),
         }
     }

@@ -45,6 +45,7 @@ impl Links {
     }
 
     fn keep_alive(&mut self, id: LinkId, cx: &mut Context) {
+        self.check_rotation(id, cx);
         let jitter = cx.jitter();
         let rhythm = (self.ping_interval(cx), cx.grace());
         let Some(link) = self.table.get_mut(id) else {
@@ -63,7 +64,7 @@ impl Links {
             KeepaliveAction::Dead => {
                 let since = link.keepalive.unanswered_since().unwrap_or(cx.now);
                 if link.is_open() {
-                    self.fall_silent(id, cx);
+                    self.fall_silent(id, "no sign of life", cx);
                 } else {
                     self.close(id, "no sign of life", cx);
                 }

@@ -15,7 +15,9 @@ mod liveness;
 mod negotiation;
 mod queue;
 mod relayed;
+mod restart;
 mod silent;
+mod succession;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ mod traffic;
 
 pub(crate) use link::Link;
 pub(crate) use negotiation::SignalFrom;
+pub(crate) use succession::Succession;
 
 use std::collections::VecDeque;
 
@@ -37,7 +40,8 @@ use crate::trust::Signed;
 use crate::wire::{Envelope, PeerSignal, Record};
 use dialer::Dialer;
 use keepalive::Keepalive;
-use link::LinkState;
+use link::{LinkState, Role};
+use restart::RESTART_PATIENCE;
 use silent::SilentLinks;
 use table::Table;
 
@@ -57,13 +61,31 @@ pub(crate) enum LinkEvent {
         to: PeerId,
         attempt: u64,
         signal: PeerSignal,
+        way: Way,
     },
+    /// A connection with fresh keys has taken the place of a link.
+    Replaced { former: LinkId, link: LinkId },
+    /// It is time for that.
+    RotationDue(LinkId, PeerId),
+    /// The path of a link is away: this end should see to a restart of ICE.
+    RestartDue(LinkId),
     /// The hub is to get this again, for a peer.
     ForHub { to: PeerId, message: Signed },
     /// No link has heard anything lately: it may be this agent that cannot be reached.
     Isolated,
     /// A queue that was full may have room.
     Writable,
+}
+
+/// Which way a signal travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The one that is best now.
+    Best,
+    /// The one that the attempt began on.
+    AsBegun { via_hub: bool },
+    /// Over the mesh and through the hub: paths of the mesh may be away, as the link's is.
+    Both,
 }
 
 /// A link that is no more.
@@ -110,18 +132,24 @@ impl Links {
         self.table.ids()
     }
 
+    /// One link a peer.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.table.iter().filter(|link| link.role == Role::Only)
+    }
+
+    /// All connections, also those that take the place of another and whose place is taken.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Link> {
         self.table.iter()
     }
 
     /// Links that messages may be routed over.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Link> {
-        self.table.iter().filter(|link| link.is_open())
+        self.iter().filter(|link| link.is_open())
     }
 
     /// Links that frames may be sent over.
     pub(crate) fn usable(&self) -> impl Iterator<Item = &Link> {
-        self.table.iter().filter(|link| link.is_usable())
+        self.iter().filter(|link| link.is_usable())
     }
 
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
@@ -152,9 +180,31 @@ impl Links {
         self.table.get_mut(self.table.id_of(peer)?)
     }
 
+    /// A connection, in use or silent.
+    fn connection_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        match self.table.contains(id) {
+            true => self.table.get_mut(id),
+            false => self.silent.get_mut(id),
+        }
+    }
+
+    /// The connection to a peer that an attempt has opened, or is to open: in use or silent.
+    fn of_attempt(&self, peer: PeerId, attempt: u64) -> Option<LinkId> {
+        let used = [self.table.id_of(peer), self.table.successor_of(peer)];
+        let used = used.into_iter().flatten().filter_map(|id| self.get(id));
+        let mut known = used.chain(self.silent.of(peer));
+        let found = known.find(|link| link.negotiation.is_attempt(attempt))?;
+        Some(found.id)
+    }
+
     /// The link to a peer, if messages may be routed over it.
     pub(crate) fn open_to(&self, peer: PeerId) -> Option<&Link> {
         self.to(peer).filter(|link| link.is_open())
+    }
+
+    /// The other end of a connection, in use or silent.
+    pub(crate) fn peer_of(&mut self, id: LinkId) -> Option<PeerId> {
+        self.connection_mut(id).map(|link| link.peer)
     }
 
     /// Whether a connection is still there, in use or silent.
@@ -186,9 +236,14 @@ impl Links {
         link.opened_at = Some(cx.now);
         link.negotiation.relayed.clear();
         link.keepalive = Keepalive::new(&cx.config, cx.now);
-        let peer = link.peer;
+        let (peer, role) = (link.peer, link.role);
         self.forget_silent(peer, cx);
-        self.gained(id, cx);
+        if role == Role::Successor {
+            self.take_place(id, cx);
+        } else {
+            self.gained(id, cx);
+        }
+        self.plan_rotation(id, cx);
     }
 
     /// A link is open, or works again.
@@ -211,20 +266,20 @@ impl Links {
             return;
         };
         let queue = link.queue.take_unacknowledged();
-        self.lost((id, link.peer, link.state), reason, queue.into(), cx);
+        self.lost(&link, reason, queue.into(), cx);
     }
 
     /// A link is no more. Its other end may not have what is in `queue`.
-    fn lost(
-        &mut self,
-        (id, peer, state): (LinkId, PeerId, LinkState),
-        reason: &str,
-        queue: Vec<Envelope>,
-        cx: &mut Context,
-    ) {
+    fn lost(&mut self, link: &Link, reason: &str, queue: Vec<Envelope>, cx: &mut Context) {
+        let (id, peer) = (link.id, link.peer);
         let reason = reason.to_owned();
         let jitter = cx.jitter();
-        let was = match state {
+        let was = match link.state {
+            _ if link.role == Role::Successor => {
+                self.succession_failed(peer, jitter, cx);
+                Was::Negotiating
+            }
+            _ if link.role == Role::Replaced => Was::Draining,
             LinkState::Negotiating { .. } => {
                 cx.stats.links.failed += 1;
                 self.dialer.failed(peer, &cx.config, jitter, cx.now);
@@ -308,17 +363,19 @@ impl Links {
     }
 
     /// The other end of an open link gives no sign of life: its connection is kept for a while.
-    fn fall_silent(&mut self, id: LinkId, cx: &mut Context) {
+    fn fall_silent(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
         let Some(mut link) = self.table.remove(id) else {
             return;
         };
-        let lost = (id, link.peer, link.state);
         let queue = link.queue.fall_silent();
+        self.lost(&link, reason, queue.into(), cx);
+        // First the path is looked for on the same connection.
+        self.dialer.hold(link.peer, cx.now + RESTART_PATIENCE);
         for link in self.silent.keep(link, cx.now) {
             cx.order(Output::CloseLink { link });
         }
         self.arm_silent(cx);
-        self.lost(lost, "no sign of life", queue.into(), cx);
+        self.events.push_back(LinkEvent::RestartDue(id));
     }
 
     /// Something arrived over a connection. If it was silent, it is a link again.
@@ -349,21 +406,36 @@ impl Links {
             cx.order(Output::CloseLink { link });
         }
         for link in self.silent.ask(cx.now) {
-            let id = link.id;
-            while let Some((channel, frame)) = link.queue.next_frame() {
-                cx.order(Output::Transmit {
-                    link: id,
-                    channel,
-                    frame,
-                });
-            }
+            transmit_all(link, cx);
         }
+        let due = self.silent.restarts_due(cx.now).into_iter();
+        self.events.extend(due.map(LinkEvent::RestartDue));
         self.arm_silent(cx);
+    }
+
+    /// Asks over a silent connection for a sign of life: it has a path again.
+    fn ask_one(&mut self, id: LinkId, cx: &mut Context) {
+        if let Some(link) = self.silent.get_mut(id) {
+            link.queue.control(&Record::Ping { nonce: 0 });
+            transmit_all(link, cx);
+        }
     }
 
     fn arm_silent(&self, cx: &mut Context) {
         if let Some(at) = self.silent.deadline() {
             cx.timers.arm(Timer::Silent, at);
         }
+    }
+}
+
+/// Orders all that is queued on a connection.
+fn transmit_all(link: &mut Link, cx: &mut Context) {
+    let id = link.id;
+    while let Some((channel, frame)) = link.queue.next_frame() {
+        cx.order(Output::Transmit {
+            link: id,
+            channel,
+            frame,
+        });
     }
 }

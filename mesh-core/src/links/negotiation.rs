@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::link::{Link, LinkState};
+use super::link::{Link, LinkState, Role};
 use super::relayed::Relayed;
-use super::{LinkEvent, Links};
+use super::{LinkEvent, Links, Way};
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId};
@@ -28,6 +28,7 @@ const DOUBLINGS_MAX: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct SignalFrom {
     pub(crate) message: MessageId,
+    /// Names the attempt that the signal is of.
     pub(crate) attempt: u64,
     pub(crate) signal: PeerSignal,
     /// The neighbour that handed it over; none for the hub.
@@ -39,6 +40,8 @@ pub(crate) struct SignalFrom {
 pub(crate) struct Negotiation {
     /// Names the attempt to the other end.
     attempt: u64,
+    /// 0 while the connection is opened; each ICE restart is a round more.
+    round: u16,
     /// Whether its signals travel through the hub rather than over the mesh.
     pub(crate) via_hub: bool,
     /// Candidates received, of which only so many are taken.
@@ -76,6 +79,7 @@ impl Negotiation {
     pub(super) fn new(attempt: u64, via_hub: bool, now: Instant) -> Self {
         Self {
             attempt,
+            round: 0,
             via_hub,
             candidates: 0,
             answer: None,
@@ -90,7 +94,22 @@ impl Negotiation {
         self.attempt == attempt
     }
 
-    /// The link was silent and works again, with nothing negotiated.
+    pub(crate) fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    pub(super) fn round(&self) -> u16 {
+        self.round
+    }
+
+    /// A round more: what is said from now on is about it.
+    pub(super) fn begin_round(&mut self, round: u16) {
+        self.round = round;
+        self.candidates = 0;
+        self.answer = None;
+    }
+
+    /// The link was silent and works again.
     pub(super) fn revived(&mut self, now: Instant) {
         self.started_at = now;
         self.described_at = now;
@@ -109,7 +128,7 @@ impl Negotiation {
         answer.is_some_and(|answer| order(&answer.id) < order(later))
     }
 
-    /// Judges a signal of this attempt from the other end. `offers` says that this end has offered.
+    /// Judges a signal of this round from the other end. `awaits` says that this end has offered.
     fn judge(&mut self, id: MessageId, signal: &LinkSignal, awaits: bool, now: Instant) -> Verdict {
         if let LinkSignal::Candidate { .. } = signal {
             self.candidates += 1;
@@ -182,12 +201,24 @@ impl Links {
             false => cx.config.answer_timeout,
         };
         let negotiation = Negotiation::new(attempt, via_hub, cx.now);
-        self.negotiate(peer, negotiation, patience, None, cx)
+        self.negotiate(peer, Role::Only, negotiation, patience, None, cx)
     }
 
     /// Opens a link as the answerer.
     pub(crate) fn answer(
         &mut self,
+        peer: PeerId,
+        offer: (u64, String),
+        via_hub: bool,
+        cx: &mut Context,
+    ) -> LinkId {
+        self.answer_as(Role::Only, peer, offer, via_hub, cx)
+    }
+
+    /// Opens the link to a peer, or what is to take its place, as the answerer.
+    pub(super) fn answer_as(
+        &mut self,
+        role: Role,
         peer: PeerId,
         (attempt, sdp): (u64, String),
         via_hub: bool,
@@ -195,7 +226,7 @@ impl Links {
     ) -> LinkId {
         let negotiation = Negotiation::new(attempt, via_hub, cx.now);
         let patience = cx.config.open_timeout;
-        self.negotiate(peer, negotiation, patience, Some(sdp), cx)
+        self.negotiate(peer, role, negotiation, patience, Some(sdp), cx)
     }
 
     /// How long a step of an attempt may take, given how long at most if all is well. What failed
@@ -205,9 +236,10 @@ impl Links {
         (usual + cx.grace()) * 2u32.pow(doublings)
     }
 
-    fn negotiate(
+    pub(super) fn negotiate(
         &mut self,
         peer: PeerId,
+        role: Role,
         negotiation: Negotiation,
         patience: Duration,
         offer: Option<String>,
@@ -215,12 +247,14 @@ impl Links {
     ) -> LinkId {
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
-        let new = Link::new(link, peer, negotiation, until, &cx.config, cx.now);
+        let mut new = Link::new(link, peer, negotiation, until, &cx.config, cx.now);
+        new.role = role;
         self.table.insert(new);
         cx.order(Output::OpenLink {
             link,
             peer,
             offer,
+            fresh_keys: role == Role::Successor,
             ice_servers: self.ice_servers.clone(),
         });
         link
@@ -242,24 +276,44 @@ impl Links {
 
     /// The peer connection of a link has something for its other end.
     pub(crate) fn signaled(&mut self, id: LinkId, signal: LinkSignal, cx: &Context) {
-        if let Some(link) = self.table.get_mut(id) {
-            if !matches!(signal, LinkSignal::Candidate { .. }) {
-                link.negotiation.described_at = cx.now;
-            }
-            let (to, attempt) = (link.peer, link.negotiation.attempt);
-            let signal = PeerSignal::Link(signal);
-            self.events.push_back(LinkEvent::Signal {
-                to,
-                attempt,
-                signal,
-            });
+        let Some(link) = self.connection_mut(id) else {
+            return;
+        };
+        let negotiation = &mut link.negotiation;
+        if !matches!(signal, LinkSignal::Candidate { .. }) {
+            negotiation.described_at = cx.now;
         }
+        let round = negotiation.round;
+        let offers = matches!(signal, LinkSignal::Offer { .. });
+        let (to, attempt) = (link.peer, negotiation.attempt);
+        let way = match round {
+            0 => Way::AsBegun {
+                via_hub: negotiation.via_hub,
+            },
+            _ => Way::Both,
+        };
+        let is_successor = link.role == Role::Successor;
+        let predecessor = self.to(to).map(|link| link.negotiation.attempt);
+        let signal = match (signal, predecessor.filter(|_| is_successor && offers)) {
+            (LinkSignal::Offer { sdp }, Some(predecessor)) => {
+                PeerSignal::Succeed { predecessor, sdp }
+            }
+            (signal, _) => PeerSignal::Link { round, signal },
+        };
+        self.events.push_back(LinkEvent::Signal {
+            to,
+            attempt,
+            signal,
+            way,
+        });
     }
 
     /// The driver reports that ICE has found a path.
-    pub(crate) fn reached(&mut self, id: LinkId, cx: &Context) {
+    pub(crate) fn reached(&mut self, id: LinkId, cx: &mut Context) {
         if let Some(link) = self.table.get_mut(id) {
             link.negotiation.reached_at.get_or_insert(cx.now);
+        } else {
+            self.ask_one(id, cx);
         }
     }
 
@@ -270,7 +324,7 @@ impl Links {
         let Some(link) = self.to(peer) else {
             return true;
         };
-        if link.negotiation.attempt == attempt {
+        if self.of_attempt(peer, attempt).is_some() {
             return false;
         }
         // The offerer has given the old attempt up, or lost its end of the link.
@@ -310,26 +364,40 @@ impl Links {
         is_stuck.then_some((link.id, "the peer has not seen the offer"))
     }
 
-    /// An answer or a candidate of a peer, for the peer connection.
+    /// An answer or a candidate of a peer, for the peer connection; or the offer of a further
+    /// round.
     pub(crate) fn apply(
         &mut self,
         id: MessageId,
-        (attempt, signal): (u64, LinkSignal),
+        (attempt, round): (u64, u16),
+        signal: LinkSignal,
         cx: &mut Context,
     ) {
         let from = id.author;
         let patience = self.patience_with(from, cx.config.open_timeout, cx);
-        let link = self.to_mut(from);
-        let Some(link) = link.filter(|link| link.negotiation.attempt == attempt) else {
+        let found = self.of_attempt(from, attempt);
+        let Some(link) = found.and_then(|link| self.connection_mut(link)) else {
             return; // Of an attempt that is over.
         };
-        let awaits_answer = cx.this < from && link.is_negotiating();
+        if let LinkSignal::Offer { .. } = signal {
+            if !link.takes_round(round) {
+                return; // It has come over another path before.
+            }
+            link.negotiation.begin_round(round);
+            let link = link.id;
+            return cx.order(Output::ApplySignal { link, signal });
+        }
+        if link.negotiation.round != round {
+            return; // Of a round that is over.
+        }
+        let is_opening = link.is_negotiating();
+        let awaits_answer = cx.this < from && (is_opening || round > 0);
         match link.negotiation.judge(id, &signal, awaits_answer, cx.now) {
-            Verdict::Apply => {}
-            Verdict::Answered => {
+            Verdict::Answered if is_opening => {
                 let until = cx.now + patience;
                 link.state = LinkState::Negotiating { until };
             }
+            Verdict::Apply | Verdict::Answered => {}
             Verdict::Reject(reason) => return self.reject(None, Some(from), reason, cx),
         }
         let link = link.id;
@@ -339,13 +407,13 @@ impl Links {
     /// A peer has no room for the link of an attempt. Returns whether there is a link to it, of
     /// whatever attempt.
     pub(crate) fn declined(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
-        let Some(link) = self.to(peer) else {
-            return false;
+        let found = self.of_attempt(peer, attempt);
+        let declined = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating));
+        let Some(id) = declined else {
+            return self.leads_to(peer);
         };
-        if link.negotiation.attempt == attempt && link.is_negotiating() {
-            cx.stats.links.declined += 1;
-            self.close(link.id, "the peer has as many links as it allows", cx);
-        }
+        cx.stats.links.declined += 1;
+        self.close(id, "the peer has as many links as it allows", cx);
         true
     }
 }

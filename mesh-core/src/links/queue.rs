@@ -144,6 +144,11 @@ impl LinkQueue {
         self.kbps
     }
 
+    /// What another connection to the same peer was measured to carry.
+    pub(crate) fn set_kbps(&mut self, kbps: u32) {
+        self.kbps = kbps;
+    }
+
     /// The next frame to send, control first. A congested link still gets control frames, which
     /// are few: its keepalive must not starve. An acknowledgement rides along unless it could get
     /// lost.

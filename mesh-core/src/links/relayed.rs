@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::link::LinkState;
+use super::link::{Link, LinkState};
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
@@ -82,8 +82,9 @@ impl Relayed {
 impl Links {
     /// The hub is given a signal of an attempt.
     pub(crate) fn gave_hub(&mut self, to: PeerId, attempt: u64, signal: &Signed, cx: &Context) {
-        let link = self.to_mut(to);
-        if let Some(link) = link.filter(|link| link.negotiation.is_attempt(attempt)) {
+        let found = self.of_attempt(to, attempt);
+        let link = found.and_then(|id| self.table.get_mut(id));
+        if let Some(link) = link.filter(|link| link.is_negotiating()) {
             link.negotiation.relayed.gave(signal, cx.now);
         }
     }
@@ -92,7 +93,10 @@ impl Links {
     /// this pause. Where there is no link yet, the peer was asked for an offer; then this returns
     /// false, and the peer may be asked again.
     pub(crate) fn hub_was_busy(&mut self, to: PeerId, pause: Duration, cx: &Context) -> bool {
-        let Some(link) = self.to_mut(to) else {
+        let Some(link) = self.negotiating_with(to) else {
+            if self.leads_to(to) {
+                return true;
+            }
             self.dialer.undelivered(to, cx.now + pause);
             return false;
         };
@@ -105,12 +109,18 @@ impl Links {
         true
     }
 
+    /// What is being opened to a peer: the link or its successor.
+    fn negotiating_with(&mut self, peer: PeerId) -> Option<&mut Link> {
+        let ids = [self.table.id_of(peer), self.table.successor_of(peer)];
+        let mut ids = ids.into_iter().flatten();
+        let id = ids.find(|&id| self.get(id).is_some_and(Link::is_negotiating))?;
+        self.table.get_mut(id)
+    }
+
     /// The hub does not know a peer that it was given a signal for.
     pub(crate) fn hub_knows_none(&mut self, to: PeerId, cx: &mut Context) {
-        let given = self.to(to).filter(|link| {
-            let relayed = &link.negotiation.relayed;
-            link.is_negotiating() && !relayed.is_empty()
-        });
+        let given = self.negotiating_with(to);
+        let given = given.filter(|link| !link.negotiation.relayed.is_empty());
         if let Some(id) = given.map(|link| link.id) {
             self.close(id, "the hub does not know the peer", cx);
         }

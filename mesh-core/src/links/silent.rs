@@ -22,10 +22,10 @@ const ASK_INTERVAL: Duration = Duration::from_secs(2);
 /// tens of kilobytes. Native ICE agents keep theirs as long, those of browsers about half a minute.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 
-/// Connections that are kept at most. One that works again is enough, since a mesh needs no other
-/// signaling; the two ends choose separately, so a few more make it likely that some are kept at
-/// both.
-const KEPT_MAX: usize = 16;
+/// Connections that are kept at most. For halves of a mesh that find each other again one that
+/// works is enough; an agent whose address changes restarts all its links, of which there are about
+/// k: 30 in the largest rooms.
+const KEPT_MAX: usize = 32;
 
 /// The connections that are kept, the one silent longest first; one a peer.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ pub(crate) struct SilentLinks {
 
 impl SilentLinks {
     /// Keeps a silent link. Returns the links that are to be closed in its stead.
-    pub(crate) fn keep(&mut self, link: Link, now: Instant) -> Vec<LinkId> {
+    pub(crate) fn keep(&mut self, mut link: Link, now: Instant) -> Vec<LinkId> {
+        link.restarts.begin(now);
         let mut closed = Vec::from_iter(self.take_of(link.peer));
         if self.kept.is_empty() {
             self.ask_at = now + ASK_INTERVAL; // It has been asked in vain just now.
@@ -75,6 +76,26 @@ impl SilentLinks {
         self.kept.iter().any(|(_, link)| link.id == id)
     }
 
+    /// The peer's link.
+    pub(crate) fn of(&self, peer: PeerId) -> Option<&Link> {
+        let mut kept = self.kept.iter().map(|(_, link)| link);
+        kept.find(|link| link.peer == peer)
+    }
+
+    /// The links whose ICE is to be restarted now.
+    pub(crate) fn restarts_due(&self, now: Instant) -> Vec<LinkId> {
+        let kept = self.kept.iter().map(|(_, link)| link);
+        let due = kept.filter(|link| link.restarts.due_at().is_some_and(|at| at <= now));
+        due.map(|link| link.id).collect()
+    }
+
+    /// Restarts that wait need not wait any longer.
+    pub(crate) fn hurry_restarts(&mut self, now: Instant) {
+        for (_, link) in &mut self.kept {
+            link.restarts.hurry(now);
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         let mut kept = self.kept.iter_mut().map(|(_, link)| link);
         kept.find(|link| link.id == id)
@@ -101,7 +122,12 @@ impl SilentLinks {
     /// When there is something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let (until, _) = self.kept.front()?;
-        Some(self.ask_at.min(*until))
+        let restarts = self
+            .kept
+            .iter()
+            .filter_map(|(_, link)| link.restarts.due_at());
+        let next = self.ask_at.min(*until);
+        Some(restarts.min().map_or(next, |at| at.min(next)))
     }
 }
 
@@ -110,6 +136,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::links::negotiation::Negotiation;
+    use crate::links::restart::Restarts;
 
     fn at(seconds: u64) -> Instant {
         Instant::default() + Duration::from_secs(seconds)
@@ -119,7 +146,10 @@ mod tests {
         let config = Config::new("room", "name").expect("valid");
         let peer = PeerId::from_bytes([peer; 32]);
         let negotiation = Negotiation::new(0, false, at(0));
-        Link::new(LinkId(id), peer, negotiation, at(0), &config, at(0))
+        Link {
+            restarts: Restarts::used_up(),
+            ..Link::new(LinkId(id), peer, negotiation, at(0), &config, at(0))
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::link::Link;
+use super::link::{Link, Role};
 use crate::id::{LinkId, PeerId};
 use crate::time::Instant;
 
@@ -17,8 +17,10 @@ pub(crate) struct Table {
     due: BTreeSet<(Instant, LinkId)>,
     /// Links that may have another deadline by now, each once.
     touched: Vec<LinkId>,
-    /// The link to each peer: the newest, if there are two.
+    /// The link to each peer, in use or being opened.
     by_peer: BTreeMap<PeerId, LinkId>,
+    /// What is being opened beside it, to take its place.
+    successors: BTreeMap<PeerId, LinkId>,
     /// Links with something to send.
     busy: BTreeSet<LinkId>,
     /// The id of the newest link.
@@ -44,6 +46,20 @@ impl Table {
         self.by_peer.get(&peer).copied()
     }
 
+    /// The id of what is being opened to take the place of the link to a peer.
+    pub(crate) fn successor_of(&self, peer: PeerId) -> Option<LinkId> {
+        self.successors.get(&peer).copied()
+    }
+
+    /// The successor of the link to a peer takes its place. Returns the id of that link.
+    pub(crate) fn succeed(&mut self, peer: PeerId) -> Option<LinkId> {
+        let successor = self.successors.remove(&peer)?;
+        self.get_mut(successor)?.role = Role::Only;
+        let former = self.by_peer.insert(peer, successor)?;
+        self.get_mut(former)?.role = Role::Replaced;
+        Some(former)
+    }
+
     /// The peers that there is a link to, or will be.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.by_peer.keys().copied()
@@ -64,8 +80,9 @@ impl Table {
         self.busy.remove(&id);
     }
 
+    /// How many peers there is a link to, or will be.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.by_peer.len()
     }
 
     pub(crate) fn contains(&self, id: LinkId) -> bool {
@@ -80,6 +97,7 @@ impl Table {
         self.entries.get(&id).map(|entry| &entry.link)
     }
 
+    /// All connections, also those that take the place of another and whose place is taken.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
         self.entries.values().map(|entry| &entry.link)
     }
@@ -105,7 +123,10 @@ impl Table {
     pub(crate) fn insert(&mut self, link: Link) {
         let id = link.id;
         self.remove(id);
-        self.by_peer.insert(link.peer, id);
+        match link.role {
+            Role::Successor => self.successors.insert(link.peer, id),
+            Role::Only | Role::Replaced => self.by_peer.insert(link.peer, id),
+        };
         let deadline = None;
         self.entries.insert(id, Entry { link, deadline });
         self.touched.push(id);
@@ -119,11 +140,24 @@ impl Table {
             }
             None => self.touched.retain(|&touched| touched != id),
         }
-        if self.by_peer.get(&entry.link.peer) == Some(&id) {
-            self.by_peer.remove(&entry.link.peer);
-        }
         self.busy.remove(&id);
+        self.vacate(id, entry.link.peer);
         Some(entry.link)
+    }
+
+    /// A link is no more: if another is being opened to its peer, that is the link to it now.
+    fn vacate(&mut self, id: LinkId, peer: PeerId) {
+        if self.successors.get(&peer) == Some(&id) {
+            self.successors.remove(&peer);
+        } else if self.by_peer.get(&peer) == Some(&id) {
+            self.by_peer.remove(&peer);
+            if let Some(successor) = self.successors.remove(&peer) {
+                self.by_peer.insert(peer, successor);
+                if let Some(link) = self.get_mut(successor) {
+                    link.role = Role::Only;
+                }
+            }
+        }
     }
 
     /// Removes every link. Ids go on.
@@ -205,5 +239,37 @@ mod tests {
         assert_eq!((links.deadline(), links.len()), (Some(at(30)), 1));
         links.clear();
         assert_eq!(links.deadline(), None);
+    }
+
+    /// A link of the only peer.
+    fn successor(id: u64) -> Link {
+        Link {
+            role: Role::Successor,
+            ..link(id, 9)
+        }
+    }
+
+    #[test]
+    fn a_successor_takes_the_place_of_a_link_that_ends_or_when_it_is_told_to() {
+        let (mut links, peer) = (Table::default(), PeerId::from_bytes([7; 32]));
+        links.insert(link(1, 9));
+        links.insert(successor(2));
+        assert_eq!(links.id_of(peer), Some(LinkId(1)));
+        assert_eq!(links.successor_of(peer), Some(LinkId(2)));
+        assert_eq!(links.len(), 1, "one peer");
+        assert_eq!(links.succeed(peer), Some(LinkId(1)));
+        assert_eq!(links.id_of(peer), Some(LinkId(2)));
+        let roles: Vec<_> = links.iter().map(|link| link.role).collect();
+        assert_eq!(roles, [Role::Replaced, Role::Only]);
+        links.remove(LinkId(1));
+        assert_eq!(links.id_of(peer), Some(LinkId(2)));
+
+        links.insert(successor(3));
+        links.remove(LinkId(2));
+        assert_eq!(links.id_of(peer), Some(LinkId(3)), "it is being opened");
+        links.insert(successor(4));
+        links.remove(LinkId(4));
+        let left = (links.id_of(peer), links.successor_of(peer));
+        assert_eq!(left, (Some(LinkId(3)), None));
     }
 }

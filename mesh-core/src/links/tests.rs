@@ -1,5 +1,7 @@
 //! Links by themselves: calls in, exact orders and events out.
 
+mod rounds;
+
 use std::time::Duration;
 
 use super::*;
@@ -128,17 +130,23 @@ fn an_offer_its_answer_and_a_candidate_make_a_link() {
         link: id,
         peer,
         offer: None,
+        fresh_keys: false,
         ice_servers: Vec::new(),
     };
     assert_eq!(orders(&mut cx), [expected]);
     let attempt = attempt(&mut links, &cx);
     for signal in [answer(), candidate()] {
-        links.apply(message(peer, this, 1), (attempt, signal.clone()), &mut cx);
+        links.apply(
+            message(peer, this, 1),
+            (attempt, 0),
+            signal.clone(),
+            &mut cx,
+        );
         let expected = Output::ApplySignal { link: id, signal };
         assert_eq!(orders(&mut cx), [expected]);
     }
     cx.now = cx.now + Duration::from_millis(80);
-    links.reached(id, &cx);
+    links.reached(id, &mut cx);
     links.opened(id, &mut cx);
     let expected = Event::LinkOpened {
         peer,
@@ -186,12 +194,12 @@ fn an_answer_counts_once_and_so_many_candidates_do() {
     links.dial(peer, false, &mut cx);
     let attempt = attempt(&mut links, &cx);
     let id = message(peer, this, 1);
-    links.apply(id, (attempt, answer()), &mut cx);
-    (0..64).for_each(|_| links.apply(id, (attempt, candidate()), &mut cx));
+    links.apply(id, (attempt, 0), answer(), &mut cx);
+    (0..64).for_each(|_| links.apply(id, (attempt, 0), candidate(), &mut cx));
     orders(&mut cx);
-    links.apply(id, (attempt, answer()), &mut cx);
-    links.apply(id, (attempt, candidate()), &mut cx);
-    links.apply(id, (attempt + 1, candidate()), &mut cx);
+    links.apply(id, (attempt, 0), answer(), &mut cx);
+    links.apply(id, (attempt, 0), candidate(), &mut cx);
+    links.apply(id, (attempt + 1, 0), candidate(), &mut cx);
     let rejected = |reason| {
         Output::Emit(Event::Rejected {
             via: None,
@@ -241,7 +249,7 @@ fn a_peer_that_asks_after_its_answer_has_lost_its_end() {
     cx.now = cx.now + Duration::from_secs(4);
     let unseen = Some((link, "the peer has not seen the offer"));
     assert_eq!(links.lost_by(&asked(1), &cx), unseen);
-    links.apply(asked(2), (attempt, answer()), &mut cx);
+    links.apply(asked(2), (attempt, 0), answer(), &mut cx);
     links.opened(link, &mut cx);
     assert_eq!(
         links.lost_by(&asked(1), &cx),
@@ -276,8 +284,8 @@ fn a_silent_link_is_down_with_what_it_held_and_up_again_when_it_speaks() {
         was: Was::Open,
         unacknowledged: vec![held],
     });
-    let alone = LinkEvent::Isolated;
-    assert_eq!(events(&mut links), [down, alone].map(|e| format!("{e:?}")));
+    let told = [down, LinkEvent::RestartDue(id), LinkEvent::Isolated];
+    assert_eq!(events(&mut links), told.map(|e| format!("{e:?}")));
     links.revive(id, &mut cx);
     let up = LinkEvent::Up(id, peer);
     assert_eq!(events(&mut links), [format!("{up:?}")]);

@@ -150,6 +150,15 @@ impl Mesh {
         self.messages.subscribe(topics)
     }
 
+    /// Gives every link fresh DTLS keys now: another connection takes the place of each, make
+    /// before break ([`Event::LinkRotated`](crate::Event::LinkRotated)). Each also does so by itself every
+    /// [`Config::rotate_interval`](crate::Config::rotate_interval).
+    pub fn rotate_keys(&mut self, now: Instant) {
+        self.enter(now);
+        self.rotate_links();
+        self.carry_events();
+    }
+
     /// How many messages of this agent are under way: no next hop has acknowledged them, or they
     /// still wait for their receipts and replies. Asks neighbours for what they owe: an
     /// acknowledgement may be put off, but rides along with the answer to a ping.

@@ -3,7 +3,7 @@
 use super::Mesh;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Event};
-use crate::links::{Down, LinkEvent, Was};
+use crate::links::{Down, LinkEvent, Was, Way};
 use crate::messages::Messages;
 use crate::stats::RepairStep;
 use crate::timers::Timer;
@@ -40,7 +40,14 @@ impl Mesh {
                 to,
                 attempt,
                 signal,
-            } => self.send_signal(to, attempt, signal),
+                way,
+            } => self.send_signal(to, attempt, signal, way),
+            LinkEvent::Replaced { former, link } => {
+                self.overlay.link_replaced(former, link);
+                self.routing.link_replaced(former, link);
+            }
+            LinkEvent::RotationDue(link, peer) => self.rotate_link(link, peer),
+            LinkEvent::RestartDue(link) => self.restart_link(link),
             LinkEvent::ForHub { to, message } => self.give_hub(to, message),
             LinkEvent::Isolated => self.woke_up(),
             LinkEvent::Writable => self.with_net(Messages::notify_writable),
@@ -178,7 +185,11 @@ impl Mesh {
         let wanted = self.overlay.wanted().iter().copied();
         let missing = wanted.filter(|&peer| self.links.may_dial(peer, &self.cx));
         let missing: Vec<_> = missing.collect();
-        let mut negotiating = self.links.iter().filter(|l| l.is_negotiating()).count();
+        let mut negotiating = self
+            .links
+            .connections()
+            .filter(|l| l.is_negotiating())
+            .count();
         for peer in missing {
             if negotiating >= self.cx.config.negotiating_max {
                 break; // The next one to open or fail brings us back here.
@@ -203,7 +214,7 @@ impl Mesh {
             if failed {
                 self.cx.stats.repair(RepairStep::Solicit);
             }
-            self.send_signal(peer, 0, PeerSignal::Solicit);
+            self.send_signal(peer, 0, PeerSignal::Solicit, Way::Best);
         }
         self.links.await_offer(peer, &mut self.cx);
     }

@@ -129,6 +129,7 @@ impl Mesh {
         self.take_list(listing, arrival);
         self.members_changed();
         self.with_net(crate::messages::Messages::notify_writable);
+        self.links.restart_silent(&mut self.cx);
         if arrival == Arrival::Again {
             // Members that could not be reached without the hub can be now, though none is new.
             self.overlay.settle_soon(&mut self.cx);

@@ -100,6 +100,7 @@ impl Mesh {
             Input::LinkSignaled { link, signal } => self.links.signaled(link, signal, cx),
             Input::LinkReached { link } => self.links.reached(link, cx),
             Input::LinkOpened { link } => self.links.opened(link, cx),
+            Input::LinkStranded { link } => self.links.stranded(link, cx),
             Input::FrameReceived {
                 link,
                 channel,

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::Mesh;
+use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::Channel;
-use crate::links::SignalFrom;
+use crate::links::{SignalFrom, Succession, Way};
 use crate::signaling::ClientMessage;
 use crate::trust::Signed;
-use crate::wire::{Content, LinkSignal, PeerSignal};
+use crate::wire::{Content, LinkSignal, PeerSignal, Step};
 
 impl Mesh {
     /// Whether signals can reach a peer at all.
@@ -39,25 +40,55 @@ impl Mesh {
         self.overlay.link_begun(link, ours);
     }
 
-    /// Sends a signal of an attempt over the way that the attempt began on.
-    pub(super) fn send_signal(&mut self, to: PeerId, attempt: u64, signal: PeerSignal) {
-        let began = self.links.to(to).map(|link| link.negotiation.via_hub);
-        let via_hub = began.unwrap_or_else(|| self.prefers_hub(to));
+    /// The keys of a link are to be rotated: offers a successor.
+    pub(super) fn rotate_link(&mut self, link: LinkId, peer: PeerId) {
+        let ways = (self.can_signal(peer), self.prefers_hub(peer));
+        if let Some(successor) = self.links.rotate(link, ways, &mut self.cx) {
+            self.overlay.link_begun(successor, true);
+        }
+    }
+
+    /// The path of a link is away: restarts its ICE, or asks the other end to.
+    pub(super) fn restart_link(&mut self, link: LinkId) {
+        let peer = self.links.peer_of(link);
+        let can_signal = peer.is_some_and(|peer| self.can_signal(peer));
+        if let Some((peer, attempt)) = self.links.restart(link, can_signal, &mut self.cx) {
+            let ask = PeerSignal::Ask(Step::Restart);
+            self.send_signal(peer, attempt, ask, Way::Both);
+        }
+    }
+
+    /// Gives all links fresh keys.
+    pub(super) fn rotate_links(&mut self) {
+        for (peer, attempt) in self.links.rotate_all(&self.cx) {
+            let ask = PeerSignal::Ask(Step::Succeed);
+            self.send_signal(peer, attempt, ask, Way::Best);
+        }
+    }
+
+    /// Sends a signal of an attempt.
+    pub(super) fn send_signal(&mut self, to: PeerId, attempt: u64, signal: PeerSignal, way: Way) {
+        let via_hub = match way {
+            Way::AsBegun { via_hub } => via_hub,
+            Way::Best | Way::Both => self.prefers_hub(to),
+        };
         let content = Content::Signal { attempt, signal };
         let target = Target::Peer(to);
         let envelope = self.with_net(|messages, net| messages.sign(target, content, net));
         // A peer that no path leads to the hub may know, though it has not listed it yet: a
         // newcomer whose offer is to be answered.
-        let use_hub = if self.routing.routes().contains(to) {
-            via_hub && self.hub_reaches(to)
+        let has_route = self.routing.routes().contains(to);
+        let use_hub = if has_route {
+            (via_hub || way == Way::Both) && self.hub_reaches(to)
         } else {
             self.signaling.is_admitted()
         };
         if use_hub {
-            let message = envelope.signed;
+            let message = envelope.signed.clone();
             self.links.gave_hub(to, attempt, &message, &self.cx);
             self.give_hub(to, message);
-        } else {
+        }
+        if !use_hub || (way == Way::Both && has_route) {
             // Lost on the way, it is as any lost signal: the attempt times out and is repeated.
             let _ = self.with_net(|_, net| net.forward(envelope, Channel::Control, None));
         }
@@ -82,18 +113,54 @@ impl Mesh {
         } = received;
         let from = message.author;
         match signal {
-            PeerSignal::Link(LinkSignal::Offer { sdp }) if from < self.cx.this => {
-                self.offer_received(from, (attempt, sdp), via);
+            PeerSignal::Link {
+                round: 0,
+                signal: LinkSignal::Offer { sdp },
+            } if from < self.cx.this => self.offer_received(from, (attempt, sdp), via),
+            PeerSignal::Succeed { predecessor, sdp } if from < self.cx.this => {
+                self.successor_received(from, predecessor, (attempt, sdp), via);
             }
             PeerSignal::Solicit if from > self.cx.this => self.solicited(&message),
-            PeerSignal::Link(LinkSignal::Offer { .. }) | PeerSignal::Solicit => {
+            PeerSignal::Ask(step) if from > self.cx.this => self.asked(from, attempt, step),
+            PeerSignal::Link { round, signal } if may_be_from(from, round, &signal, &self.cx) => {
+                let round = (attempt, round);
+                self.links.apply(message, round, signal, &mut self.cx);
+            }
+            PeerSignal::Decline => self.declined(from, attempt),
+            PeerSignal::Link { .. }
+            | PeerSignal::Succeed { .. }
+            | PeerSignal::Solicit
+            | PeerSignal::Ask(_) => {
                 let reason = RejectReason::UnexpectedSignal;
                 self.links.reject(via, Some(from), reason, &mut self.cx);
             }
-            PeerSignal::Link(signal) => {
-                self.links.apply(message, (attempt, signal), &mut self.cx);
-            }
-            PeerSignal::Decline => self.declined(from, attempt),
+        }
+    }
+
+    /// The lower end of a link offers a connection that is to take its place.
+    fn successor_received(
+        &mut self,
+        from: PeerId,
+        predecessor: u64,
+        offer: (u64, String),
+        via: Option<PeerId>,
+    ) {
+        let (succession, cx) = ((predecessor, via.is_none()), &mut self.cx);
+        match self
+            .links
+            .answer_successor(from, succession, offer.clone(), cx)
+        {
+            Succession::Strange => self.offer_received(from, offer, via),
+            Succession::Begun(link) => self.overlay.link_begun(link, false),
+            Succession::Ignored => {}
+        }
+    }
+
+    /// The higher end of a link asks this one for a step.
+    fn asked(&mut self, from: PeerId, attempt: u64, step: Step) {
+        match step {
+            Step::Restart => self.links.restart_asked(from, attempt, &mut self.cx),
+            Step::Succeed => self.links.rotation_asked(from, attempt, &self.cx),
         }
     }
 
@@ -103,7 +170,7 @@ impl Mesh {
         }
         self.carry_events();
         if !self.overlay.has_room_for(from, &self.links, &self.cx) {
-            self.send_signal(from, attempt, PeerSignal::Decline);
+            self.send_signal(from, attempt, PeerSignal::Decline, Way::Best);
             return;
         }
         let solicited = self.links.has_solicited(from);
@@ -122,7 +189,7 @@ impl Mesh {
         } else if self.overlay.has_room_for(from, &self.links, &self.cx) {
             self.dial(from);
         } else {
-            self.send_signal(from, 0, PeerSignal::Decline);
+            self.send_signal(from, 0, PeerSignal::Decline, Way::Best);
         }
     }
 
@@ -147,4 +214,9 @@ impl Mesh {
             self.links.declined_to_offer(from, &mut self.cx);
         }
     }
+}
+
+/// Whether a signal can be of an honest peer: only the lower end of a pair offers.
+fn may_be_from(from: PeerId, round: u16, signal: &LinkSignal, cx: &Context) -> bool {
+    !matches!(signal, LinkSignal::Offer { .. }) || (round > 0 && from < cx.this)
 }

@@ -15,7 +15,7 @@ impl Messages {
         let own = |envelope: &&Envelope| envelope.signed.claimed_author() == this;
         let mut owing: Vec<LinkId> = Vec::new();
         let mut held = 0;
-        for link in net.links.iter() {
+        for link in net.links.connections() {
             let queue = link.queue.unacknowledged();
             let messages: usize = queue.filter(own).map(Envelope::messages).sum();
             if messages > 0 {

@@ -262,6 +262,13 @@ impl Overlay {
         }
     }
 
+    /// Another connection has taken the place of a link.
+    pub(crate) fn link_replaced(&mut self, former: LinkId, link: LinkId) {
+        if let Some(standing) = self.standings.remove(&former) {
+            self.standings.insert(link, standing);
+        }
+    }
+
     /// The agent leaves. Who was there is known until another hub tells otherwise.
     pub(crate) fn leave(&mut self) {
         self.burst.leave();

@@ -69,6 +69,16 @@ impl AntiEntropy {
     pub(super) fn forget(&mut self, link: LinkId) {
         self.waiting.remove(&link);
     }
+
+    /// Another connection has taken the place of a link.
+    pub(super) fn replace(&mut self, former: LinkId, link: LinkId) {
+        if let Some(comparison) = self.waiting.remove(&former) {
+            self.waiting.insert(link, comparison);
+        }
+        if let Some(digests) = self.digests.remove(&former) {
+            self.digests.insert(link, digests);
+        }
+    }
 }
 
 impl Routing {

@@ -68,6 +68,16 @@ impl Flooding {
         self.waiting.remove(&id);
     }
 
+    /// Another connection has taken the place of a link.
+    pub(super) fn replace(&mut self, former: LinkId, link: LinkId) {
+        if let Some(entry) = self.announced.remove(&former) {
+            self.announced.insert(link, entry);
+        }
+        if let Some(authors) = self.waiting.remove(&former) {
+            self.waiting.entry(link).or_default().extend(authors);
+        }
+    }
+
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()

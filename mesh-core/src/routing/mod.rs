@@ -253,6 +253,12 @@ impl Routing {
         self.anti_entropy.forget(id);
     }
 
+    /// Another connection has taken the place of a link: what its other end knows stays.
+    pub(crate) fn link_replaced(&mut self, former: LinkId, link: LinkId) {
+        self.flooding.replace(former, link);
+        self.anti_entropy.replace(former, link);
+    }
+
     /// Whether nothing waits to be verified or passed on.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn is_idle(&self) -> bool {

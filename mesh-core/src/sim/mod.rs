@@ -23,6 +23,9 @@ mod partition;
 #[cfg(test)]
 mod regressions;
 mod report;
+mod restart;
+#[cfg(test)]
+mod rotation;
 mod rough;
 mod scenario;
 #[cfg(test)]
@@ -71,6 +74,8 @@ pub struct WorldConfig {
     pub sparse: bool,
     /// What makes one path better than another.
     pub metric: Metric,
+    /// How long links keep their keys, on average.
+    pub rotate_interval: Duration,
     /// How k follows the state of the mesh.
     pub adaptive: Option<Adaptive>,
     /// Members of a shard, about.
@@ -93,6 +98,7 @@ impl WorldConfig {
             k: None,
             sparse: false,
             metric: Metric::default(),
+            rotate_interval: Duration::from_secs(3_600),
             adaptive: None,
             shard_members: SHARD_MEMBERS,
             latency_min: Duration::from_millis(5),
@@ -271,6 +277,7 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}"));
         config.sparse = self.config.sparse;
         config.metric = self.config.metric;
+        config.rotate_interval = self.config.rotate_interval;
         config.adaptive.clone_from(&self.config.adaptive);
         let seed = self.draw_seed();
         let identity = Identity::from_secret(secret);

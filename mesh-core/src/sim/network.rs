@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::restart::IceRestart;
 use super::rough::{Acquaintance, Flow, Waiting};
 use super::{Happening, World};
 use crate::id::{ClientId, LinkId, SocketId};
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     pub(super) bandwidth: Option<u32>,
     pub(super) flows: [Flow; 2],
     pub(super) acquaintance: Acquaintance,
+    /// What its ends know of the ICE restart that is under way.
+    pub(super) restart: Option<IceRestart>,
     /// Until when what was ordered before it was closed is sent.
     pub(super) closes_by: Option<Instant>,
 }
@@ -121,6 +124,7 @@ impl World {
                 }
             }
             Output::OpenLink { link, offer, .. } => self.open_connection(agent, link, offer),
+            Output::RestartLink { link } => self.restart_ice(agent, link),
             Output::ApplySignal { link, signal } => self.apply(agent, link, &signal),
             Output::Transmit {
                 link,
@@ -226,6 +230,7 @@ impl World {
                 bandwidth: rough.and_then(|rough| rough.bandwidth),
                 flows: Default::default(),
                 acquaintance: Acquaintance::new(trickles),
+                restart: None,
                 closes_by: None,
             });
             self.agents[agent].links.insert(link, (connection, 0));
@@ -254,6 +259,9 @@ impl World {
                 .is_some_and(|only| ![a.agent, b.agent].contains(&only))
             {
                 return;
+            }
+            if self.connections[connection].restart.is_some() {
+                return self.restarted(connection, [a, b]);
             }
             self.connections[connection].up = true;
             self.connections[connection].was_up = true;

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_stalled_driver_gets_all_at_once_and_orders_nothing_before() {
-        let mut world = World::formed(1, None, 3);
+        let mut world = World::formed(2, None, 3);
         world.run_for(SECOND * 10);
         world.stall(0, SECOND * 2);
         let sent = |world: &World| world.agents[0].mesh.stats().frames_out;

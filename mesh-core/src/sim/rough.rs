@@ -214,6 +214,9 @@ impl World {
             let whoami = self.whoami(agent);
             assert!(ours, "{whoami}: {candidate} of another attempt");
         }
+        if self.connections[connection].restart.is_some() {
+            return self.apply_restart(agent, link, signal);
+        }
         let acquaintance = &mut self.connections[connection].acquaintance;
         if !acquaintance.learn(side, signal) {
             return;

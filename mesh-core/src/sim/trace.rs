@@ -137,6 +137,10 @@ impl Trace {
                 self.word(link.0);
             }
             Input::NetworkChanged => head(41),
+            Input::LinkStranded { link } => {
+                head(43);
+                self.word(link.0);
+            }
             Input::LinkClosed { link, reason } => {
                 head(42);
                 self.word(link.0);
@@ -190,6 +194,10 @@ impl Trace {
                 self.word(link.0);
             }
             Output::Writable => head(71),
+            Output::RestartLink { link } => {
+                head(73);
+                self.word(link.0);
+            }
             Output::Emit(event) => {
                 head(72);
                 self.event(event);

@@ -117,9 +117,14 @@ fn signal(attempt: u64, signal: PeerSignal) -> Content {
     Content::Signal { attempt, signal }
 }
 
+fn succeed(predecessor: u64, sdp: String) -> PeerSignal {
+    PeerSignal::Succeed { predecessor, sdp }
+}
+
 /// Every content that PROTOCOL.md shows.
 fn contents() -> Vec<(&'static str, Content)> {
-    let link = |part| signal(300, PeerSignal::Link(part));
+    let round = |round, signal| PeerSignal::Link { round, signal };
+    let link = |part| signal(300, round(0, part));
     let sdp = || "v=0".to_owned();
     let candidate = |mid: Option<&str>, line| LinkSignal::Candidate {
         candidate: "candidate:1".to_owned(),
@@ -168,8 +173,15 @@ fn contents() -> Vec<(&'static str, Content)> {
         ("answer", link(LinkSignal::Answer { sdp: sdp() })),
         ("candidate", link(candidate(Some("0"), Some(0)))),
         ("bare-candidate", link(candidate(None, None))),
+        (
+            "restart",
+            signal(300, round(1, LinkSignal::Offer { sdp: sdp() })),
+        ),
         ("solicit", signal(0, PeerSignal::Solicit)),
         ("decline", signal(300, PeerSignal::Decline)),
+        ("succeed", signal(301, succeed(300, sdp()))),
+        ("ask-restart", signal(300, PeerSignal::Ask(Step::Restart))),
+        ("ask-succeed", signal(300, PeerSignal::Ask(Step::Succeed))),
     ]
 }
 

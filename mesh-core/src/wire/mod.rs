@@ -20,5 +20,5 @@ pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
 pub use record::{DigestEntry, Envelope, Record};
 pub use statement::{
     Admit, Content, Data, ITEMS_MAX, Item, LinkEntry, LinkSignal, LinkState, Message,
-    MessageHeader, PeerSignal,
+    MessageHeader, PeerSignal, Step,
 };

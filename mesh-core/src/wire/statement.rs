@@ -195,11 +195,37 @@ impl Data {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerSignal {
     /// WebRTC's own part.
-    Link(LinkSignal),
+    Link {
+        /// Which round of the attempt it is of: 0 is the first, later ones restart ICE on the same
+        /// connection.
+        round: u16,
+        /// What the author's peer connection has produced.
+        signal: LinkSignal,
+    },
     /// The author wants a link, and asks the target, whose id is lower, to offer one.
     Solicit,
     /// The author will not link for now.
     Decline,
+    /// Offers a connection with fresh keys that is to take the place of a link, which goes on until
+    /// this one is open.
+    Succeed {
+        /// The attempt by which that link was opened.
+        predecessor: u64,
+        /// The offer, as in [`LinkSignal::Offer`].
+        sdp: String,
+    },
+    /// The author asks the target, whose id is lower, for a further step on the link that the
+    /// attempt has opened.
+    Ask(Step),
+}
+
+/// What the lower end of a link may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A round that restarts ICE: the path is away, or this end has another address.
+    Restart,
+    /// A successor with fresh keys.
+    Succeed,
 }
 
 /// What a backend's peer connection produces and consumes.

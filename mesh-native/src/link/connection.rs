@@ -5,7 +5,6 @@
 //! saves the peer waiting for them; later ones, from STUN and TURN servers, follow one by one.
 //! Then [`Session::drive`] executes orders and hears the library until either side ends the link.
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ use super::observer::{Notice, Observer};
 use super::pace::Pace;
 use super::remote::Remote;
 use super::runtime::LinkRuntime;
-use super::settings;
+use super::settings::{self, LinkAddresses};
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
 
 /// How long a description waits for candidates. Those of our own interfaces are there within a
@@ -59,6 +58,7 @@ const NOTICES_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) enum Command {
     Apply(LinkSignal),
+    Restart,
     Transmit(Channel, Bytes),
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Ends {
     pub(super) orders: mpsc::Receiver<Command>,
     pub(super) flow: Arc<Flow>,
     /// What its sockets are bound to.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: LinkAddresses,
 }
 
 /// Why a link ends.
@@ -122,6 +122,8 @@ struct Session {
     inbound: JoinHandle<Received>,
     notices: mpsc::Receiver<Notice>,
     remote: Remote,
+    /// An offer of ours awaits its answer.
+    offered: bool,
     /// When it is looked whether the link has opened, from when a path is found.
     open_by: Option<Instant>,
 }
@@ -143,7 +145,7 @@ impl Session {
             .with_setting_engine(factory.shared.engine.clone())
             .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
             .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
-            .with_udp_addrs(ends.addresses);
+            .with_udp_addrs(vec![ends.addresses]);
         // Boxed, or every link would carry this future's 20 KB to its end.
         let connection = Box::pin(builder.build()).await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
@@ -175,6 +177,7 @@ impl Session {
             inbound,
             notices,
             remote,
+            offered: false,
             open_by: None,
         })
     }
@@ -189,9 +192,8 @@ impl Session {
 
     /// Describes the connection and keeps it going, until something ends it.
     async fn drive(&mut self, opening: Opening) -> Ending {
-        match self.open(opening).await {
-            Ok(()) => {}
-            Err(ending) => return ending,
+        if let Err(ending) = self.describe(opening).await {
+            return ending;
         }
         let mut orders = Vec::with_capacity(ORDERS_AT_ONCE);
         loop {
@@ -226,9 +228,10 @@ impl Session {
     }
 
     /// Makes our description and sends it.
-    async fn open(&mut self, opening: Opening) -> std::result::Result<(), Ending> {
+    async fn describe(&mut self, opening: Opening) -> std::result::Result<(), Ending> {
         let bad = |error: Error| Ending::Lost(LinkEnd::NotDescribed(error.to_string()));
         let answering = matches!(opening, Opening::Answer { .. });
+        self.offered = !answering;
         let description = match opening {
             Opening::Offer => self.connection.create_offer(None).await,
             Opening::Answer { offer_sdp } => {
@@ -292,17 +295,32 @@ impl Session {
                     let sent = self.outbound.transmit(channel, frame).await;
                     sent.map_err(|error| Ending::Lost(traffic::transmit_failure(&error)))?;
                 }
-                Command::Apply(LinkSignal::Answer { sdp }) if !self.remote.is_described() => {
+                Command::Apply(LinkSignal::Answer { sdp }) if self.offered => {
+                    self.offered = false;
                     self.remote
                         .describe(&sdp, RTCSessionDescription::answer)
                         .await?;
                     self.pace.connecting();
                 }
+                Command::Apply(LinkSignal::Offer { sdp: offer_sdp }) if self.pace.is_open() => {
+                    self.pace.restarting();
+                    self.remote.forget();
+                    // Boxed, or every link would carry this future to its end.
+                    Box::pin(self.describe(Opening::Answer { offer_sdp })).await?;
+                }
+                Command::Restart if self.pace.is_open() => {
+                    self.pace.restarting();
+                    self.remote.forget();
+                    let restarted = self.connection.restart_ice().await;
+                    restarted.map_err(|error| lost(&error.to_string()))?;
+                    Box::pin(self.describe(Opening::Offer)).await?;
+                }
                 Command::Apply(LinkSignal::Candidate { candidate, .. }) => {
                     self.remote.add_candidate(&candidate).await;
                 }
-                Command::Apply(LinkSignal::Offer { .. } | LinkSignal::Answer { .. }) => {
-                    tracing::debug!("description ignored: the link has one");
+                Command::Apply(LinkSignal::Offer { .. } | LinkSignal::Answer { .. })
+                | Command::Restart => {
+                    tracing::debug!("description ignored: the link has one, or is not open");
                 }
             }
         }

@@ -30,7 +30,7 @@ mod traffic;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -47,7 +47,7 @@ pub(crate) use self::settings::channel_init;
 
 use self::connection::{Command, Opening};
 use self::mdns::MdnsResolver;
-use self::settings::Addresses;
+use self::settings::{Addresses, LinkAddresses};
 use self::traffic::Flow;
 
 /// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
@@ -103,6 +103,20 @@ impl LinkFactory {
         })
     }
 
+    /// The same, with a certificate of its own; with the same if none can be generated, which then
+    /// could not have been at first.
+    pub(crate) fn with_fresh_keys(&self) -> Self {
+        let fresh = settings::crypto_provider().and_then(|crypto| settings::certificate(&*crypto));
+        let certificate = fresh.unwrap_or_else(|error| {
+            tracing::warn!(%error, "keys not rotated");
+            self.certificate.clone()
+        });
+        Self {
+            certificate,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Whether its links present the same certificate.
     #[cfg(test)]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -129,7 +143,7 @@ impl fmt::Debug for LinkFactory {
 pub(crate) struct Link {
     commands: mpsc::Sender<Command>,
     flow: Arc<Flow>,
-    addresses: Vec<SocketAddr>,
+    addresses: LinkAddresses,
 }
 
 impl Link {
@@ -176,7 +190,7 @@ impl Link {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let flow = Arc::new(Flow::default());
         let servers = settings::ice_servers(ice_servers);
-        let addresses = factory.shared.addresses.current();
+        let addresses = LinkAddresses::new(Arc::clone(&factory.shared));
         let session = connection::run(
             factory.clone(),
             servers,
@@ -200,11 +214,17 @@ impl Link {
     /// Whether all addresses that it was made from are gone, by those that the machine has now.
     pub(crate) fn is_stranded(&self, present: &BTreeSet<IpAddr>) -> bool {
         let is_gone = |ip: IpAddr| !ip.is_unspecified() && !present.contains(&ip);
-        self.addresses.iter().all(|address| is_gone(address.ip()))
+        let bound = self.addresses.bound();
+        !bound.is_empty() && bound.iter().all(|address| is_gone(address.ip()))
     }
 
-    /// Applies an answer or a candidate of the peer. A bad description closes the link, a bad
-    /// candidate is ignored.
+    /// Restarts ICE with sockets bound anew: [`LinkFact::Signal`] with an offer follows soon.
+    pub(crate) fn restart(&self) {
+        self.order(Command::Restart);
+    }
+
+    /// Applies an answer or a candidate of the peer, or its offer of a restart. A bad description
+    /// closes the link, a bad candidate is ignored.
     pub(crate) fn apply(&self, signal: LinkSignal) {
         self.order(Command::Apply(signal));
     }

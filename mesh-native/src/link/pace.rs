@@ -96,6 +96,9 @@ pub(super) struct Pace {
     put_forward: AtomicU64,
     /// How far the library's clock was put forward, in µs.
     ahead: AtomicU64,
+    /// Since when ICE looks for another path on an open connection, in µs since `born`; 0 if it
+    /// does not.
+    restarting_since: AtomicU64,
     /// Why the connection is beyond help; set before `ended` is notified.
     failure: OnceLock<&'static str>,
     ended: Notify,
@@ -115,6 +118,7 @@ impl Pace {
             silence_ended: AtomicU64::new(0),
             put_forward: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
+            restarting_since: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
             gate: Gate::new(),
@@ -130,9 +134,18 @@ impl Pace {
         self.gate.advance(Stage::Described);
     }
 
-    /// ICE has selected a pair.
+    /// ICE has selected a pair. After a restart what was not acknowledged is sent again at once.
     pub(super) fn reached(&self) {
         self.gate.advance(Stage::Reached);
+        if self.restarting_since.swap(0, Ordering::Relaxed) != 0 {
+            self.put_forward(self.micros(Instant::now()));
+        }
+    }
+
+    /// ICE looks for another path, on a connection that is open.
+    pub(super) fn restarting(&self) {
+        let now = self.micros(Instant::now());
+        self.restarting_since.store(now, Ordering::Relaxed);
     }
 
     fn is_connecting(&self) -> bool {
@@ -211,10 +224,14 @@ impl Pace {
         }
         let put_forward = self.put_forward.load(Ordering::Relaxed);
         if now - put_forward >= micros(RECOVERY_STEP) {
-            self.put_forward.store(now, Ordering::Relaxed);
-            let ahead = micros(RETRANSMISSION_MAX);
-            self.ahead.fetch_add(ahead, Ordering::Relaxed);
+            self.put_forward(now);
         }
+    }
+
+    fn put_forward(&self, now: u64) {
+        self.put_forward.store(now, Ordering::Relaxed);
+        let ahead = micros(RETRANSMISSION_MAX);
+        self.ahead.fetch_add(ahead, Ordering::Relaxed);
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -272,10 +289,15 @@ impl Pace {
     /// How long the driver shall sleep.
     pub(super) fn sleep(&self, wanted: Duration) -> Duration {
         let now = self.micros(Instant::now());
-        if self.is_open() {
+        let restarting_since = self.restarting_since.load(Ordering::Relaxed);
+        let hurries = now.saturating_sub(restarting_since) < micros(HURRY);
+        if self.is_open() && !(restarting_since != 0 && hurries) {
             return self.sleep_open(wanted, now);
         }
-        let connecting_since = self.connecting_since.load(Ordering::Relaxed);
+        let connecting_since = match restarting_since {
+            0 => self.connecting_since.load(Ordering::Relaxed),
+            since => since,
+        };
         if connecting_since == 0 {
             return wanted;
         }

@@ -46,9 +46,12 @@ impl Remote {
         }
     }
 
-    /// Whether the peer's description has been applied.
-    pub(super) fn is_described(&self) -> bool {
-        self.described
+    /// ICE restarts: what the peer has told of itself holds no longer.
+    pub(super) fn forget(&mut self) {
+        self.described = false;
+        self.budget = Budget::default();
+        self.early.clear();
+        self.names_asked = 0;
     }
 
     /// Applies the peer's description, and the candidates that came before it.

@@ -3,7 +3,9 @@
 //! Most were chosen by measuring: the defaults of the WebRTC stack suit one call with video,
 //! not hundreds of data links in a process.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use webrtc::peer_connection::{
     CipherSuiteId, RTCCertificate, RTCIceServer, SettingEngine, SettingEngineBuilder,
 };
 
-use super::LinkError;
+use super::{LinkError, Shared};
 use crate::addresses;
 
 /// The largest SCTP message that is taken. Frames have 16 KiB at most, which every browser can send
@@ -116,6 +118,46 @@ impl Addresses {
     }
 }
 
+/// What one link's sockets are bound to: asked for when they are bound, and again whenever a
+/// restart binds them anew, so that they follow a change of addresses.
+#[derive(Clone)]
+pub(super) struct LinkAddresses {
+    shared: Arc<Shared>,
+    bound: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl LinkAddresses {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            bound: Arc::default(),
+        }
+    }
+
+    /// What they are bound to; nothing before they are.
+    pub(super) fn bound(&self) -> Vec<SocketAddr> {
+        let bound = self.bound.lock();
+        bound.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ToSocketAddrs for LinkAddresses {
+    type Iter = std::vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        let current = self.shared.addresses.current();
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.clone_from(&current);
+        Ok(current.into_iter())
+    }
+}
+
+impl fmt::Debug for LinkAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.bound()).finish()
+    }
+}
+
 /// The crypto that all links of a process share.
 pub(super) fn crypto_provider() -> Result<Arc<dyn RTCCryptoProvider>, LinkError> {
     crypto::default_provider().map_err(|error| LinkError::Crypto(error.to_string()))
@@ -142,6 +184,8 @@ pub(super) fn engine(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
             Some(KEEPALIVE),
         )
         .with_prflx_acceptance_min_wait(Some(PEER_REFLEXIVE_WAIT))
+        // A restart is for a path that is gone, most often with an address of this machine.
+        .with_discard_local_candidates_during_ice_restart(true)
         // One resolver serves all links instead: see `mdns`.
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         // The offerer, which controls ICE, knows first when a path is up: as the DTLS client it

@@ -44,6 +44,8 @@ struct Bench {
     seen: VecDeque<(u64, LinkFact)>,
     /// What becomes of a signal on its way.
     relay: fn(LinkSignal) -> Vec<LinkSignal>,
+    /// How often an end has found a path.
+    reached: u32,
 }
 
 impl Bench {
@@ -58,6 +60,7 @@ impl Bench {
             receiver,
             seen: VecDeque::new(),
             relay,
+            reached: 0,
         }
     }
 
@@ -88,7 +91,10 @@ impl Bench {
                 .expect("links report");
             let signal = match fact {
                 LinkFact::Signal(signal) => signal,
-                LinkFact::Reached => continue,
+                LinkFact::Reached => {
+                    self.reached += 1;
+                    continue;
+                }
                 fact => return (id, fact),
             };
             for signal in (self.relay)(signal) {
@@ -415,4 +421,31 @@ async fn opening_is_quick() {
     // Generous: a debug build on a busy machine has to pass.
     assert!(alone[5] < Duration::from_secs(2));
     assert!(together < DEADLINE);
+}
+
+/// Frames of both directions go on in order, on the same connection, however often its sockets are
+/// bound anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_bind_anew_and_lose_nothing() {
+    const RESTARTS: u32 = 10;
+    let mut bench = Bench::open().await;
+    let mut times = Vec::new();
+    for number in 0..RESTARTS {
+        let since = Instant::now();
+        bench.link(OFFERER).restart();
+        for (from, to) in [(OFFERER, ANSWERER), (ANSWERER, OFFERER)] {
+            let frame = Bytes::from(number.to_be_bytes().to_vec());
+            bench.link(from).transmit(Channel::Data, frame.clone());
+            assert_eq!(bench.frame(to, Channel::Data).await, frame);
+        }
+        times.push(since.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "until both have heard: median {:?}, all {times:?}",
+        times[times.len() / 2]
+    );
+    assert!(bench.seen.is_empty(), "{:?}", bench.seen);
+    // Paths of the rounds before; the last may not be told yet.
+    assert!(bench.reached >= RESTARTS, "{} paths", bench.reached);
 }

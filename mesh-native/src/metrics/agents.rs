@@ -136,10 +136,20 @@ impl AgentsSnapshot {
             ],
         )?;
         families.counters(
+            "mesh_link_rotations",
+            "Attempts to give a link fresh keys, by outcome: one that failed left it with those it \
+             had.",
+            "outcome",
+            [
+                ("rotated", links.rotated),
+                ("failed", links.rotations_failed),
+            ],
+        )?;
+        families.counters(
             "mesh_repairs",
             "What was done for links that were lost or did not open, by step: silent ones that \
-             work again, another offer, the peer asked for one, another partner on the ring, a \
-             star as the last resort.",
+             work again, a restart of ICE, another offer, the peer asked for one, another \
+             partner on the ring, a star as the last resort.",
             "step",
             by_kind(&RepairStep::ALL, &self.stats.repairs),
         )

@@ -92,7 +92,8 @@ const WORDS: [(&str, &str); 33] = [
 const PARTIAL: &str = "a live mesh is always a partial mesh, and of all with all up to 20 members; \
                        `mesh topology --kind` compares others";
 const SERVERS: &str = "STUN and TURN servers are listed under [[hub.ice_servers]]";
-const ROTATION: &str = "there is no rotation of keys yet: a link keeps its DTLS keys";
+const ROTATION: &str = "[mesh] rotate_interval is how long links keep their keys, 1h unless set; \
+                        0s turns rotation off";
 const CERTIFICATES: &str = "certificates are always checked: of links by signed fingerprints, of a \
                             wss: server by this machine's CAs and [agent] ca";
 const RATE: &str = "agents have no such limit yet: a full queue makes the sender wait, see \

@@ -102,6 +102,8 @@ limits! {
         redials_max: u32 => redials_max,
         /// How long the topology then does without it.
         unreachable_for: Span => unreachable_for,
+        /// How long links keep their DTLS keys, on average; 0s for as long as they are open.
+        rotate_interval: Span => rotate_interval,
         /// Time between keepalive pings on a quiet link.
         ping_interval: Span => ping_interval,
         /// The same at most, for an agent with many links.

@@ -167,7 +167,7 @@ fn every_problem_is_told_with_its_place_and_a_remedy() {
         ("f:6:21: ", "a duration with its unit"),
         ("f:7:18: ", "KiB"),
         ("f:8:1: ", "[[hub.ice_servers]]"),
-        ("f:10:1: ", "no rotation of keys yet"),
+        ("f:10:1: ", "rotate_interval"),
         ("f:11:1: ", "written ping_interval"),
         ("f:12:1: ", "below [agent]"),
         ("f:13:2: ", "is it [hub]?"),

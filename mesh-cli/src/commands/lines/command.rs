@@ -15,13 +15,14 @@ const ALIKE: f64 = 0.8;
 const DEPTH_MAX: usize = 127;
 
 /// Every command and its fields, beside `type` and `ref`.
-const COMMANDS: [(&str, &[&str]); 11] = [
+const COMMANDS: [(&str, &[&str]); 12] = [
     ("send", &["to", "payload", "delivery", "deadlineMs"]),
     ("request", &["to", "payload", "deadlineMs"]),
     ("reply", &["id", "payload"]),
     ("broadcast", &["topic", "payload"]),
     ("subscribe", &["topics"]),
     ("avoid", &["members"]),
+    ("rotateKeys", &[]),
     ("peers", &[]),
     ("routes", &[]),
     ("topology", &[]),
@@ -57,6 +58,7 @@ pub(super) enum Command {
     Avoid {
         members: Vec<String>,
     },
+    RotateKeys,
     Peers,
     Routes,
     Topology,
@@ -139,6 +141,7 @@ fn command(mut fields: Map<String, Value>) -> Result<Command, String> {
         "avoid" => Command::Avoid {
             members: fields.required("members")?,
         },
+        "rotateKeys" => Command::RotateKeys,
         "peers" => Command::Peers,
         "routes" => Command::Routes,
         "topology" => Command::Topology,

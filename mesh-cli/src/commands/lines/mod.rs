@@ -316,6 +316,10 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             agent.avoid(avoided).map_err(failure)?;
             Ok(json!({}))
         }
+        Command::RotateKeys => {
+            agent.rotate_keys().map_err(failure)?;
+            Ok(json!({}))
+        }
         Command::Peers => Ok(json!({ "peers": agent.peers().map_err(failure)? })),
         Command::Routes => Ok(json!({ "routes": agent.routes().map_err(failure)? })),
         Command::Topology => Ok(json!({ "topology": agent.topology().map_err(failure)? })),

@@ -1,0 +1,164 @@
+//! ICE restarts: a link whose path is away looks for another, on the same connection.
+//!
+//! What was sent and not acknowledged stays in the connection, and no keys are negotiated anew: a
+//! restart is done after one offer, one answer and the checks of new candidates
+//! ([RFC 8445](https://www.rfc-editor.org/rfc/rfc8445), section 2.4). The lower end of the link
+//! offers; the higher asks it to. Natively the sockets are bound anew, to the addresses that the
+//! machine has by then. Until a new pair of candidates is found nothing passes, so only a link that
+//! is silent is restarted, or one whose other end says so.
+//!
+//! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
+
+use std::time::Duration;
+
+use super::Links;
+use super::link::Link;
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::io::Output;
+use crate::stats::RepairStep;
+use crate::time::Instant;
+
+/// How long a restart has until the peer is dialled anew, in time: with hub and hosts in one
+/// country the two signals and the checks take 0.2 s.
+pub(super) const RESTART_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Restarts of one link until it is heard again. The third comes about 7 s after the first; a path
+/// that is away for longer comes back by itself, or is that of another connection by then.
+const RESTARTS_MAX: u32 = 3;
+
+/// The pause after the first restart; doubled after each: signals and checks of a slow path take
+/// this long.
+const PAUSE_MIN: Duration = Duration::from_millis(1_500);
+
+/// Restarts of one link: those since it was heard, and when the next may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restarts {
+    tries: u32,
+    next_at: Instant,
+}
+
+impl Restarts {
+    /// When the next restart is due, if there may be one.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        (self.tries < RESTARTS_MAX).then_some(self.next_at)
+    }
+
+    /// Takes one restart. Returns false if it may not be, or not yet.
+    fn take(&mut self, now: Instant) -> bool {
+        let may = self.due_at().is_some_and(|at| at <= now);
+        if may {
+            self.next_at = now + PAUSE_MIN * 2u32.pow(self.tries);
+            self.tries += 1;
+        }
+        may
+    }
+
+    /// No restart is left.
+    #[cfg(test)]
+    pub(super) fn used_up() -> Self {
+        Self {
+            tries: RESTARTS_MAX,
+            ..Self::default()
+        }
+    }
+
+    /// The link is silent from now on.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.next_at = self.next_at.max(now);
+    }
+
+    /// The next restart need not wait.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next_at = self.next_at.min(now);
+    }
+
+    /// A restart that was due could not be told the peer: it is due again a little later.
+    fn postpone(&mut self, now: Instant) {
+        self.next_at = now + PAUSE_MIN;
+    }
+}
+
+impl Link {
+    /// Whether an offer is of a round that has not begun yet, on a connection that was open.
+    pub(super) fn takes_round(&self, round: u16) -> bool {
+        self.opened_at.is_some() && round > self.negotiation.round()
+    }
+}
+
+impl Links {
+    /// The path of a link may be away: takes one of its restarts. As the lower end it begins a
+    /// round, as the higher it returns the peer and the attempt for which that end is to be asked.
+    /// Without a way for signals it waits.
+    pub(crate) fn restart(
+        &mut self,
+        id: LinkId,
+        can_signal: bool,
+        cx: &mut Context,
+    ) -> Option<(PeerId, u64)> {
+        let (this, now) = (cx.this, cx.now);
+        let link = self.connection_mut(id)?;
+        link.opened_at?; // Else it is being opened: another attempt follows.
+        if !can_signal {
+            link.restarts.postpone(now);
+            self.arm_silent(cx);
+            return None;
+        }
+        if !link.restarts.take(now) {
+            return None;
+        }
+        let (peer, attempt) = (link.peer, link.negotiation.attempt());
+        cx.stats.repair(RepairStep::Restart);
+        let offers = this < peer;
+        if offers {
+            let round = link.negotiation.round().saturating_add(1);
+            link.negotiation.begin_round(round);
+            cx.order(Output::RestartLink { link: id });
+        }
+        self.arm_silent(cx);
+        (!offers).then_some((peer, attempt))
+    }
+
+    /// The higher end of a link asks for a restart.
+    pub(crate) fn restart_asked(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
+        if let Some(id) = self.of_attempt(peer, attempt) {
+            self.restart(id, true, cx);
+        }
+    }
+
+    /// Signals can travel again: restarts need not wait.
+    pub(crate) fn restart_silent(&mut self, cx: &mut Context) {
+        self.silent.hurry_restarts(cx.now);
+        self.arm_silent(cx);
+    }
+
+    /// All addresses that a connection leaves from are gone: nothing passes over it until it is
+    /// restarted, and nothing else will ever say so.
+    pub(crate) fn stranded(&mut self, id: LinkId, cx: &mut Context) {
+        const GONE: &str = "its address is gone";
+        match self.table.get(id) {
+            Some(link) if link.is_open() => self.fall_silent(id, GONE, cx),
+            Some(_) => self.close(id, GONE, cx),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_are_few_and_ever_further_apart() {
+        let (mut restarts, mut now) = (Restarts::default(), Instant::default());
+        let mut waits = Vec::new();
+        while let Some(at) = restarts.due_at() {
+            waits.push(at.since(now).as_millis());
+            now = at;
+            assert!(restarts.take(now));
+            assert!(!restarts.take(now), "not at once again");
+        }
+        assert_eq!(waits, [0, 1_500, 3_000]);
+        assert!(!restarts.take(now + Duration::from_secs(60)));
+    }
+}

@@ -1,0 +1,190 @@
+//! Key rotation: a connection with fresh keys takes the place of a link, make before break.
+//!
+//! DTLS keys last as long as their connection, and neither WebRTC stack can change the certificate
+//! of a live one. So the lower end of a link offers a second connection, whose two ends have fresh
+//! certificates; the link goes on. Once the second is open each end sends over it, and the first
+//! closes when what it carried has arrived. What did not arrive leaves again over another path, and
+//! its target tells copies apart: nothing is lost or doubled.
+
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use super::link::{LinkState, Role};
+use super::negotiation::Negotiation;
+use super::{LinkEvent, Links};
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::io::Event;
+
+/// How old a link must be for its keys to be rotated, in time: a neighbour that asks for rotation
+/// after rotation is obeyed no more often. Generating a certificate takes 0.1 ms.
+const AGE_MIN: Duration = Duration::from_secs(1);
+
+/// How long a rotation that failed, or found no way for its signals, waits to be tried again, on
+/// average: the link works meanwhile, and its keys are one minute older.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// How long a rotation waits that is due while as many links as may are being negotiated.
+const TURN: Duration = Duration::from_millis(250);
+
+impl Links {
+    /// Plans when an open link gets fresh keys; the lower end sees to that.
+    pub(super) fn plan_rotation(&mut self, id: LinkId, cx: &mut Context) {
+        let interval = cx.config.rotate_interval;
+        let this = cx.this;
+        let jitter = cx.jitter();
+        let link = self.table.get_mut(id);
+        let Some(link) = link.filter(|link| this < link.peer && !interval.is_zero()) else {
+            return;
+        };
+        // Links that opened together need not rotate together.
+        link.rotate_at = Some(cx.now + interval.mul_f64(0.75 + jitter / 2.0));
+    }
+
+    /// All links get fresh keys now. Returns the peers that have to offer, and the attempts that
+    /// have opened the links to them: they are to be asked.
+    pub(crate) fn rotate_all(&mut self, cx: &Context) -> Vec<(PeerId, u64)> {
+        let mut to_ask = Vec::new();
+        for link in self.table.iter_mut().filter(|link| link.is_open()) {
+            if cx.this < link.peer {
+                link.rotate_at = Some(cx.now);
+            } else {
+                to_ask.push((link.peer, link.negotiation.attempt()));
+            }
+        }
+        to_ask
+    }
+
+    /// The higher end of a link asks for fresh keys.
+    pub(crate) fn rotation_asked(&mut self, peer: PeerId, attempt: u64, cx: &Context) {
+        let link = self.to_mut(peer).filter(|link| link.is_open());
+        if let Some(link) = link.filter(|link| link.negotiation.is_attempt(attempt)) {
+            link.rotate_at = Some(cx.now);
+        }
+    }
+
+    /// The keys of an open link are to be rotated, if it is time.
+    pub(super) fn check_rotation(&mut self, id: LinkId, cx: &Context) {
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        if link.rotate_at.take_if(|at| *at <= cx.now).is_none() {
+            return;
+        }
+        let may_at = link.negotiation.started_at() + AGE_MIN;
+        if may_at > cx.now {
+            link.rotate_at = Some(may_at);
+            return;
+        }
+        let peer = link.peer;
+        if self.table.successor_of(peer).is_none() {
+            self.events.push_back(LinkEvent::RotationDue(id, peer));
+        }
+    }
+
+    /// Offers a successor of a link, or puts that off: too many links are being negotiated, or no
+    /// way leads to the peer. Returns the successor.
+    pub(crate) fn rotate(
+        &mut self,
+        id: LinkId,
+        (can_signal, via_hub): (bool, bool),
+        cx: &mut Context,
+    ) -> Option<LinkId> {
+        let negotiating = self.table.iter().filter(|link| link.is_negotiating());
+        let is_crowded = negotiating.count() >= cx.config.negotiating_max;
+        let retry = RETRY.mul_f64(0.75 + cx.jitter() / 2.0);
+        let link = self.table.get_mut(id).filter(|link| link.is_open())?;
+        if is_crowded || !can_signal {
+            let wait = if is_crowded { TURN } else { retry };
+            link.rotate_at = Some(cx.now + wait);
+            return None;
+        }
+        let peer = link.peer;
+        let attempt = cx.rng.next_u64();
+        let negotiation = Negotiation::new(attempt, via_hub, cx.now);
+        let patience = cx.config.open_timeout;
+        Some(self.negotiate(peer, Role::Successor, negotiation, patience, None, cx))
+    }
+
+    /// The lower end of a link offers a successor of the link that the attempt `predecessor` has
+    /// opened.
+    pub(crate) fn answer_successor(
+        &mut self,
+        peer: PeerId,
+        (predecessor, via_hub): (u64, bool),
+        offer: (u64, String),
+        cx: &mut Context,
+    ) -> Succession {
+        if self.of_attempt(peer, offer.0).is_some() {
+            return Succession::Ignored; // It has come over another path before.
+        }
+        let link = self.to(peer).filter(|link| link.is_open());
+        let Some(link) = link.filter(|link| link.negotiation.is_attempt(predecessor)) else {
+            return Succession::Strange;
+        };
+        if cx.now.since(link.negotiation.started_at()) < AGE_MIN / 2 {
+            return Succession::Ignored; // It rotates too often.
+        }
+        if let Some(given_up) = self.table.successor_of(peer) {
+            self.close(given_up, "replaced by a new offer of the peer", cx);
+        }
+        Succession::Begun(self.answer_as(Role::Successor, peer, offer, via_hub, cx))
+    }
+
+    /// A successor is open, and takes the place of the link.
+    pub(super) fn take_place(&mut self, id: LinkId, cx: &mut Context) {
+        let Some(peer) = self.table.get(id).map(|link| link.peer) else {
+            return;
+        };
+        let Some(former) = self.table.succeed(peer) else {
+            return;
+        };
+        let Some(old) = self.table.get_mut(former) else {
+            return;
+        };
+        old.state = LinkState::Draining {
+            until: cx.now + cx.config.drain_timeout,
+        };
+        old.rotate_at = None;
+        let keepalive = old.keepalive.succeeded(cx.now);
+        let (opened_at, misdeeds, kbps) = (old.opened_at, old.misdeeds, old.queue.kbps());
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        // To everybody else it is the same link.
+        link.keepalive = keepalive;
+        link.opened_at = opened_at;
+        link.misdeeds = misdeeds;
+        link.queue.set_kbps(kbps);
+        let took = cx.now.since(link.negotiation.started_at());
+        cx.stats.links.rotated += 1;
+        cx.emit(Event::LinkRotated {
+            peer,
+            took_ms: took.as_secs_f64() * 1e3,
+        });
+        let link = id;
+        self.events.push_back(LinkEvent::Replaced { former, link });
+    }
+
+    /// A successor did not open: the link goes on, and its lower end tries again.
+    pub(super) fn succession_failed(&mut self, peer: PeerId, jitter: f64, cx: &mut Context) {
+        cx.stats.links.rotations_failed += 1;
+        let this = cx.this;
+        let link = self.to_mut(peer);
+        if let Some(link) = link.filter(|link| this < link.peer && link.is_open()) {
+            link.rotate_at = Some(cx.now + RETRY.mul_f64(0.75 + jitter / 2.0));
+        }
+    }
+}
+
+/// What becomes of an offer to take the place of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// This successor answers it, beside the link.
+    Begun(LinkId),
+    /// It goes unanswered.
+    Ignored,
+    /// There is no such link here: an offer like any other.
+    Strange,
+}
