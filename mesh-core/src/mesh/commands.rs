@@ -151,8 +151,8 @@ impl Mesh {
     }
 
     /// Gives every link fresh DTLS keys now: another connection takes the place of each, make
-    /// before break ([`Event::LinkRotated`](crate::Event::LinkRotated)). Each also does so by itself every
-    /// [`Config::rotate_interval`](crate::Config::rotate_interval).
+    /// before break ([`Event::LinkRotated`](crate::Event::LinkRotated)). By itself each link does
+    /// so every [`Config::rotate_interval`](crate::Config::rotate_interval).
     pub fn rotate_keys(&mut self, now: Instant) {
         self.enter(now);
         self.rotate_links();
