@@ -26,6 +26,7 @@ function decodePayload(payload) {
 /** What each command does. @type {Record<string, (mesh: any, command: any) => any>} */
 const COMMANDS = {
   send: async (mesh, { to, payload, delivery }) => ({ id: await mesh.send(to, decodePayload(payload), { delivery }) }),
+  rotateKeys: (mesh) => mesh.rotateKeys(),
   peers: (mesh) => ({ peers: mesh.peers() }),
   routes: (mesh) => ({ routes: mesh.routes() }),
   topology: (mesh) => ({ topology: mesh.topology() }),

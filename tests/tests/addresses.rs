@@ -52,9 +52,9 @@ async fn an_address_that_works_is_used_beside_seven_that_do_not() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_address_changes_is_back_before_its_old_one_times_out() -> Result<()> {
-    /// The WebSocket of the old address is trusted for 36 s where nothing tells of the change; a
-    /// link as young as this one is asked for some seconds by the other end.
-    const BACK: Duration = Duration::from_secs(10);
+    /// A restart of ICE takes two signals through the hub and the checks of a path; a machine that
+    /// is busy with other tests takes longer. `cargo xtask soak` measures many such changes.
+    const BACK: Duration = Duration::from_secs(4);
     if !hosts::can_be_made("an agent whose address changes").await {
         return Ok(());
     }
@@ -73,17 +73,23 @@ async fn an_agent_whose_address_changes_is_back_before_its_old_one_times_out() -
     ben.ip(&["address", "flush", "dev", "eth0"]).await?;
     let moved = Instant::now();
     ben.add_address("eth0", "192.168.7.9/24").await?;
-    // Both find their links dead, and then open another.
-    for agent in [&agents.0, &agents.1] {
-        let lost = |line: &Value| line["type"] == "linkClosed";
-        agent.line("the old link's end", lost).await?;
+    // Anna hears of it by the offer to restart, if not by her own keepalive.
+    for kind in ["linkClosed", "linkOpened"] {
+        let is_next = |line: &Value| line["type"] == kind;
+        agents.1.line("the link's end and return", is_next).await?;
     }
-    until_complete(&[&agents.0, &agents.1], SOON).await?;
     let took = moved.elapsed();
     report(&format!("linked again {took:?} after a change of address"));
     ensure!(took < BACK, "it takes {took:?}");
     let reply = agents.0.request(agents.1.id(), "moved?").await?;
     ensure!(reply == "moved?", "the reply is {reply}");
+    let stats = agents.1.table("stats").await?;
+    let repairs = &stats["repairs"];
+    ensure!(
+        repairs["revival"] == 1,
+        "the connection is another: {repairs}"
+    );
+    until_complete(&[&agents.0, &agents.1], SOON).await?;
     Ok(())
 }
 

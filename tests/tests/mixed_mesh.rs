@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use mesh_native::JoinOptions;
+use mesh_native::core::PeerId;
 use mesh_tests::agents::Native;
 use mesh_tests::browser::{Browser, Tab, are_wanted};
 use mesh_tests::hub::HubProcess;
@@ -53,6 +54,7 @@ async fn tabs_and_native_agents_are_one_mesh() -> Result<()> {
     for author in [&natives[0] as &dyn Member, &chrome, &firefox] {
         broadcasts_reach_everybody_once(author, &members).await?;
     }
+    keys_are_rotated_by(&chrome, &natives[0], &members).await?;
     for member in &members {
         has_nothing_to_complain_of(*member).await?;
     }
@@ -68,6 +70,43 @@ async fn join_natives(url: &str) -> Result<Vec<Native>> {
         })
     });
     try_join_all(joining).await
+}
+
+/// A tab and a native agent give their links fresh keys, and no link goes.
+async fn keys_are_rotated_by(tab: &Tab, native: &Native, members: &[&dyn Member]) -> Result<()> {
+    let links = until_agreed(members, MEMBERS * K / 2, SOON).await?.links;
+    let mut closed = Vec::new();
+    for member in members {
+        closed.push(link_counts(*member).await?["closed"].clone());
+    }
+    tab.evaluate("return window.mesh.rotateKeys()", &[]).await?;
+    native.agent().rotate_keys()?;
+    for member in [tab as &dyn Member, native] {
+        let is_own = |(a, b): &&(PeerId, PeerId)| [*a, *b].contains(&member.id());
+        let wanted = links.iter().filter(is_own).count() as u64;
+        until("all of its links have fresh keys", SOON, async || {
+            let rotated = link_counts(member).await?["rotated"].as_u64();
+            ensure!(rotated >= Some(wanted), "{rotated:?} of {wanted}");
+            Ok(())
+        })
+        .await?;
+    }
+    until_complete(members, SOON).await?;
+    for (member, closed) in members.iter().zip(closed) {
+        let links = link_counts(*member).await?;
+        ensure!(links["rotationsFailed"] == 0, "{links}");
+        ensure!(
+            links["closed"] == closed,
+            "a link of {} closed",
+            member.name()
+        );
+    }
+    request_everybody(tab, members, "after the rotation").await?;
+    Ok(())
+}
+
+async fn link_counts(member: &dyn Member) -> Result<serde_json::Value> {
+    Ok(member.table("stats").await?["links"].clone())
 }
 
 async fn is_one_component(members: &[&dyn Member]) -> Result<()> {
