@@ -1,10 +1,11 @@
-//! What checks the files in `deploy/`: hadolint, docker-compose, HAProxy, promtool.
+//! What checks the files in `deploy/`: hadolint, docker-compose, HAProxy, promtool, and TypeScript
+//! with Grafana's schema.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{debian, prometheus, proxy};
+use super::{debian, npm, prometheus, proxy};
 use crate::workspace::Workspace;
 
 /// hadolint as a wheel: the program itself, of which Debian has no package.
@@ -17,6 +18,7 @@ const REMEDY: &str = "deploy/docker/compose.yaml is checked by docker-compose: i
 pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     prometheus::ensure(workspace)?;
     proxy::ensure(workspace)?;
+    npm::ensure(workspace)?;
     let found = || workspace.which(&["docker-compose"]).is_some();
     if !found() && debian::can_install() {
         debian::install(workspace, &["docker-compose"])?;

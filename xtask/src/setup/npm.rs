@@ -1,4 +1,4 @@
-//! What is taken from npm: for the end-to-end tests axe, Vite and TypeScript, in
+//! What is taken from npm: for tests axe, Vite, TypeScript and Grafana's schema, in
 //! tests/npm/node_modules; for `cargo xtask foreign` other WebRTC stacks.
 
 use std::fs;
@@ -9,13 +9,18 @@ use anyhow::{Context as _, Result, bail};
 use super::debian;
 use crate::workspace::Workspace;
 
-const REMEDY: &str = "the tests of the page and the package, and `cargo xtask foreign`, need \
-    Node.js and npm: install them, or leave those tests out with `cargo xtask test --no-browsers`";
+const REMEDY: &str = "the tests of the page, the package and the dashboard, and `cargo xtask \
+    foreign`, need Node.js and npm: install them, or run other steps alone: `cargo xtask test \
+    --list`";
 
-/// Installs what the end-to-end tests need.
+/// Installs what tests need.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let folder = workspace.root.join("tests/npm");
-    install(workspace, &folder, "axe, Vite and TypeScript")
+    install(
+        workspace,
+        &folder,
+        "axe, Vite, TypeScript and Grafana's schema",
+    )
 }
 
 /// Installs Node.js where that is possible, and a folder's locked packages when they have changed.

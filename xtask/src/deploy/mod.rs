@@ -1,6 +1,8 @@
 //! The files in `deploy/`, as the programs that they are for read them. No engine runs containers
 //! in the tests: what can be known without one is checked here.
 
+mod dashboard;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +26,7 @@ const VARIABLES: [&str; 3] = ["TURN_HOST", "TURN_PASSWORD", "GRAFANA_PASSWORD"];
 pub(crate) fn step(workspace: &Workspace) -> Step<'_> {
     Step::new(
         "deploy",
-        "Dockerfile, compose file, proxy, monitoring",
+        "Dockerfile, compose file, proxy, monitoring, dashboard",
         || {
             let hadolint = setup::for_deploy(workspace)?;
             workspace
@@ -32,7 +34,8 @@ pub(crate) fn step(workspace: &Workspace) -> Step<'_> {
                 .arg(workspace.root.join(DOCKERFILE))
                 .run()?;
             check_copies(workspace)?;
-            check_compose(workspace)?;
+            let resolved = check_compose(workspace)?;
+            dashboard::check(workspace, &resolved)?;
             check_haproxy(workspace)?;
             check_prometheus(workspace)
         },
@@ -70,8 +73,8 @@ fn copied(dockerfile: &str) -> Vec<String> {
         .collect()
 }
 
-/// The compose file is valid, says what it lacks, and mounts what there is.
-fn check_compose(workspace: &Workspace) -> Result<()> {
+/// The compose file is valid, says what it lacks, and mounts what there is. Returns it resolved.
+fn check_compose(workspace: &Workspace) -> Result<String> {
     let config = |left_out: Option<&str>| {
         let file = workspace.root.join(COMPOSE);
         let cmd = workspace
@@ -110,7 +113,7 @@ fn check_compose(workspace: &Workspace) -> Result<()> {
             path.display()
         );
     }
-    Ok(())
+    Ok(resolved)
 }
 
 /// Folders and files of this machine that a resolved compose file mounts.
