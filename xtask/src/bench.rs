@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::demo::{build_mesh, mesh_binary};
+use crate::hub_load;
 use crate::measured::{self, DOCUMENT, LIMITS, LOAD, Measured};
 use crate::setup::{self, Browser, BrowserSetup, WasmSetup};
 use crate::wasm;
@@ -21,8 +22,8 @@ const SHOWN: &str = "docs/topology-cost.svg";
 const CRITERION: &str = "criterion";
 const REPORTS: &str = "bench";
 
-/// Measures the core's parts, signatures in browsers, the module for pages and a real mesh under
-/// load; writes docs/measured.md and the plot that it shows.
+/// Measures the core's parts, signatures in browsers, the module for pages, a real mesh and a hub
+/// under load; writes docs/measured.md, the plot that it shows, and the tables of docs/sizing.md.
 pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     ensure!(rounds > 0, "at least one round is needed: --rounds 1");
     workspace
@@ -54,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     fs::write(workspace.root.join(DOCUMENT), measured.markdown())
         .with_context(|| format!("cannot write {DOCUMENT}"))?;
     println!("written: {DOCUMENT}, {SHOWN}");
-    Ok(())
+    hub_load::run(workspace)
 }
 
 /// A browser, and the µs that it takes to sign and to verify.

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::setup;
+use crate::table;
 use crate::workspace::{Workspace, read};
 
 /// Scripts of the other ends, and what they need.
@@ -22,10 +23,9 @@ const COPIED: [&str; 5] = [
     REQUIREMENTS,
 ];
 
-/// The document that has the table, between these lines.
+/// The document that has the table, and what the line before it says.
 const DOCUMENT: &str = "docs/foreign.md";
-const TABLE_BEGIN: &str = "<!-- measured by cargo xtask foreign -->\n";
-const TABLE_END: &str = "<!-- end -->";
+const MEASURED_BY: &str = "cargo xtask foreign";
 
 /// How long signals take, in milliseconds: what comes early comes while they are on their way.
 const SIGNALS_TAKE: &str = "20";
@@ -138,11 +138,7 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
             rows.push(tried.row(&name, offers, hopeless));
         }
     }
-    let table = table(&rows, rounds);
-    println!("\n{table}");
-    let document = workspace.root.join(DOCUMENT);
-    fs::write(&document, with_table(&read(&document)?, &table)?)
-        .with_context(|| format!("cannot write {DOCUMENT}"))?;
+    table::write(workspace, DOCUMENT, MEASURED_BY, &told(&rows, rounds))?;
     ensure!(
         failures.is_empty(),
         "links that should open do not:\n  {}",
@@ -269,7 +265,7 @@ impl Tried {
     }
 }
 
-fn table(rows: &[String], rounds: usize) -> String {
+fn told(rows: &[String], rounds: usize) -> String {
     let least = 2 * SIGNALS_TAKE.parse::<u32>().unwrap_or(0);
     format!(
         "{rounds} links each, between two processes of one machine. Signals take {SIGNALS_TAKE} ms \
@@ -279,19 +275,6 @@ fn table(rows: &[String], rounds: usize) -> String {
          |---|---|---:|---|---:|\n{}",
         rows.concat()
     )
-}
-
-/// The document with this table in the place of the one it has.
-fn with_table(document: &str, table: &str) -> Result<String> {
-    let begin = document.find(TABLE_BEGIN).map(|at| at + TABLE_BEGIN.len());
-    let end = document.find(TABLE_END);
-    match (begin, end) {
-        (Some(begin), Some(end)) if begin <= end => {
-            let (before, after) = (&document[..begin], &document[end..]);
-            Ok(format!("{before}{table}{after}"))
-        }
-        _ => bail!("{DOCUMENT} has lost the lines between which the table stands"),
-    }
 }
 
 #[cfg(test)]
@@ -312,13 +295,5 @@ mod tests {
         let row = Tried::default().row("other 1.0", Offers::Ours, Some("a reason"));
         assert_eq!(row, "| other 1.0 | ours | 0 of 0 | never: a reason | – |\n");
         assert!(Tried::read("nonsense").is_err());
-    }
-
-    #[test]
-    fn only_the_table_of_the_document_changes() {
-        let document = format!("before\n{TABLE_BEGIN}old\n{TABLE_END}\nafter\n");
-        let with = with_table(&document, "new\n").expect("both marks");
-        assert_eq!(with, document.replace("old", "new"));
-        assert!(with_table("no marks", "new").is_err());
     }
 }

@@ -11,12 +11,14 @@ mod bench;
 mod demo;
 mod deploy;
 mod foreign;
+mod hub_load;
 mod lint;
 mod measured;
 mod package;
 mod process;
 mod setup;
 mod steps;
+mod table;
 mod test;
 mod tidy;
 mod wasm;
@@ -60,12 +62,15 @@ enum Command {
     ///
     /// Example: cargo xtask test unit e2e
     Test(test::TestArgs),
-    /// Measure the core's parts, signatures in browsers and a real mesh under load, for about half
-    /// an hour; writes docs/measured.md.
+    /// Measure the core's parts, signatures in browsers, a real mesh and a hub under load, for
+    /// about forty minutes; writes docs/measured.md and the hub's tables of docs/sizing.md.
     Bench {
         /// Rounds of the load test whose medians are told.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        /// Measure the hub alone, for about six minutes.
+        #[arg(long)]
+        hub: bool,
     },
     /// Measure ours beside matchbox_socket and bare webrtc; writes docs/versus.md.
     Versus {
@@ -112,7 +117,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Wasm => wasm::build(&workspace, &setup::for_wasm(&workspace)?),
         Command::Demo { args } => demo::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
-        Command::Bench { rounds } => bench::run(&workspace, rounds),
+        Command::Bench { hub: true, .. } => hub_load::run(&workspace),
+        Command::Bench { rounds, .. } => bench::run(&workspace, rounds),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),
