@@ -1,6 +1,7 @@
 //! `cargo xtask package`: the `mesh` command as packages carry it, and the Debian package.
 
 mod container;
+mod names;
 pub(crate) mod publish;
 pub(crate) mod test;
 
@@ -122,12 +123,16 @@ fn architecture(workspace: &Workspace) -> Result<String> {
 
 /// The version of the whole workspace.
 fn version(workspace: &Workspace) -> Result<String> {
+    of_workspace(workspace, "version")
+}
+
+/// What the root Cargo.toml says of all packages.
+fn of_workspace(workspace: &Workspace, key: &str) -> Result<String> {
     let manifest = read(&workspace.root.join("Cargo.toml"))?;
-    let line = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("version = "));
-    let version = line.context("Cargo.toml names no version")?;
-    Ok(version.trim_matches('"').to_owned())
+    let start = format!("{key} = ");
+    let line = manifest.lines().find_map(|line| line.strip_prefix(&start));
+    let value = line.with_context(|| format!("Cargo.toml says no {key}"))?;
+    Ok(value.trim_matches('"').to_owned())
 }
 
 /// The changelog of the package, dated by the last commit.
