@@ -22,9 +22,16 @@ const SOURCES: &[(&str, &str)] = sources![
     "links/silent.rs",
     "links/succession.rs",
     "links/traffic.rs",
+    "messages/arrivals.rs",
     "messages/broadcast.rs",
     "messages/incoming.rs",
     "messages/replay.rs",
+    "messages/stream/inbox.rs",
+    "messages/stream/mod.rs",
+    "messages/stream/news.rs",
+    "messages/stream/outbox.rs",
+    "messages/stream/window.rs",
+    "messages/streams.rs",
     "metric.rs",
     "overlay/join_burst.rs",
     "overlay/mod.rs",
@@ -42,6 +49,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "signaling/room.rs",
     "topology/shards.rs",
     "wire/frame.rs",
+    "wire/statement.rs",
 ];
 
 /// Checks that a golden block says this, however it is spaced.

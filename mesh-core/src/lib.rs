@@ -92,7 +92,7 @@ pub use id::{
 pub use io::{Channel, Event, Input, Output, Received, WarningCode};
 pub use mesh::Mesh;
 pub use metric::{Metric, ParseMetricError};
-pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, check_json};
+pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, SendOptions, check_json};
 pub use samples::{Sample, Stopwatch};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{Gauges, LinkCounts, RepairStep, Stats};

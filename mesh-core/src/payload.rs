@@ -1,6 +1,7 @@
 //! What applications send, and how hard the mesh tries to deliver it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use serde::de::Error as _;
@@ -121,6 +122,35 @@ pub enum Delivery {
     /// End to end: repeated over whatever path there is until the target's receipt comes back or
     /// the deadline passes, delivered once.
     Acknowledged,
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendOptions {
+    /// How hard the mesh tries.
+    pub delivery: Delivery,
+    /// How long it tries; the configured time if none is given.
+    pub deadline: Option<Duration>,
+    /// Whether the target gets it after all ordered messages that were sent to it before; it waits
+    /// for one that is late, a few seconds at most. A datagram is never ordered.
+    pub ordered: bool,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        Delivery::default().into()
+    }
+}
+
+/// Ordered, with the usual deadline.
+impl From<Delivery> for SendOptions {
+    fn from(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            deadline: None,
+            ordered: true,
+        }
+    }
 }
 
 /// The wire form. The order of the variants is the wire format.

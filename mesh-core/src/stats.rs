@@ -28,8 +28,11 @@ pub struct Stats {
     pub duplicates: u64,
     /// Receipts and replies that came back.
     pub acknowledged: u64,
-    /// Acknowledged messages and requests sent once more.
+    /// Messages sent once more, because they were not known to have arrived.
     pub retried: u64,
+    /// Messages of others that were not waited for any more, so that those after them are not held
+    /// back for ever.
+    pub skipped: u64,
     /// Envelopes that left again over another path because their link died.
     pub rerouted: u64,
     /// Link-state records taken over.
@@ -160,6 +163,7 @@ impl Stats {
             duplicates,
             acknowledged,
             retried,
+            skipped,
             rerouted,
             link_states,
             route_changes,
@@ -182,6 +186,7 @@ impl Stats {
         self.duplicates += duplicates;
         self.acknowledged += acknowledged;
         self.retried += retried;
+        self.skipped += skipped;
         self.rerouted += rerouted;
         self.link_states += link_states;
         self.route_changes += route_changes;

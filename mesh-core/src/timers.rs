@@ -37,6 +37,10 @@ pub(crate) enum Timer {
     Retry,
     /// Messages that have found no way are given up.
     Waiting,
+    /// Streams of this agent: copies of what is lost leave, and news are asked for.
+    Streams,
+    /// Streams of others: what is missing is asked for, or given up.
+    Gaps,
 }
 
 #[derive(Debug, Default)]

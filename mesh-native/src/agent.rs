@@ -12,7 +12,7 @@ use std::time::Duration;
 use mesh_core::agent::{AgentState, Ticket};
 use mesh_core::{
     Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView, RouteView,
-    SendError, Shards, Stats, TopologyView,
+    SendError, SendOptions, Shards, Stats, TopologyView,
 };
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ use crate::clock::{self, Clock};
 use crate::driver::Driver;
 use crate::error::JoinError;
 use crate::link::LinkSettings;
-use crate::options::{JoinOptions, SendOptions};
+use crate::options::JoinOptions;
 use crate::random_seed;
 use crate::shared::{Shared, Subscriber};
 use crate::signaling::Endpoint;
@@ -153,7 +153,9 @@ impl Agent {
         self.when_writable(|mesh, _| mesh.ready()).await
     }
 
-    /// Sends a message to one member, waiting while the queue to the next hop is full.
+    /// Sends a message to one member, waiting while as much is under way to it as it and the path
+    /// take. What is sent to one member arrives in the order of sending, each message once; but for
+    /// datagrams, and what is not [`ordered`](SendOptions::ordered).
     ///
     /// # Errors
     /// [`MeshError::Send`] for what the caller should know now; later news is an [`Event`].
@@ -164,8 +166,7 @@ impl Agent {
         options: SendOptions,
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
-        let SendOptions { delivery, deadline } = options;
-        self.when_writable(|mesh, now| mesh.send(to, payload.clone(), delivery, deadline, now))
+        self.when_writable(|mesh, now| mesh.send(to, payload.clone(), options, now))
             .await
     }
 

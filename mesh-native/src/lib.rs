@@ -50,14 +50,14 @@ mod signaling;
 pub use agent::{Agent, Events, PendingReply};
 pub use error::JoinError;
 pub use mesh_core as core;
-pub use mesh_core::MeshError;
 pub use mesh_core::agent::{AddressError, AdmissionError};
+pub use mesh_core::{MeshError, SendOptions};
 #[cfg(feature = "metrics")]
 pub use metrics::Format;
 pub use metrics::Metrics;
 #[cfg(feature = "hub")]
 pub use metrics::{MetricsError, MetricsServer};
-pub use options::{JoinOptions, SendOptions};
+pub use options::JoinOptions;
 pub use process::Process;
 
 /// Randomness from the operating system: for keys and seeds.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mesh_core::agent::{AgentOptions, JOIN_TIMEOUT};
-use mesh_core::{Config, ConfigError, Delivery, Identity, Metric};
+use mesh_core::{Config, ConfigError, Identity, Metric};
 
 use crate::metrics::Metrics;
 use crate::process::Process;
@@ -89,13 +89,4 @@ impl JoinOptions {
         };
         options.config()
     }
-}
-
-/// How a message is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOptions {
-    /// How hard the mesh tries.
-    pub delivery: Delivery,
-    /// Until when an acknowledged message or a request is repeated.
-    pub deadline: Option<Duration>,
 }

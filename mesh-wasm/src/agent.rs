@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use js_sys::Promise;
 use mesh_core::agent::Ticket;
-use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError};
+use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError, SendOptions};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
@@ -110,7 +110,7 @@ impl Mesh {
             let payload = call.payload.ready().await?;
             let id = when_writable(&driver, |mesh, now| {
                 let payload = payload.clone();
-                mesh.send(call.to, payload, call.delivery, call.deadline, now)
+                mesh.send(call.to, payload, call.options, now)
             })
             .await?;
             Ok(id.to_string().into())
@@ -156,7 +156,13 @@ impl Mesh {
             let sent = poll_fn(|context| {
                 waiting.driver.call(|agent, now| {
                     let what = (call.to, &payload);
-                    agent.poll_request(&mut waiting.ticket, context, what, call.deadline, now)
+                    agent.poll_request(
+                        &mut waiting.ticket,
+                        context,
+                        what,
+                        call.options.deadline,
+                        now,
+                    )
                 })
             });
             let reply = Reply {
@@ -258,15 +264,14 @@ impl std::fmt::Debug for Mesh {
     }
 }
 
-const SEND_OPTIONS: [&str; 3] = ["delivery", "deadlineMs", "signal"];
+const SEND_OPTIONS: [&str; 4] = ["delivery", "deadlineMs", "ordered", "signal"];
 const REQUEST_OPTIONS: [&str; 2] = ["deadlineMs", "signal"];
 
 /// What `send` and `request` were given.
 struct Call {
     to: PeerId,
     payload: payload::Taken,
-    delivery: Delivery,
-    deadline: Option<std::time::Duration>,
+    options: SendOptions,
     signal: Option<Abort>,
 }
 
@@ -287,8 +292,11 @@ impl Call {
         ];
         Ok(Self {
             to,
-            delivery: options.choice("delivery", &deliveries)?.unwrap_or_default(),
-            deadline: options.duration("deadlineMs")?,
+            options: SendOptions {
+                delivery: options.choice("delivery", &deliveries)?.unwrap_or_default(),
+                deadline: options.duration("deadlineMs")?,
+                ordered: options.flag("ordered")?.unwrap_or(true),
+            },
             signal: options.signal()?,
             payload: payload::take(payload)?,
         })

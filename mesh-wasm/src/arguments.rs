@@ -290,12 +290,14 @@ impl Options {
         texts.collect()
     }
 
-    pub(crate) fn flag(&self, name: &str) -> Result<bool, JsValue> {
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, JsValue> {
         let Some(value) = self.get(name)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let flag = value.as_bool();
-        flag.ok_or_else(|| self.wrong(name, &value, "true or false"))
+        match value.as_bool() {
+            Some(flag) => Ok(Some(flag)),
+            None => Err(self.wrong(name, &value, "true or false")),
+        }
     }
 
     pub(crate) fn whole_number(&self, name: &str) -> Result<Option<usize>, JsValue> {

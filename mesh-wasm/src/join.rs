@@ -87,9 +87,9 @@ impl JoinOptions {
             name: &name,
             hubs: &signaling,
             k,
-            sparse: options.flag("sparse")?,
+            sparse: options.flag("sparse")?.unwrap_or_default(),
             metric: options.choice("metric", &metrics)?.unwrap_or_default(),
-            adaptive: options.flag("adaptive")?,
+            adaptive: options.flag("adaptive")?.unwrap_or_default(),
             rotate_interval: options.duration("rotateEveryMs")?,
             base: None,
         };

@@ -57,8 +57,9 @@ export interface JoinOptions {
 
 /**
  * - `datagram`: sent once, unordered, never repeated.
- * - `reliable`: kept by each hop until the next has it; `deliveryFailed` tells where it got stuck. "Failed" means
- *   not known to have arrived: it may have, where the news of it was lost.
+ * - `reliable`: kept by each hop until the next has it, and sent once more where it got stuck; `deliveryFailed`
+ *   tells where, if it still is when the deadline passes. "Failed" means not known to have arrived: it may have,
+ *   where the news of it was lost.
  * - `acknowledged`: repeated until the target's receipt comes (`delivered`) or the deadline passes.
  */
 export type Delivery = "datagram" | "reliable" | "acknowledged";
@@ -66,8 +67,13 @@ export type Delivery = "datagram" | "reliable" | "acknowledged";
 export interface SendOptions {
     /** `reliable` if not given. */
     delivery?: Delivery;
-    /** For acknowledged messages; 5,000 if not given. */
+    /** How long the message is tried for; 5,000 if not given. */
     deadlineMs?: number;
+    /**
+     * Whether it arrives after all that was sent to the same member before it, as if not given; a target waits for
+     * a message that is late, up to 10 s. If false, it arrives as soon as it can. A datagram is never ordered.
+     */
+    ordered?: boolean;
     /** Gives up sending while the message waits for room. It has no effect on a message that is on its way. */
     signal?: AbortSignal;
 }
@@ -179,6 +185,7 @@ export interface Stats {
     duplicates: number;
     acknowledged: number;
     retried: number;
+    skipped: number;
     rerouted: number;
     linkStates: number;
     routeChanges: number;
@@ -242,7 +249,10 @@ export class Mesh {
      */
     ready(): Promise<void>;
 
-    /** Sends a message to one member, waiting while the queue to the next hop is full. */
+    /**
+     * Sends a message to one member, waiting while as much is under way to it as it and the path take. What is sent
+     * to one member arrives in the order of sending, each message once, unless it is a datagram or not `ordered`.
+     */
     send(peer: PeerLike, payload: Payload, options?: SendOptions): Promise<MessageId>;
 
     /** Sends a message to every member of the room, under a topic (may be empty). */

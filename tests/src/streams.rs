@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_native::core::{Delivery, PeerId};
+use mesh_native::core::PeerId;
 use mesh_native::{Agent, SendOptions};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -105,10 +105,7 @@ async fn send_until(
     pace: Duration,
     stop: Arc<AtomicBool>,
 ) -> Result<Vec<Sent>> {
-    let options = SendOptions {
-        delivery: Delivery::Reliable,
-        deadline: None,
-    };
+    let options = SendOptions::default();
     let mut sent = Vec::new();
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

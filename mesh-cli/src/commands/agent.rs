@@ -25,10 +25,12 @@ const IDENTITY_BYTES: usize = 32;
 /// mesh agent --room demo --name reporter
 ///
 /// Commands: {"type":"send","to":NAME-OR-ID,"payload":ANY,"delivery":"datagram|reliable|
-/// acknowledged","deadlineMs":N}, {"type":"request","to":…,"payload":…}, {"type":"reply","id":ID,
-/// "payload":…}, {"type":"broadcast","topic":…,"payload":…}, {"type":"subscribe","topics":[…] or
-/// null for all}, {"type":"avoid","members":[…]}, {"type":"rotateKeys"}, {"type":"peers"},
-/// {"type":"routes"}, {"type":"topology"}, {"type":"stats"}, {"type":"close"}. Bytes are
+/// acknowledged","deadlineMs":N,"ordered":false}, {"type":"request","to":…,"payload":…},
+/// {"type":"reply","id":ID,"payload":…}, {"type":"broadcast","topic":…,"payload":…},
+/// {"type":"subscribe","topics":[…] or null for all}, {"type":"avoid","members":[…]},
+/// {"type":"rotateKeys"}, {"type":"peers"}, {"type":"routes"}, {"type":"topology"},
+/// {"type":"stats"}, {"type":"close"}. What one agent sends to another arrives in order, unless
+/// "ordered" is false. Bytes are
 /// {"base64":"…"}. The result or error of a command has its "line", and the "ref" that it was
 /// given, if any.
 ///

@@ -8,7 +8,7 @@ use crate::error::SendError;
 use crate::id::{MessageId, PeerId};
 use crate::io::Event;
 use crate::messages::Messages;
-use crate::payload::{Delivery, Payload};
+use crate::payload::{Payload, SendOptions};
 use crate::time::Instant;
 use crate::timers::Timer;
 
@@ -58,8 +58,8 @@ impl Mesh {
         self.routing.avoid(members, &mut self.cx);
     }
 
-    /// Sends a message to one member. Until the deadline it waits for a way to lead there, and an
-    /// acknowledged one is repeated.
+    /// Sends a message to one member. Until the deadline it waits for a way to lead there, and is
+    /// repeated where it got lost.
     ///
     /// # Errors
     /// [`SendError`] for what the caller should know now; what happens later is an
@@ -68,12 +68,11 @@ impl Mesh {
         &mut self,
         to: PeerId,
         payload: Payload,
-        delivery: Delivery,
-        deadline: Option<Duration>,
+        options: SendOptions,
         now: Instant,
     ) -> Result<MessageId, SendError> {
         self.enter(now);
-        self.with_net(|messages, net| messages.send(to, payload, delivery, deadline, net))
+        self.with_net(|messages, net| messages.send(to, payload, options, net))
     }
 
     /// Sends a request: a message that is repeated until its reply comes

@@ -161,6 +161,7 @@ impl Mesh {
             Timer::Repair => {
                 self.routing.repair(links, cx);
                 self.messages.forget_broadcasts(cx);
+                self.with_net(Messages::expire_streams);
             }
             Timer::Routes => self.update_routes(),
             Timer::Acks => links.send_acks(cx),
@@ -172,6 +173,8 @@ impl Mesh {
             Timer::Ask => self.with_net(Messages::ask_again),
             Timer::Retry => self.with_net(Messages::retry_pending),
             Timer::Waiting => self.with_net(Messages::expire_waiting),
+            Timer::Streams => self.with_net(Messages::tend_streams),
+            Timer::Gaps => self.with_net(Messages::tend_gaps),
         }
     }
 

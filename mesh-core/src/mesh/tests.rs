@@ -472,7 +472,12 @@ fn a_message_has_one_outcome_however_many_notices_come() {
             let record = envelope(&world, author.sign("sim", &Message { header, content }));
             attack(&mut world, Channel::Control, frame(&record));
         }
-        assert_eq!(outcomes(&world, id).len(), 1, "{delivery:?}");
+        // A reliable message is repeated, and its target says that it has arrived.
+        world.run_for(SECOND * 10);
+        assert_eq!(outcomes(&world, id).len(), before, "{delivery:?}");
+        let received = world.agents()[2].received().iter();
+        assert_eq!(received.filter(|message| message.id == id).count(), 1);
+        assert!(world.agents()[VICTIM].mesh().is_idle());
     }
 }
 

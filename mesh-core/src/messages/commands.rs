@@ -11,7 +11,7 @@ use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::links::Link;
-use crate::payload::{Delivery, Payload, check_json};
+use crate::payload::{Delivery, Payload, SendOptions, check_json};
 use crate::timers::Timer;
 use crate::wire::{Content, Data};
 
@@ -21,11 +21,10 @@ impl Messages {
         &mut self,
         to: PeerId,
         payload: Payload,
-        delivery: Delivery,
-        deadline: Option<Duration>,
+        options: SendOptions,
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
-        self.send_data(to, Data::one(payload, delivery), deadline, net)
+        self.send_data(to, Data::one(payload, options.delivery), options, net)
     }
 
     /// See [`Mesh::request`](crate::Mesh::request).
@@ -36,11 +35,15 @@ impl Messages {
         deadline: Option<Duration>,
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
+        let options = SendOptions {
+            deadline,
+            ..Delivery::Acknowledged.into()
+        };
         let data = Data {
             wants_reply: true,
-            ..Data::one(payload, Delivery::Acknowledged)
+            ..Data::one(payload, options.delivery)
         };
-        self.send_data(to, data, deadline, net)
+        self.send_data(to, data, options, net)
     }
 
     /// See [`Mesh::reply`](crate::Mesh::reply).
@@ -109,8 +112,8 @@ impl Messages {
     fn send_data(
         &mut self,
         to: PeerId,
-        data: Data,
-        deadline: Option<Duration>,
+        mut data: Data,
+        options: SendOptions,
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
         check(&data.items[0].payload, "", net)?;
@@ -120,7 +123,7 @@ impl Messages {
         if !net.overlay.may_be_here(to) {
             return Err(SendError::UnknownPeer(to));
         }
-        let deadline = deadline.unwrap_or(net.cx.config.deadline);
+        let deadline = options.deadline.unwrap_or(net.cx.config.deadline);
         if deadline.is_zero() || deadline > net.cx.config.deadline_max {
             return Err(SendError::Deadline(net.cx.config.deadline_max));
         }
@@ -128,6 +131,10 @@ impl Messages {
         if acknowledged && self.pending.len() >= net.cx.config.pending_max {
             self.backpressured = true;
             return Err(SendError::TooManyPending(net.cx.config.pending_max));
+        }
+        let in_stream = data.delivery != Delivery::Datagram;
+        if in_stream && !self.stream_has_room(to, net) {
+            return Err(self.backpressure());
         }
         let next = match net.next_hop(to, None, channel_of(data.delivery)) {
             Ok(peer) => Some(peer),
@@ -140,25 +147,41 @@ impl Messages {
             }
             Err(_) => None,
         };
+        let header = self.next_header(Target::Peer(to), net);
+        if in_stream {
+            data.place = Some(self.place(&header, &data, (options.ordered, deadline), net));
+        }
         let copy = acknowledged.then(|| data.clone());
-        let id = self.draft(Target::Peer(to), data, next, deadline, net);
+        let id = self.draft_as(header, data, next, deadline, net);
         net.cx.stats.sent += 1;
         if let Some(data) = copy {
-            let wait = net.cx.config.retry_min;
-            let pending = Pending {
-                data,
-                sent_at: net.cx.now,
-                dated: net.cx.unix(),
-                deadline: net.cx.now + deadline,
-                retry_at: net.cx.now + wait.min(deadline),
-                wait,
-                hop: next,
-                repeated_at: net.cx.now,
-            };
-            net.cx.timers.arm(Timer::Retry, pending.retry_at);
-            self.pending.insert(id, pending);
+            self.await_receipt(id, data, next, deadline, net);
         }
         Ok(id)
+    }
+
+    /// Has an acknowledged message repeated until its receipt or reply comes.
+    fn await_receipt(
+        &mut self,
+        id: MessageId,
+        data: Data,
+        hop: Option<PeerId>,
+        deadline: Duration,
+        net: &mut Net<'_>,
+    ) {
+        let wait = net.cx.config.retry_min;
+        let pending = Pending {
+            data,
+            sent_at: net.cx.now,
+            dated: net.cx.unix(),
+            deadline: net.cx.now + deadline,
+            retry_at: net.cx.now + wait.min(deadline),
+            wait,
+            hop,
+            repeated_at: net.cx.now,
+        };
+        net.cx.timers.arm(Timer::Retry, pending.retry_at);
+        self.pending.insert(id, pending);
     }
 }
 

@@ -8,7 +8,10 @@ use crate::io::{Channel, Event, Received};
 use crate::links::SignalFrom;
 use crate::payload::{Delivery, Payload, check_json};
 use crate::trust::Signed;
-use crate::wire::{ClearHeader, Content, Data, Envelope, Item, Message, MessageHeader};
+use crate::wire::{
+    ClearHeader, Content, Data, Envelope, ITEMS_MAX, Item, MISSING_MAX, Message, MessageHeader,
+    Progress,
+};
 
 /// The largest TTL that is taken from others.
 pub(crate) const TTL_MAX: u8 = 64;
@@ -92,7 +95,12 @@ impl Messages {
                 .reject(via, Some(author), RejectReason::Replayed, net.cx);
         }
         match message.content {
-            Content::Data(data) => self.data_received(author, &header, data, via, ttl, net),
+            Content::Data(mut data) => match data.place.take() {
+                Some(place) => {
+                    self.placed_received(author, &header, (place, data), (via, ttl), net);
+                }
+                None => self.data_received(author, &header, data, via, ttl, net),
+            },
             Content::Reply { request, payload } => self.replied(author, request, payload, net),
             Content::Receipt { message, count } => {
                 self.receipt_received(author, message, count, net);
@@ -112,10 +120,11 @@ impl Messages {
                     via,
                 });
             }
+            Content::Progress(progress) => self.progress_received(author, &progress, via, net),
         }
     }
 
-    /// Messages for the application of this agent alone.
+    /// Messages for the application of this agent alone, which stand in no stream.
     fn data_received(
         &mut self,
         author: PeerId,
@@ -232,7 +241,7 @@ impl Messages {
         }
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         from: PeerId,
         header: &MessageHeader,
@@ -295,13 +304,37 @@ fn is_well_formed(message: &Message) -> bool {
         Target::Peer(_) => 0,
     };
     match &message.content {
-        Content::Data(data) => data
-            .items
-            .iter()
-            .all(|item| item.topic.len() <= topic_bytes_max && is_json(&item.payload)),
+        Content::Data(data) => {
+            let mut items = data.items.iter();
+            let is_item = |item: &Item| item.topic.len() <= topic_bytes_max;
+            may_have_place(message.header.target, data)
+                && items.all(|item| is_item(item) && is_json(&item.payload))
+        }
         Content::Reply { payload, .. } => is_json(payload),
+        Content::Progress(progress) => is_possible(progress),
         Content::Receipt { .. } | Content::Undelivered { .. } | Content::Signal { .. } => true,
     }
+}
+
+/// Whether messages stand in a stream only where there is one.
+fn may_have_place(target: Target, data: &Data) -> bool {
+    let streams = target != Target::Room && data.delivery != Delivery::Datagram;
+    data.place.is_none_or(|place| {
+        let last = place.number.checked_add(ITEMS_MAX as u64);
+        streams && last.is_some() && place.awaited <= place.number
+    })
+}
+
+/// Whether what is missing lies, in order, between what has all arrived and what has been seen.
+fn is_possible(progress: &Progress) -> bool {
+    let mut from = progress.next;
+    let mut ranges = progress.missing.iter();
+    let in_order = ranges.all(|&(first, count)| {
+        let is_next = first >= from && count > 0;
+        from = first.saturating_add(count);
+        is_next && from <= progress.seen
+    });
+    in_order && progress.next <= progress.seen && progress.missing.len() <= MISSING_MAX
 }
 
 /// Whether a message claims to be of those that keep the mesh together.

@@ -53,6 +53,12 @@ impl Messages {
         };
         let (header, count) = (header.message, header.count);
         if author == net.cx.this {
+            if self.is_repeated(&header.id(author), (reason, author), net) {
+                return;
+            }
+            if let Target::Peer(to) = header.target {
+                self.streams.settle(to, header.sequence, u64::from(count));
+            }
             for number in 0..usize::from(count) {
                 let id = header.after(number).id(author);
                 let is_news = match (delivery, id.target) {
@@ -97,12 +103,19 @@ impl Messages {
         reason: LossReason,
         net: &mut Net<'_>,
     ) {
+        let first_id = MessageId {
+            author: net.cx.this,
+            incarnation,
+            target,
+            sequence: first,
+        };
+        if self.is_repeated(&first_id, (reason, at), net) {
+            return;
+        }
         for number in 0..u64::from(count) {
             let id = MessageId {
-                author: net.cx.this,
-                incarnation,
-                target,
                 sequence: first.saturating_add(number),
+                ..first_id
             };
             self.one_undelivered(at, id, reason, net);
         }

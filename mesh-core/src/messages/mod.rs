@@ -4,6 +4,7 @@
 //! holds what this agent has sent and awaits, and what it has seen of others; [`Net`] is what a
 //! message travels over.
 
+mod arrivals;
 mod broadcast;
 mod commands;
 mod finish;
@@ -14,6 +15,8 @@ mod outcomes;
 mod outgoing;
 mod pending;
 mod replay;
+mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -30,10 +33,13 @@ use crate::overlay::Overlay;
 use crate::routing::Routing;
 use crate::trust::Trust;
 use crate::wire::Envelope;
+use arrivals::{Arrivals, Arrived};
 use broadcast::Broadcasts;
 use outcomes::Outcomes;
 use outgoing::Drafts;
 use pending::Pending;
+use stream::Inbox;
+use streams::Streams;
 use waiting::Waiting;
 
 /// What messages travel over, and what they are signed and judged by.
@@ -58,6 +64,10 @@ pub(crate) struct Messages {
     /// The highest sequence of targets that were forgotten: where new ones start.
     sequence_floor: u64,
     windows: BTreeMap<PeerId, Windows>,
+    /// Streams of this agent to others.
+    streams: Streams,
+    /// What streams of others need.
+    arrivals: Arrivals,
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
     broadcasts: Broadcasts,
@@ -72,9 +82,10 @@ pub(crate) struct Messages {
 }
 
 /// What was seen of one author.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Windows {
     direct: ReplayWindow,
+    stream: Inbox<Arrived>,
     room: ReplayWindow,
 }
 
@@ -103,7 +114,9 @@ impl Messages {
     pub(crate) fn forget_strangers(&mut self, overlay: &Overlay, cx: &Context) {
         let authors_max = overlay.authors_max(cx);
         if self.windows.len() >= authors_max {
-            self.windows.retain(|&peer, _| overlay.has_member(peer));
+            let is_needed = |windows: &Windows| windows.stream.is_holding();
+            self.windows
+                .retain(|&peer, windows| overlay.has_member(peer) || is_needed(windows));
         }
         if self.sequences.len() >= authors_max {
             // A member that comes back may see no sequence twice: all start above those forgotten.
@@ -114,6 +127,7 @@ impl Messages {
                 Target::Peer(peer) => overlay.has_member(*peer),
             });
             self.outcomes.retain(|peer| overlay.has_member(peer));
+            self.streams.retain(|peer| overlay.has_member(peer));
         }
     }
 
@@ -132,7 +146,10 @@ impl Messages {
 impl Messages {
     /// Whether nothing of this agent is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.waiting.is_empty()
+        self.pending.is_empty()
+            && self.waiting.is_empty()
+            && self.streams.is_calm()
+            && self.arrivals.is_calm()
     }
 
     /// The number of the last message to a target.

@@ -44,6 +44,7 @@ impl Draft {
         // What may get lost shall not take others along.
         ours.delivery != Delivery::Datagram
             && (ours.delivery, ours.wants_reply) == (data.delivery, data.wants_reply)
+            && ours.is_ordered() == data.is_ordered()
             && id == self.header.after(count).id(id.author)
             && self.patience == patience
             && count < ITEMS_MAX
@@ -71,6 +72,19 @@ impl Messages {
         net: &mut Net<'_>,
     ) -> MessageId {
         let header = self.next_header(target, net);
+        self.draft_as(header, data, next, patience, net)
+    }
+
+    /// As [`Messages::draft`], for a message that has its number.
+    pub(super) fn draft_as(
+        &mut self,
+        header: MessageHeader,
+        data: Data,
+        next: Option<PeerId>,
+        patience: Duration,
+        net: &mut Net<'_>,
+    ) -> MessageId {
+        let target = header.target;
         let id = header.id(net.cx.this);
         if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
             self.outcomes.open(to, id.sequence);
@@ -84,6 +98,9 @@ impl Messages {
             Entry::Occupied(draft) => {
                 let draft = draft.into_mut();
                 draft.data.items.extend(data.items);
+                if let (Some(place), Some(more)) = (&mut draft.data.place, data.place) {
+                    place.asks |= more.asks;
+                }
                 draft.bytes += bytes;
                 draft.next = next;
             }
@@ -104,8 +121,10 @@ impl Messages {
         id
     }
 
-    /// Signs and sends all that waits: it is on its way from now on, whenever it was drafted.
+    /// Signs and sends all that waits: it is on its way from now on, whenever it was drafted. So do
+    /// the news that others are owed of their streams.
     pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
+        self.tell_progress(net);
         while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
             self.sign_draft(target, net);
         }
@@ -113,12 +132,19 @@ impl Messages {
 
     /// Signs and sends what waits for one target.
     pub(super) fn sign_draft(&mut self, target: Target, net: &mut Net<'_>) {
-        let Some(draft) = self.drafts.by_target.remove(&target) else {
+        let Some(mut draft) = self.drafts.by_target.remove(&target) else {
             return;
         };
         self.drafts.bytes -= draft.bytes;
-        let channel = channel_of(draft.data.delivery);
+        let delivery = draft.data.delivery;
+        let channel = channel_of(delivery);
+        self.streams.update_place(target, &mut draft.data.place);
+        let place = draft.data.place;
         let envelope = net.sign(draft.header, Content::Data(draft.data));
+        if let (Target::Peer(to), Some(place), Delivery::Reliable) = (target, place, delivery) {
+            self.streams
+                .keep(to, place.number, envelope.clone(), draft.next);
+        }
         self.dispatch(envelope, channel, draft.next, draft.patience, net);
     }
 
@@ -128,7 +154,7 @@ impl Messages {
         net.sign(header, content)
     }
 
-    fn next_header(&mut self, target: Target, net: &Net<'_>) -> MessageHeader {
+    pub(super) fn next_header(&mut self, target: Target, net: &Net<'_>) -> MessageHeader {
         let sequence = self.sequences.entry(target).or_insert(self.sequence_floor);
         *sequence += 1;
         let id = MessageId {
@@ -190,15 +216,19 @@ mod tests {
         let mut world = World::formed(1, None, 3);
         world.run_for(SECOND * 3);
         let to = Target::Peer(world.agents()[1].id());
-        let (ids, envelopes) = send(&mut world, to, texts(600), Delivery::Reliable);
-        assert_eq!(envelopes, 3, "255 under one signature at most");
+        let (ids, envelopes) = send(&mut world, to, texts(60), Delivery::Reliable);
+        assert_eq!(envelopes, 1);
         let numbers = ids.iter().map(|id| id.sequence - ids[0].sequence);
-        assert!(numbers.eq(0..600));
-        let (_, envelopes) = send(&mut world, Target::Room, texts(9), Delivery::Reliable);
-        assert_eq!(envelopes, 2, "one to each neighbour");
+        assert!(numbers.eq(0..60));
+        let (_, envelopes) = send(&mut world, Target::Room, texts(600), Delivery::Reliable);
+        assert_eq!(
+            envelopes,
+            3 * 2,
+            "255 under one signature at most, to each neighbour"
+        );
         world.run_for(SECOND);
-        assert_eq!(received(&world, 1), [texts(600), texts(9)].concat());
-        assert_eq!(received(&world, 2), texts(9));
+        assert_eq!(received(&world, 1), [texts(60), texts(600)].concat());
+        assert_eq!(received(&world, 2), texts(600));
     }
 
     #[test]
@@ -217,7 +247,7 @@ mod tests {
         let mut world = World::formed(1, None, 2);
         let to = world.agents()[1].id();
         let (sent, waiting) = world.command(0, |mesh, now| {
-            let send = |payload| mesh.send(to, payload, Delivery::Datagram, None, now);
+            let send = |payload| mesh.send(to, payload, Delivery::Datagram.into(), now);
             let sent: Vec<_> = texts(5).into_iter().map(send).collect();
             let draft = |messages: &mut Messages, _: &mut Net<'_>| {
                 let draft = &messages.drafts.by_target[&Target::Peer(to)];
@@ -244,7 +274,7 @@ mod tests {
         world.sent_elsewhere(asked, "how?");
         world.run_for(SECOND);
         let first = world.command(0, |mesh, now| {
-            let sent = mesh.send(ids[1], "first".into(), Delivery::Reliable, None, now);
+            let sent = mesh.send(ids[1], "first".into(), Delivery::Reliable.into(), now);
             mesh.reply(asked, "second".into(), now).expect("known");
             sent.expect("sent")
         });
@@ -293,7 +323,7 @@ mod tests {
             .into_iter()
             .map(|payload| {
                 let mesh = world.mesh_mut(0);
-                let sent = mesh.send(ids[1], payload, Delivery::Acknowledged, None, now);
+                let sent = mesh.send(ids[1], payload, Delivery::Acknowledged.into(), now);
                 sent.expect("sent")
             })
             .collect();

@@ -86,6 +86,7 @@ impl Messages {
             sequence,
         };
         let pending = self.pending.remove(&id)?;
+        self.streams.settle(to, sequence, 1);
         net.cx.stats.acknowledged += 1;
         self.notify_writable(net);
         Some((id, pending))
@@ -142,6 +143,9 @@ impl Messages {
             };
             if pending.deadline <= net.cx.now {
                 self.pending.remove(&id);
+                if let Target::Peer(to) = id.target {
+                    self.streams.settle(to, id.sequence, 1);
+                }
                 net.cx.stats.lose(LossReason::Deadline);
                 delivery_failed(id, LossReason::Deadline, net.cx.this, net.cx);
                 continue;
@@ -153,7 +157,14 @@ impl Messages {
                 continue; // The first copy has not left yet.
             }
             let (dated, last) = (pending.dated, pending.hop);
-            let content = Content::Data(pending.data.clone());
+            let mut data = pending.data.clone();
+            self.streams.update_place(id.target, &mut data.place);
+            if let Some(place) = &mut data.place {
+                // A request's reply may take long; that it has arrived shall not.
+                place.asks = data.wants_reply;
+            }
+            let place = data.place;
+            let content = Content::Data(data);
             let header = net.header(id, dated);
             let envelope = net.sign(header, content);
             net.cx.stats.retried += 1;
@@ -162,6 +173,9 @@ impl Messages {
             };
             if let Some(pending) = self.pending.get_mut(&id) {
                 pending.hop = Some(hop);
+            }
+            if let (Target::Peer(to), Some(place)) = (id.target, place) {
+                self.streams.repeated(to, place.number, hop, net.cx.now);
             }
             let _ = net.hand_to(hop, envelope, Channel::Data);
         }
@@ -174,7 +188,7 @@ impl Messages {
 
 /// The neighbour for a repetition: another than the last, which may be dead or lead to one that is,
 /// if any leads to the target at all.
-fn hop_for_retry(
+pub(super) fn hop_for_retry(
     target: Target,
     last: Option<PeerId>,
     detours: &mut Detours,

@@ -62,6 +62,11 @@ impl ReplayWindow {
         Seen::Never
     }
 
+    /// Whether the author has started again since it said this.
+    pub(crate) fn is_of_former_life(&self, header: &MessageHeader) -> bool {
+        header.incarnation != self.incarnation && self.check(header) == Seen::TooOld
+    }
+
     /// Looks, and notes a verified message that is new.
     pub(crate) fn accept(&mut self, header: &MessageHeader) -> Seen {
         let seen = self.check(header);

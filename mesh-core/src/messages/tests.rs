@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::{LossReason, SendError};
+use crate::error::{LossReason, RejectReason, SendError};
 use crate::io::{Channel, Event, Output};
 use crate::payload::Delivery;
 use crate::signaling::Member;
 use crate::trust::Identity;
-use crate::wire::{Content, Data, Frame, Message, MessageHeader, Record};
+use crate::wire::{Content, Data, Frame, Message, MessageHeader, Place, Progress, Record};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl Rig {
     }
 
     fn send(&mut self, to: u8, delivery: Delivery) -> Result<MessageId, SendError> {
-        self.run(|messages, net| messages.send(peer(to), "hi".into(), delivery, None, net))
+        self.run(|messages, net| messages.send(peer(to), "hi".into(), delivery.into(), net))
     }
 
     /// An envelope of another agent's comes over the link to agent 2.
@@ -135,6 +135,24 @@ fn data(delivery: Delivery) -> Content {
     Content::Data(Data::one("hi".into(), delivery))
 }
 
+/// The first message of a stream.
+fn first(delivery: Delivery) -> Content {
+    placed(delivery, 0, 0)
+}
+
+fn placed(delivery: Delivery, number: u64, awaited: u64) -> Content {
+    Content::Data(Data {
+        place: Some(Place {
+            stream: 1,
+            number,
+            awaited,
+            ordered: true,
+            asks: false,
+        }),
+        ..Data::one("hi".into(), delivery)
+    })
+}
+
 #[test]
 fn a_message_waits_for_a_way_and_leaves_when_there_is_one() {
     let mut rig = Rig::new();
@@ -143,7 +161,7 @@ fn a_message_waits_for_a_way_and_leaves_when_there_is_one() {
     assert_eq!(rig.messages.waiting_len(), 1);
     rig.open(2);
     rig.run(Messages::flush_waiting);
-    let expected = (Target::Peer(peer(2)), data(Delivery::Reliable));
+    let expected = (Target::Peer(peer(2)), first(Delivery::Reliable));
     assert_eq!(rig.sent(), [expected]);
     assert_eq!(rig.told(), []);
 }
@@ -172,7 +190,7 @@ fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
     assert_eq!(rig.sent().len(), 1);
     rig.cx.now = rig.cx.now + rig.cx.config.retry_min;
     rig.run(Messages::retry_pending);
-    let repeated = (Target::Peer(peer(2)), data(Delivery::Acknowledged));
+    let repeated = (Target::Peer(peer(2)), first(Delivery::Acknowledged));
     assert_eq!(rig.sent(), [repeated]);
     let message = (id.incarnation, id.sequence);
     rig.receive(2, 1, Content::Receipt { message, count: 1 });
@@ -236,7 +254,7 @@ fn a_forwarder_that_is_stuck_tells_the_author() {
 }
 
 #[test]
-fn a_message_has_one_outcome_whatever_comes_after_it() {
+fn a_message_that_got_stuck_is_repeated_until_its_deadline_and_fails_once() {
     let mut rig = Rig::linked();
     let id = rig.send(2, Delivery::Reliable).expect("sent");
     rig.sent();
@@ -245,16 +263,181 @@ fn a_message_has_one_outcome_whatever_comes_after_it() {
         count: 1,
         reason: LossReason::TtlExpired,
     };
+    let started = rig.cx.now;
     for sequence in 1..=3 {
         rig.receive(3, sequence, content.clone());
+        assert_eq!((rig.sent(), rig.told()), (vec![], vec![]), "not at once");
+        rig.cx.now = rig.cx.now + SECOND;
+        rig.run(Messages::tend_streams);
+        let repeated = (Target::Peer(peer(2)), first(Delivery::Reliable));
+        assert_eq!(rig.sent(), [repeated]);
     }
+    rig.receive(3, 4, content);
+    rig.cx.now = started + rig.cx.config.deadline;
+    rig.run(Messages::tend_streams);
     let failed = Event::DeliveryFailed {
         id,
         to: Some(peer(2)),
         reason: LossReason::TtlExpired,
         at: peer(3),
     };
-    assert_eq!(rig.told(), [failed]);
+    assert_eq!((rig.sent(), rig.told()), (vec![], vec![failed]));
+    rig.run(Messages::tend_streams);
+    assert_eq!((rig.sent(), rig.told()), (vec![], vec![]));
+}
+
+#[test]
+fn what_the_target_has_is_not_repeated_whoever_says_that_it_is_lost() {
+    let mut rig = Rig::linked();
+    let id = rig.send(2, Delivery::Reliable).expect("sent");
+    rig.sent();
+    let progress = |next| {
+        Content::Progress(Progress {
+            incarnation: id.incarnation,
+            stream: 1,
+            next,
+            seen: next,
+            missing: vec![],
+        })
+    };
+    rig.receive(2, 1, progress(2));
+    let [Event::Rejected { reason, .. }] = rig.told()[..] else {
+        panic!("more than was sent");
+    };
+    assert_eq!(reason, RejectReason::Malformed);
+    rig.receive(3, 1, progress(1));
+    assert_eq!(rig.told(), [], "that is no stream to agent 3");
+    rig.receive(2, 2, progress(1));
+    let content = Content::Undelivered {
+        message: (id.incarnation, id.target, id.sequence),
+        count: 1,
+        reason: LossReason::NoRoute,
+    };
+    rig.receive(3, 2, content);
+    rig.cx.now = rig.cx.now + SECOND * 10;
+    rig.run(Messages::tend_streams);
+    assert_eq!((rig.sent(), rig.told()), (vec![], vec![]));
+}
+
+#[test]
+fn what_overtakes_is_held_back_and_what_is_missing_asked_for() {
+    let mut rig = Rig::linked();
+    let reliable = |number, awaited| placed(Delivery::Reliable, number, awaited);
+    rig.receive(2, 1, reliable(0, 0));
+    rig.receive(2, 3, reliable(2, 2));
+    assert_eq!(rig.told().len(), 1);
+    assert_eq!(rig.sent(), []);
+    rig.cx.now = rig.cx.now + SECOND;
+    rig.run(Messages::tend_gaps);
+    let missing = Content::Progress(Progress {
+        incarnation: 1,
+        stream: 1,
+        next: 1,
+        seen: 3,
+        missing: vec![(1, 1)],
+    });
+    assert_eq!(rig.sent(), [(Target::Peer(peer(2)), missing)]);
+    rig.receive(2, 2, reliable(1, 1));
+    let told = rig.told();
+    let sequences = told.iter().map(|event| match event {
+        Event::Message(message) => message.id.sequence,
+        other => panic!("{other:?}"),
+    });
+    assert!(sequences.eq([2, 3]));
+    rig.receive(2, 2, reliable(1, 1));
+    assert_eq!((rig.told(), rig.cx.stats.duplicates), (vec![], 1));
+    let Content::Progress(progress) = &rig.sent()[0].1 else {
+        panic!("who repeats is told how far it has come");
+    };
+    assert_eq!((progress.next, progress.seen), (3, 3));
+}
+
+#[test]
+fn what_its_author_has_given_up_is_waited_for_no_longer() {
+    let mut rig = Rig::linked();
+    rig.receive(3, 1, placed(Delivery::Reliable, 0, 0));
+    rig.receive(3, 4, placed(Delivery::Reliable, 3, 3));
+    assert_eq!(rig.told().len(), 1);
+    rig.receive(3, 5, placed(Delivery::Reliable, 4, 1));
+    assert_eq!((rig.told().len(), rig.cx.stats.skipped), (2, 2));
+    // A copy that was under way for too long.
+    rig.receive(3, 3, placed(Delivery::Acknowledged, 2, 0));
+    assert_eq!(rig.told(), []);
+    assert_eq!(rig.cx.stats.lost[&LossReason::Deadline], 1);
+    let receipts = rig.sent();
+    let is_receipt = |content: &Content| matches!(content, Content::Receipt { .. });
+    assert!(!receipts.iter().any(|(_, content)| is_receipt(content)));
+    // Nothing is known of one that died.
+    rig.receive(3, 9, placed(Delivery::Reliable, 8, 8));
+    rig.cx.now = rig.cx.now + SECOND * 10;
+    rig.run(Messages::tend_gaps);
+    assert_eq!((rig.told().len(), rig.cx.stats.skipped), (1, 5));
+}
+
+#[test]
+fn what_is_not_ordered_is_handed_over_at_once_and_once() {
+    let mut rig = Rig::linked();
+    let mut content = placed(Delivery::Reliable, 1, 1);
+    if let Content::Data(Data {
+        place: Some(place), ..
+    }) = &mut content
+    {
+        place.ordered = false;
+    }
+    rig.receive(3, 2, content.clone());
+    rig.receive(3, 2, content);
+    assert_eq!(rig.told().len(), 1);
+    rig.receive(3, 1, placed(Delivery::Reliable, 0, 0));
+    rig.receive(3, 3, placed(Delivery::Reliable, 2, 0));
+    assert_eq!(rig.told().len(), 2);
+}
+
+#[test]
+fn a_stream_takes_no_more_than_its_window_until_there_are_news() {
+    let mut rig = Rig::linked();
+    let taken = (0..1_000).take_while(|_| rig.send(2, Delivery::Reliable).is_ok());
+    assert_eq!(taken.count(), 64);
+    assert_eq!(
+        rig.send(2, Delivery::Reliable),
+        Err(SendError::Backpressure)
+    );
+    rig.send(2, Delivery::Datagram).expect("it needs no room");
+    let asks = |content: &Content| match content {
+        Content::Data(data) => data.place.is_some_and(|place| place.asks),
+        _ => false,
+    };
+    assert!(rig.sent().iter().any(|(_, content)| asks(content)));
+    rig.cx.outbox.clear();
+    let progress = Progress {
+        incarnation: rig.run(|_, net| net.trust.incarnation()),
+        stream: 1,
+        next: 64,
+        seen: 64,
+        missing: vec![],
+    };
+    rig.receive(2, 1, Content::Progress(progress));
+    assert!(rig.cx.outbox.contains(&Output::Writable));
+    let taken = (0..1_000).take_while(|_| rig.send(2, Delivery::Reliable).is_ok());
+    assert_eq!(
+        taken.count(),
+        128,
+        "all has arrived: twice as much may be next"
+    );
+}
+
+#[test]
+fn what_is_sent_now_and_then_asks_for_nothing() {
+    let mut rig = Rig::linked();
+    for _ in 0..1_000 {
+        rig.send(2, Delivery::Reliable).expect("room");
+        let [(_, Content::Data(data))] = &rig.sent()[..] else {
+            panic!("the message");
+        };
+        let place = data.place.expect("a place");
+        assert!(!place.asks && place.awaited < 64, "{place:?}");
+        rig.cx.now = rig.cx.now + Duration::from_millis(200);
+    }
+    assert_eq!(rig.told(), []);
 }
 
 #[test]

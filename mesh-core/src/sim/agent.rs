@@ -41,6 +41,8 @@ pub struct SimAgent {
     /// Where each message stands in `received`.
     seen: BTreeMap<MessageId, usize>,
     events: Vec<Event>,
+    /// The last ordered message that was delivered of each author in each of its lives.
+    last: BTreeMap<(PeerId, u64), u64>,
     /// Messages of this agent whose outcome was told.
     settled: BTreeSet<MessageId>,
     /// What former processes had counted as lost.
@@ -75,6 +77,7 @@ impl SimAgent {
             received: Vec::new(),
             seen: BTreeMap::new(),
             events: Vec::new(),
+            last: BTreeMap::new(),
             settled: BTreeSet::new(),
             lost_before: 0,
             writable: 0,
@@ -96,6 +99,7 @@ impl SimAgent {
         self.wake_at = None;
         // A new process does not know what the former has received.
         self.seen.clear();
+        self.last.clear();
     }
 
     /// The agent's identity.
@@ -144,6 +148,15 @@ impl SimAgent {
     /// Its link to a peer, if open or being negotiated.
     pub fn link_to(&self, peer: PeerId) -> Option<LinkId> {
         self.mesh.link_to(peer)
+    }
+
+    /// Notes that an ordered message was delivered. Returns whether it comes after all that were
+    /// sent before it.
+    pub(super) fn is_in_order(&mut self, id: &MessageId) -> bool {
+        let last = self.last.entry((id.author, id.incarnation)).or_default();
+        let is_later = *last < id.sequence;
+        *last = id.sequence;
+        is_later
     }
 
     /// Notes an event. Returns false if a message was delivered that was delivered before, or a

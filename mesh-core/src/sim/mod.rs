@@ -12,6 +12,8 @@ mod checks;
 #[cfg(test)]
 mod churn;
 mod faults;
+#[cfg(test)]
+mod flow;
 pub mod fuzz;
 #[cfg(test)]
 mod golden;
@@ -313,7 +315,7 @@ impl World {
         let copies = payloads.clone();
         let sent: Vec<_> = self.command(from, |mesh, now| {
             let send = |payload| match target {
-                Target::Peer(peer) => mesh.send(peer, payload, delivery, None, now),
+                Target::Peer(peer) => mesh.send(peer, payload, delivery.into(), now),
                 Target::Room => mesh.broadcast("topic", payload, now),
             };
             payloads.into_iter().map(send).collect()

@@ -10,6 +10,7 @@ use super::rough::{Acquaintance, Flow, Waiting};
 use super::{Happening, World};
 use crate::id::{ClientId, LinkId, SocketId};
 use crate::io::{Channel, Event, Input, Output};
+use crate::payload::Delivery;
 use crate::rng::unit;
 use crate::signaling::{HubInput, HubOutput};
 use crate::time::Instant;
@@ -176,6 +177,9 @@ impl World {
                 "{whoami}: {} hops",
                 message.hops
             );
+            let is_ordered = message.topic.is_none() && message.delivery != Delivery::Datagram;
+            let in_order = !is_ordered || self.agents[agent].is_in_order(&message.id);
+            assert!(in_order, "{whoami}: overtaken: {}", message.id);
         }
         let new = self.agents[agent].note(event);
         assert!(

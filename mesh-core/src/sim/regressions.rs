@@ -82,7 +82,7 @@ fn a_receipt_means_that_the_application_has_the_message() {
     let mesh = &mut world.agents[0].mesh;
     let delivery = Delivery::Acknowledged;
     let id = mesh
-        .send(target, "important".into(), delivery, None, now)
+        .send(target, "important".into(), delivery.into(), now)
         .expect("sent");
     while let Some(output) = world.agents[0].mesh.poll_output() {
         if !matches!(output, Output::Transmit { .. }) {

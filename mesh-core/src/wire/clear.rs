@@ -20,6 +20,8 @@ pub enum Kind {
     Undelivered,
     /// [`Content::Signal`].
     Signal,
+    /// [`Content::Progress`].
+    Progress,
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Content {
             Self::Receipt { .. } => Kind::Receipt,
             Self::Undelivered { .. } => Kind::Undelivered,
             Self::Signal { .. } => Kind::Signal,
+            Self::Progress(_) => Kind::Progress,
         }
     }
 }

@@ -32,8 +32,21 @@ pub(super) fn header(target: Target) -> MessageHeader {
 }
 
 fn data(payload: Payload, delivery: Delivery) -> Content {
-    Content::Data(Data::one(payload, delivery))
+    let place = (delivery != Delivery::Datagram).then_some(PLACE);
+    Content::Data(Data {
+        place,
+        ..Data::one(payload, delivery)
+    })
 }
+
+/// The fourth message of the stream that began with the header's.
+const PLACE: Place = Place {
+    stream: 1,
+    number: 3,
+    awaited: 2,
+    ordered: true,
+    asks: false,
+};
 
 fn broadcast() -> Content {
     let mut data = Data::one("hello".into(), Delivery::Reliable);
@@ -133,6 +146,7 @@ fn contents() -> Vec<(&'static str, Content)> {
     };
     let request = Content::Data(Data {
         wants_reply: true,
+        place: Some(PLACE),
         ..Data::one("how?".into(), Delivery::Acknowledged)
     });
     let two = Content::Data(Data {
@@ -142,6 +156,11 @@ fn contents() -> Vec<(&'static str, Content)> {
                 payload: text.into(),
             })
             .into(),
+        place: Some(Place {
+            ordered: false,
+            asks: true,
+            ..PLACE
+        }),
         ..Data::one("".into(), Delivery::Reliable)
     });
     let json = Payload::Json("[1]".to_owned());
@@ -182,6 +201,16 @@ fn contents() -> Vec<(&'static str, Content)> {
         ("succeed", signal(301, succeed(300, sdp()))),
         ("ask-restart", signal(300, PeerSignal::Ask(Step::Restart))),
         ("ask-succeed", signal(300, PeerSignal::Ask(Step::Succeed))),
+        (
+            "progress",
+            Content::Progress(Progress {
+                incarnation: message.0,
+                stream: 1,
+                next: 4,
+                seen: 300,
+                missing: vec![(4, 2), (8, 200)],
+            }),
+        ),
     ]
 }
 

@@ -147,6 +147,8 @@ pub enum Content {
         /// What is said about it.
         signal: PeerSignal,
     },
+    /// How far a stream of the target's has come here.
+    Progress(Progress),
 }
 
 /// Application data: messages that were sent together, in the order of sending.
@@ -157,9 +159,56 @@ pub struct Data {
     pub delivery: Delivery,
     /// The author waits for a [`Content::Reply`] to each.
     pub wants_reply: bool,
+    /// Where they stand among all that the author sends to this target; none for datagrams and
+    /// broadcasts.
+    pub place: Option<Place>,
     /// What was sent, numbered one after another; at least one and at most [`ITEMS_MAX`].
     pub items: Vec<Item>,
 }
+
+/// Where messages stand in the **stream** of all that their author sends to one target, but for
+/// datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Names the stream: the sequence of its first message. A later stream has a larger one.
+    pub stream: u64,
+    /// The number of the first of them in the stream, from 0 on; of the others one more each.
+    pub number: u64,
+    /// So many numbers before it, at most, may still come. Those before are done with: they have
+    /// arrived, or the author has given them up.
+    pub awaited: u64,
+    /// The target hands them to the application after all that were sent before them.
+    pub ordered: bool,
+    /// The target is to tell the author at once how far the stream has come.
+    pub asks: bool,
+}
+
+impl Place {
+    /// The first number that may still come.
+    pub(crate) fn base(&self) -> u64 {
+        self.number.saturating_sub(self.awaited)
+    }
+}
+
+/// What has arrived of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The incarnation of the stream's author, who is the target of this message.
+    pub incarnation: u64,
+    /// The stream.
+    pub stream: u64,
+    /// All numbers below have arrived, or are not waited for any more.
+    pub next: u64,
+    /// All numbers below have arrived or are missing.
+    pub seen: u64,
+    /// Ranges of numbers, from `next` to `seen`, that have not arrived: the first of each, and how
+    /// many. In order, at most [`MISSING_MAX`].
+    pub missing: Vec<(u64, u64)>,
+}
+
+/// Missing ranges told at once, at most: a window in which every other message is missing has more,
+/// and what is not told now is told next time.
+pub const MISSING_MAX: usize = 64;
 
 /// Messages that travel under one signature at most: their number is a byte in receipts.
 pub const ITEMS_MAX: usize = u8::MAX as usize;
@@ -180,8 +229,14 @@ impl Data {
         Self {
             delivery,
             wants_reply: false,
+            place: None,
             items: vec![Item { topic, payload }],
         }
+    }
+
+    /// Whether they are handed over in the order of sending.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.place.is_some_and(|place| place.ordered)
     }
 
     /// How many messages these are, if it is a number that may be.

@@ -24,6 +24,7 @@ fn signed(payload: Payload) -> Signed {
         content: Content::Data(Data {
             delivery: Delivery::Reliable,
             wants_reply: false,
+            place: None,
             items: vec![Item {
                 topic: "greetings".into(),
                 payload,
@@ -68,6 +69,13 @@ fn the_largest_payload_fits_a_frame() {
         content: Content::Data(Data {
             delivery: Delivery::Acknowledged,
             wants_reply: true,
+            place: Some(Place {
+                stream: u64::MAX,
+                number: u64::MAX,
+                awaited: u64::MAX,
+                ordered: true,
+                asks: true,
+            }),
             items: vec![Item {
                 topic: "t".repeat(crate::TOPIC_BYTES_MAX),
                 payload,

@@ -186,10 +186,7 @@ impl Arena {
     }
 
     async fn assert_works(&mut self) {
-        let options = SendOptions {
-            delivery: Delivery::Acknowledged,
-            deadline: None,
-        };
+        let options = SendOptions::from(Delivery::Acknowledged);
         let (to, from) = (self.victim.id(), self.bystander.id());
         self.bystander
             .send(to, "still there?", options)

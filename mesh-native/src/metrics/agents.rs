@@ -232,8 +232,8 @@ impl AgentsSnapshot {
         )?;
         families.counters(
             "mesh_messages_repaired",
-            "Messages sent again, by step: acknowledged ones without a receipt, those of a link \
-             that died over another path, broadcasts that the tree missed to a neighbour.",
+            "Messages sent again, by step: those that are not known to have arrived, those of a \
+             link that died over another path, broadcasts that the tree missed to a neighbour.",
             "step",
             [
                 ("retry", stats.retried),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mesh_core::{Delivery, MessageId, Payload};
+use mesh_core::{MessageId, Payload, SendOptions};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -16,7 +16,10 @@ const DEPTH_MAX: usize = 127;
 
 /// Every command and its fields, beside `type` and `ref`.
 const COMMANDS: [(&str, &[&str]); 12] = [
-    ("send", &["to", "payload", "delivery", "deadlineMs"]),
+    (
+        "send",
+        &["to", "payload", "delivery", "deadlineMs", "ordered"],
+    ),
     ("request", &["to", "payload", "deadlineMs"]),
     ("reply", &["id", "payload"]),
     ("broadcast", &["topic", "payload"]),
@@ -36,8 +39,7 @@ pub(super) enum Command {
     Send {
         to: String,
         payload: Payload,
-        delivery: Delivery,
-        deadline: Option<Duration>,
+        options: SendOptions,
     },
     Request {
         to: String,
@@ -119,8 +121,11 @@ fn command(mut fields: Map<String, Value>) -> Result<Command, String> {
         "send" => Command::Send {
             to: fields.required("to")?,
             payload: fields.payload()?,
-            delivery: fields.optional("delivery")?.unwrap_or_default(),
-            deadline: fields.deadline()?,
+            options: SendOptions {
+                delivery: fields.optional("delivery")?.unwrap_or_default(),
+                deadline: fields.deadline()?,
+                ordered: fields.optional("ordered")?.unwrap_or(true),
+            },
         },
         "request" => Command::Request {
             to: fields.required("to")?,
@@ -206,6 +211,7 @@ fn most_alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'
 
 #[cfg(test)]
 mod tests {
+    use mesh_core::Delivery;
     use serde_json::json;
 
     use super::*;
@@ -218,19 +224,23 @@ mod tests {
     fn commands_are_read_with_their_references() {
         let (reference, command) = parse(
             r#"{"type":"send","to":"ben","payload":{"n":1},"delivery":"acknowledged",
-                "deadlineMs":250,"ref":[7]}"#,
+                "deadlineMs":250,"ordered":false,"ref":[7]}"#,
         );
         assert_eq!(reference, json!([7]));
         let expected = Command::Send {
             to: "ben".to_owned(),
             payload: Payload::Json(r#"{"n":1}"#.to_owned()),
-            delivery: Delivery::Acknowledged,
-            deadline: Some(Duration::from_millis(250)),
+            options: SendOptions {
+                delivery: Delivery::Acknowledged,
+                deadline: Some(Duration::from_millis(250)),
+                ordered: false,
+            },
         };
         assert_eq!(command, Ok(expected));
         for (name, fields) in COMMANDS {
             let sample = json!({
                 "to": "ben", "payload": null, "delivery": null, "deadlineMs": null,
+                "ordered": null,
                 "id": "00-0-0-0", "topic": null, "topics": null, "members": [],
             });
             let mut line = json!({ "type": name });

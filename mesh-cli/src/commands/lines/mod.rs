@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use mesh_core::{Event, Payload, PeerId, PeerView};
-use mesh_native::{Agent, Events, MeshError, PendingReply, SendOptions};
+use mesh_native::{Agent, Events, MeshError, PendingReply};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -288,11 +288,9 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
         Command::Send {
             to,
             payload,
-            delivery,
-            deadline,
+            options,
         } => {
             let to = find(agent, &to)?;
-            let options = SendOptions { delivery, deadline };
             let id = agent.send(to, payload, options).await.map_err(failure)?;
             Ok(json!({ "id": id }))
         }

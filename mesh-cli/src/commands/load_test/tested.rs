@@ -55,11 +55,7 @@ impl Tested {
     ) -> Result<MessageId, String> {
         match self {
             Self::Here(agent) => {
-                let options = SendOptions {
-                    delivery,
-                    deadline: None,
-                };
-                let sent = agent.send(to, payload, options).await;
+                let sent = agent.send(to, payload, SendOptions::from(delivery)).await;
                 sent.map_err(|error| error.code().to_owned())
             }
             Self::Elsewhere(remote) => remote.send(to, payload, delivery).await,

@@ -1,0 +1,118 @@
+//! News of a stream: what has arrived, what is missing, and how long it took to learn of it.
+
+use std::time::Duration;
+
+use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE};
+use crate::error::LossReason;
+use crate::id::PeerId;
+use crate::time::Instant;
+use crate::wire::Progress;
+
+/// What a round trip may take more than twice the shortest: what is under way beyond that only
+/// waits in queues, and would be late there.
+const QUEUEING_MAX: Duration = Duration::from_millis(500);
+
+/// What the target's news come to.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Messages that have arrived, as sequences and counts.
+    pub(crate) arrived: Vec<(u64, u64)>,
+    /// Sequences of missing messages that are repeated elsewhere.
+    pub(crate) missing: Vec<u64>,
+}
+
+impl Outbox {
+    /// The target tells how far the stream has come. Nothing if it cannot be so.
+    pub(crate) fn progress(
+        &mut self,
+        progress: &Progress,
+        at: PeerId,
+        now: Instant,
+    ) -> Option<News> {
+        let Progress { next, seen, .. } = *progress;
+        if next > seen || seen > self.next {
+            return None;
+        }
+        let mut news = News::default();
+        let used = self.uses_window();
+        let probed = self.asked.filter(|asked| asked.again > 0);
+        let mut missing = progress.missing.iter().peekable();
+        let (mut arrived, mut is_lossy) = (0, false);
+        let guard = self.round_trip().max(ROOM_PATIENCE);
+        self.sent.retain_mut(|sent| {
+            let is_before = |range: &&(u64, u64)| range.0.saturating_add(range.1) <= sent.number;
+            while missing.next_if(is_before).is_some() {}
+            let is_missing = missing.peek().is_some_and(|(first, _)| *first < sent.end());
+            if sent.end() <= seen && !(is_missing && sent.end() > next) {
+                arrived += sent.slots;
+                news.arrived.push((sent.sequence, sent.count));
+                return false;
+            }
+            // What was sent before a question that has come, and is not there, will not come.
+            let overdue = probed.is_some_and(|asked| sent.sent_at + guard < asked.at);
+            let is_lost = sent.number < seen || overdue;
+            if !is_lost || sent.sent_at + guard > now || sent.lost.is_some() {
+                return true;
+            }
+            if sent.copy.is_none() {
+                news.missing.push(sent.sequence);
+                return true;
+            }
+            is_lossy = true;
+            let reason = LossReason::Deadline;
+            let repeat_at = now;
+            sent.lost = Some(Lost {
+                reason,
+                at,
+                repeat_at,
+            });
+            true
+        });
+        self.slots -= arrived;
+        let is_slow = self.answered(next.max(seen), now);
+        if is_lossy || is_slow {
+            self.window.shrink(self.round_trip(), now);
+        } else if used {
+            self.window.grow(arrived);
+        }
+        self.calm_down();
+        Some(news)
+    }
+
+    /// News have come, of all up to this number. Returns whether they took far longer than they
+    /// could.
+    fn answered(&mut self, seen: u64, now: Instant) -> bool {
+        let Some(asked) = self.asked.take() else {
+            return false;
+        };
+        if asked.number >= seen {
+            // An earlier question's. The last is on its way.
+            self.asked = Some(Asked { again: 0, ..asked });
+            return false;
+        }
+        let mut is_slow = false;
+        if asked.again == 0 && !asked.is_put_off {
+            let sample = now.since(asked.at);
+            let smooth = |old: Duration| (old * 7 + sample) / 8;
+            self.round_trip = Some(self.round_trip.map_or(sample, smooth));
+            let shortest = self
+                .shortest
+                .map_or(sample, |shortest| shortest.min(sample));
+            self.shortest = Some(shortest);
+            is_slow = sample > shortest * 2 + QUEUEING_MAX;
+        }
+        self.ask_of_rest(now);
+        is_slow
+    }
+
+    /// What is left of a stream that is busy is asked for too, if nothing more is sent soon.
+    fn ask_of_rest(&mut self, now: Instant) {
+        let left = self.sent.iter().rev().find(|sent| sent.copy.is_some());
+        self.asked = left.map(|sent| Asked {
+            number: sent.end() - 1,
+            at: now,
+            again: 0,
+            is_put_off: true,
+        });
+    }
+}

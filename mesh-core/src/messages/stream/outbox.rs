@@ -1,0 +1,439 @@
+//! The author's end of a stream: what was sent and not heard of, and how much more may be sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::SPAN_MAX;
+use super::window::{Window, slots};
+use crate::error::LossReason;
+use crate::id::PeerId;
+use crate::time::Instant;
+use crate::wire::Envelope;
+
+/// A round trip that is not known yet.
+const ROUND_TRIP: Duration = Duration::from_millis(200);
+
+/// The wait before what a full queue had no room for is repeated; doubles each time.
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often a wait doubles.
+const DOUBLINGS_MAX: u32 = 4;
+
+/// How long answers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// At least.
+    pub(crate) min: Duration,
+    /// At most, on a path whose round trip is short.
+    pub(crate) max: Duration,
+}
+
+/// A message, or several under one signature, that the target is not known to have.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) number: u64,
+    pub(super) sequence: u64,
+    pub(super) count: u64,
+    pub(super) slots: usize,
+    /// The signed copy. None of a draft, and of what is repeated elsewhere: acknowledged messages.
+    pub(super) copy: Option<Envelope>,
+    pub(super) deadline: Instant,
+    /// When the last copy left.
+    pub(super) sent_at: Instant,
+    /// The neighbour that it was handed to.
+    pub(super) hop: Option<PeerId>,
+    pub(super) repeats: u32,
+    /// Known to be lost: why, where, and when another copy leaves.
+    pub(super) lost: Option<Lost>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    pub(super) reason: LossReason,
+    pub(super) at: PeerId,
+    pub(super) repeat_at: Instant,
+}
+
+impl Sent {
+    pub(super) fn end(&self) -> u64 {
+        self.number + self.count
+    }
+}
+
+/// A question for news that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The number that it came with.
+    pub(super) number: u64,
+    pub(super) at: Instant,
+    /// How often it was asked again.
+    pub(super) again: u32,
+    /// The target was not asked yet: it is if nothing else is sent soon.
+    pub(super) is_put_off: bool,
+}
+
+/// A message, or several, that became something: what the author's application is to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The sequence of the first.
+    pub(crate) sequence: u64,
+    pub(crate) count: u64,
+    /// Why it is not known to have arrived, and who said so.
+    pub(crate) lost: Option<(LossReason, PeerId)>,
+}
+
+/// A copy that is to leave now.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    pub(crate) number: u64,
+    pub(crate) envelope: Envelope,
+    /// The neighbour that the last one was handed to.
+    pub(crate) hop: Option<PeerId>,
+    pub(crate) deadline: Instant,
+}
+
+/// Messages of this agent to one target.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(super) incarnation: u64,
+    /// The stream's name.
+    pub(super) stream: u64,
+    /// The number of the next message.
+    pub(super) next: u64,
+    /// What may still be under way, by number.
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) slots: usize,
+    /// A lower bound of their deadlines.
+    pub(super) expires_at: Option<Instant>,
+    pub(super) window: Window,
+    pub(super) asked: Option<Asked>,
+    /// Slots sent since the last question that nothing else will tell of.
+    pub(super) unasked: usize,
+    /// The smoothed round trip of questions.
+    pub(super) round_trip: Option<Duration>,
+    /// The shortest one.
+    pub(super) shortest: Option<Duration>,
+    /// Some are known to be lost.
+    pub(super) lost: bool,
+}
+
+impl Outbox {
+    /// A stream whose first message will have this sequence.
+    pub(crate) fn new(incarnation: u64, stream: u64) -> Self {
+        Self {
+            incarnation,
+            stream,
+            next: 0,
+            sent: VecDeque::new(),
+            slots: 0,
+            expires_at: None,
+            window: Window::default(),
+            asked: None,
+            unasked: 0,
+            round_trip: None,
+            shortest: None,
+            lost: false,
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    pub(crate) fn stream(&self) -> u64 {
+        self.stream
+    }
+
+    /// The first number that may still come.
+    pub(crate) fn base(&self) -> u64 {
+        self.sent.front().map_or(self.next, |sent| sent.number)
+    }
+
+    /// Whether one more message may be under way.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.lost && self.slots < self.window.slots() && self.next - self.base() < SPAN_MAX
+    }
+
+    /// Whether nothing is known to be missing, and no news is awaited.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.asked.is_none() && !self.lost
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// What may be under way, in messages or KiB.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Messages that may be under way.
+    pub(crate) fn len(&self) -> u64 {
+        self.sent.iter().map(|sent| sent.count).sum()
+    }
+
+    /// A message takes the next number. `awaits_news` if nothing but the target's news will tell
+    /// that it has arrived. Returns the number, and whether it is to ask for them.
+    pub(crate) fn push(
+        &mut self,
+        sequence: u64,
+        bytes: usize,
+        awaits_news: bool,
+        (now, deadline): (Instant, Instant),
+    ) -> (u64, bool) {
+        let number = self.next;
+        self.next += 1;
+        let slots = slots(bytes);
+        self.slots += slots;
+        let expires_at = self.expires_at.get_or_insert(deadline);
+        *expires_at = deadline.min(*expires_at);
+        self.sent.push_back(Sent {
+            number,
+            sequence,
+            count: 1,
+            slots,
+            copy: None,
+            deadline,
+            sent_at: now,
+            hop: None,
+            repeats: 0,
+            lost: None,
+        });
+        if awaits_news {
+            self.unasked += slots;
+        }
+        let asks = awaits_news && self.unasked * 2 >= self.window.slots();
+        if asks {
+            self.unasked = 0;
+            self.asked = Some(Asked {
+                number,
+                at: now,
+                again: 0,
+                is_put_off: false,
+            });
+        }
+        (number, asks)
+    }
+
+    /// So many from this number on were signed together and leave: the copy is kept.
+    pub(crate) fn keep(&mut self, number: u64, envelope: Envelope, hop: Option<PeerId>) {
+        let count = envelope.messages() as u64;
+        let first = self.sent.partition_point(|sent| sent.number < number);
+        let after = self
+            .sent
+            .partition_point(|sent| sent.number < number + count);
+        let slots = self.sent.range(first..after).map(|sent| sent.slots).sum();
+        // Some may have been given up meanwhile: then it is the first left that has the copy.
+        if let Some(sent) = self.sent.get_mut(first).filter(|_| first < after) {
+            sent.number = number;
+            sent.count = count;
+            sent.slots = slots;
+            sent.copy = Some(envelope);
+            sent.hop = hop;
+            self.sent.drain(first + 1..after);
+        }
+    }
+
+    /// A copy that left otherwise took this way.
+    pub(crate) fn repeated(&mut self, number: u64, hop: PeerId, now: Instant) {
+        if let Some(place) = self.find(|sent| sent.end() <= number) {
+            let sent = &mut self.sent[place];
+            (sent.hop, sent.sent_at) = (Some(hop), now);
+        }
+    }
+
+    /// The first of which this is false, if there is one.
+    fn find(&self, is_before: impl Fn(&Sent) -> bool) -> Option<usize> {
+        let place = self.sent.partition_point(is_before);
+        (place < self.sent.len()).then_some(place)
+    }
+
+    /// Those from this sequence on have arrived, or their outcome was told.
+    pub(crate) fn settle(&mut self, sequence: u64, count: u64) {
+        let end = sequence.saturating_add(count);
+        let first = self.sent.partition_point(|sent| sent.sequence < sequence);
+        let after = self.sent.partition_point(|sent| sent.sequence < end);
+        let slots: usize = self
+            .sent
+            .drain(first..after)
+            .map(|settled| settled.slots)
+            .sum();
+        if self.uses_window() {
+            self.window.grow(slots);
+        }
+        self.slots -= slots;
+        self.calm_down();
+    }
+
+    pub(super) fn uses_window(&self) -> bool {
+        self.slots * 2 >= self.window.slots()
+    }
+
+    pub(super) fn calm_down(&mut self) {
+        self.lost = self.sent.iter().any(|sent| sent.lost.is_some());
+        if self.sent.is_empty() {
+            self.asked = None;
+            self.unasked = 0;
+            self.expires_at = None;
+        }
+    }
+
+    /// Somebody could not pass on those from this sequence on. Returns whether they are repeated.
+    pub(crate) fn stuck(
+        &mut self,
+        sequence: u64,
+        (reason, at): (LossReason, PeerId),
+        now: Instant,
+    ) -> bool {
+        let full = reason == LossReason::QueueFull;
+        if full {
+            self.window.shrink(self.round_trip(), now);
+        }
+        let place = self.find(|sent| sent.sequence + sent.count <= sequence);
+        let Some(sent) = place.map(|place| &mut self.sent[place]) else {
+            return false;
+        };
+        if sent.copy.is_none() || sent.sequence > sequence || sent.deadline <= now {
+            return false;
+        }
+        let wait = ROOM_PATIENCE * (1 << sent.repeats.min(DOUBLINGS_MAX));
+        // Other routes may be known soon; a full queue needs time.
+        let wait = match sent.repeats == 0 && !full {
+            true => ROOM_PATIENCE / 2,
+            false => wait,
+        };
+        sent.lost.get_or_insert(Lost {
+            reason,
+            at,
+            repeat_at: now + wait,
+        });
+        self.lost = true;
+        true
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or(ROUND_TRIP)
+    }
+
+    /// When the question that is not answered is asked again.
+    fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
+        let asked = self.asked?;
+        let usual = self.round_trip() * 2;
+        let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
+        Some(asked.at + wait.min(patience.max.max(usual * 2)))
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self, patience: Patience) -> Option<Instant> {
+        let lost = self.sent.iter().filter(|_| self.lost);
+        let lost = lost.filter_map(|sent| Some(sent.lost?.repeat_at.min(sent.deadline)));
+        let ask = self.ask_again_at(patience);
+        lost.chain(ask).min()
+    }
+
+    /// The copies that are to leave now: of what is known to be lost, as much as the window takes,
+    /// and the first of all if news are overdue.
+    pub(crate) fn due(&mut self, patience: Patience, now: Instant) -> Vec<Repeat> {
+        let mut due = Vec::new();
+        let lost = |sent: &&Sent| sent.lost.is_some();
+        let waiting: usize = self.sent.iter().filter(lost).map(|sent| sent.slots).sum();
+        let mut under_way = self.slots - waiting;
+        for sent in &mut self.sent {
+            let Some(lost) = sent.lost.as_mut().filter(|lost| lost.repeat_at <= now) else {
+                continue;
+            };
+            if under_way >= self.window.slots() {
+                lost.repeat_at = now + ROOM_PATIENCE;
+                continue;
+            }
+            under_way += sent.slots;
+            sent.lost = None;
+            due.extend(sent.repeat(now));
+        }
+        if self.ask_again_at(patience).is_some_and(|at| at <= now)
+            && let Some(asked) = &mut self.asked
+        {
+            let is_first = std::mem::replace(&mut asked.is_put_off, false);
+            asked.again += 1;
+            asked.at = now;
+            // It is news, or it is answered because it is not.
+            let first = self.sent.iter_mut().find(|sent| sent.copy.is_some());
+            if due.is_empty() {
+                due.extend(first.and_then(|sent| sent.repeat(now)));
+            }
+            if !is_first {
+                self.window.shrink(self.round_trip(), now);
+            }
+        }
+        self.calm_down();
+        if let Some(last) = due.last() {
+            let number = last.number;
+            self.asked.get_or_insert(Asked {
+                number,
+                at: now,
+                again: 0,
+                is_put_off: false,
+            });
+        }
+        due
+    }
+
+    /// There is no way for a copy that was due.
+    pub(crate) fn put_off(&mut self, number: u64, at: PeerId, now: Instant) {
+        if let Some(place) = self.find(|sent| sent.end() <= number) {
+            let sent = &mut self.sent[place];
+            sent.lost = Some(Lost {
+                reason: LossReason::NoRoute,
+                at,
+                repeat_at: now + ROOM_PATIENCE * 2,
+            });
+            self.lost = true;
+        }
+    }
+
+    /// Gives up what is late. Nobody knows what became of it: it is lost if somebody has said so,
+    /// or if news were asked for and do not come.
+    pub(crate) fn expire(&mut self, at: PeerId, now: Instant) -> Vec<Ended> {
+        if self.expires_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let unanswered = self.asked.is_some_and(|asked| asked.again > 0);
+        let (mut ended, mut freed, mut expires_at) = (Vec::new(), 0, None::<Instant>);
+        self.sent.retain(|sent| {
+            if sent.deadline > now {
+                let earliest = expires_at.get_or_insert(sent.deadline);
+                *earliest = sent.deadline.min(*earliest);
+                return true;
+            }
+            freed += sent.slots;
+            let lost = sent.lost.map(|lost| (lost.reason, lost.at));
+            let silence = (unanswered && sent.copy.is_some()).then_some((LossReason::Deadline, at));
+            ended.push(Ended {
+                sequence: sent.sequence,
+                count: sent.count,
+                lost: lost.or(silence),
+            });
+            false
+        });
+        self.slots -= freed;
+        self.unasked = self.unasked.min(self.slots);
+        self.expires_at = expires_at;
+        self.calm_down();
+        ended
+    }
+}
+
+impl Sent {
+    fn repeat(&mut self, now: Instant) -> Option<Repeat> {
+        let envelope = self.copy.clone()?;
+        self.repeats += 1;
+        self.sent_at = now;
+        Some(Repeat {
+            number: self.number,
+            envelope,
+            hop: self.hop,
+            deadline: self.deadline,
+        })
+    }
+}

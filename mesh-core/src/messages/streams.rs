@@ -1,0 +1,311 @@
+//! Streams of this agent: room for one more message, copies of what is lost, news of what arrived.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::losses::delivery_failed;
+use super::pending::hop_for_retry;
+use super::stream::{Ended, News, Outbox, Patience, Repeat};
+use super::{Messages, Net};
+use crate::config::Config;
+use crate::error::{LossReason, RejectReason};
+use crate::id::{MessageId, PeerId, Target};
+use crate::io::Channel;
+use crate::payload::Delivery;
+use crate::routing::Detours;
+use crate::time::Instant;
+use crate::timers::Timer;
+use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
+
+/// Messages, or KiB of large ones, that this agent may have under way to all others: 16 MiB of
+/// copies.
+const SLOTS_MAX: usize = 16 << 10;
+
+/// Streams of this agent, by target.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    by_target: BTreeMap<PeerId, Outbox>,
+    /// What is under way in all of them.
+    slots: usize,
+}
+
+impl Streams {
+    /// Whether nothing is known to be missing, and no news is awaited.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn is_calm(&self) -> bool {
+        self.by_target.values().all(Outbox::is_calm)
+    }
+
+    /// Messages of streams that await news.
+    pub(super) fn unsettled(&self) -> usize {
+        let streams = self.by_target.values().filter(|outbox| !outbox.is_calm());
+        streams.map(|outbox| outbox.len() as usize).sum()
+    }
+
+    /// Forgets targets that are no longer here.
+    pub(super) fn retain(&mut self, is_here: impl Fn(PeerId) -> bool) {
+        self.by_target
+            .retain(|&peer, outbox| is_here(peer) || !outbox.is_empty());
+    }
+
+    fn with<T>(&mut self, to: PeerId, act: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
+        let outbox = self.by_target.get_mut(&to)?;
+        let before = outbox.slots();
+        let done = act(outbox);
+        self.slots = self.slots - before + outbox.slots();
+        Some(done)
+    }
+
+    /// These messages have arrived, or their outcome is told.
+    pub(super) fn settle(&mut self, to: PeerId, sequence: u64, count: u64) {
+        self.with(to, |outbox| outbox.settle(sequence, count));
+    }
+
+    /// Messages that stood in no envelope yet leave in this one.
+    pub(super) fn keep(
+        &mut self,
+        to: PeerId,
+        number: u64,
+        envelope: Envelope,
+        hop: Option<PeerId>,
+    ) {
+        self.with(to, |outbox| outbox.keep(number, envelope, hop));
+    }
+
+    /// A copy has left, over this neighbour.
+    pub(super) fn repeated(&mut self, to: PeerId, number: u64, hop: PeerId, now: Instant) {
+        self.with(to, |outbox| outbox.repeated(number, hop, now));
+    }
+
+    /// Says in a message which of those before it may still come.
+    pub(super) fn update_place(&self, target: Target, place: &mut Option<Place>) {
+        if let (Target::Peer(to), Some(place)) = (target, place)
+            && let Some(outbox) = self.by_target.get(&to)
+            && outbox.stream() == place.stream
+        {
+            place.awaited = place.number.saturating_sub(outbox.base());
+        }
+    }
+}
+
+fn patience(config: &Config) -> Patience {
+    Patience {
+        min: config.retry_min,
+        max: config.retry_max,
+    }
+}
+
+impl Messages {
+    /// Whether one more message to this member may be under way.
+    pub(super) fn stream_has_room(&mut self, to: PeerId, net: &mut Net<'_>) -> bool {
+        self.expire_stream(to, net);
+        let outbox = self.streams.by_target.get(&to);
+        self.streams.slots < SLOTS_MAX && outbox.is_none_or(Outbox::has_room)
+    }
+
+    /// Gives a message its place in the stream to its target.
+    pub(super) fn place(
+        &mut self,
+        header: &MessageHeader,
+        data: &Data,
+        (ordered, deadline): (bool, Duration),
+        net: &mut Net<'_>,
+    ) -> Place {
+        let Target::Peer(to) = header.target else {
+            unreachable!("broadcasts stand in no stream");
+        };
+        let (incarnation, now) = (header.incarnation, net.cx.now);
+        let new = || Outbox::new(incarnation, header.sequence);
+        let outbox = self.streams.by_target.entry(to).or_insert_with(new);
+        if outbox.incarnation() != incarnation {
+            self.streams.slots -= outbox.slots();
+            *outbox = new(); // This agent has found that it must outlive another of its identity.
+        }
+        // A receipt tells of the others.
+        let awaits_news = data.delivery == Delivery::Reliable || data.wants_reply;
+        let bytes = data.items.iter().map(|item| item.payload.len()).sum();
+        let stream = outbox.stream();
+        let pushed = self.streams.with(to, |outbox| {
+            let pushed = outbox.push(header.sequence, bytes, awaits_news, (now, now + deadline));
+            (pushed, outbox.deadline(patience(&net.cx.config)))
+        });
+        let ((number, asks), at) = pushed.unwrap_or_default();
+        if let Some(at) = at {
+            net.cx.timers.arm(Timer::Streams, at);
+        }
+        Place {
+            stream,
+            number,
+            awaited: 0,
+            ordered,
+            asks,
+        }
+    }
+
+    /// Whether these messages, which somebody could not pass on, are repeated.
+    pub(super) fn is_repeated(
+        &mut self,
+        id: &MessageId,
+        cause: (LossReason, PeerId),
+        net: &mut Net<'_>,
+    ) -> bool {
+        let Target::Peer(to) = id.target else {
+            return false;
+        };
+        if cause.0 == LossReason::Left {
+            return false;
+        }
+        let (incarnation, now) = (id.incarnation, net.cx.now);
+        let patience = patience(&net.cx.config);
+        let stuck = self.streams.with(to, |outbox| {
+            let is_repeated =
+                outbox.incarnation() == incarnation && outbox.stuck(id.sequence, cause, now);
+            (is_repeated, outbox.deadline(patience))
+        });
+        let (is_repeated, at) = stuck.unwrap_or_default();
+        if let Some(at) = at {
+            net.cx.timers.arm(Timer::Streams, at);
+        }
+        is_repeated
+    }
+
+    /// The target of a stream tells how far it has come.
+    pub(super) fn progress_received(
+        &mut self,
+        from: PeerId,
+        progress: &Progress,
+        via: Option<PeerId>,
+        net: &mut Net<'_>,
+    ) {
+        let now = net.cx.now;
+        let told = self.streams.with(from, |outbox| {
+            let is_ours =
+                (outbox.incarnation(), outbox.stream()) == (progress.incarnation, progress.stream);
+            is_ours.then(|| outbox.progress(progress, from, now))
+        });
+        let news = match told.flatten() {
+            None => return, // Of a stream that has ended.
+            Some(None) => {
+                let malformed = RejectReason::Malformed;
+                return net.links.reject(via, Some(from), malformed, net.cx);
+            }
+            Some(Some(news)) => news,
+        };
+        self.hear(from, news, net);
+        self.tend_stream(from, &mut Detours::default(), net);
+        self.notify_writable(net);
+    }
+
+    fn hear(&mut self, from: PeerId, news: News, net: &mut Net<'_>) {
+        for (sequence, count) in news.arrived {
+            for number in 0..count {
+                self.outcomes.close(from, sequence + number);
+            }
+        }
+        for sequence in news.missing {
+            let id = MessageId {
+                author: net.cx.this,
+                incarnation: net.trust.incarnation(),
+                target: Target::Peer(from),
+                sequence,
+            };
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.retry_at = net.cx.now;
+                net.cx.timers.arm(Timer::Retry, net.cx.now);
+            }
+        }
+    }
+
+    /// Sends what is due of every stream.
+    pub(crate) fn tend_streams(&mut self, net: &mut Net<'_>) {
+        let busy = self.streams.by_target.iter();
+        let busy = busy.filter(|(_, outbox)| !outbox.is_calm());
+        let busy: Vec<_> = busy.map(|(to, _)| *to).collect();
+        let mut detours = Detours::default();
+        for to in busy {
+            self.tend_stream(to, &mut detours, net);
+        }
+        self.notify_writable(net);
+    }
+
+    fn tend_stream(&mut self, to: PeerId, detours: &mut Detours, net: &mut Net<'_>) {
+        self.expire_stream(to, net);
+        let (patience, now) = (patience(&net.cx.config), net.cx.now);
+        let due = match self.waiting.holds(Target::Peer(to)) {
+            true => Vec::new(), // The first copies have not left yet.
+            false => {
+                let due = self.streams.with(to, |outbox| outbox.due(patience, now));
+                due.unwrap_or_default()
+            }
+        };
+        for repeat in due {
+            self.repeat(to, repeat, detours, net);
+        }
+        let outbox = self.streams.by_target.get(&to);
+        if let Some(at) = outbox.and_then(|outbox| outbox.deadline(patience)) {
+            let soonest = now + net.cx.config.settle;
+            net.cx.timers.arm(Timer::Streams, at.max(soonest));
+        }
+    }
+
+    fn repeat(&mut self, to: PeerId, repeat: Repeat, detours: &mut Detours, net: &mut Net<'_>) {
+        let Repeat {
+            number,
+            envelope,
+            hop,
+            deadline,
+        } = repeat;
+        let (this, now) = (net.cx.this, net.cx.now);
+        let hop = hop_for_retry(Target::Peer(to), hop, detours, net);
+        match hop.filter(|_| deadline > now) {
+            Some(hop) => {
+                net.cx.stats.retried += envelope.messages() as u64;
+                let _ = net.hand_to(hop, envelope, Channel::Data);
+                self.streams.repeated(to, number, hop, now);
+            }
+            None => {
+                self.streams
+                    .with(to, |outbox| outbox.put_off(number, this, now));
+            }
+        }
+    }
+
+    /// Gives up what is late, in every stream.
+    pub(crate) fn expire_streams(&mut self, net: &mut Net<'_>) {
+        let targets: Vec<_> = self.streams.by_target.keys().copied().collect();
+        for to in targets {
+            self.expire_stream(to, net);
+        }
+        self.notify_writable(net);
+    }
+
+    fn expire_stream(&mut self, to: PeerId, net: &mut Net<'_>) {
+        let (this, now) = (net.cx.this, net.cx.now);
+        let ended = self.streams.with(to, |outbox| {
+            (outbox.incarnation(), outbox.expire(this, now))
+        });
+        let (incarnation, ended) = ended.unwrap_or_default();
+        for Ended {
+            sequence,
+            count,
+            lost,
+        } in ended
+        {
+            let Some((reason, at)) = lost else {
+                continue;
+            };
+            for number in 0..count {
+                let id = MessageId {
+                    author: this,
+                    incarnation,
+                    target: Target::Peer(to),
+                    sequence: sequence + number,
+                };
+                if self.outcomes.close(to, id.sequence) {
+                    net.cx.stats.lose(reason);
+                    delivery_failed(id, reason, at, net.cx);
+                }
+            }
+        }
+    }
+}

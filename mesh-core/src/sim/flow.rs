@@ -1,0 +1,199 @@
+//! Streams of messages: bursts over several hops, links that die or are slow, slow targets.
+
+use std::time::Duration;
+
+use super::*;
+use crate::io::Event;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a sender that was told to wait asks again.
+const TURN: Duration = Duration::from_millis(1);
+
+/// The agent so many hops from the first, on the way that its messages take.
+fn so_far_away(world: &World, hops: u8) -> usize {
+    let routes = world.agents()[0].mesh().routes();
+    let route = routes.iter().find(|route| route.hops == hops);
+    let to = route.expect("one is so far away").destination;
+    let mut agents = world.agents().iter();
+    agents.position(|agent| agent.id() == to).expect("known")
+}
+
+/// Sends so many messages, each as soon as it is taken, and lets `meanwhile` happen between them.
+/// Returns the ids and how long it took until all were taken.
+fn burst(
+    world: &mut World,
+    (from, to): (usize, usize),
+    count: usize,
+    mut meanwhile: impl FnMut(&mut World, usize),
+) -> (Vec<MessageId>, Duration) {
+    let (began, target) = (world.now(), Target::Peer(world.agents()[to].id()));
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        let left = vec!["one of many".into(); (count - ids.len()).min(100)];
+        let before = ids.len();
+        let sent = world.send_together(from, target, left, Delivery::Reliable);
+        ids.extend(sent.into_iter().flatten());
+        if before / 500 != ids.len() / 500 {
+            meanwhile(world, ids.len());
+        }
+        world.run_for(TURN);
+        assert!(
+            world.now().since(began) < SECOND * 600,
+            "{} sent",
+            ids.len()
+        );
+    }
+    (ids, world.now().since(began))
+}
+
+/// Those of them that have arrived.
+fn arrived(world: &World, to: usize, ids: &[MessageId]) -> usize {
+    ids.iter()
+        .filter(|id| world.agents()[to].has_received(id))
+        .count()
+}
+
+fn failed(world: &World, from: usize) -> usize {
+    let events = world.agents()[from].events().iter();
+    events
+        .filter(|event| matches!(event, Event::DeliveryFailed { .. }))
+        .count()
+}
+
+/// All have arrived, in order as the world asserts, and none was told to have failed.
+fn assert_arrived(world: &mut World, (from, to): (usize, usize), ids: &[MessageId]) {
+    let all = |world: &World| arrived(world, to, ids) == ids.len();
+    let in_time = world.run_until(SECOND * 120, all);
+    assert!(in_time, "{} of {}", arrived(world, to, ids), ids.len());
+    assert_eq!(failed(world, from), 0);
+}
+
+#[test]
+fn bursts_over_one_to_four_hops_arrive_whole_and_in_order() {
+    for hops in 1..=4 {
+        let mut world = World::formed(1, Some(2), 10);
+        world.run_for(SECOND * 3);
+        let to = so_far_away(&world, hops);
+        let (ids, took) = burst(&mut world, (0, to), 3_000, |_, _| {});
+        assert_arrived(&mut world, (0, to), &ids);
+        let rate = 3_000.0 / took.as_secs_f64();
+        assert!(rate > 1_000.0, "{rate} messages/s over {hops} hops");
+        world.run_for(SECOND * 10);
+        assert!(world.is_idle(), "{}", world.troubles());
+    }
+}
+
+#[test]
+fn a_burst_survives_links_that_die_on_its_way() {
+    for seed in 0..5 {
+        let mut world = World::formed(10 + seed, Some(4), 14);
+        world.run_for(SECOND * 3);
+        let to = so_far_away(&world, 3);
+        let target = world.agents()[to].id();
+        let (ids, _) = burst(&mut world, (0, to), 3_000, |world, sent| {
+            let routes = world.agents()[0].mesh().routes();
+            let Some(route) = routes.iter().find(|route| route.destination == target) else {
+                return;
+            };
+            let place = sent / 500 % (route.path.len() - 1);
+            let ends = [route.path[place], route.path[place + 1]];
+            let index = |id| world.agents().iter().position(|agent| agent.id() == id);
+            let [a, b] = ends.map(|id| index(id).expect("known"));
+            world.cut(a, b);
+        });
+        assert_arrived(&mut world, (0, to), &ids);
+    }
+}
+
+/// A world in which links may be made narrow.
+fn rough(seed: u64, k: Option<usize>) -> World {
+    let rough = Rough {
+        trickle: None,
+        opening: Duration::ZERO,
+        bandwidth: None,
+        loss: 0.0,
+        connecting: Duration::ZERO,
+        answering: Duration::ZERO,
+    };
+    World::new(WorldConfig {
+        k,
+        rough: Some(rough),
+        ..WorldConfig::new(seed)
+    })
+}
+
+fn narrow(world: &mut World, agent: usize, bandwidth: u32) {
+    for other in (0..world.agents().len()).filter(|&other| other != agent) {
+        world.narrow(agent, other, Some(bandwidth));
+    }
+}
+
+#[test]
+fn a_burst_over_a_slow_link_waits_at_its_author_and_arrives() {
+    for hops in 1..=4 {
+        let mut world = rough(3, Some(2));
+        world.start_agents(10);
+        assert!(world.run_until(SECOND * 20, World::is_converged));
+        world.run_for(SECOND * 3);
+        let to = so_far_away(&world, hops);
+        narrow(&mut world, to, 8_000);
+        let (ids, took) = burst(&mut world, (0, to), 3_000, |world, _| {
+            let held = world
+                .agents()
+                .iter()
+                .map(|agent| agent.mesh().envelopes_held().count());
+            let most = held.max().unwrap_or_default();
+            assert!(most <= 1_024, "{most} envelopes at one agent");
+        });
+        assert_arrived(&mut world, (0, to), &ids);
+        assert!(
+            took > SECOND * 2,
+            "the author was held up, for {took:?} only"
+        );
+    }
+}
+
+/// How long a burst of one agent to another takes in a star, while others send to slow ones or not.
+fn beside_slow(slow: bool) -> Duration {
+    let mut world = rough(4, None);
+    world.start_agents(1);
+    world.connect_only_through(Some(0));
+    world.start_agents(5);
+    let linked = |world: &World| {
+        let mut agents = world.agents()[1..].iter();
+        let middle = world.agents()[0].id();
+        agents
+            .all(|agent| agent.mesh().routes().len() == 5 && agent.mesh().link_to(middle).is_some())
+    };
+    assert!(
+        world.run_until(SECOND * 120, linked),
+        "{}",
+        world.troubles()
+    );
+    world.run_for(SECOND * 5);
+    narrow(&mut world, 5, 8_000);
+    let lazy = Target::Peer(world.agents()[5].id());
+    let (ids, began) = (burst(&mut world, (1, 2), 1, |_, _| {}).0, world.now());
+    assert_arrived(&mut world, (1, 2), &ids);
+    let mut ids = Vec::new();
+    let target = Target::Peer(world.agents()[2].id());
+    while arrived(&world, 2, &ids) < 2_000 {
+        for from in [1, 3].into_iter().filter(|_| slow) {
+            let much = vec!["x".repeat(500).into(); 20];
+            let _ = world.send_together(from, lazy, much, Delivery::Reliable);
+        }
+        let left = vec!["one of many".into(); (2_000 - ids.len()).min(100)];
+        let sent = world.send_together(1, target, left, Delivery::Reliable);
+        ids.extend(sent.into_iter().flatten());
+        world.run_for(TURN);
+        assert!(world.now().since(began) < SECOND * 60);
+    }
+    world.now().since(began)
+}
+
+#[test]
+fn a_slow_target_holds_up_no_other() {
+    let (alone, beside) = (beside_slow(false), beside_slow(true));
+    assert!(beside < alone * 3 / 2, "{beside:?} instead of {alone:?}");
+}
