@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::agent::{AgentState, Ticket};
+use mesh_core::agent::{AgentState, Line, Ticket};
 use mesh_core::{
     Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView, RouteView,
     SendError, SendOptions, Shards, Stats, TopologyView,
@@ -150,7 +150,8 @@ impl Agent {
     /// # Errors
     /// [`MeshError::Closed`] if the agent is.
     pub async fn ready(&self) -> Result<(), MeshError> {
-        self.when_writable(|mesh, _| mesh.ready()).await
+        self.when_writable(Line::Ready, |mesh, _| mesh.ready())
+            .await
     }
 
     /// Sends a message to one member, waiting while as much is under way to it as it and the path
@@ -166,8 +167,11 @@ impl Agent {
         options: SendOptions,
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
-        self.when_writable(|mesh, now| mesh.send(to, payload.clone(), options, now))
-            .await
+        let line = Line::of(to, options.delivery);
+        self.when_writable(line, |mesh, now| {
+            mesh.send(to, payload.clone(), options, now)
+        })
+        .await
     }
 
     /// Sends a message to every member of the room, under a topic (may be empty), waiting while
@@ -181,8 +185,10 @@ impl Agent {
         payload: impl Into<Payload>,
     ) -> Result<MessageId, MeshError> {
         let payload = payload.into();
-        self.when_writable(|mesh, now| mesh.broadcast(topic, payload.clone(), now))
-            .await
+        self.when_writable(Line::Room, |mesh, now| {
+            mesh.broadcast(topic, payload.clone(), now)
+        })
+        .await
     }
 
     /// Receives broadcasts of these topics alone from now on; `None` for all, as at first. Others
@@ -223,7 +229,7 @@ impl Agent {
     ) -> Result<PendingReply, MeshError> {
         let payload = payload.into();
         tokio::task::coop::consume_budget().await;
-        let mut call = Call::of(&self.shared);
+        let mut call = Call::of(&self.shared, Line::Messages(to));
         let sent = poll_fn(|context| {
             call.shared.call(|agent, now| {
                 let what = (to, &payload);
@@ -352,11 +358,12 @@ impl Agent {
     /// Calls until the mesh has room.
     async fn when_writable<T>(
         &self,
+        line: Line,
         call: impl Fn(&mut Mesh, Instant) -> Result<T, SendError>,
     ) -> Result<T, MeshError> {
         // Who sends without end would keep its thread from the loop that carries it out.
         tokio::task::coop::consume_budget().await;
-        let mut waiting = Call::of(&self.shared);
+        let mut waiting = Call::of(&self.shared, line);
         poll_fn(|context| {
             waiting.shared.call(|agent, now| {
                 agent.poll_call(&mut waiting.ticket, context, |mesh| call(mesh, now))
@@ -373,8 +380,8 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn of(shared: &'a Shared) -> Self {
-        let ticket = Ticket::default();
+    fn of(shared: &'a Shared, line: Line) -> Self {
+        let ticket = Ticket::new(line);
         Self { shared, ticket }
     }
 }

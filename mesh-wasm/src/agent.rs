@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use js_sys::Promise;
-use mesh_core::agent::Ticket;
+use mesh_core::agent::{Line, Ticket};
 use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError, SendOptions};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
@@ -97,7 +97,7 @@ impl Mesh {
     pub fn ready(&self) -> Promise {
         let driver = Rc::clone(&self.driver);
         future_to_promise(async move {
-            when_writable(&driver, |mesh, _| mesh.ready()).await?;
+            when_writable(&driver, Line::Ready, |mesh, _| mesh.ready()).await?;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -108,7 +108,8 @@ impl Mesh {
         let driver = Rc::clone(&self.driver);
         promise(call, async move |call| {
             let payload = call.payload.ready().await?;
-            let id = when_writable(&driver, |mesh, now| {
+            let line = Line::of(call.to, call.options.delivery);
+            let id = when_writable(&driver, line, |mesh, now| {
                 let payload = payload.clone();
                 mesh.send(call.to, payload, call.options, now)
             })
@@ -125,7 +126,7 @@ impl Mesh {
         future_to_promise(async move {
             let (topic, payload) = arguments?;
             let payload = payload.ready().await?;
-            let id = when_writable(&driver, |mesh, now| {
+            let id = when_writable(&driver, Line::Room, |mesh, now| {
                 mesh.broadcast(&topic, payload.clone(), now)
             })
             .await?;
@@ -152,7 +153,7 @@ impl Mesh {
         let driver = Rc::clone(&self.driver);
         promise(call, async move |call| {
             let payload = call.payload.ready().await?;
-            let mut waiting = Waiting::of(&driver);
+            let mut waiting = Waiting::of(&driver, Line::Messages(call.to));
             let sent = poll_fn(|context| {
                 waiting.driver.call(|agent, now| {
                     let what = (call.to, &payload);
@@ -184,7 +185,7 @@ impl Mesh {
         future_to_promise(async move {
             let (request, payload) = arguments?;
             let payload = payload.ready().await?;
-            when_writable(&driver, |mesh, now| {
+            when_writable(&driver, Line::Replies(request.author), |mesh, now| {
                 mesh.reply(request, payload.clone(), now)
             })
             .await?;
@@ -330,8 +331,8 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn of(driver: &'a Rc<Driver>) -> Self {
-        let ticket = Ticket::default();
+    fn of(driver: &'a Rc<Driver>, line: Line) -> Self {
+        let ticket = Ticket::new(line);
         Self { driver, ticket }
     }
 }
@@ -359,9 +360,10 @@ impl Drop for Reply<'_> {
 /// Calls until the mesh has room.
 async fn when_writable<T>(
     driver: &Rc<Driver>,
+    line: Line,
     call: impl Fn(&mut mesh_core::Mesh, Instant) -> Result<T, SendError>,
 ) -> Result<T, JsValue> {
-    let mut waiting = Waiting::of(driver);
+    let mut waiting = Waiting::of(driver, line);
     let called = poll_fn(|context| {
         waiting.driver.call(|agent, now| {
             agent.poll_call(&mut waiting.ticket, context, |mesh| call(mesh, now))

@@ -26,7 +26,7 @@ pub use self::events::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue, Reader};
 pub use self::facts::{LinkEnd, LinkFact, SocketEnd, SocketFact};
 pub use self::flow::{LOW_WATER_BYTES, MEASURED_BYTES, has_drained, is_congested};
 pub use self::options::{AgentOptions, JOIN_TIMEOUT};
-pub use self::waiting::Ticket;
+pub use self::waiting::{Line, Ticket};
 
 use self::admission::Admission;
 use self::waiting::{Callers, Replies};
@@ -108,7 +108,7 @@ impl<R: Reader> AgentState<R> {
     /// Ends what handles wait for: the driver has stopped, and nothing comes any more.
     pub fn end(&mut self) {
         self.stage = Stage::Ended;
-        self.callers.wake();
+        self.callers.wake_all();
         self.replies.end();
         self.admission.end();
         for reader in self.readers.drain(..) {
@@ -146,20 +146,27 @@ impl<R: Reader> AgentState<R> {
         }
     }
 
-    /// Calls the mesh for a handle that waits while there is no room: `Pending` registers the
-    /// caller's waker, to call again.
+    /// Calls the mesh for a handle that waits while there is no room, or while others wait that
+    /// came before it for the same: `Pending` registers the caller's waker, to call again.
     pub fn poll_call<T>(
         &mut self,
         ticket: &mut Ticket,
         context: &Context<'_>,
         call: impl FnOnce(&mut Mesh) -> Result<T, SendError>,
     ) -> Poll<Result<T, MeshError>> {
+        if self.is_open() && !self.callers.is_next(ticket) {
+            self.callers.wait(ticket, context);
+            return Poll::Pending;
+        }
         match self.call(call) {
             Ok(Err(error)) if error.is_passing() => {
                 self.callers.wait(ticket, context);
                 Poll::Pending
             }
-            Ok(result) => Poll::Ready(result.map_err(MeshError::Send)),
+            Ok(result) => {
+                self.callers.leave(ticket);
+                Poll::Ready(result.map_err(MeshError::Send))
+            }
             Err(closed) => Poll::Ready(Err(closed)),
         }
     }
@@ -186,7 +193,7 @@ impl<R: Reader> AgentState<R> {
 
     /// A caller waits for room no longer.
     pub fn give_up(&mut self, ticket: &Ticket) {
-        self.callers.give_up(ticket);
+        self.callers.leave(ticket);
     }
 
     /// What became of a request; `Pending` registers the caller's waker.

@@ -194,7 +194,7 @@ fn a_call_waits_while_there_is_no_room_and_for_nothing_else() {
     let mut agent = joining();
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let mut ticket = Ticket::default();
+    let mut ticket = Ticket::new(Line::Room);
     for full in [SendError::Backpressure, SendError::TooManyPending(3)] {
         assert!(call(&mut agent, &mut ticket, &waker, Err(full)).is_pending());
     }
@@ -214,7 +214,7 @@ fn an_agent_that_leaves_takes_no_calls_and_its_end_ends_what_waits() {
     agent.subscribe(reader.clone());
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let mut ticket = Ticket::default();
+    let mut ticket = Ticket::new(Line::Room);
     let full = Err(SendError::Backpressure);
     assert!(call(&mut agent, &mut ticket, &waker, full).is_pending());
     assert!(
@@ -267,7 +267,7 @@ fn a_request_that_the_mesh_does_not_take_is_not_awaited() {
     let context = Context::from_waker(Waker::noop());
     let payload = Payload::from("anybody?");
     let to = PeerId::from_bytes([9; 32]);
-    let mut ticket = Ticket::default();
+    let mut ticket = Ticket::new(Line::Room);
     let sent = agent.poll_request(&mut ticket, &context, (to, &payload), None, now());
     let unknown = MeshError::Send(SendError::UnknownPeer(to));
     assert_eq!(sent, Poll::Ready(Err(unknown)));

@@ -4,19 +4,54 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{LossReason, MeshError};
-use crate::id::MessageId;
+use crate::id::{MessageId, PeerId};
 use crate::io::Event;
-use crate::payload::Payload;
+use crate::payload::{Delivery, Payload};
+
+/// What callers wait for room for. Those who wait for the same are served in the order in which they
+/// came, and none overtakes them; others do not wait for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Line {
+    /// Any first link.
+    Ready,
+    /// Broadcasts.
+    Room,
+    /// Messages and requests to one member.
+    Messages(PeerId),
+    /// Datagrams to one member.
+    Datagrams(PeerId),
+    /// Replies to one member.
+    Replies(PeerId),
+}
+
+impl Line {
+    /// Where a message to this member waits.
+    pub fn of(to: PeerId, delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Datagram => Self::Datagrams(to),
+            Delivery::Reliable | Delivery::Acknowledged => Self::Messages(to),
+        }
+    }
+}
 
 /// The place of one caller among those that wait for room. A binding that drops a call hands it to
 /// [`AgentState::give_up`](super::AgentState::give_up).
-#[derive(Debug, Default)]
-pub struct Ticket(Option<u64>);
+#[derive(Debug)]
+pub struct Ticket {
+    line: Line,
+    number: Option<u64>,
+}
 
 impl Ticket {
+    /// A caller that has not waited yet.
+    pub fn new(line: Line) -> Self {
+        let number = None;
+        Self { line, number }
+    }
+
     /// Whether the caller has ever waited: then it is to be given up.
     pub fn has_waited(&self) -> bool {
-        self.0.is_some()
+        self.number.is_some()
     }
 }
 
@@ -24,28 +59,70 @@ impl Ticket {
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     last: u64,
-    wakers: BTreeMap<u64, Waker>,
+    /// The first of each line is woken when there may be room; it holds its place until it is
+    /// served.
+    lines: BTreeMap<Line, BTreeMap<u64, Option<Waker>>>,
 }
 
 impl Callers {
+    /// Whether nobody who came before waits for the same.
+    pub(super) fn is_next(&self, ticket: &Ticket) -> bool {
+        let first = self
+            .lines
+            .get(&ticket.line)
+            .and_then(BTreeMap::first_key_value);
+        first.is_none_or(|(first, _)| ticket.number == Some(*first))
+    }
+
     pub(super) fn wait(&mut self, ticket: &mut Ticket, context: &Context<'_>) {
-        let number = *ticket.0.get_or_insert_with(|| {
+        let number = *ticket.number.get_or_insert_with(|| {
             self.last += 1;
             self.last
         });
-        self.wakers.insert(number, context.waker().clone());
+        let line = self.lines.entry(ticket.line).or_default();
+        line.insert(number, Some(context.waker().clone()));
     }
 
-    /// Has all of them call again, in the order in which they began to wait.
+    /// Has the first of each line call again.
     pub(super) fn wake(&mut self) {
-        std::mem::take(&mut self.wakers)
-            .into_values()
+        for line in self.lines.values_mut() {
+            Self::wake_first(line);
+        }
+    }
+
+    /// Has all of them call again.
+    pub(super) fn wake_all(&mut self) {
+        let lines = std::mem::take(&mut self.lines).into_values();
+        lines
+            .flat_map(BTreeMap::into_values)
+            .flatten()
             .for_each(Waker::wake);
     }
 
-    pub(super) fn give_up(&mut self, ticket: &Ticket) {
-        if let Some(number) = ticket.0 {
-            self.wakers.remove(&number);
+    fn wake_first(line: &mut BTreeMap<u64, Option<Waker>>) {
+        if let Some(mut first) = line.first_entry()
+            && let Some(waker) = first.get_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// A caller is served, or has given up: the next may be.
+    pub(super) fn leave(&mut self, ticket: &Ticket) {
+        let Some(number) = ticket.number else {
+            return;
+        };
+        if let Some(line) = self.lines.get_mut(&ticket.line) {
+            let is_first = line
+                .first_key_value()
+                .is_some_and(|(first, _)| *first == number);
+            line.remove(&number);
+            if is_first {
+                Self::wake_first(line);
+            }
+            if line.is_empty() {
+                self.lines.remove(&ticket.line);
+            }
         }
     }
 }
@@ -170,34 +247,58 @@ mod tests {
         }
     }
 
+    fn peer(n: u8) -> PeerId {
+        PeerId::from_bytes([n; 32])
+    }
+
     #[test]
-    fn callers_are_woken_once_for_each_time_that_there_is_room() {
+    fn callers_for_the_same_are_served_in_their_order_and_hold_up_no_others() {
         let mut callers = Callers::default();
         let ((first, first_woken), (second, second_woken)) = (caller(), caller());
-        let (mut one, mut two) = (Ticket::default(), Ticket::default());
+        let (other, other_woken) = caller();
+        let line = Line::of(peer(1), Delivery::Reliable);
+        let [mut one, mut two, newcomer] = [0; 3].map(|_| Ticket::new(line));
+        let mut three = Ticket::new(Line::of(peer(1), Delivery::Datagram));
+        assert!(callers.is_next(&one));
         callers.wait(&mut one, &Context::from_waker(&first));
         callers.wait(&mut one, &Context::from_waker(&first)); // Polled for another reason.
+        assert!(!callers.is_next(&two) && callers.is_next(&three));
         callers.wait(&mut two, &Context::from_waker(&second));
+        callers.wait(&mut three, &Context::from_waker(&other));
         callers.wake();
         callers.wake();
+        assert_eq!((first_woken(), second_woken(), other_woken()), (1, 0, 1));
+        assert!(
+            !callers.is_next(&newcomer),
+            "the first is woken and not served"
+        );
+        callers.leave(&one);
         assert_eq!((first_woken(), second_woken()), (1, 1));
-        callers.wait(&mut one, &Context::from_waker(&first));
-        callers.wake();
-        assert_eq!((first_woken(), second_woken()), (2, 1));
+        assert!(callers.is_next(&two));
+        callers.leave(&two);
+        assert!(callers.is_next(&newcomer));
     }
 
     #[test]
     fn a_caller_that_has_given_up_leaves_nothing_behind() {
         let mut callers = Callers::default();
-        let (waker, woken) = caller();
-        let mut ticket = Ticket::default();
+        let ((waker, woken), (next, next_woken)) = (caller(), caller());
+        let [mut ticket, mut behind] = [0; 2].map(|_| Ticket::new(Line::Room));
         assert!(!ticket.has_waited());
         callers.wait(&mut ticket, &Context::from_waker(&waker));
+        callers.wait(&mut behind, &Context::from_waker(&next));
         assert!(ticket.has_waited());
-        callers.give_up(&ticket);
-        assert!(callers.wakers.is_empty());
+        callers.leave(&ticket);
+        callers.leave(&ticket);
+        assert_eq!(
+            (woken(), next_woken()),
+            (0, 1),
+            "there may be room for the next"
+        );
+        callers.leave(&behind);
+        assert!(callers.lines.is_empty());
         callers.wake();
-        assert_eq!(woken(), 0);
+        assert_eq!((woken(), next_woken()), (0, 1));
     }
 
     #[test]
