@@ -183,7 +183,7 @@ fn buffer(bytes: usize) -> JsValue {
 
 #[wasm_bindgen_test]
 fn frames_that_come_before_all_channels_are_open_wait_up_to_a_bound() {
-    let opening = || Opening {
+    let opening = || Channels {
         missing: Cell::new(2),
         held: RefCell::default(),
         held_bytes: Cell::default(),
