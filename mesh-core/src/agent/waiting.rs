@@ -8,8 +8,8 @@ use crate::id::{MessageId, PeerId};
 use crate::io::Event;
 use crate::payload::{Delivery, Payload};
 
-/// What callers wait for room for. Those who wait for the same are served in the order in which they
-/// came, and none overtakes them; others do not wait for them.
+/// What callers wait for room for. Those who wait for the same are served in the order in which
+/// they came, and none overtakes them; others do not wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Line {
     /// Any first link.

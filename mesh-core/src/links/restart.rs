@@ -2,10 +2,16 @@
 //!
 //! What was sent and not acknowledged stays in the connection, and no keys are negotiated anew: a
 //! restart is done after one offer, one answer and the checks of new candidates
-//! ([RFC 8445](https://www.rfc-editor.org/rfc/rfc8445), section 2.4). The lower end of the link
-//! offers; the higher asks it to. Natively the sockets are bound anew, to the addresses that the
-//! machine has by then. Until a new pair of candidates is found nothing passes, so only a link that
-//! is silent is restarted, or one whose other end says so.
+//! ([RFC 8445], section 2.4). Natively the sockets are bound anew, to the addresses that the machine
+//! has by then.
+//!
+//! [RFC 8445]: https://www.rfc-editor.org/rfc/rfc8445
+//!
+//! A restart gives the old path up before there is another. A path that is only away, with no way
+//! for signals either, would never be found again. So an end whose link is silent asks the other,
+//! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it where
+//! it hears the link: after a partition all links between the halves come back within seconds, and
+//! carry the signals. An address that is gone does not come back, so then it does at once.
 //!
 //! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
 
@@ -18,6 +24,7 @@ use crate::id::{LinkId, PeerId};
 use crate::io::Output;
 use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::wire::Step;
 
 /// How long a restart has until the peer is dialled anew, in time: with hub and hosts in one
 /// country the two signals and the checks take 0.2 s.
@@ -31,11 +38,25 @@ const RESTARTS_MAX: u32 = 3;
 /// this long.
 const PAUSE_MIN: Duration = Duration::from_millis(1_500);
 
+/// The least time between two rounds, or two answers to the other end's asking: what it asks for
+/// takes a round trip, and the same is asked over the mesh and through the hub.
+const ASKED_APART: Duration = Duration::from_millis(500);
+
+/// A link that was heard of so lately works, whatever its other end hears: pings that find it
+/// silent take 1.5 s at least.
+const HEARD_LATELY: Duration = Duration::from_millis(1_500);
+
 /// Restarts of one link: those since it was heard, and when the next may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Restarts {
     tries: u32,
     next_at: Instant,
+    /// When the other end's asking is heeded again.
+    obeyed_until: Instant,
+    /// The address that the link left from is gone.
+    stranded: bool,
+    /// No way led to the peer when it was to be asked.
+    held_up: bool,
 }
 
 impl Restarts {
@@ -44,8 +65,13 @@ impl Restarts {
         (self.tries < RESTARTS_MAX).then_some(self.next_at)
     }
 
-    /// Takes one restart. Returns false if it may not be, or not yet.
+    /// Takes one restart. Returns false if it may not be, or not yet. If signals travel again after
+    /// they did not, so may the link.
     fn take(&mut self, now: Instant) -> bool {
+        if std::mem::take(&mut self.held_up) && !self.stranded {
+            self.next_at = now + PAUSE_MIN;
+            return false;
+        }
         let may = self.due_at().is_some_and(|at| at <= now);
         if may {
             self.next_at = now + PAUSE_MIN * 2u32.pow(self.tries);
@@ -73,8 +99,18 @@ impl Restarts {
         self.next_at = self.next_at.min(now);
     }
 
+    /// The other end asks. Returns false if it has asked a moment ago.
+    fn obey(&mut self, now: Instant) -> bool {
+        let may = self.obeyed_until <= now;
+        if may {
+            self.obeyed_until = now + ASKED_APART;
+        }
+        may
+    }
+
     /// A restart that was due could not be told the peer: it is due again a little later.
     fn postpone(&mut self, now: Instant) {
+        self.held_up = true;
         self.next_at = now + PAUSE_MIN;
     }
 }
@@ -87,16 +123,15 @@ impl Link {
 }
 
 impl Links {
-    /// The path of a link may be away: takes one of its restarts. As the lower end it begins a
-    /// round, as the higher it returns the peer and the attempt for which that end is to be asked.
-    /// Without a way for signals it waits.
+    /// The path of a link may be away: takes one of its restarts, and returns the peer, the attempt
+    /// and the step for which it is to be asked. Without a way for signals it waits.
     pub(crate) fn restart(
         &mut self,
         id: LinkId,
         can_signal: bool,
         cx: &mut Context,
-    ) -> Option<(PeerId, u64)> {
-        let (this, now) = (cx.this, cx.now);
+    ) -> Option<(PeerId, u64, Step)> {
+        let now = cx.now;
         let link = self.connection_mut(id)?;
         link.opened_at?; // Else it is being opened: another attempt follows.
         if !can_signal {
@@ -105,25 +140,45 @@ impl Links {
             return None;
         }
         if !link.restarts.take(now) {
+            self.ask_one(id, cx);
+            self.arm_silent(cx);
             return None;
         }
-        let (peer, attempt) = (link.peer, link.negotiation.attempt());
+        let step = match link.restarts.stranded {
+            true => Step::Rebind,
+            false => Step::Restart,
+        };
+        let asked = (link.peer, link.negotiation.attempt(), step);
         cx.stats.repair(RepairStep::Restart);
-        let offers = this < peer;
-        if offers {
-            let round = link.negotiation.round().saturating_add(1);
-            link.negotiation.begin_round(round);
-            cx.order(Output::RestartLink { link: id });
-        }
         self.arm_silent(cx);
-        (!offers).then_some((peer, attempt))
+        Some(asked)
     }
 
-    /// The higher end of a link asks for a restart.
-    pub(crate) fn restart_asked(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
-        if let Some(id) = self.of_attempt(peer, attempt) {
-            self.restart(id, true, cx);
+    /// The other end of a link asks for a restart, so signals travel. The lower end begins a round;
+    /// the higher asks in turn, which this returns.
+    pub(crate) fn restart_asked(
+        &mut self,
+        peer: PeerId,
+        (attempt, step): (u64, Step),
+        cx: &mut Context,
+    ) -> bool {
+        let (this, now) = (cx.this, cx.now);
+        let found = self.of_attempt(peer, attempt);
+        let Some(link) = found.and_then(|id| self.connection_mut(id)) else {
+            return false;
+        };
+        let is_heard = now.since(link.keepalive.last_heard()) < HEARD_LATELY;
+        let works = is_heard && step != Step::Rebind;
+        if link.opened_at.is_none() || works || !link.restarts.obey(now) {
+            return false;
         }
+        if this < peer {
+            let round = link.negotiation.round().saturating_add(1);
+            link.negotiation.begin_round(round);
+            let link = link.id;
+            cx.order(Output::RestartLink { link });
+        }
+        this > peer
     }
 
     /// Signals can travel again: restarts need not wait.
@@ -137,7 +192,12 @@ impl Links {
     pub(crate) fn stranded(&mut self, id: LinkId, cx: &mut Context) {
         const GONE: &str = "its address is gone";
         match self.table.get(id) {
-            Some(link) if link.is_open() => self.fall_silent(id, GONE, cx),
+            Some(link) if link.is_open() => {
+                if let Some(link) = self.table.get_mut(id) {
+                    link.restarts.stranded = true;
+                }
+                self.fall_silent(id, GONE, cx);
+            }
             Some(_) => self.close(id, GONE, cx),
             None => {}
         }

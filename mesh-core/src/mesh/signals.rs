@@ -48,12 +48,12 @@ impl Mesh {
         }
     }
 
-    /// The path of a link is away: restarts its ICE, or asks the other end to.
+    /// The path of a link is away: asks the other end for a restart.
     pub(super) fn restart_link(&mut self, link: LinkId) {
         let peer = self.links.peer_of(link);
         let can_signal = peer.is_some_and(|peer| self.can_signal(peer));
-        if let Some((peer, attempt)) = self.links.restart(link, can_signal, &mut self.cx) {
-            let ask = PeerSignal::Ask(Step::Restart);
+        if let Some((peer, attempt, step)) = self.links.restart(link, can_signal, &mut self.cx) {
+            let ask = PeerSignal::Ask(step);
             self.send_signal(peer, attempt, ask, Way::Both);
         }
     }
@@ -121,7 +121,12 @@ impl Mesh {
                 self.successor_received(from, predecessor, (attempt, sdp), via);
             }
             PeerSignal::Solicit if from > self.cx.this => self.solicited(&message),
-            PeerSignal::Ask(step) if from > self.cx.this => self.asked(from, attempt, step),
+            PeerSignal::Ask(step @ (Step::Restart | Step::Rebind)) => {
+                self.restart_asked(from, attempt, step);
+            }
+            PeerSignal::Ask(Step::Succeed) if from > self.cx.this => {
+                self.links.rotation_asked(from, attempt, &self.cx);
+            }
             PeerSignal::Link { round, signal } if may_be_from(from, round, &signal, &self.cx) => {
                 let round = (attempt, round);
                 self.links.apply(message, round, signal, &mut self.cx);
@@ -156,11 +161,12 @@ impl Mesh {
         }
     }
 
-    /// The higher end of a link asks this one for a step.
-    fn asked(&mut self, from: PeerId, attempt: u64, step: Step) {
-        match step {
-            Step::Restart => self.links.restart_asked(from, attempt, &mut self.cx),
-            Step::Succeed => self.links.rotation_asked(from, attempt, &self.cx),
+    /// The other end of a link asks for a restart.
+    fn restart_asked(&mut self, from: PeerId, attempt: u64, step: Step) {
+        let asked = (attempt, step);
+        if self.links.restart_asked(from, asked, &mut self.cx) {
+            let ask = PeerSignal::Ask(step);
+            self.send_signal(from, attempt, ask, Way::Both);
         }
     }
 

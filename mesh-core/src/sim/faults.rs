@@ -189,6 +189,9 @@ impl World {
     /// Lets everything travel again; what was held up arrives, as it would by retransmission.
     pub fn unblock_all(&mut self) {
         for connection in 0..self.connections.len() {
+            if self.connections[connection].restart.is_some() {
+                continue; // It has no path until that is done.
+            }
             for (at, held) in self.connections[connection].unblock() {
                 self.queue_at(at.max(self.now), held);
             }

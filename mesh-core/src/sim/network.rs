@@ -104,6 +104,13 @@ impl Connection {
         }
     }
 
+    /// Holds up everything, in both directions.
+    pub(super) fn hold_up(&mut self) {
+        for held in &mut self.held {
+            held.get_or_insert_default();
+        }
+    }
+
     /// Lets everything pass, and returns what was held up, in order, with the earliest time at
     /// which it may arrive: not before what was sent before.
     pub(super) fn unblock(&mut self) -> Vec<(Instant, Happening)> {

@@ -40,12 +40,14 @@ impl World {
         self.reach(agent, Input::NetworkChanged);
     }
 
-    /// The driver offers a restart.
+    /// The driver offers a restart. The old path is given up before there is another.
     pub(super) fn restart_ice(&mut self, agent: usize, link: LinkId) {
         let Some(&(connection, _)) = self.agents[agent].links.get(&link) else {
             return;
         };
-        self.connections[connection].restart = Some(IceRestart { answered: false });
+        let there = &mut self.connections[connection];
+        there.restart = Some(IceRestart { answered: false });
+        there.hold_up();
         let sdp = format!("v=0 restart connection {connection}");
         self.restart_signal(agent, link, LinkSignal::Offer { sdp });
     }
@@ -76,9 +78,10 @@ impl World {
     /// A restart has found a path.
     pub(super) fn restarted(&mut self, connection: usize, ends: [ConnectionEnd; 2]) {
         let there = &mut self.connections[connection];
-        if there.restart.take() != Some(IceRestart { answered: true }) {
-            return;
+        if there.restart != Some(IceRestart { answered: true }) {
+            return; // Another round has begun since.
         }
+        there.restart = None;
         for (at, happening) in there.unblock() {
             self.queue_at(at.max(self.now + Duration::from_millis(1)), happening);
         }

@@ -136,14 +136,6 @@ fn succeed(predecessor: u64, sdp: String) -> PeerSignal {
 
 /// Every content that PROTOCOL.md shows.
 fn contents() -> Vec<(&'static str, Content)> {
-    let round = |round, signal| PeerSignal::Link { round, signal };
-    let link = |part| signal(300, round(0, part));
-    let sdp = || "v=0".to_owned();
-    let candidate = |mid: Option<&str>, line| LinkSignal::Candidate {
-        candidate: "candidate:1".to_owned(),
-        mid: mid.map(str::to_owned),
-        line,
-    };
     let request = Content::Data(Data {
         wants_reply: true,
         place: Some(PLACE),
@@ -188,6 +180,20 @@ fn contents() -> Vec<(&'static str, Content)> {
                 reason: LossReason::QueueFull,
             },
         ),
+    ]
+}
+
+/// Every signal that PROTOCOL.md shows.
+fn signals() -> Vec<(&'static str, Content)> {
+    let round = |round, signal| PeerSignal::Link { round, signal };
+    let link = |part| signal(300, round(0, part));
+    let sdp = || "v=0".to_owned();
+    let candidate = |mid: Option<&str>, line| LinkSignal::Candidate {
+        candidate: "candidate:1".to_owned(),
+        mid: mid.map(str::to_owned),
+        line,
+    };
+    vec![
         ("offer", link(LinkSignal::Offer { sdp: sdp() })),
         ("answer", link(LinkSignal::Answer { sdp: sdp() })),
         ("candidate", link(candidate(Some("0"), Some(0)))),
@@ -201,10 +207,11 @@ fn contents() -> Vec<(&'static str, Content)> {
         ("succeed", signal(301, succeed(300, sdp()))),
         ("ask-restart", signal(300, PeerSignal::Ask(Step::Restart))),
         ("ask-succeed", signal(300, PeerSignal::Ask(Step::Succeed))),
+        ("ask-rebind", signal(300, PeerSignal::Ask(Step::Rebind))),
         (
             "progress",
             Content::Progress(Progress {
-                incarnation: message.0,
+                incarnation: 1_800_000_000_000_000,
                 stream: 1,
                 next: 4,
                 seen: 300,
@@ -235,7 +242,7 @@ fn messages_are_as_protocol_md_shows_them() {
     let header = header(Target::Peer(other()));
     let header_bytes = postcard::to_stdvec(&header).expect("encodes");
     let mut shown = format!("header {}\n", hex(&header_bytes));
-    for (name, content) in contents() {
+    for (name, content) in contents().into_iter().chain(signals()) {
         let message = Message { header, content };
         let whole = postcard::to_stdvec(&message).expect("encodes");
         let rest = whole.strip_prefix(&header_bytes[..]);

@@ -269,18 +269,20 @@ pub enum PeerSignal {
         /// The offer, as in [`LinkSignal::Offer`].
         sdp: String,
     },
-    /// The author asks the target, whose id is lower, for a further step on the link that the
-    /// attempt has opened.
+    /// The author asks for a further step on the link that the attempt has opened.
     Ask(Step),
 }
 
-/// What the lower end of a link may be asked for.
+/// What an end of a link may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// A round that restarts ICE: the path is away, or this end has another address.
+    /// A round that restarts ICE, if the target does not hear the link either. The lower end offers
+    /// the round, the higher asks in turn: signals travel then.
     Restart,
-    /// A successor with fresh keys.
+    /// A successor with fresh keys, of the lower end.
     Succeed,
+    /// The same as a restart, at once: the address that the author's end left from is gone.
+    Rebind,
 }
 
 /// What a backend's peer connection produces and consumes.

@@ -1,6 +1,7 @@
 //! Further rounds on a live link, and successors that take its place.
 
 use super::*;
+use crate::wire::Step;
 
 /// Signals that this end has for its other end.
 fn signals(links: &mut Links) -> Vec<PeerSignal> {
@@ -30,10 +31,13 @@ fn a_live_link_goes_through_further_rounds_at_both_ends() {
     orders(&mut answerer.1);
     for round in 1..=2 {
         cx.now = cx.now + Duration::from_secs(10);
-        assert_eq!(links.restart(id, true, &mut cx), None, "it offers itself");
+        assert!(
+            !links.restart_asked(higher, (attempt, Step::Rebind), &mut cx),
+            "it offers"
+        );
         assert_eq!(orders(&mut cx), [Output::RestartLink { link: id }]);
-        assert_eq!(links.restart(id, true, &mut cx), None, "not at once again");
-        assert_eq!(orders(&mut cx), []);
+        assert!(!links.restart_asked(higher, (attempt, Step::Rebind), &mut cx));
+        assert_eq!(orders(&mut cx), [], "not at once again");
         links.signaled(id, offer(), &cx);
         let signal = offer();
         assert_eq!(signals(&mut links), [PeerSignal::Link { round, signal }]);
@@ -67,12 +71,12 @@ fn a_link_that_was_never_open_is_not_restarted() {
     orders(&mut cx);
     assert_eq!(links.restart(id, true, &mut cx), None);
     let attempt = attempt(&mut links, &cx);
-    links.restart_asked(peer, attempt, &mut cx);
+    links.restart_asked(peer, (attempt, Step::Rebind), &mut cx);
     assert_eq!(orders(&mut cx), []);
 }
 
 #[test]
-fn the_higher_end_asks_for_a_restart_and_waits_while_it_cannot() {
+fn an_end_asks_for_a_restart_and_waits_while_it_cannot() {
     let [lower, this] = peers();
     let (mut links, mut cx) = (Links::default(), context(this));
     let id = links.answer(lower, (7, OFFER.into()), false, &mut cx);
@@ -89,9 +93,17 @@ fn the_higher_end_asks_for_a_restart_and_waits_while_it_cannot() {
         None,
         "no way leads to the peer"
     );
-    assert_eq!(links.restart(id, true, &mut cx), None, "it waits");
     links.restart_silent(&mut cx);
-    assert_eq!(links.restart(id, true, &mut cx), Some((lower, 7)));
+    let asked = Some((lower, 7, Step::Rebind));
+    assert_eq!(links.restart(id, true, &mut cx), asked);
+    assert_eq!(links.restart(id, true, &mut cx), None, "not at once again");
+    orders(&mut cx);
+    let mut asked = |attempt, step| links.restart_asked(lower, (attempt, step), &mut cx);
+    assert!(!asked(7, Step::Restart), "it was heard a moment ago");
+    assert!(asked(7, Step::Rebind), "it asks in turn");
+    assert!(!asked(7, Step::Rebind), "once");
+    assert!(!asked(8, Step::Rebind), "it knows no such link");
+    assert_eq!(orders(&mut cx), [], "the lower end offers");
 }
 
 #[test]
