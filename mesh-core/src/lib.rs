@@ -57,6 +57,7 @@ mod ice;
 mod id;
 mod io;
 mod links;
+mod log;
 mod mesh;
 mod messages;
 mod metric;

@@ -30,6 +30,8 @@ const WALLS: [Wall; 3] = [
             "wasm-bindgen",
             "getrandom",
             "webrtc",
+            "tracing feature \"std\"",
+            "tracing-subscriber",
         ],
         remedy: "it is a pure state machine: move what needs it to a backend",
     },

@@ -7,6 +7,7 @@ use super::link::LinkState;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
+use crate::log::decided;
 use crate::samples::Sample;
 use crate::time::Instant;
 use crate::timers::Timer;
@@ -71,6 +72,7 @@ impl Links {
                 // If all others were silent too, it is this agent that cannot be reached.
                 let speaks = |link: &super::Link| link.keepalive.last_heard() > since;
                 if !self.usable().any(speaks) {
+                    decided!(cx, "no neighbour speaks: this agent may be out of reach");
                     self.events.push_back(LinkEvent::Isolated);
                 }
             }
@@ -113,6 +115,8 @@ impl Links {
             let stalled_for = link.queue.stalled_for(cx.now);
             waiting |= stalled_for > Duration::ZERO;
             if stalled_for >= patience {
+                let (id, peer) = (link.id, link.peer);
+                decided!(cx, link = ?id, ?peer, ?stalled_for, "ask whether a neighbour lives");
                 link.keepalive.probe(cx.now);
             }
         }

@@ -34,6 +34,7 @@ use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
+use crate::log::decided;
 use crate::stats::RepairStep;
 use crate::timers::Timer;
 use crate::trust::Signed;
@@ -252,6 +253,7 @@ impl Links {
             return;
         };
         let peer = link.peer;
+        decided!(cx, link = ?id, ?peer, "a link is open");
         let opened = link.negotiation.opened(peer, cx.now);
         self.dialer.opened(peer);
         cx.stats.links.opened += 1;
@@ -272,6 +274,8 @@ impl Links {
     /// A link is no more. Its other end may not have what is in `queue`.
     fn lost(&mut self, link: &Link, reason: &str, queue: Vec<Envelope>, cx: &mut Context) {
         let (id, peer) = (link.id, link.peer);
+        let (state, role, unacknowledged) = (link.state, link.role, queue.len());
+        decided!(cx, link = ?id, ?peer, ?state, ?role, reason, unacknowledged, "give a link up");
         let reason = reason.to_owned();
         let jitter = cx.jitter();
         let was = match link.state {
@@ -300,6 +304,14 @@ impl Links {
                 Was::Draining
             }
         };
+        if self.out_of_reach(peer, cx) {
+            decided!(
+                cx,
+                ?peer,
+                failures = self.failures(peer),
+                "do without a peer for a while"
+            );
+        }
         self.events.push_back(LinkEvent::Down(Down {
             id,
             peer,
@@ -318,6 +330,7 @@ impl Links {
 
     /// Closes an open link once what was sent over it is acknowledged, and tells its other end.
     pub(crate) fn drain(&mut self, id: LinkId, cx: &Context) {
+        decided!(cx, link = ?id, peer = ?self.get(id).map(|link| link.peer), "drain a link");
         self.queue_control(id, &Record::Drain);
         self.drain_requested(id, cx);
     }
@@ -351,6 +364,7 @@ impl Links {
         reason: RejectReason,
         cx: &mut Context,
     ) {
+        decided!(cx, ?via, ?author, ?reason, "reject what came in");
         cx.stats.reject(reason);
         let link = via.and_then(|peer| self.to_mut(peer));
         if link.is_none_or(Link::misbehaved) {
@@ -367,6 +381,7 @@ impl Links {
         let Some(mut link) = self.table.remove(id) else {
             return;
         };
+        decided!(cx, link = ?id, peer = ?link.peer, "keep a silent connection for a while");
         let queue = link.queue.fall_silent();
         self.lost(&link, reason, queue.into(), cx);
         // First the path is looked for on the same connection.
@@ -403,6 +418,7 @@ impl Links {
     /// Closes what has been silent for too long, and asks the others for a sign of life.
     pub(crate) fn ask_silent(&mut self, cx: &mut Context) {
         while let Some(link) = self.silent.take_expired(cx.now) {
+            decided!(cx, ?link, "close a connection that stayed silent");
             cx.order(Output::CloseLink { link });
         }
         for link in self.silent.ask(cx.now) {

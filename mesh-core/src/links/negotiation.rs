@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId};
 use crate::io::{Event, Output};
+use crate::log::decided;
 use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::{LinkSignal, PeerSignal};
@@ -247,6 +248,21 @@ impl Links {
     ) -> LinkId {
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
+        let (via_hub, failures) = (negotiation.via_hub, self.failures(peer));
+        let until_ms = until.since(cx.now).as_millis();
+        match offer {
+            None => decided!(cx, ?link, ?peer, ?role, via_hub, failures, until_ms, "dial"),
+            Some(_) => decided!(
+                cx,
+                ?link,
+                ?peer,
+                ?role,
+                via_hub,
+                failures,
+                until_ms,
+                "answer an offer"
+            ),
+        }
         let mut new = Link::new(link, peer, negotiation, until, &cx.config, cx.now);
         new.role = role;
         self.table.insert(new);

@@ -7,6 +7,7 @@ use super::link::{Link, LinkState};
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
+use crate::log::decided;
 use crate::time::Instant;
 use crate::trust::Signed;
 
@@ -130,8 +131,13 @@ impl Links {
     pub(super) fn give_again(&mut self, id: LinkId, cx: &Context) {
         if let Some(link) = self.table.get_mut(id) {
             let to = link.peer;
-            let due = link.negotiation.relayed.take_due(cx.now).into_iter();
-            let events = due.map(|message| LinkEvent::ForHub { to, message });
+            let due = link.negotiation.relayed.take_due(cx.now);
+            if !due.is_empty() {
+                decided!(cx, link = ?id, peer = ?to, "give a busy hub its signals again");
+            }
+            let events = due
+                .into_iter()
+                .map(|message| LinkEvent::ForHub { to, message });
             self.events.extend(events);
         }
     }

@@ -22,6 +22,7 @@ use super::link::Link;
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::io::Output;
+use crate::log::decided;
 use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::Step;
@@ -149,6 +150,9 @@ impl Links {
             false => Step::Restart,
         };
         let asked = (link.peer, link.negotiation.attempt(), step);
+        let asked_for = step == Step::Rebind;
+        let peer = link.peer;
+        decided!(cx, link = ?id, ?peer, rebind = asked_for, "ask for a restart");
         cx.stats.repair(RepairStep::Restart);
         self.arm_silent(cx);
         Some(asked)
@@ -176,6 +180,7 @@ impl Links {
             let round = link.negotiation.round().saturating_add(1);
             link.negotiation.begin_round(round);
             let link = link.id;
+            decided!(cx, ?link, ?peer, "restart ICE");
             cx.order(Output::RestartLink { link });
         }
         this > peer

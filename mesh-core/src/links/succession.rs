@@ -16,6 +16,7 @@ use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::io::Event;
+use crate::log::decided;
 
 /// How old a link must be for its keys to be rotated, in time: a neighbour that asks for rotation
 /// after rotation is obeyed no more often. Generating a certificate takes 0.1 ms.
@@ -158,6 +159,7 @@ impl Links {
         link.misdeeds = misdeeds;
         link.queue.set_kbps(kbps);
         let took = cx.now.since(link.negotiation.started_at());
+        decided!(cx, link = ?id, ?former, ?peer, "go on over a link with fresh keys");
         cx.stats.links.rotated += 1;
         cx.emit(Event::LinkRotated {
             peer,
@@ -169,6 +171,11 @@ impl Links {
 
     /// A successor did not open: the link goes on, and its lower end tries again.
     pub(super) fn succession_failed(&mut self, peer: PeerId, jitter: f64, cx: &mut Context) {
+        decided!(
+            cx,
+            ?peer,
+            "go on with the keys of a link: its successor failed"
+        );
         cx.stats.links.rotations_failed += 1;
         let this = cx.this;
         let link = self.to_mut(peer);

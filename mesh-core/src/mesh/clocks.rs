@@ -2,6 +2,7 @@
 
 use super::Mesh;
 use crate::io::{Event, WarningCode};
+use crate::log::decided;
 use crate::signaling::HubTime;
 use crate::time::{Instant, UnixTime};
 
@@ -31,6 +32,10 @@ impl Mesh {
         if !self.cx.joined {
             return;
         }
+        decided!(
+            self.cx,
+            "ask every neighbour and the hub: this agent may have been out of reach"
+        );
         self.links.probe_all(&self.cx);
         let order = self.signaling.suspect(&self.cx.config, self.cx.now);
         self.cx.outbox.extend(order);

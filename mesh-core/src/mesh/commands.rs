@@ -7,6 +7,7 @@ use super::Mesh;
 use crate::error::SendError;
 use crate::id::{MessageId, PeerId};
 use crate::io::Event;
+use crate::log::decided;
 use crate::messages::Messages;
 use crate::payload::{Payload, SendOptions};
 use crate::time::Instant;
@@ -39,6 +40,7 @@ impl Mesh {
     /// Ends this agent's life in the room. Without a goodbye the others take its links for lost,
     /// and go on with the agent that has its identity now.
     pub(super) fn end(&mut self, goodbye: bool) {
+        decided!(self.cx, goodbye, "leave the room");
         let (links, trust, cx) = (&mut self.links, &mut self.trust, &mut self.cx);
         cx.joined = false;
         self.routing.leave(goodbye, links, trust, cx);
@@ -55,6 +57,7 @@ impl Mesh {
     /// forwarders choose theirs. To them it still sends.
     pub fn avoid(&mut self, members: BTreeSet<PeerId>, now: Instant) {
         self.enter(now);
+        decided!(self.cx, ?members, "avoid members");
         self.routing.avoid(members, &mut self.cx);
     }
 

@@ -4,6 +4,7 @@ use super::Mesh;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Event};
 use crate::links::{Down, LinkEvent, Was, Way};
+use crate::log::{Brief, decided};
 use crate::messages::Messages;
 use crate::stats::RepairStep;
 use crate::timers::Timer;
@@ -24,6 +25,7 @@ impl Mesh {
     }
 
     fn link_event(&mut self, event: LinkEvent) {
+        tracing::trace!(agent = ?self.cx.this, "{}", Brief(&event));
         match event {
             LinkEvent::Up(id, peer) => self.link_up(id, peer),
             LinkEvent::Draining => {
@@ -214,6 +216,7 @@ impl Mesh {
             if failed {
                 self.cx.stats.repair(RepairStep::Solicit);
             }
+            decided!(self.cx, ?peer, failed, "ask for an offer");
             self.send_signal(peer, 0, PeerSignal::Solicit, Way::Best);
         }
         self.links.await_offer(peer, &mut self.cx);

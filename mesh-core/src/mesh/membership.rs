@@ -7,6 +7,7 @@ use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
 use crate::io::{Event, WarningCode};
+use crate::log::decided;
 use crate::signaling::{
     Admission, Arrival, ClientFact, ClientTask, ErrorCode, Listing, Lost, Member,
 };
@@ -77,6 +78,11 @@ impl Mesh {
 
     /// No hub will ever let this agent in.
     fn refused(&mut self, code: ErrorCode, message: String) {
+        decided!(
+            self.cx,
+            code = code.as_str(),
+            "give up: every hub refuses this agent"
+        );
         self.overlay.forget_list();
         self.cx.emit(Event::Refused {
             code: code.as_str().to_owned(),
@@ -99,6 +105,8 @@ impl Mesh {
             arrival,
             time,
         } = admission;
+        let members = listing.room_members;
+        decided!(self.cx, hub, ?arrival, members, "admitted");
         self.take_ice_servers(ice_servers);
         if let Some(time) = time {
             self.hub_told_time(time);
@@ -158,6 +166,14 @@ impl Mesh {
     }
 
     fn signaling_lost(&mut self, lost: Lost) {
+        let (hub, retry_in) = (lost.hub, lost.retry_in);
+        decided!(
+            self.cx,
+            hub,
+            ?retry_in,
+            reason = lost.reason,
+            "go on without a hub"
+        );
         self.overlay.remember_members();
         self.cx.emit(Event::SignalingLost {
             hub: lost.hub,
@@ -176,6 +192,7 @@ impl Mesh {
                 None => return,
                 Some(ClientTask::Order(order)) => cx.order(order),
                 Some(ClientTask::GiveUp(order, lost)) => {
+                    decided!(cx, "give a hub up: it does not answer");
                     cx.order(order);
                     if let Some(lost) = lost {
                         self.signaling_lost(lost);
@@ -245,6 +262,11 @@ impl Mesh {
         if !self.overlay.divide(shards) {
             return;
         }
+        decided!(
+            self.cx,
+            shards = shards.count(),
+            "the room is divided otherwise: links follow"
+        );
         self.routing.divide(shards, &self.links, &mut self.cx);
         if self.links.peers().next().is_some() {
             self.overlay.form_anew(&self.cx);

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::io::{Input, Output};
 use crate::links::Links;
+use crate::log::Brief;
 use crate::messages::{Messages, Net};
 use crate::overlay::Overlay;
 use crate::routing::Routing;
@@ -92,6 +93,7 @@ impl Mesh {
     /// counter.
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         self.enter(now);
+        tracing::trace!(agent = ?self.cx.this, "{}", Brief(&input));
         let cx = &mut self.cx;
         match input {
             Input::SignalingOpened { socket } => self.signaling_opened(socket),
@@ -146,6 +148,7 @@ impl Mesh {
     }
 
     fn fired(&mut self, timer: Timer) {
+        tracing::trace!(agent = ?self.cx.this, ?timer, "due");
         let (links, cx) = (&mut self.links, &mut self.cx);
         match timer {
             Timer::Settle => self.reconcile(),
@@ -206,7 +209,9 @@ impl Mesh {
     pub fn poll_output(&mut self) -> Option<Output> {
         self.with_net(Messages::sign_all);
         let order = self.cx.next_order();
-        order.or_else(|| self.links.poll_transmit(&mut self.cx))
+        let order = order.or_else(|| self.links.poll_transmit(&mut self.cx))?;
+        tracing::trace!(agent = ?self.cx.this, "{}", Brief(&order));
+        Some(order)
     }
 
     /// Has messages do something, with what they travel over.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use crate::id::PeerId;
+use crate::log::decided;
 use crate::signaling::ErrorCode;
 use crate::timers::Timer;
 
@@ -15,6 +16,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 impl Mesh {
     /// The hub has not passed on what it was given for a member.
     pub(super) fn not_passed_on(&mut self, to: PeerId, code: ErrorCode) {
+        decided!(self.cx, peer = ?to, code = code.as_str(), "the hub did not pass a signal on");
         if code != ErrorCode::Busy {
             self.links.hub_knows_none(to, &mut self.cx);
             return;

@@ -9,6 +9,7 @@ use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::links::{SignalFrom, Succession, Way};
+use crate::log::{decided, name_of};
 use crate::signaling::ClientMessage;
 use crate::trust::Signed;
 use crate::wire::{Content, LinkSignal, PeerSignal, Step};
@@ -112,6 +113,8 @@ impl Mesh {
             via,
         } = received;
         let from = message.author;
+        let told = name_of(&signal);
+        tracing::trace!(agent = ?self.cx.this, ?from, ?via, "signal: {told}");
         match signal {
             PeerSignal::Link {
                 round: 0,
@@ -176,7 +179,7 @@ impl Mesh {
         }
         self.carry_events();
         if !self.overlay.has_room_for(from, &self.links, &self.cx) {
-            self.send_signal(from, attempt, PeerSignal::Decline, Way::Best);
+            self.decline(from, attempt);
             return;
         }
         let solicited = self.links.has_solicited(from);
@@ -195,8 +198,18 @@ impl Mesh {
         } else if self.overlay.has_room_for(from, &self.links, &self.cx) {
             self.dial(from);
         } else {
-            self.send_signal(from, 0, PeerSignal::Decline, Way::Best);
+            self.decline(from, 0);
         }
+    }
+
+    fn decline(&mut self, peer: PeerId, attempt: u64) {
+        decided!(
+            self.cx,
+            ?peer,
+            links = self.links.len(),
+            "decline a link: there is no room"
+        );
+        self.send_signal(peer, attempt, PeerSignal::Decline, Way::Best);
     }
 
     /// Offers anew if a peer has not seen our offer for so long, instead of waiting for the attempt

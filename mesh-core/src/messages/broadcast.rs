@@ -17,6 +17,7 @@ use crate::error::LossReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::Channel;
 use crate::links::Links;
+use crate::log::decided;
 use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::{Envelope, Record};
@@ -212,6 +213,7 @@ impl Messages {
             missing.push(name);
         }
         if !missing.is_empty() {
+            decided!(cx, link = ?id, count = missing.len(), "ask for broadcasts");
             links.queue_control(id, &Record::Want { names: missing });
             cx.timers.arm(Timer::Ask, cx.now + cx.config.want_patience);
         }

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
+use crate::log::decided;
 use crate::payload::Delivery;
 use crate::timers::Timer;
 use crate::wire::{ClearHeader, Content, Envelope, Kind, MessageHeader};
@@ -15,6 +16,13 @@ impl Messages {
     /// The link that these were sent over died before they were acknowledged: another path, or a
     /// notice. Broadcasts are mended by those who have them.
     pub(crate) fn reroute(&mut self, envelopes: Vec<Envelope>, net: &mut Net<'_>) {
+        if !envelopes.is_empty() {
+            decided!(
+                net.cx,
+                count = envelopes.len(),
+                "send on what a lost link may not have passed"
+            );
+        }
         for envelope in envelopes {
             if envelope.target == Target::Room {
                 continue;
@@ -52,6 +60,17 @@ impl Messages {
             return; // Signals, receipts and notices are repeated or dispensable.
         };
         let (header, count) = (header.message, header.count);
+        let (to, sequence) = (header.target, header.sequence);
+        decided!(
+            net.cx,
+            ?author,
+            ?to,
+            sequence,
+            count,
+            ?delivery,
+            ?reason,
+            "no way for messages"
+        );
         if author == net.cx.this {
             if self.is_repeated(&header.id(author), (reason, author), net) {
                 return;
@@ -165,6 +184,7 @@ fn patience_left(envelope: &Envelope, net: &Net<'_>) -> Duration {
 
 /// A message of this agent is lost: tells the application.
 pub(super) fn delivery_failed(id: MessageId, reason: LossReason, at: PeerId, cx: &mut Context) {
+    decided!(cx, to = ?id.target, sequence = id.sequence, ?reason, ?at, "give a message up");
     let to = match id.target {
         Target::Peer(peer) => Some(peer),
         Target::Room => None,

@@ -7,6 +7,7 @@ use super::{Messages, Net};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
+use crate::log::decided;
 use crate::payload::Payload;
 use crate::routing::Detours;
 use crate::time::{Instant, UnixTime};
@@ -177,6 +178,7 @@ impl Messages {
             if let (Target::Peer(to), Some(place)) = (id.target, place) {
                 self.streams.repeated(to, place.number, hop, net.cx.now);
             }
+            decided!(net.cx, to = ?id.target, sequence = id.sequence, ?hop, "repeat a message");
             let _ = net.hand_to(hop, envelope, Channel::Data);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {

@@ -12,6 +12,7 @@ use crate::config::Adaptive;
 use crate::context::Context;
 use crate::id::PeerId;
 use crate::links::Links;
+use crate::log::decided;
 use crate::routing::Routing;
 use crate::stats::RepairStep;
 use crate::time::Instant;
@@ -141,6 +142,7 @@ impl Overlay {
         self.adaptation.offset = wanted.cast_signed() - base.cast_signed();
         self.adaptation.trend = None;
         if wanted != k {
+            decided!(cx, from = k, to = wanted, ?change, "adapt k");
             self.adaptation.changed_at = Some(cx.now);
             self.settle_soon(cx);
         }
@@ -184,6 +186,13 @@ impl Overlay {
         let star = alone_for >= cx.config.mesh_patience;
         if self.adaptation.star != star {
             self.adaptation.star = star;
+            let centre = self.star_centre;
+            decided!(
+                cx,
+                wanted = star,
+                ?centre,
+                "fall back to the star, or leave it"
+            );
             if star {
                 cx.stats.repair(RepairStep::Star);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Overlay;
 use super::selection::NEW_FOR;
 use crate::context::Context;
+use crate::log::decided;
 use crate::signaling::{Crowd, notice_delay};
 use crate::time::Instant;
 use crate::timers::Timer;
@@ -83,6 +84,7 @@ impl Overlay {
             burst.seen_until = cx.now + SEEN_FOR;
             burst.changed(cx.now);
             if cx.now.since(self.admitted_at) < NEW_FOR {
+                decided!(cx, members, newcomers, "take part in a join burst");
                 burst.begin(cx.now);
             }
         }

@@ -18,6 +18,7 @@ use super::{Overlay, Standing};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::links::{Link, Links};
+use crate::log::decided;
 use crate::routing::Routing;
 use crate::stats::RepairStep;
 use crate::time::Instant;
@@ -96,8 +97,10 @@ impl Overlay {
     ) -> bool {
         let mut wanted = self.inner_neighbours(View::new(links, routing, cx));
         let others = wanted.difference(&self.inner_rings);
-        let news = others.filter(|peer| !self.inner.contains(peer)).count();
-        (0..news).for_each(|_| cx.stats.repair(RepairStep::Replacement));
+        for peer in others.filter(|peer| !self.inner.contains(peer)) {
+            decided!(cx, ?peer, "replace a neighbour that cannot be reached");
+            cx.stats.repair(RepairStep::Replacement);
+        }
         self.inner.clone_from(&wanted);
         if let Some(calm_at) = self.burst.expire(cx.now) {
             cx.timers.arm(Timer::Settle, calm_at);
@@ -135,6 +138,9 @@ impl Overlay {
         }
         if self.wants_star() {
             wanted.extend(self.star_centre.filter(|&centre| centre != self.this));
+        }
+        if self.wanted != wanted {
+            decided!(cx, before = self.wanted.len(), ?wanted, "choose neighbours");
         }
         self.wanted = wanted;
         self.mark_links(&named, view);
@@ -419,6 +425,8 @@ impl Overlay {
             if until > cx.now {
                 again = Some(again.map_or(until, |at| at.min(until)));
             } else if complete {
+                let (peer, ours) = (link.peer, standing.ours);
+                decided!(cx, link = ?link.id, ?peer, crowded, ours, "give up a spare link");
                 surplus.push(link.id);
             }
         }

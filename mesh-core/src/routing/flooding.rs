@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::links::{Link, Links};
+use crate::log::decided;
 use crate::metric::Metric;
 use crate::name::check_name;
 use crate::time::Instant;
@@ -187,6 +188,7 @@ impl Routing {
             entries.push(entry);
         }
         entries.sort_unstable_by_key(|entry| entry.peer_prefix);
+        decided!(cx, links = entries.len(), lacks, "announce links");
         self.publish(entries, Some(lacks), links, trust, cx);
         self.changed(cx); // What our links cost counts for our own paths too.
     }
@@ -341,6 +343,7 @@ impl Routing {
     /// A record of an earlier life of this agent is about, newer than what it says now (its clock
     /// was set back): this life takes over from there.
     fn outlived(&mut self, version: u64, trust: &mut Trust, cx: &mut Context) {
+        decided!(cx, version, "take over from an earlier life of this agent");
         trust.outlive(version);
         if version >= cx.unix().as_micros() {
             // Date the next record after it: `publish` takes the larger of the clock and this.
@@ -373,6 +376,12 @@ impl Routing {
             suspects.push(author);
         }
         for peer in suspects {
+            decided!(
+                cx,
+                ?peer,
+                ?author,
+                "ask whether a neighbour lives: another has withdrawn its link"
+            );
             links.probe(peer, cx);
         }
     }
