@@ -1,27 +1,27 @@
 //! The `mesh` command: parses, calls, prints, and nothing else.
 
 mod commands;
+mod log;
 
 /// Threads of one process hand each other what links carry: the C library's allocator has them wait
 /// for each other, which costs a tenth of the processor time and most of the longest latencies.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
-/// What is logged unless `RUST_LOG` says otherwise. The WebRTC stack warns in normal operation.
-const LOG: &str = "warn,mesh=info,mesh_native=info,rtc=error,rtc_ice=error,rtc_dtls=error,\
-                   rtc_sctp=error,webrtc=error";
+use log::{Log, LogLevel};
 
 /// A WebRTC agent mesh: browsers and native agents as one.
 #[derive(Debug, Parser)]
 #[command(name = "mesh", version, arg_required_else_help = true)]
 struct Arguments {
+    /// The least that is worth a line on stderr, instead of what RUST_LOG says. Debug tells what
+    /// agents decide and why, trace all that happens to them.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<LogLevel>,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,13 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let outcome = arguments().and_then(|arguments| {
+    let log = log::start();
+    let outcome = arguments(&log).and_then(|arguments| {
         let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
         let outcome = runtime.block_on(run(arguments.command));
         // A thread that waits for stdin would keep the process until another line comes.
@@ -64,9 +59,11 @@ fn main() -> ExitCode {
 }
 
 /// The command line, over the environment and the configuration file.
-fn arguments() -> anyhow::Result<Arguments> {
+fn arguments(log: &Log) -> anyhow::Result<Arguments> {
     let mut matches = commands::config::parse(Arguments::command(), std::env::args_os().collect())?;
-    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.exit())
+    let arguments = Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.exit())?;
+    arguments.log.map_or(Ok(()), |level| log.set_level(level))?;
+    Ok(arguments)
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
