@@ -36,8 +36,8 @@
 //! let order = Output::OpenSignaling { socket, hub };
 //! assert_eq!(mesh.poll_output(), Some(order));                            // 2
 //! assert_eq!(mesh.poll_output(), None);
-//! let wake_at = mesh.poll_timeout();                                      // 3
-//! # assert!(wake_at.is_some());
+//! let (wake_at, _reason) = mesh.poll_timeout().expect("it has joined");  // 3
+//! # assert!(wake_at > now);
 //! # Ok::<(), mesh_core::ConfigError>(())
 //! ```
 //!
@@ -72,6 +72,7 @@ pub mod signaling;
 pub mod sim;
 mod stats;
 mod time;
+mod timeout;
 mod timers;
 mod topology;
 mod trust;
@@ -98,8 +99,9 @@ pub use samples::{Sample, Stopwatch};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats};
 pub use stats::{Gauges, LinkCounts, RepairStep, Stats};
 pub use time::{Instant, UnixTime};
+pub use timeout::TimeoutReason;
 pub use topology::{Analysis, Graph, ParseTopologyKindError, Shards, Topology, TopologyKind};
 pub use trust::KnownSignatures;
 pub use trust::{Domain, Identity, Signature, Signed, Statement, Verified};
-pub use view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+pub use view::{LinkView, NodeView, PeerView, RouteView, TimeoutView, TopologyView};
 pub use wire::LinkSignal;

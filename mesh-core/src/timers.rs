@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::time::Instant;
+use crate::timeout::TimeoutReason;
 
 /// What may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,30 @@ pub(crate) enum Timer {
     Gaps,
 }
 
+impl From<Timer> for TimeoutReason {
+    fn from(timer: Timer) -> Self {
+        match timer {
+            Timer::Settle => Self::Settle,
+            Timer::Announce => Self::Announce,
+            Timer::Gossip => Self::Gossip,
+            Timer::Compare => Self::Compare,
+            Timer::Repair => Self::Repair,
+            Timer::Routes => Self::Routes,
+            Timer::Acks => Self::Acknowledge,
+            Timer::Adapt => Self::Adapt,
+            Timer::Tell => Self::Tell,
+            Timer::Ask => Self::Ask,
+            Timer::Suspect => Self::Suspect,
+            Timer::Silent => Self::Silent,
+            Timer::Return => Self::Return,
+            Timer::Retry => Self::Retry,
+            Timer::Waiting => Self::Waiting,
+            Timer::Streams => Self::Streams,
+            Timer::Gaps => Self::Gaps,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeMap<Timer, Instant>,
@@ -64,8 +89,9 @@ impl Timers {
         self.due.clear();
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.due.values().copied().min()
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        let due = self.due.iter().map(|(&timer, &at)| (at, timer)).min();
+        due.map(|(at, timer)| (at, timer.into()))
     }
 
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {

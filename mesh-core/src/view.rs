@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::PeerId;
+use crate::timeout::TimeoutReason;
 
 /// A member of the room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,4 +79,14 @@ pub struct LinkView {
     pub target: PeerId,
     /// Round-trip time as last announced; null if not measured.
     pub rtt_ms: Option<f64>,
+}
+
+/// When an agent acts by itself next, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeoutView {
+    /// Milliseconds until then; 0 if it is overdue.
+    pub in_ms: f64,
+    /// What is due then.
+    pub reason: TimeoutReason,
 }

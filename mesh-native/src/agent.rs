@@ -12,7 +12,7 @@ use std::time::Duration;
 use mesh_core::agent::{AgentState, Line, Ticket};
 use mesh_core::{
     Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView, RouteView,
-    SendError, SendOptions, Shards, Stats, TopologyView,
+    SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
 };
 use tokio::sync::watch;
 
@@ -316,6 +316,15 @@ impl Agent {
     /// [`MeshError::Closed`].
     pub fn stats(&self) -> Result<Stats, MeshError> {
         self.read(Mesh::stats)
+    }
+
+    /// When this agent acts by itself next, and why.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub fn next_timeout(&self) -> Result<Option<TimeoutView>, MeshError> {
+        let now = self.shared.clock.now();
+        self.read(|mesh| mesh.next_timeout(now))
     }
 
     /// Whether every wanted link is open and every member can be reached.

@@ -8,7 +8,7 @@ use mesh_tests::agents::AgentProcess;
 use mesh_tests::hub::HubProcess;
 use mesh_tests::member::{Member, until_complete};
 use mesh_tests::process::{Ended, free_port, run_mesh};
-use mesh_tests::wait::SOON;
+use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 
 const ROOM: &str = "command-line";
@@ -316,6 +316,56 @@ async fn the_hub_tells_how_it_is() -> Result<()> {
         "no signals: {health}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_tells_what_it_decides_and_what_it_waits_for_if_asked() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let url = hub.url();
+    let (anna, ben) = tokio::try_join!(
+        AgentProcess::join(&url, ROOM, "anna", &["--log", "debug"]),
+        AgentProcess::join(&url, ROOM, "ben", &[])
+    )?;
+    until_complete(&[&anna, &ben], SOON).await?;
+    let ids = [anna.id().short(), ben.id().short()];
+    let [agent, peer] =
+        [("agent", &ids[0]), ("peer", &ids[1])].map(|(field, id)| format!("{field}={id}"));
+    until("the decision in the log", SOON, async || {
+        let logged = anna.logged().await;
+        let told = |line: &String| {
+            let of_links = line.contains("DEBUG mesh_core::links");
+            of_links
+                && line.contains("a link is open")
+                && line.contains(&agent)
+                && line.contains(&peer)
+        };
+        ensure!(logged.iter().any(told), "{logged:#?}");
+        Ok(())
+    })
+    .await?;
+    for (agent, words) in [
+        (&anna, &["TRACE", " rtc", "webrtc"][..]),
+        (&ben, &["DEBUG", "TRACE"]),
+    ] {
+        let loud = |line: &String| words.iter().any(|word| line.contains(word));
+        let logged = agent.logged().await;
+        ensure!(!logged.iter().any(loud), "{logged:#?}");
+    }
+
+    let stats = anna.command(json!({"type": "stats"})).await?;
+    let next = &stats["stats"]["nextTimeout"];
+    // At rest the next is a ping at the latest, every 5 s.
+    let is_soon = next["inMs"]
+        .as_f64()
+        .is_some_and(|ms| (0.0..=10_000.0).contains(&ms));
+    ensure!(is_soon && next["reason"].is_string(), "{stats}");
+    ensure!(
+        stats["stats"]["links"]["open"] == 1,
+        "the counters are beside it: {stats}"
+    );
+
+    let wrong = run_mesh(&["agent", "--room", ROOM, "--log", "loud"], PATIENCE).await?;
+    fails_with(&wrong, 2, &["--log", "loud", "debug"])
 }
 
 async fn join_two(hub: &HubProcess) -> Result<(AgentProcess, AgentProcess)> {

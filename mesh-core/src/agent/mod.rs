@@ -273,12 +273,12 @@ impl<R: Reader> AgentState<R> {
 
     /// When [`AgentState::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.mesh.poll_timeout()
+        self.mesh.poll_timeout().map(|(at, _)| at)
     }
 
     /// Does what is due by now, if anything is.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.mesh.poll_timeout().is_some_and(|at| at <= now) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
             self.mesh.handle_timeout(now);
         }
     }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::id::{LinkId, PeerId};
 use crate::io::Channel;
 use crate::time::Instant;
+use crate::timeout::TimeoutReason;
 use crate::wire::LinkEntry;
 
 /// Rejections from one link that are worth an event each; beyond they are only counted.
@@ -133,18 +134,21 @@ impl Link {
         }
     }
 
-    /// When this link next needs attention.
-    pub(crate) fn deadline(&self) -> Instant {
+    /// When this link next needs attention, and why.
+    pub(crate) fn deadline(&self) -> (Instant, TimeoutReason) {
+        let keepalive = (self.keepalive.deadline(), TimeoutReason::Keepalive);
         match self.state {
             LinkState::Negotiating { until } => {
                 let again = self.negotiation.relayed.deadline();
-                again.map_or(until, |at| at.min(until))
+                let again = again.map(|at| (at, TimeoutReason::Relay));
+                let until = (until, TimeoutReason::Negotiation);
+                again.map_or(until, |again| again.min(until))
             }
             LinkState::Open => {
-                let alive = self.keepalive.deadline();
-                self.rotate_at.map_or(alive, |at| at.min(alive))
+                let rotate = self.rotate_at.map(|at| (at, TimeoutReason::Rotate));
+                rotate.map_or(keepalive, |rotate| rotate.min(keepalive))
             }
-            LinkState::Draining { until } => until.min(self.keepalive.deadline()),
+            LinkState::Draining { until } => keepalive.min((until, TimeoutReason::Drain)),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::id::{LinkId, PeerId};
 use crate::log::decided;
 use crate::samples::Sample;
 use crate::time::Instant;
+use crate::timeout::TimeoutReason;
 use crate::timers::Timer;
 use crate::wire::Record;
 
@@ -20,8 +21,8 @@ const PROVEN: Duration = Duration::from_secs(10);
 const PING_SHARE: Duration = Duration::from_millis(750);
 
 impl Links {
-    /// When the next link needs attention.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When the next link needs attention, and why.
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
         self.table.deadline()
     }
 
@@ -115,8 +116,8 @@ impl Links {
             let stalled_for = link.queue.stalled_for(cx.now);
             waiting |= stalled_for > Duration::ZERO;
             if stalled_for >= patience {
-                let (id, peer) = (link.id, link.peer);
-                decided!(cx, link = ?id, ?peer, ?stalled_for, "ask whether a neighbour lives");
+                let (id, peer, ms) = (link.id, link.peer, stalled_for.as_millis() as u64);
+                decided!(cx, link = ?id, ?peer, ms, "ask whether a neighbour lives");
                 link.keepalive.probe(cx.now);
             }
         }

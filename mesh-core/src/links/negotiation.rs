@@ -249,9 +249,9 @@ impl Links {
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
         let (via_hub, failures) = (negotiation.via_hub, self.failures(peer));
-        let until_ms = until.since(cx.now).as_millis();
+        let ms = until.since(cx.now).as_millis() as u64;
         match offer {
-            None => decided!(cx, ?link, ?peer, ?role, via_hub, failures, until_ms, "dial"),
+            None => decided!(cx, ?link, ?peer, ?role, via_hub, failures, ms, "dial"),
             Some(_) => decided!(
                 cx,
                 ?link,
@@ -259,7 +259,7 @@ impl Links {
                 ?role,
                 via_hub,
                 failures,
-                until_ms,
+                ms,
                 "answer an offer"
             ),
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::link::{Link, Role};
 use crate::id::{LinkId, PeerId};
 use crate::time::Instant;
+use crate::timeout::TimeoutReason;
 
 /// The links by id.
 #[derive(Debug, Default)]
@@ -168,18 +169,19 @@ impl Table {
         };
     }
 
-    /// When the next link needs attention.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let touched = self.touched.iter().filter_map(|&id| self.get(id));
-        let first = self.due.first().map(|&(at, _)| at);
-        touched.map(Link::deadline).chain(first).min()
+    /// When the next link needs attention, and why.
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        let first = self.due.first().map(|(_, id)| id);
+        let links = self.touched.iter().chain(first);
+        let links = links.filter_map(|&id| self.get(id));
+        links.map(Link::deadline).min()
     }
 
     /// Notes the deadlines of what was touched: at the end of a turn.
     pub(crate) fn settle(&mut self) {
         for id in self.touched.drain(..) {
             if let Some(entry) = self.entries.get_mut(&id) {
-                let at = entry.link.deadline();
+                let (at, _) = entry.link.deadline();
                 entry.deadline = Some(at);
                 self.due.insert((at, id));
             }
@@ -218,25 +220,26 @@ mod tests {
     #[test]
     fn the_next_deadline_follows_whatever_happens_to_links() {
         let mut links = Table::default();
+        let deadline = |links: &Table| links.deadline().map(|(at, _)| at);
         assert_eq!(links.deadline(), None);
         for (id, seconds) in [(1, 9), (2, 5), (3, 7)] {
             links.insert(link(id, seconds));
         }
-        assert_eq!(links.deadline(), Some(at(5)));
+        assert_eq!(deadline(&links), Some(at(5)));
         assert_eq!(links.due(at(7)), [LinkId(2), LinkId(3)]);
         let until = |until| LinkState::Negotiating { until: at(until) };
         links.get_mut(LinkId(1)).expect("there").state = until(3);
         links.get_mut(LinkId(1)).expect("there").state = until(4);
-        assert_eq!(links.deadline(), Some(at(4)), "touched, not settled");
+        assert_eq!(deadline(&links), Some(at(4)), "touched, not settled");
         links.settle();
-        assert_eq!(links.deadline(), Some(at(4)));
+        assert_eq!(deadline(&links), Some(at(4)));
         links.iter_mut().for_each(|link| link.state = until(20));
-        assert_eq!(links.deadline(), Some(at(20)));
+        assert_eq!(deadline(&links), Some(at(20)));
         links.remove(LinkId(2));
         assert_eq!(links.due(at(20)), [LinkId(1), LinkId(3)]);
         links.remove(LinkId(1));
         links.insert(link(3, 30));
-        assert_eq!((links.deadline(), links.len()), (Some(at(30)), 1));
+        assert_eq!((deadline(&links), links.len()), (Some(at(30)), 1));
         links.clear();
         assert_eq!(links.deadline(), None);
     }

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::id::{MessageId, Target};
 use crate::io::Channel;
 use crate::payload::Delivery;
+use crate::timeout::TimeoutReason;
 use crate::trust::Identity;
 use crate::wire::{Content, Data, Frame, FrameWriter, LinkSignal, Message, MessageHeader};
 
@@ -166,7 +167,8 @@ fn a_lost_answer_ends_the_attempt_and_the_next_waits() {
     let [this, peer] = peers();
     let (mut links, mut cx) = (Links::default(), context(this));
     let id = links.dial(peer, false, &mut cx);
-    let due = links.deadline().expect("it is given up one day");
+    let (due, reason) = links.deadline().expect("it is given up one day");
+    assert_eq!(reason, TimeoutReason::Negotiation);
     assert_eq!(due, cx.now + cx.config.answer_timeout);
     cx.now = due;
     assert_eq!(links.due(&cx), [id]);
@@ -271,7 +273,9 @@ fn a_silent_link_is_down_with_what_it_held_and_up_again_when_it_speaks() {
     while links.leads_to(peer) {
         let records = sent(&mut links, &mut cx).into_iter();
         pings += records.filter(|r| matches!(r, Record::Ping { .. })).count();
-        cx.now = links.deadline().expect("its keepalive");
+        let (at, reason) = links.deadline().expect("its keepalive");
+        assert_eq!(reason, TimeoutReason::Keepalive);
+        cx.now = at;
         links.attend(id, &mut cx);
     }
     assert_eq!(pings, cx.config.pings_max as usize);

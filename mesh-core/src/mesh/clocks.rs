@@ -12,7 +12,7 @@ impl Mesh {
         let slept = self.cx.driver.was_away(now)
             && self
                 .poll_timeout() // By the driver's time.
-                .is_some_and(|due| self.cx.driver.sleep_since(due, now));
+                .is_some_and(|(due, _)| self.cx.driver.sleep_since(due, now));
         self.cx.now = self.cx.driver.enter(now);
         if slept {
             self.woke_up();
@@ -22,7 +22,7 @@ impl Mesh {
     /// How late the driver is: on a busy machine it comes around seldom. What costs others work is
     /// done more seldom then too, and what others have to do gets more time.
     pub(super) fn note_lag(&mut self) {
-        let due = self.deadline();
+        let due = self.deadline().map(|(at, _)| at);
         self.cx.driver.note_lag(due, self.cx.now);
     }
 

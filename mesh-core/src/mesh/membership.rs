@@ -166,14 +166,8 @@ impl Mesh {
     }
 
     fn signaling_lost(&mut self, lost: Lost) {
-        let (hub, retry_in) = (lost.hub, lost.retry_in);
-        decided!(
-            self.cx,
-            hub,
-            ?retry_in,
-            reason = lost.reason,
-            "go on without a hub"
-        );
+        let hub = lost.hub;
+        decided!(self.cx, hub, reason = lost.reason, "go on without a hub");
         self.overlay.remember_members();
         self.cx.emit(Event::SignalingLost {
             hub: lost.hub,

@@ -26,6 +26,7 @@ use crate::routing::Routing;
 use crate::samples::{Sample, Stopwatch};
 use crate::signaling::Client;
 use crate::time::{Instant, UnixTime};
+use crate::timeout::TimeoutReason;
 use crate::timers::Timer;
 use crate::trust::{Identity, KnownSignatures, Trust};
 
@@ -119,6 +120,7 @@ impl Mesh {
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.enter(now);
+        tracing::trace!(agent = ?self.cx.this, due = ?self.deadline(), now = ?self.cx.now, "woken");
         self.note_lag();
         self.poll_signaling();
         // Before the links: what records tell may have some of them asked whether they live.
@@ -181,9 +183,10 @@ impl Mesh {
         }
     }
 
-    /// When [`Mesh::handle_timeout`] is due next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline().map(|at| self.cx.driver.leave(at))
+    /// When [`Mesh::handle_timeout`] is due next, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, TimeoutReason)> {
+        let (at, reason) = self.deadline()?;
+        Some((self.cx.driver.leave(at), reason))
     }
 
     /// Whether the orders that wait are so many that the driver should carry them out before it
@@ -192,12 +195,14 @@ impl Mesh {
         self.cx.outbox.len() >= OUTBOX_MAX
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        let signaling = self.signaling.deadline();
+        let verify_at = self.routing.verify_at();
         [
             self.links.deadline(),
             self.cx.timers.deadline(),
-            self.signaling.deadline(),
-            self.routing.verify_at(),
+            signaling.map(|at| (at, TimeoutReason::Signaling)),
+            verify_at.map(|at| (at, TimeoutReason::Verify)),
         ]
         .into_iter()
         .flatten()

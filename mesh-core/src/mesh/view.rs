@@ -8,8 +8,9 @@ use crate::id::{LinkId, PeerId};
 #[cfg(any(test, feature = "sim"))]
 use crate::routing::SharedRecords;
 use crate::stats::{Gauges, LinkCounts, Stats};
+use crate::time::Instant;
 use crate::topology::Shards;
-use crate::view::{LinkView, NodeView, PeerView, RouteView, TopologyView};
+use crate::view::{LinkView, NodeView, PeerView, RouteView, TimeoutView, TopologyView};
 #[cfg(any(test, feature = "sim"))]
 use crate::wire::Envelope;
 
@@ -132,6 +133,13 @@ impl Mesh {
             },
             ..self.cx.stats.clone()
         }
+    }
+
+    /// When this agent acts by itself next, and why.
+    pub fn next_timeout(&self, now: Instant) -> Option<TimeoutView> {
+        let (at, reason) = self.poll_timeout()?;
+        let in_ms = millis(at.since(now));
+        Some(TimeoutView { in_ms, reason })
     }
 
     /// How it stands.

@@ -140,7 +140,8 @@ impl Overlay {
             wanted.extend(self.star_centre.filter(|&centre| centre != self.this));
         }
         if self.wanted != wanted {
-            decided!(cx, before = self.wanted.len(), ?wanted, "choose neighbours");
+            let (before, now) = (self.wanted.len(), wanted.len());
+            decided!(cx, before, now, "choose neighbours");
         }
         self.wanted = wanted;
         self.mark_links(&named, view);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::Output;
+use crate::timeout::TimeoutReason;
 use crate::trust::Identity;
 
 /// An agent, and what it asks.
@@ -87,7 +88,10 @@ fn the_application_is_told_of_members_once_and_links_follow_soon() {
     let expected = [joined, Event::TopologyChanged].map(Output::Emit);
     assert_eq!(rig.orders(), expected);
     let settle = rig.cx.now + rig.cx.config.settle;
-    assert_eq!(rig.cx.timers.deadline(), Some(settle));
+    assert_eq!(
+        rig.cx.timers.deadline(),
+        Some((settle, TimeoutReason::Settle))
+    );
     assert!(!rig.members_changed(), "no news");
     assert_eq!(rig.orders(), []);
     rig.overlay.unlist(peer(2));

@@ -393,7 +393,7 @@ impl World {
         if sim.turn_at.is_some() || sim.pace != Pace::Punctual {
             return self.after_call(agent);
         }
-        if sim.mesh.poll_timeout().is_some_and(|at| at <= now) {
+        if sim.mesh.poll_timeout().is_some_and(|(at, _)| at <= now) {
             sim.mesh.handle_timeout(now);
         }
         self.drain(agent);
@@ -405,8 +405,8 @@ impl World {
         let now = self.now;
         let due = self.agents[agent].mesh.poll_timeout();
         assert!(
-            due.is_none_or(|at| at > now),
-            "{}: a timer spins",
+            due.is_none_or(|(at, _)| at > now),
+            "{}: a timer spins: {due:?}",
             self.whoami(agent)
         );
     }
@@ -424,7 +424,7 @@ impl World {
         self.check(agent);
         // A wake that comes too early finds nothing due and is repeated; one too late is a bug.
         let due = self.agents[agent].mesh.poll_timeout();
-        let due = due.map(|at| self.wake_time(agent, at));
+        let due = due.map(|(at, _)| self.wake_time(agent, at));
         let sim = &mut self.agents[agent];
         if let Some(at) = due
             && sim.wake_at.is_none_or(|planned| at < planned)

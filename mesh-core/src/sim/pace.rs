@@ -122,7 +122,7 @@ impl World {
             self.hand_over(agent, input);
         }
         let mesh = &mut self.agents[agent].mesh;
-        if mesh.poll_timeout().is_some_and(|at| at <= now) {
+        if mesh.poll_timeout().is_some_and(|(at, _)| at <= now) {
             mesh.handle_timeout(now);
             self.drain(agent);
             self.check_timer(agent);

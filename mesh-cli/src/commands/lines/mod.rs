@@ -321,7 +321,11 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
         Command::Peers => Ok(json!({ "peers": agent.peers().map_err(failure)? })),
         Command::Routes => Ok(json!({ "routes": agent.routes().map_err(failure)? })),
         Command::Topology => Ok(json!({ "topology": agent.topology().map_err(failure)? })),
-        Command::Stats => Ok(json!({ "stats": agent.stats().map_err(failure)? })),
+        Command::Stats => {
+            let mut stats = json!(agent.stats().map_err(failure)?);
+            stats["nextTimeout"] = json!(agent.next_timeout().map_err(failure)?);
+            Ok(json!({ "stats": stats }))
+        }
         Command::Request { .. } | Command::Close => Ok(json!({})), // Not obeyed here.
     }
 }

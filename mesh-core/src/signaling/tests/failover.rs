@@ -71,7 +71,7 @@ impl World {
         loop {
             while self.turn() {}
             let hubs = self.hubs.iter().filter_map(Hub::poll_timeout);
-            let due = hubs.chain(self.mesh.poll_timeout()).min();
+            let due = hubs.chain(self.mesh.poll_timeout().map(|(at, _)| at)).min();
             let Some(at) = due.filter(|at| *at <= until) else {
                 break;
             };
