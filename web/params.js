@@ -1,7 +1,7 @@
-// What the page's address asks for: ?room= &name= &signaling= &k=, and &signaling= again for each further hub.
+// What the page's address asks for: ?room= &name= &signaling= &k= &log=, and &signaling= again for each further hub.
 
 /**
- * @typedef {{ room: string, name: string, signaling: string | string[], k?: number }} Params
+ * @typedef {{ room: string, name: string, signaling: string | string[], k?: number, log?: string }} Params
  */
 
 /**
@@ -21,6 +21,8 @@ export function readParams(location, randomName = tabName) {
   };
   const k = Number(query.get("k"));
   if (Number.isInteger(k) && k > 0) params.k = k;
+  const log = query.get("log")?.trim();
+  if (log) params.log = log;
   return params;
 }
 
@@ -29,10 +31,11 @@ function tabName() {
   return `tab-${(random % 36 ** 4).toString(36).padStart(4, "0")}`;
 }
 
-/** The same page for someone else: everything but the name. @param {string} href */
+/** The same page for someone else: everything but the name and the log. @param {string} href */
 export function inviteLink(href) {
   const url = new URL(href);
   url.searchParams.delete("name");
+  url.searchParams.delete("log");
   url.hash = "";
   return url.href;
 }

@@ -300,11 +300,12 @@ test("the address decides room, name, hub and k; nonsense falls back", () => {
   assert.deepEqual(at("?room=r&name=n&signaling=ws://a/s&k=8"), { room: "r", name: "n", signaling: "ws://a/s", k: 8 });
   assert.equal("k" in at("?k=-1"), false);
   assert.equal("k" in at("?k=many"), false);
+  assert.equal(at("?log=debug").log, "debug");
   assert.equal(at("?room=%20").room, "demo");
 });
 
 test("an invite is the same page without the name", () => {
-  assert.equal(inviteLink("http://hub:9600/?room=r&name=me&k=4#x"), "http://hub:9600/?room=r&k=4");
+  assert.equal(inviteLink("http://hub:9600/?room=r&name=me&k=4&log=debug#x"), "http://hub:9600/?room=r&k=4");
 });
 
 test("figures read well at their edges", () => {

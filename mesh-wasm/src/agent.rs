@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use js_sys::Promise;
+use js_sys::{Promise, Reflect};
 use mesh_core::agent::{Line, Ticket};
 use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError, SendOptions};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -230,9 +230,13 @@ impl Mesh {
         to_js(&self.driver.read(mesh_core::Mesh::topology))
     }
 
-    /// Counters.
+    /// Counters, and what the agent waits for.
     pub fn stats(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.driver.read(mesh_core::Mesh::stats))
+        let now = self.driver.now();
+        let stats = to_js(&self.driver.read(mesh_core::Mesh::stats))?;
+        let next = to_js(&self.driver.read(|mesh| mesh.next_timeout(now)))?;
+        Reflect::set(&stats, &"nextTimeout".into(), &next)?;
+        Ok(stats)
     }
 
     /// Leaves the mesh and closes every link. Closing twice does no harm.

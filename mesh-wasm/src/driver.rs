@@ -98,6 +98,11 @@ impl Driver {
         read(self.state.borrow().agent.mesh())
     }
 
+    /// The driver's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.state.borrow().clock.now()
+    }
+
     /// Does something with the agent that causes no orders.
     pub(crate) fn with<T>(&self, call: impl FnOnce(&mut AgentState<Subscriber>) -> T) -> T {
         call(&mut self.state.borrow_mut().agent)

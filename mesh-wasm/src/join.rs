@@ -20,7 +20,7 @@ use crate::clock::{Clock, sleep};
 use crate::driver::Driver;
 use crate::error::{self, error};
 use crate::events::EventStream;
-use crate::hub_url;
+use crate::{hub_url, log};
 
 const OPTIONS: [&str; 11] = [
     "signaling",
@@ -34,6 +34,7 @@ const OPTIONS: [&str; 11] = [
     "identity",
     "timeoutMs",
     "signal",
+    "log",
 ];
 
 /// What `join` was asked for.
@@ -43,6 +44,7 @@ pub(crate) struct JoinOptions {
     signaling: Vec<String>,
     timeout: Duration,
     signal: Option<Abort>,
+    log: Option<bool>,
 }
 
 /// An agent that is in its room.
@@ -108,6 +110,7 @@ impl JoinOptions {
             signaling,
             timeout: options.duration("timeoutMs")?.unwrap_or(JOIN_TIMEOUT),
             signal: options.signal()?,
+            log: options.choice("log", &log::WORDS)?,
         })
     }
 
@@ -116,6 +119,9 @@ impl JoinOptions {
     /// # Errors
     /// Why the agent is not in the room, or the signal's reason.
     pub(crate) async fn join(mut self) -> Result<Joined, JsValue> {
+        if let Some(tells) = self.log {
+            log::set(tells);
+        }
         let signal = self.signal.take();
         unless_aborted(signal.as_ref(), self.join_unless_refused()).await
     }

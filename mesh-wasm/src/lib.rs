@@ -17,7 +17,8 @@
 //! `mesh-native`: `agent` is the handle that JavaScript gets, `driver` the loop around the core's
 //! state machine, `link` one peer connection, `signaling` the WebSocket, `clock` the time. All else
 //! is the JavaScript side of the interface: `arguments` and `payload` check what comes in, `join`
-//! and `hub_url` say why a room is not reached, `abort` gives up, `events` and `types` go out.
+//! and `hub_url` say why a room is not reached, `abort` gives up, `events`, `log` and `types` go
+//! out.
 
 #![warn(missing_docs)]
 
@@ -31,6 +32,7 @@ mod events;
 mod hub_url;
 mod join;
 mod link;
+mod log;
 mod network;
 mod payload;
 mod signaling;

@@ -53,6 +53,8 @@ export interface JoinOptions {
      * effect once `join` has resolved: `close` the agent then.
      */
     signal?: AbortSignal;
+    /** Whether the agents of this page tell in its console what they decide, and why, from now on; `off` at first. */
+    log?: "debug" | "off";
 }
 
 /**
@@ -210,7 +212,21 @@ export interface Stats {
     repairs: Partial<Record<"revival" | "restart" | "redial" | "solicit" | "replacement" | "star", number>>;
     lost: Partial<Record<LossReason, number>>;
     rejected: Partial<Record<RejectReason, number>>;
+    /** When this agent acts by itself next, and why; null for one that waits for nothing. */
+    nextTimeout: { inMs: number; reason: TimeoutReason } | null;
 }
+
+/**
+ * What is due: `signaling` (a server is dialled, pinged, given up), `verify` (records), `negotiation` (a link has not
+ * opened), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `settle`
+ * (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes` (paths are computed),
+ * `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge nothing), `silent`
+ * (connections without a sign of life), `return` (members that lost the server), `retry`, `waiting` (messages).
+ */
+export type TimeoutReason =
+    | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "settle" | "announce" | "gossip"
+    | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
+    | "retry" | "waiting";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.
@@ -291,7 +307,7 @@ export class Mesh {
     /** The mesh as this agent knows it. */
     topology(): Topology;
 
-    /** Counters. */
+    /** Counters, and what this agent waits for. */
     stats(): Stats;
 
     /**

@@ -95,6 +95,7 @@ async fn wrong_options_are_named() {
             "`timeoutMs` is the number -1",
         ),
         (with("signal", true), "options", "`signal` is a boolean"),
+        (with("log", "loud"), "options", "`log` is \"loud\""),
         (
             with("signalling", "ws://a/b"),
             "options",
@@ -184,4 +185,36 @@ async fn joining_is_given_up_with_the_reason_of_the_signal() {
     let error = Mesh::join(options(&with("signal", signal)));
     let error = error.await.expect_err("aborted");
     assert_eq!(get(&error, "name"), "AbortError");
+}
+
+/// Has the console's lines kept in a list as well, which this returns.
+fn listen_to_console() -> js_sys::Array {
+    let listen = js_sys::Function::new_no_args(
+        "const lines = [], log = console.log;
+         console.log = (...words) => { lines.push(words.join(' ')); log.apply(console, words); };
+         return lines;",
+    );
+    let lines = listen.call0(&JsValue::UNDEFINED).expect("it returns");
+    lines.into()
+}
+
+#[wasm_bindgen_test]
+async fn the_console_tells_what_an_agent_decides_if_it_is_asked_to() {
+    let lines = listen_to_console();
+    let told = || lines.iter().filter_map(|line| line.as_string());
+    let decided = |line: &String| line.starts_with("mesh_core::mesh::membership: ");
+    let mut options = with("timeoutMs", 800);
+    refused(&options).await;
+    assert_eq!(told().filter(decided).count(), 0, "nobody has asked");
+    options.push(("log", "debug".into()));
+    refused(&options).await;
+    let lost = told().filter(decided);
+    let lost =
+        lost.filter(|line| line.contains("go on without a hub agent=") && line.contains("hub=0"));
+    assert!(lost.count() > 0, "{:?}", told().collect::<Vec<_>>());
+    options.pop();
+    options.push(("log", "off".into()));
+    let before = told().filter(decided).count();
+    refused(&options).await;
+    assert_eq!(told().filter(decided).count(), before);
 }

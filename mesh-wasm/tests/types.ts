@@ -61,6 +61,8 @@ export async function use(): Promise<void> {
     });
     const { declined, failed }: { declined: number; failed: number } = mesh.stats().links;
     if (declined < failed) mesh.free();
+    const due: [number, TimeoutReason] | undefined = ((next) => next && [next.inMs, next.reason])(mesh.stats().nextTimeout ?? undefined);
+    if (due?.[1] === "keepalive") await Mesh.join({ signaling: "", room: "", name: "", log: "debug" });
     if (declined === 0) mesh[Symbol.dispose]();
     await mesh.close();
 
@@ -68,6 +70,8 @@ export async function use(): Promise<void> {
     new Mesh();
     // @ts-expect-error a misspelt option
     await Mesh.join({ signaling: "", room: "", name: "", timeout: 5 });
+    // @ts-expect-error no such level
+    await Mesh.join({ signaling: "", room: "", name: "", log: "loud" });
     // @ts-expect-error the topic comes first
     await mesh.broadcast({ text: "hi" });
     // @ts-expect-error no such delivery
