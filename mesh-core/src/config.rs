@@ -1,8 +1,10 @@
-//! Every limit and interval of an agent and of the hub, each default with its why.
+//! The limits and intervals of an agent and of the hub that somebody sets, each default with its
+//! why. Those that nobody has a reason to set are constants beside what they bound.
 
 mod check;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -23,6 +25,37 @@ pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 /// Addresses of signaling servers that an agent takes at most: a join may try each for seconds.
 pub(crate) const HUBS_MAX: usize = 16;
 
+/// Time between an agent's pings to its hub: short enough that proxies, which give a quiet
+/// WebSocket a minute, keep it.
+const SIGNALING_PING: Duration = Duration::from_secs(15);
+
+/// Pings that a hub misses until it takes a client for dead: one may be late, and one lost with a
+/// retransmission.
+const PINGS_MISSED: u32 = 3;
+
+/// How long members that are gone may take to come back, after a restart of the hub or where many
+/// died at once. So long an agent takes them for members, a room that has opened heeds how agents
+/// say that it was divided, for the first that are back are no small room, and one that has shrunk
+/// keeps its shards. Longer than the longest wait before a hub is dialled again.
+pub(crate) const RETURN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The longest wait before a hub is dialled again: news of newcomers is late by no more.
+const SIGNALING_RETRY_MAX: Duration = Duration::from_secs(10);
+
+const _: () = assert!(SIGNALING_RETRY_MAX.as_millis() < RETURN_PATIENCE.as_millis());
+
+/// How long either end of signaling may take for its next step until the other gives it up: several
+/// round trips to the other side of the world, by a machine that is busy with a crowd.
+const SIGNALING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Members of one room at most: each costs every other some memory, and a hub of two cores serves
+/// as many.
+const ROOM_MEMBERS_MAX: usize = 20_000;
+
+/// The links that an agent may keep: with fewer than two a member's death parts the room, and more
+/// than 64 cost each agent more than they shorten paths.
+const K: RangeInclusive<usize> = 2..=64;
+
 /// How an agent behaves. [`Config::new`] gives defaults that suit most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -38,16 +71,17 @@ pub struct Config {
     pub metric: Metric,
     /// How k follows the state of the mesh; `None` leaves it as it is.
     pub adaptive: Option<Adaptive>,
-    /// Time between two looks at the state of the mesh.
-    pub adapt_interval: Duration,
     /// How long none of the wanted links may open until the agent turns to the star: the one member
-    /// that all can agree on.
+    /// that all can agree on. Longer than three attempts at each neighbour take.
     pub mesh_patience: Duration,
-    /// Links that the middle of the star accepts.
+    /// Links that the middle of the star accepts: a room of the seed's size, and what one process
+    /// carries.
     pub star_links_max: usize,
-    /// Links beyond `k` that others may open to us while views of the room differ.
+    /// Links beyond `k` that others may open to us while views of the room differ: about half of a
+    /// usual k, so that a newcomer finds room everywhere.
     pub links_slack: usize,
-    /// Members known at most. Bounds every map that has one entry a member.
+    /// Members known at most, as many as a hub allows a room. Bounds every map that has one entry a
+    /// member.
     pub members_max: usize,
     /// How long members of other shards have, after the hub was gone, to come back to it until they
     /// count as left: longer than [`Config::signaling_retry_max`]. So long have members too that
@@ -61,27 +95,18 @@ pub struct Config {
     /// How long an offer that travels over the mesh may go unanswered: it may have been lost with a
     /// forwarder, and is repeated through the hub. Answered, the link has the whole time again.
     pub answer_timeout: Duration,
-    /// The wait before the first redial of a failed link; doubles with each failure, with jitter.
+    /// The wait before the first redial of a failed link: people hardly notice it, and a peer that
+    /// restarts is often back. Doubles with each failure, with jitter.
     pub redial_min: Duration,
-    /// The longest wait between redials.
+    /// The longest wait between redials: half of the time for which a peer is left out then.
     pub redial_max: Duration,
-    /// How long the higher end of a wanted link waits for the lower end's offer before it asks for
-    /// one: in a mass join the offerer may be busy for a while. Doubles like redials.
-    pub offer_patience: Duration,
     /// Failures in a row after which a partner counts as unreachable, and the topology does
-    /// without it until [`Config::unreachable_for`] has passed.
+    /// without it until [`Config::unreachable_for`] has passed: by then both ways to signal, over
+    /// the mesh and through the hub, have been tried.
     pub redials_max: u32,
-    /// How long an unreachable partner is left out.
+    /// How long an unreachable partner is left out: a network between may have healed by then, and
+    /// a try costs little.
     pub unreachable_for: Duration,
-    /// How long the room must be quiet before links follow its membership: a mass join is then one
-    /// change, not a hundred.
-    pub settle: Duration,
-    /// The longest that [`Config::settle`] may be put off by further changes.
-    pub settle_max: Duration,
-    /// How long a link stays after the topology stopped wanting it and its replacements opened.
-    pub linger: Duration,
-    /// How long a drained link waits for its last acknowledgement.
-    pub drain_timeout: Duration,
     /// How long a link keeps its DTLS keys, on average; zero for as long as it is open. An hour
     /// bounds what a stolen key reads, and costs a handshake a link.
     pub rotate_interval: Duration,
@@ -96,85 +121,54 @@ pub struct Config {
     /// The same at most, and while the round trip is not known: a mass join can keep a machine busy
     /// for seconds, and taking the slow for dead makes more work.
     pub pong_timeout_max: Duration,
-    /// Unanswered pings in a row that mean the peer is dead.
+    /// Unanswered pings in a row that mean the peer is dead: two may be lost with a bad moment of a
+    /// wireless network.
     pub pings_max: u32,
-    /// How long changes of our links gather before they are announced as one record.
-    pub announce_delay: Duration,
-    /// The same while they keep changing: everybody verifies every record, and in a mass join that
-    /// would be most of the work.
-    pub announce_delay_max: Duration,
-    /// How long a link that has opened waits to be announced while others are still awaited: less
-    /// than [`Config::linger`], or the link that it replaces would be gone before it is known.
-    pub opening_delay: Duration,
-    /// How long a link's changed round trip or bandwidth waits to be announced: it may change back,
-    /// and others may change too.
-    pub quality_delay: Duration,
-    /// How long after a broadcast has come neighbours are told that it is here: by then it should
-    /// have come to them too.
-    pub tell_delay: Duration,
-    /// How long a broadcast that was asked for may take before another neighbour is asked.
-    pub want_patience: Duration,
-    /// Broadcasts kept for neighbours that may lack them, at most.
-    pub broadcasts_kept_max: usize,
-    /// The same in bytes.
-    pub broadcasts_bytes_max: usize,
-    /// How long they are kept: longer than views of the mesh differ.
-    pub broadcasts_kept_for: Duration,
-    /// How long received link-state records gather before they are passed on in one frame.
-    pub gossip_delay: Duration,
-    /// Rings of the topology that link-state records are flooded over: two keep every member
-    /// reachable when one link is down, and cost four copies a record instead of k.
-    pub gossip_rings: usize,
-    /// Time between comparisons of the whole link-state database with a random neighbour.
-    pub repair_interval: Duration,
-    /// How long changes of the link-state database gather before paths are computed again.
-    pub routes_delay: Duration,
-    /// The same while it keeps changing. A message that finds no way has them computed at once.
-    pub routes_delay_max: Duration,
-    /// How long an acknowledgement waits for a frame to ride along with.
-    pub ack_delay: Duration,
-    /// How long a neighbour may acknowledge nothing until it is asked whether it lives: so that who
-    /// has something to send learns of a death long before the next ping.
-    pub suspect_after: Duration,
-    /// How long a neighbour may acknowledge nothing of what it was sent.
+    /// How long a neighbour may acknowledge nothing of what it was sent, though it answers pings:
+    /// its application or its network is stuck, and others wait behind it.
     pub ack_timeout: Duration,
-    /// How long the record of an unreachable author is kept, so that an old copy of it is not
-    /// taken for news.
-    pub forget_after: Duration,
     /// Hops that a message to one member may take at least; twice the present route if that is
-    /// more.
+    /// more. Five times the diameter of a usual room, and few enough to end a loop soon.
     pub ttl: u8,
-    /// Envelopes queued and unacknowledged on a link before senders feel it.
+    /// Envelopes queued and unacknowledged on a link before senders feel it: the seed's figure, ten
+    /// seconds at its rate.
     pub link_queue_max: usize,
-    /// The same in bytes: what one slow link may hold in memory.
+    /// The same in bytes: what one slow link may hold in memory. 250 of the largest.
     pub link_queue_bytes_max: usize,
-    /// How far a message's date may be off our clock, against replays of old recordings.
+    /// How far a message's date may be off our clock, against replays of old recordings: as long as
+    /// a message may wait, and a minute by which two clocks may disagree.
     pub clock_skew_max: Duration,
-    /// Acknowledged messages and requests that may await their receipt or reply.
+    /// Acknowledged messages and requests that may await their receipt or reply: some seconds of a
+    /// busy agent's, some megabytes.
     pub pending_max: usize,
-    /// The deadline of acknowledged messages and requests that name none.
+    /// The deadline of acknowledged messages and requests that name none: a mesh that lost a link
+    /// heals within it.
     pub deadline: Duration,
     /// The longest deadline; a message that is repeated keeps its date, so it must stay within
     /// [`Config::clock_skew_max`].
     pub deadline_max: Duration,
-    /// The wait before an acknowledged message is repeated; doubles each time.
+    /// The wait before an acknowledged message is repeated: longer than the round trip of nearly
+    /// all paths. Doubles each time.
     pub retry_min: Duration,
     /// The longest such wait: a mesh that heals takes seconds, and then there should be time left.
     pub retry_max: Duration,
     /// Addresses of signaling servers that the driver has, in the order in which they are liked.
     pub hubs: usize,
-    /// The wait before a signaling server is dialled again; doubles with jitter.
+    /// The wait before a signaling server is dialled again: one that restarts is often back.
+    /// Doubles with jitter.
     pub signaling_retry_min: Duration,
-    /// The longest such wait.
+    /// The longest such wait: news of newcomers is late by no more.
     pub signaling_retry_max: Duration,
     /// How long the signaling server may take to answer anything before it counts as gone.
     pub signaling_timeout: Duration,
-    /// How long an agent that is not at its first address waits at least before it tries to return.
+    /// How long an agent that is not at its first address waits at least before it tries to return:
+    /// a server that has just come back may go again.
     pub signaling_return_min: Duration,
     /// And at most: so a server that comes back is not dialled by all its agents at once, and takes
     /// in those of a full one at 200 a second.
     pub signaling_return_max: Duration,
-    /// Time between pings to the signaling server, which drops a client that is silent for three.
+    /// Time between pings to the signaling server, which drops a client that is silent for three:
+    /// [`HubConfig::silence_max`].
     pub signaling_ping: Duration,
 }
 
@@ -237,48 +231,25 @@ impl Config {
             sparse: false,
             metric: Metric::default(),
             adaptive: None,
-            adapt_interval: Duration::from_secs(5),
             mesh_patience: Duration::from_secs(30),
             star_links_max: 100,
             links_slack: 8,
-            members_max: 20_000,
-            return_patience: Duration::from_secs(15),
+            members_max: ROOM_MEMBERS_MAX,
+            return_patience: RETURN_PATIENCE,
             negotiating_max: 64,
             open_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(3),
             redial_min: Duration::from_millis(250),
             redial_max: Duration::from_secs(15),
-            offer_patience: Duration::from_secs(4),
             redials_max: 3,
             unreachable_for: Duration::from_secs(30),
-            settle: Duration::from_millis(40),
-            settle_max: Duration::from_millis(250),
-            linger: Duration::from_secs(2),
-            drain_timeout: Duration::from_secs(2),
             rotate_interval: Duration::from_secs(3_600),
             ping_interval: Duration::from_secs(5),
             ping_interval_max: Duration::from_secs(15),
             pong_timeout_min: Duration::from_millis(500),
             pong_timeout_max: Duration::from_secs(3),
             pings_max: 3,
-            announce_delay: Duration::from_millis(50),
-            announce_delay_max: Duration::from_millis(800),
-            opening_delay: Duration::from_secs(1),
-            quality_delay: Duration::from_secs(2),
-            tell_delay: Duration::from_millis(250),
-            want_patience: Duration::from_millis(500),
-            broadcasts_kept_max: 1_000,
-            broadcasts_bytes_max: 4 << 20,
-            broadcasts_kept_for: Duration::from_secs(30),
-            gossip_delay: Duration::from_millis(20),
-            gossip_rings: 2,
-            repair_interval: Duration::from_secs(10),
-            routes_delay: Duration::from_millis(20),
-            routes_delay_max: Duration::from_millis(320),
-            ack_delay: Duration::from_millis(1_500),
-            suspect_after: Duration::from_secs(2),
             ack_timeout: Duration::from_secs(15),
-            forget_after: Duration::from_secs(60),
             ttl: 16,
             link_queue_max: 1_000,
             link_queue_bytes_max: 4 << 20,
@@ -290,11 +261,11 @@ impl Config {
             retry_max: Duration::from_secs(1),
             hubs: 1,
             signaling_retry_min: Duration::from_millis(250),
-            signaling_retry_max: Duration::from_secs(10),
-            signaling_timeout: Duration::from_secs(10),
+            signaling_retry_max: SIGNALING_RETRY_MAX,
+            signaling_timeout: SIGNALING_TIMEOUT,
             signaling_return_min: Duration::from_secs(30),
             signaling_return_max: Duration::from_secs(130),
-            signaling_ping: Duration::from_secs(15),
+            signaling_ping: SIGNALING_PING,
         })
     }
 
@@ -303,7 +274,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::K`] unless `k` is 2 to 64.
     pub fn with_k(mut self, k: Option<usize>) -> Result<Self, ConfigError> {
-        if let Some(k) = k.filter(|k| !(2..=64).contains(k)) {
+        if let Some(k) = k.filter(|k| !K.contains(k)) {
             return Err(ConfigError::K(k));
         }
         self.k = k;
@@ -367,11 +338,11 @@ pub struct HubConfig {
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            clients_max: 20_000,
-            room_members_max: 20_000,
+            clients_max: ROOM_MEMBERS_MAX,
+            room_members_max: ROOM_MEMBERS_MAX,
             text_bytes_max: 32 * 1024,
-            admission_timeout: Duration::from_secs(10),
-            silence_max: Duration::from_secs(45),
+            admission_timeout: SIGNALING_TIMEOUT,
+            silence_max: SIGNALING_PING * PINGS_MISSED,
             ping_after: Duration::from_secs(18),
             rate: 200,
             burst: 1_000,
@@ -399,7 +370,7 @@ pub const fn default_k(members: usize) -> usize {
 /// connected once its mean degree passes ln n).
 pub fn sparse_k(members: usize) -> usize {
     let links = 2.0 * (members.max(1) as f64).ln();
-    (links.round() as usize).clamp(2, 64)
+    (links.round() as usize).clamp(*K.start(), *K.end())
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! Randomness from the one seed that the driver hands in: the same seed gives the same trace.
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 /// A number in [0, 1).
 pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// A wait of three to five fourths of another, by a random number from 0 to 1: what many agents
+/// begin at once they do not all repeat at once.
+pub(crate) fn spread(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 /// An index below `count`, which is not zero.

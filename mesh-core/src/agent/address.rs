@@ -7,9 +7,6 @@ use thiserror::Error;
 /// How long an address may be, in bytes: proxies refuse longer ones.
 const URL_BYTES_MAX: usize = 2_048;
 
-/// Characters of an address that an error repeats: a host and the beginning of a path.
-const QUOTED_CHARS: usize = 80;
-
 /// The form of an address, for errors.
 const FORM: &str = "ws://host:9600/signal";
 
@@ -39,7 +36,7 @@ pub struct AddressError {
 impl AddressError {
     /// An address that cannot work for this reason, which names the remedy.
     pub fn new(url: &str, reason: String) -> Self {
-        let mut shown: String = url.chars().take(QUOTED_CHARS).collect();
+        let mut shown: String = url.chars().take(super::QUOTED_CHARS).collect();
         if shown.len() < url.len() {
             shown.push('…');
         }

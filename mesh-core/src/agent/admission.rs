@@ -11,9 +11,6 @@ use thiserror::Error;
 use super::facts::SocketEnd;
 use crate::io::Event;
 
-/// Characters of a stranger's text that an error quotes: enough to know it by.
-const QUOTED_CHARS: usize = 60;
-
 /// Why an agent is not in its room.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -171,7 +168,7 @@ impl Admission {
 
     /// The first text of a WebSocket is none of a hub's. Returns why it ends.
     pub(super) fn speaks_otherwise(&mut self, hub: usize, text: &str) -> SocketEnd {
-        let begin: String = text.chars().take(QUOTED_CHARS).collect();
+        let begin: String = text.chars().take(super::QUOTED_CHARS).collect();
         let reason = format!(
             "the WebSocket there does not speak the protocol of a hub, and begins with {begin:?}"
         );

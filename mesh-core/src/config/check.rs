@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Adaptive, Config, HubConfig};
+use super::{Adaptive, Config, HubConfig, K};
 use crate::error::ConfigError;
 
 /// The longest interval: a day. A longer one is a slip of the unit.
@@ -17,9 +17,6 @@ const COUNT_MAX: usize = 10_000_000;
 
 /// The largest number of bytes of a queue or text: 1 GiB.
 const BYTES_MAX: usize = 1 << 30;
-
-/// Links that an agent may keep.
-const K: (usize, usize) = (2, 64);
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -83,7 +80,7 @@ impl Config {
     /// looked at that an operator may set.
     pub fn problems(&self) -> Vec<ConfigError> {
         let mut rules = Rules::default();
-        if let Some(k) = self.k.filter(|k| !(K.0..=K.1).contains(k)) {
+        if let Some(k) = self.k.filter(|k| !K.contains(k)) {
             rules.0.push(ConfigError::K(k));
         }
         rules.durations(&named!(
@@ -183,10 +180,10 @@ impl Adaptive {
         rules.within("failure_rate", self.failure_rate, (0.0, 1.0));
         rules.within("patience", self.patience, (1, 1_000));
         for (field, k) in named!(self, k_min, k_quick, k_max) {
-            rules.within(field, k, K);
+            rules.within(field, k, (*K.start(), *K.end()));
         }
         for (field, step) in named!(self, k_more, k_fewer) {
-            rules.within(field, step, (1, K.1));
+            rules.within(field, step, (1, *K.end()));
         }
         rules.ordered(named!(pair self, k_min), named!(pair self, k_max));
         rules.ordered(named!(pair self, k_quick), named!(pair self, k_max));

@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::LINGER;
 use crate::config::Config;
 use crate::id::PeerId;
+use crate::rng::spread;
 use crate::time::Instant;
+
+/// How long the higher end of a wanted link waits for the lower end's offer before it asks for one,
+/// and the lower end for a sign that its offer was seen: in a mass join the other end may be busy
+/// for seconds. The wait for an offer doubles as that for a redial does.
+pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The failures of peers that could not be linked. A peer that can is not in it.
 #[derive(Debug, Default)]
@@ -56,7 +63,7 @@ impl Dialer {
         jitter: f64,
         now: Instant,
     ) {
-        self.wait(peer, config.offer_patience + grace, config, jitter, now);
+        self.wait(peer, OFFER_PATIENCE + grace, config, jitter, now);
         self.failed.entry(peer).or_default().awaited += 1;
     }
 
@@ -93,8 +100,8 @@ impl Dialer {
 
     /// A link was closed because one end did not want it: should the other still want it, it is
     /// dialled again after a while. That says nothing about whether the peer can be reached.
-    pub(crate) fn postpone(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
-        self.retry_after(peer, self.failures(peer), config.linger, jitter, now);
+    pub(crate) fn postpone(&mut self, peer: PeerId, jitter: f64, now: Instant) {
+        self.retry_after(peer, self.failures(peer), LINGER, jitter, now);
     }
 
     fn wait(&mut self, peer: PeerId, base: Duration, config: &Config, jitter: f64, now: Instant) {
@@ -116,7 +123,7 @@ impl Dialer {
         jitter: f64,
         now: Instant,
     ) {
-        let retry_at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        let retry_at = now + spread(wait, jitter);
         let failed = self.failed.entry(peer).or_default();
         failed.failures = failures;
         failed.retry_at = retry_at;

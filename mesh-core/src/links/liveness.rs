@@ -17,6 +17,12 @@ use crate::wire::Record;
 /// How long a link must live for its peer to count as reachable again.
 const PROVEN: Duration = Duration::from_secs(10);
 
+/// How long a neighbour may acknowledge nothing until it is asked whether it lives, and again; and
+/// the time between two questions to a connection that is silent. So an agent with something to
+/// send learns of a death long before the next ping, and of a path that works again as soon. Longer
+/// than an honest acknowledgement is put off, and a round trip.
+pub(super) const SUSPECT_AFTER: Duration = Duration::from_secs(2);
+
 /// Where there are many links, the time until one of them pings, on average.
 const PING_SHARE: Duration = Duration::from_millis(750);
 
@@ -110,7 +116,7 @@ impl Links {
 
     /// Asks neighbours that have not acknowledged anything for a while.
     pub(crate) fn probe_stalled(&mut self, cx: &mut Context) {
-        let patience = cx.config.suspect_after;
+        let patience = SUSPECT_AFTER;
         let mut waiting = false;
         for link in self.table.iter_mut().filter(|link| link.is_usable()) {
             let stalled_for = link.queue.stalled_for(cx.now);

@@ -28,6 +28,7 @@ pub(crate) use negotiation::SignalFrom;
 pub(crate) use succession::Succession;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::RejectReason;
@@ -45,6 +46,11 @@ use link::{LinkState, Role};
 use restart::RESTART_PATIENCE;
 use silent::SilentLinks;
 use table::Table;
+
+/// How long a link stays that is no longer wanted, first until it is drained, and then at most
+/// until its last acknowledgement has come: longer than news of its replacement takes to reach a
+/// room.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What happened to links, for whoever is concerned.
 #[derive(Debug)]
@@ -299,7 +305,7 @@ impl Links {
             LinkState::Draining { .. } => {
                 cx.stats.links.closed += 1;
                 // Or the two ends would open and close it for ever.
-                self.dialer.postpone(peer, &cx.config, jitter, cx.now);
+                self.dialer.postpone(peer, jitter, cx.now);
                 cx.emit(Event::LinkClosed { peer, reason });
                 Was::Draining
             }
@@ -341,7 +347,7 @@ impl Links {
             return;
         };
         link.state = LinkState::Draining {
-            until: cx.now + cx.config.drain_timeout,
+            until: cx.now + LINGER,
         };
         self.events.push_back(LinkEvent::Draining);
     }

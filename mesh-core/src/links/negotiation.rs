@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
+use super::dialer::OFFER_PATIENCE;
 use super::link::{Link, LinkState, Role};
 use super::relayed::Relayed;
 use super::{LinkEvent, Links, Way};
@@ -16,11 +17,8 @@ use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::{LinkSignal, PeerSignal};
 
-/// How long an offer may be unanswered before a sign of the peer counts as not having seen it.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
-
 /// Trickled candidates taken for one link: a host has a handful of addresses.
-const CANDIDATES_MAX: u32 = 64;
+pub(super) const CANDIDATES_MAX: u32 = 64;
 
 /// At most this many doublings of the time that an attempt has.
 const DOUBLINGS_MAX: u32 = 2;
@@ -359,7 +357,7 @@ impl Links {
         if link.negotiation.was_answered_before(asked) {
             return Some((link.id, "the peer has lost its end"));
         }
-        self.unseen_by(asked.author, ANSWER_PATIENCE, cx)
+        self.unseen_by(asked.author, OFFER_PATIENCE, cx)
     }
 
     /// The link to a peer that speaks, but has not answered our offer for so long: the offer went

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::link::{Link, LinkState};
+use super::negotiation::CANDIDATES_MAX;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
@@ -14,6 +15,8 @@ use crate::trust::Signed;
 /// Signals of one attempt that are kept: an offer or an answer, and the candidates of a host with
 /// some interfaces.
 const SIGNALS_MAX: usize = 16;
+
+const _: () = assert!(SIGNALS_MAX < CANDIDATES_MAX as usize);
 
 /// How often a busy hub is given them again: for half a minute about, longer than a hub is without
 /// the others where one of them is promoted.

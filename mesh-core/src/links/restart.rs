@@ -2,15 +2,15 @@
 //!
 //! What was sent and not acknowledged stays in the connection, and no keys are negotiated anew: a
 //! restart is done after one offer, one answer and the checks of new candidates
-//! ([RFC 8445], section 2.4). Natively the sockets are bound anew, to the addresses that the machine
-//! has by then.
+//! ([RFC 8445], section 2.4). Natively the sockets are bound anew, to the addresses that the
+//! machine has by then.
 //!
 //! [RFC 8445]: https://www.rfc-editor.org/rfc/rfc8445
 //!
 //! A restart gives the old path up before there is another. A path that is only away, with no way
 //! for signals either, would never be found again. So an end whose link is silent asks the other,
-//! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it where
-//! it hears the link: after a partition all links between the halves come back within seconds, and
+//! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it
+//! where it hears the link: after a partition all links between the halves come back within seconds, and
 //! carry the signals. An address that is gone does not come back, so then it does at once.
 //!
 //! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
@@ -46,6 +46,11 @@ const ASKED_APART: Duration = Duration::from_millis(500);
 /// A link that was heard of so lately works, whatever its other end hears: pings that find it
 /// silent take 1.5 s at least.
 const HEARD_LATELY: Duration = Duration::from_millis(1_500);
+
+const _: () = assert!(
+    RESTART_PATIENCE.as_millis() < PAUSE_MIN.as_millis(),
+    "a peer is dialled anew before its link is restarted again"
+);
 
 /// Restarts of one link: those since it was heard, and when the next may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,17 +10,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::Link;
+use super::liveness::SUSPECT_AFTER;
 use crate::id::{LinkId, PeerId};
 use crate::time::Instant;
 use crate::wire::Record;
 
-/// How often the other end is asked for a sign of life: how late, at most, a path that works again
-/// is found. A ping takes less than a hundred bytes.
-const ASK_INTERVAL: Duration = Duration::from_secs(2);
-
 /// How long a silent connection is kept. Most interruptions are shorter, and each connection takes
 /// tens of kilobytes. Native ICE agents keep theirs as long, those of browsers about half a minute.
 const KEPT_FOR: Duration = Duration::from_secs(120);
+
+const _: () = assert!(SUSPECT_AFTER.as_millis() * 2 < KEPT_FOR.as_millis());
 
 /// Connections that are kept at most. For halves of a mesh that find each other again one that
 /// works is enough; an agent whose address changes restarts all its links, of which there are about
@@ -40,7 +39,7 @@ impl SilentLinks {
         link.restarts.begin(now);
         let mut closed = Vec::from_iter(self.take_of(link.peer));
         if self.kept.is_empty() {
-            self.ask_at = now + ASK_INTERVAL; // It has been asked in vain just now.
+            self.ask_at = now + SUSPECT_AFTER; // It has been asked in vain just now.
         }
         self.kept.push_back((now + KEPT_FOR, link));
         if self.kept.len() > KEPT_MAX {
@@ -105,7 +104,7 @@ impl SilentLinks {
     pub(crate) fn ask(&mut self, now: Instant) -> impl Iterator<Item = &mut Link> {
         let due = self.ask_at <= now;
         if due {
-            self.ask_at = now + ASK_INTERVAL;
+            self.ask_at = now + SUSPECT_AFTER;
         }
         let kept = self.kept.iter_mut().filter(move |_| due);
         kept.map(|(_, link)| {

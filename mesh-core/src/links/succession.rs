@@ -12,11 +12,12 @@ use rand_chacha::rand_core::Rng;
 
 use super::link::{LinkState, Role};
 use super::negotiation::Negotiation;
-use super::{LinkEvent, Links};
+use super::{LINGER, LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::io::Event;
 use crate::log::decided;
+use crate::rng::spread;
 
 /// How old a link must be for its keys to be rotated, in time: a neighbour that asks for rotation
 /// after rotation is obeyed no more often. Generating a certificate takes 0.1 ms.
@@ -25,6 +26,8 @@ const AGE_MIN: Duration = Duration::from_secs(1);
 /// How long a rotation that failed, or found no way for its signals, waits to be tried again, on
 /// average: the link works meanwhile, and its keys are one minute older.
 const RETRY: Duration = Duration::from_secs(60);
+
+const _: () = assert!(AGE_MIN.as_millis() < RETRY.as_millis());
 
 /// How long a rotation waits that is due while as many links as may are being negotiated.
 const TURN: Duration = Duration::from_millis(250);
@@ -40,7 +43,7 @@ impl Links {
             return;
         };
         // Links that opened together need not rotate together.
-        link.rotate_at = Some(cx.now + interval.mul_f64(0.75 + jitter / 2.0));
+        link.rotate_at = Some(cx.now + spread(interval, jitter));
     }
 
     /// All links get fresh keys now. Returns the peers that have to offer, and the attempts that
@@ -94,7 +97,7 @@ impl Links {
     ) -> Option<LinkId> {
         let negotiating = self.table.iter().filter(|link| link.is_negotiating());
         let is_crowded = negotiating.count() >= cx.config.negotiating_max;
-        let retry = RETRY.mul_f64(0.75 + cx.jitter() / 2.0);
+        let retry = spread(RETRY, cx.jitter());
         let link = self.table.get_mut(id).filter(|link| link.is_open())?;
         if is_crowded || !can_signal {
             let wait = if is_crowded { TURN } else { retry };
@@ -145,7 +148,7 @@ impl Links {
             return;
         };
         old.state = LinkState::Draining {
-            until: cx.now + cx.config.drain_timeout,
+            until: cx.now + LINGER,
         };
         old.rotate_at = None;
         let keepalive = old.keepalive.succeeded(cx.now);
@@ -180,7 +183,7 @@ impl Links {
         let this = cx.this;
         let link = self.to_mut(peer);
         if let Some(link) = link.filter(|link| this < link.peer && link.is_open()) {
-            link.rotate_at = Some(cx.now + RETRY.mul_f64(0.75 + jitter / 2.0));
+            link.rotate_at = Some(cx.now + spread(RETRY, jitter));
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Frames and records over links: what comes in, what goes out, what is owed.
 
+use std::time::Duration;
+
+use super::liveness::SUSPECT_AFTER;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::error::RejectReason;
@@ -7,6 +10,15 @@ use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Output};
 use crate::timers::Timer;
 use crate::wire::{Envelope, Frame, Record};
+
+/// How long an acknowledgement waits for a frame to ride along with: on a link in use one comes
+/// sooner, on another it costs a frame of its own.
+const ACK_DELAY: Duration = Duration::from_millis(1_500);
+
+const _: () = assert!(
+    ACK_DELAY.as_millis() < SUSPECT_AFTER.as_millis(),
+    "a neighbour that puts its acknowledgement off is not suspected"
+);
 
 /// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
 /// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
@@ -45,7 +57,7 @@ impl Links {
             return;
         };
         if let Some(since) = link.queue.count_received(cx.now) {
-            cx.timers.arm(Timer::Acks, since + cx.config.ack_delay);
+            cx.timers.arm(Timer::Acks, since + ACK_DELAY);
         } else {
             link.queue.acknowledge();
             self.table.set_busy(id);
@@ -111,8 +123,7 @@ impl Links {
         link.queue.envelope(channel, envelope, cx.now);
         let id = link.id;
         self.table.set_busy(id);
-        cx.timers
-            .arm(Timer::Suspect, cx.now + cx.config.suspect_after);
+        cx.timers.arm(Timer::Suspect, cx.now + SUSPECT_AFTER);
         None
     }
 
@@ -141,7 +152,7 @@ impl Links {
             let Some(since) = link.queue.owed_since() else {
                 continue;
             };
-            let due = since + cx.config.ack_delay;
+            let due = since + ACK_DELAY;
             if due <= cx.now {
                 link.queue.acknowledge();
                 acknowledged.push(link.id);

@@ -11,7 +11,6 @@ use crate::log::decided;
 use crate::messages::Messages;
 use crate::payload::{Payload, SendOptions};
 use crate::time::Instant;
-use crate::timers::Timer;
 
 impl Mesh {
     /// Starts joining the room: dials the signaling server, and links follow. Harmless if joined.
@@ -24,9 +23,8 @@ impl Mesh {
         let cx = &mut self.cx;
         let order = self.signaling.connect(&cx.config, cx.now);
         cx.order(order);
-        let (repair, adapt) = (cx.config.repair_interval, cx.config.adapt_interval);
-        cx.timers.arm(Timer::Repair, cx.now + repair);
-        cx.timers.arm(Timer::Adapt, cx.now + adapt);
+        self.routing.begin_repairing(cx);
+        self.overlay.begin_adapting(cx);
     }
 
     /// Leaves the room: tells the mesh and the hub, closes every link. Harmless if left.

@@ -8,6 +8,7 @@ use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
 use crate::io::{Event, WarningCode};
 use crate::log::decided;
+use crate::routing::OPENING_DELAY;
 use crate::signaling::{
     Admission, Arrival, ClientFact, ClientTask, ErrorCode, Listing, Lost, Member,
 };
@@ -267,7 +268,7 @@ impl Mesh {
             // The links of all members change now: one record of each tells of them, not all at
             // once.
             let turn = (1.0 + self.cx.jitter()) / 2.0;
-            let wait = self.cx.config.opening_delay.mul_f64(turn);
+            let wait = OPENING_DELAY.mul_f64(turn);
             self.routing.hold_announcements(self.cx.now + wait);
         }
         let soon = REPAIRED_WITHIN.mul_f64(self.cx.jitter());

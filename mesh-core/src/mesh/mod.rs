@@ -63,7 +63,7 @@ impl Mesh {
     ) -> Self {
         let this = identity.peer();
         Self {
-            routing: Routing::new(&config),
+            routing: Routing::new(config.metric),
             cx: Context::new(config, this, seed, now, unix_now),
             trust: Trust::new(identity, unix_now),
             signaling: Client::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Mesh;
 use crate::id::PeerId;
 use crate::log::decided;
+use crate::rng::spread;
 use crate::signaling::ErrorCode;
 use crate::timers::Timer;
 
@@ -21,7 +22,7 @@ impl Mesh {
             self.links.hub_knows_none(to, &mut self.cx);
             return;
         }
-        let pause = BUSY_PAUSE.mul_f64(0.75 + self.cx.jitter() / 2.0);
+        let pause = spread(BUSY_PAUSE, self.cx.jitter());
         if !self.links.hub_was_busy(to, pause, &self.cx) && self.overlay.wanted().contains(&to) {
             let at = self.cx.now + pause;
             self.cx.timers.arm(Timer::Settle, at);

@@ -20,13 +20,37 @@ use crate::links::Links;
 use crate::log::decided;
 use crate::time::Instant;
 use crate::timers::Timer;
-use crate::wire::{Envelope, Record};
+use crate::wire::{Envelope, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
 
 /// Neighbours remembered that offer a broadcast which another has been asked for.
 const OFFERS_MAX: usize = 4;
 
-/// Names that fit one record.
-const NAMES_MAX: usize = 1_000;
+/// How long after a broadcast has come neighbours are told that it is here: by then it should have
+/// come to them too.
+const TELL_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a broadcast that was asked for may take before another neighbour is asked: longer than
+/// the round trip of most paths, and so short that all neighbours that offer it are asked in time.
+const WANT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Broadcasts kept for neighbours that may lack them, at most, and asked for, and named in one
+/// record: ten seconds of a room that says a hundred a second.
+const KEPT_MAX: usize = 1_000;
+
+/// The same in bytes: 250 of the largest.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// How long they are kept: longer than views of the mesh differ.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+const _: () = assert!(KEPT_MAX * NUMBER_BYTES_MAX < FRAME_BYTES_MAX);
+
+const _: () = assert!(TELL_DELAY.as_millis() < NEWS_FOR.as_millis());
+
+const _: () = assert!(
+    WANT_PATIENCE.as_millis() * (OFFERS_MAX as u128 + 1) < KEPT_FOR.as_millis(),
+    "whoever offers a broadcast still has it when it is asked"
+);
 
 /// How old a broadcast is at most that a new neighbour is told of: by then all have found
 /// neighbours on the first rings who had some on them before.
@@ -131,21 +155,16 @@ impl Messages {
             known_to,
         };
         self.broadcasts.kept.insert(name, kept);
-        while self.broadcasts.kept.len() > net.cx.config.broadcasts_kept_max
-            || self.broadcasts.kept_bytes > net.cx.config.broadcasts_bytes_max
-        {
+        while self.broadcasts.kept.len() > KEPT_MAX || self.broadcasts.kept_bytes > KEPT_BYTES_MAX {
             self.broadcasts.drop_oldest();
         }
-        net.cx
-            .timers
-            .arm(Timer::Tell, net.cx.now + net.cx.config.tell_delay);
+        net.cx.timers.arm(Timer::Tell, net.cx.now + TELL_DELAY);
     }
 
     /// Forgets broadcasts that are so old that nobody asks for them any more.
     pub(crate) fn forget_broadcasts(&mut self, cx: &Context) {
-        let keep_for = cx.config.broadcasts_kept_for;
         while let Some(kept) = self.broadcasts.oldest() {
-            if cx.now.since(kept.since) < keep_for {
+            if cx.now.since(kept.since) < KEPT_FOR {
                 break;
             }
             self.broadcasts.drop_oldest();
@@ -164,7 +183,7 @@ impl Messages {
                 kept.is_some_and(|kept| !kept.known_to.contains(&id))
             };
             let names: Vec<_> = untold.iter().filter(lacks).copied().collect();
-            for names in names.chunks(NAMES_MAX) {
+            for names in names.chunks(KEPT_MAX) {
                 let names = names.to_vec();
                 net.links.queue_control(id, &Record::Have { names });
             }
@@ -176,7 +195,7 @@ impl Messages {
         let kept = &self.broadcasts.kept;
         let newest = self.broadcasts.order.iter().rev();
         let news = newest.take_while(|name| cx.now.since(kept[name].since) < NEWS_FOR);
-        let names: Vec<_> = news.take(NAMES_MAX).copied().collect();
+        let names: Vec<_> = news.take(KEPT_MAX).copied().collect();
         if !names.is_empty() {
             links.queue_control(id, &Record::Have { names });
         }
@@ -191,7 +210,7 @@ impl Messages {
         cx: &mut Context,
     ) {
         let mut missing = Vec::new();
-        for &name in names.iter().take(NAMES_MAX) {
+        for &name in names.iter().take(KEPT_MAX) {
             if let Some(kept) = self.broadcasts.kept.get_mut(&name) {
                 kept.known_to.insert(id);
                 continue;
@@ -202,7 +221,7 @@ impl Messages {
                 }
                 continue;
             }
-            if self.broadcasts.asked.len() >= cx.config.broadcasts_kept_max {
+            if self.broadcasts.asked.len() >= KEPT_MAX {
                 // Whoever made up so many names shall not keep others from being heard.
                 self.broadcasts.asked.clear();
             }
@@ -215,14 +234,14 @@ impl Messages {
         if !missing.is_empty() {
             decided!(cx, link = ?id, count = missing.len(), "ask for broadcasts");
             links.queue_control(id, &Record::Want { names: missing });
-            cx.timers.arm(Timer::Ask, cx.now + cx.config.want_patience);
+            cx.timers.arm(Timer::Ask, cx.now + WANT_PATIENCE);
         }
     }
 
     /// Asks the next neighbour for what the last one has not sent.
     pub(crate) fn ask_again(&mut self, net: &mut Net<'_>) {
         let mut wants: BTreeMap<LinkId, Vec<u64>> = BTreeMap::new();
-        let patience = net.cx.config.want_patience;
+        let patience = WANT_PATIENCE;
         self.broadcasts.asked.retain(|&name, asked| {
             if net.cx.now.since(asked.at) < patience {
                 return true;
@@ -250,7 +269,7 @@ impl Messages {
         links: &mut Links,
         cx: &mut Context,
     ) {
-        for &name in names.iter().take(NAMES_MAX) {
+        for &name in names.iter().take(KEPT_MAX) {
             let Some(link) = links.get(id).filter(|link| link.is_open()) else {
                 return;
             };

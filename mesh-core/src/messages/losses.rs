@@ -8,6 +8,7 @@ use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::log::decided;
+use crate::overlay::SETTLE;
 use crate::payload::Delivery;
 use crate::timers::Timer;
 use crate::wire::{ClearHeader, Content, Envelope, Kind, MessageHeader};
@@ -151,7 +152,7 @@ impl Messages {
             // Routes are about to change: once more, soon. A full queue needs time instead.
             if reason != LossReason::QueueFull {
                 let earliest = pending.repeated_at + net.cx.config.retry_min;
-                let soon = earliest.max(net.cx.now + net.cx.config.settle);
+                let soon = earliest.max(net.cx.now + SETTLE);
                 pending.retry_at = pending.retry_at.min(soon);
                 net.cx.timers.arm(Timer::Retry, soon);
             }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
+use crate::overlay::SETTLE;
 use crate::payload::Delivery;
 use crate::routing::Detours;
 use crate::time::Instant;
@@ -243,7 +244,7 @@ impl Messages {
         }
         let outbox = self.streams.by_target.get(&to);
         if let Some(at) = outbox.and_then(|outbox| outbox.deadline(patience)) {
-            let soonest = now + net.cx.config.settle;
+            let soonest = now + SETTLE;
             net.cx.timers.arm(Timer::Streams, at.max(soonest));
         }
     }

@@ -36,7 +36,7 @@ impl Rig {
         let mut rig = Self {
             messages: Messages::default(),
             links: Links::default(),
-            routing: Routing::new(&cx.config),
+            routing: Routing::new(cx.config.metric),
             overlay: Overlay::new(cx.this, cx.now),
             trust: Trust::new(identity(1), cx.unix()),
             cx,

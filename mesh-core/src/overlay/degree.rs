@@ -18,6 +18,10 @@ use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::timers::Timer;
 
+/// Time between two looks at the state of the mesh: as long as round trips are measured anew, so
+/// that each look has news.
+pub(crate) const ADAPT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Attempts to link since the last look that make a failure rate worth judging by.
 const ATTEMPTS_MIN: u64 = 10;
 
@@ -104,14 +108,18 @@ impl Overlay {
         self.adaptation.star
     }
 
+    /// The agent joins: the state of the mesh is looked at from now on.
+    pub(crate) fn begin_adapting(&self, cx: &mut Context) {
+        cx.timers.arm(Timer::Adapt, cx.now + ADAPT_INTERVAL);
+    }
+
     /// Looks at how the mesh is doing, and follows.
     pub(crate) fn adapt(&mut self, links: &Links, routing: &Routing, cx: &mut Context) {
         self.judge_isolation(links, cx);
         if let Some(adaptive) = cx.config.adaptive.clone() {
             self.judge_links(&adaptive, routing, cx);
         }
-        let at = cx.now + cx.config.adapt_interval;
-        cx.timers.arm(Timer::Adapt, at);
+        self.begin_adapting(cx);
     }
 
     fn judge_links(&mut self, adaptive: &Adaptive, routing: &Routing, cx: &mut Context) {

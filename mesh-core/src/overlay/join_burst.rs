@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Overlay;
 use super::selection::NEW_FOR;
+use super::{Overlay, SETTLE, SETTLE_MAX};
 use crate::context::Context;
 use crate::log::decided;
 use crate::signaling::{Crowd, notice_delay};
@@ -16,6 +16,11 @@ const CALM_AFTER: Duration = Duration::from_secs(15);
 
 /// How long the others open links to newcomers, after a burst was seen, though they have enough.
 const SEEN_FOR: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    SEEN_FOR.as_millis() <= NEW_FOR.as_millis() && NEW_FOR.as_millis() <= CALM_AFTER.as_millis(),
+    "an agent that is new when a burst is seen takes part until it is not new any more"
+);
 
 /// How many times as long links wait for the next of a burst, and the square of that in all.
 const PATIENCE: u32 = 4;
@@ -122,8 +127,8 @@ impl Overlay {
             notices = notice_delay(members) * 2;
             patience = PATIENCE;
         }
-        let settle = cx.config.settle.max(notices * patience) + cx.lag() * patience;
-        let latest = (cx.config.settle_max.max(notices * 2) + cx.lag()) * patience.pow(2);
+        let settle = SETTLE.max(notices * patience) + cx.lag() * patience;
+        let latest = (SETTLE_MAX.max(notices * 2) + cx.lag()) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(cx.now);
         let settled = (cx.now + settle).min(since + latest);
         cx.timers.set(Timer::Settle, settled);

@@ -16,6 +16,7 @@ mod shard;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::RejectReason;
@@ -28,10 +29,21 @@ use crate::signaling::Member;
 use crate::time::Instant;
 use crate::timers::Timer;
 use crate::topology::{Shards, Topology};
+#[cfg(test)]
+pub(crate) use degree::ADAPT_INTERVAL;
 use degree::Adaptation;
 use join_burst::JoinBurst;
 use roster::Roster;
 use selection::Search;
+
+/// How long the room must be quiet before links follow its members: a mass join is one change then,
+/// not a hundred. A hub gathers what it tells for a fourth of it.
+pub(crate) const SETTLE: Duration = Duration::from_millis(40);
+
+/// The longest that [`SETTLE`] is put off by further changes: a newcomer notices no more.
+const SETTLE_MAX: Duration = Duration::from_millis(250);
+
+const _: () = assert!(SETTLE.as_millis() < SETTLE_MAX.as_millis());
 
 /// Authors that are remembered even in a small room.
 const AUTHORS_MIN: usize = 2_000;
@@ -228,7 +240,7 @@ impl Overlay {
 
     /// Something has happened that the links may have to follow.
     pub(crate) fn settle_soon(&self, cx: &mut Context) {
-        cx.timers.arm(Timer::Settle, cx.now + cx.config.settle);
+        cx.timers.arm(Timer::Settle, cx.now + SETTLE);
     }
 
     /// A link is gone: another may be wanted now.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::{Overlay, Standing};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
-use crate::links::{Link, Links};
+use crate::links::{LINGER, Link, Links};
 use crate::log::decided;
 use crate::routing::Routing;
 use crate::stats::RepairStep;
@@ -25,12 +25,18 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::topology::Topology;
 
+/// Rings that always follow the members, and over which link-state records are flooded: two keep
+/// every member reachable when one link is down, and cost four copies a record instead of k.
+pub(super) const INNER_RINGS: usize = 2;
+
 /// How long links may be lacking until others are looked for: all that lost one to the same member
 /// know of each other by then, and choose the same pairs.
 const SEEK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long members with enough links may take to give one up for a newcomer.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+const _: () = assert!(SEEK_AFTER.as_millis() * 2 < ASK_AGAIN_AFTER.as_millis());
 
 /// How long a link that the other end opened counts as new, and is not the one to be given up; a
 /// member, which may be one of a join burst; and an agent, which is uninformed of others' links.
@@ -346,9 +352,7 @@ impl Overlay {
         let Some(other) = stuck.next().filter(|&other| self.this < other) else {
             return false;
         };
-        let inner = self
-            .topology
-            .neighbours_in(peer, view.cx.config.gossip_rings);
+        let inner = self.topology.neighbours_in(peer, INNER_RINGS);
         let can_link_up = |third: PeerId| {
             ![self.this, other].contains(&third)
                 && view.lacks(third) == Some(0)
@@ -407,7 +411,7 @@ impl Overlay {
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         // Others know of the last replacement by then, however busy this machine is.
-        let linger = cx.config.linger + cx.grace() * 2;
+        let linger = LINGER + cx.grace() * 2;
         for link in links.open() {
             let standing = self.standings.entry(link.id).or_default();
             if self.wanted.contains(&link.peer) {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::Overlay;
 use super::roster::Changes;
+use super::selection::INNER_RINGS;
 use crate::context::Context;
 use crate::id::PeerId;
 use crate::routing::Routing;
@@ -63,8 +64,7 @@ impl Overlay {
             self.topology = Topology::partial_mesh(&near, k);
             self.topology_k = k;
             self.star_centre = self.topology.star_hub();
-            let rings = cx.config.gossip_rings;
-            self.inner_rings = self.topology.neighbours_in(this, rings);
+            self.inner_rings = self.topology.neighbours_in(this, INNER_RINGS);
         }
         self.gateways = shards.crossings(this, &divided);
         changed

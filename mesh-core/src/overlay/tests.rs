@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::Output;
+use crate::links::LINGER;
 use crate::timeout::TimeoutReason;
 use crate::trust::Identity;
 
@@ -30,7 +31,7 @@ impl Rig {
         Self {
             overlay: Overlay::new(cx.this, cx.now),
             links: Links::default(),
-            routing: Routing::new(&cx.config),
+            routing: Routing::new(cx.config.metric),
             cx,
         }
     }
@@ -87,7 +88,7 @@ fn the_application_is_told_of_members_once_and_links_follow_soon() {
     };
     let expected = [joined, Event::TopologyChanged].map(Output::Emit);
     assert_eq!(rig.orders(), expected);
-    let settle = rig.cx.now + rig.cx.config.settle;
+    let settle = rig.cx.now + SETTLE;
     assert_eq!(
         rig.cx.timers.deadline(),
         Some((settle, TimeoutReason::Settle))
@@ -123,7 +124,7 @@ fn in_a_small_room_all_are_wanted() {
 fn a_newcomer_wants_the_inner_rings_and_one_of_a_burst_all_that_the_topology_names() {
     let mut rig = Rig::listed(2..=200);
     rig.reconcile();
-    let inner = 2 * rig.cx.config.gossip_rings;
+    let inner = 2 * selection::INNER_RINGS;
     assert_eq!(
         rig.overlay.wanted().len(),
         inner,
@@ -157,7 +158,7 @@ fn a_link_to_a_member_that_is_gone_is_surplus_after_a_while() {
     rig.reconcile();
     assert_eq!(rig.overlay.wanted(), &[2, 4].map(peer).into());
     assert_eq!(rig.surplus(), [], "it may come back");
-    rig.cx.now = rig.cx.now + rig.cx.config.linger;
+    rig.cx.now = rig.cx.now + LINGER;
     assert_eq!(rig.surplus(), [ids[1]]);
 }
 
@@ -168,7 +169,7 @@ fn many_newcomers_at_once_are_a_burst_that_this_agent_is_one_of() {
     assert!(!rig.overlay.is_forming(&rig.cx));
     rig.overlay.room_counted(100, 90, &rig.cx);
     assert!(rig.overlay.is_forming(&rig.cx));
-    rig.cx.now = rig.cx.now + std::time::Duration::from_secs(20);
+    rig.cx.now = rig.cx.now + Duration::from_secs(20);
     rig.reconcile();
     assert!(!rig.overlay.is_forming(&rig.cx), "calm for long enough");
 }

@@ -9,14 +9,19 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Routing;
+use super::flooding::OPENING_DELAY;
+use super::{GATHERED, Routing};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::links::Links;
-use crate::rng::index;
+use crate::rng::{index, spread};
 use crate::time::Instant;
 use crate::timers::Timer;
-use crate::wire::{DigestEntry, Record};
+use crate::wire::{DigestEntry, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
+
+/// Time between comparisons of the whole link-state database with a random neighbour, in case a
+/// record was lost. Each costs two small frames if nothing was.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The time between two comparisons: what the first brings should be here before the second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,6 +35,8 @@ const DIGESTS_ANSWERED_MAX: u32 = 6;
 
 /// Digest entries that fit one frame.
 const DIGEST_ENTRIES_MAX: usize = 700;
+
+const _: () = assert!(DIGEST_ENTRIES_MAX * 2 * NUMBER_BYTES_MAX < FRAME_BYTES_MAX);
 
 /// What a neighbour is sent to compare databases; a later one can do for an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +113,7 @@ impl Routing {
     pub(crate) fn compare_next(&mut self, is_linked: bool, links: &mut Links, cx: &mut Context) {
         let pause = match is_linked {
             true => PAUSE,
-            false => cx.config.opening_delay,
+            false => OPENING_DELAY,
         };
         let next_at = cx.now + pause;
         // What the last one brought is not in the database before it is verified.
@@ -125,6 +132,11 @@ impl Routing {
         }
     }
 
+    /// The agent joins: databases are compared from now on, whether anything was lost or not.
+    pub(crate) fn begin_repairing(&self, cx: &mut Context) {
+        cx.timers.arm(Timer::Repair, cx.now + REPAIR_INTERVAL);
+    }
+
     /// Compares databases with a random neighbour, and forgets what is old.
     pub(crate) fn repair(&mut self, links: &Links, cx: &mut Context) {
         let local = links.open().filter(|link| !self.is_remote(link.peer, cx));
@@ -134,7 +146,7 @@ impl Routing {
             self.compare(id, Comparison::Summary, cx);
         }
         self.anti_entropy.digests.retain(|&id, _| links.knows(id));
-        let wait = cx.config.repair_interval.mul_f64(0.75 + cx.jitter() / 2.0);
+        let wait = spread(REPAIR_INTERVAL, cx.jitter());
         cx.timers.arm(Timer::Repair, cx.now + wait);
         self.expire(cx);
     }
@@ -216,8 +228,7 @@ impl Routing {
         let newer = self.database.newer_than(entries, range);
         if !newer.is_empty() {
             self.flooding.add(id, newer);
-            cx.timers
-                .arm(Timer::Gossip, cx.now + cx.config.gossip_delay);
+            cx.timers.arm(Timer::Gossip, cx.now + GATHERED);
         }
     }
 }

@@ -44,6 +44,12 @@ struct Entry {
 /// How long an author must be out of reach for its record to become dormant.
 const DORMANT_AFTER: Duration = Duration::from_secs(10);
 
+/// How long the record of an unreachable author is kept, so that an old copy of it, from a part of
+/// the room that was cut off, is not taken for news.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+const _: () = assert!(DORMANT_AFTER.as_millis() < FORGET_AFTER.as_millis());
+
 impl Database {
     /// Takes a record over if it is newer than the one held.
     pub(crate) fn insert(&mut self, signed: Signed, verified: Verified<LinkState>) {
@@ -192,13 +198,8 @@ impl Database {
             .collect()
     }
 
-    /// Notes who can be reached, and forgets authors that nobody could reach for `forget_after`.
-    pub(crate) fn expire(
-        &mut self,
-        reachable: impl Fn(PeerId) -> bool,
-        forget_after: Duration,
-        now: Instant,
-    ) {
+    /// Notes who can be reached, and forgets authors that nobody could reach for [`FORGET_AFTER`].
+    pub(crate) fn expire(&mut self, reachable: impl Fn(PeerId) -> bool, now: Instant) {
         let mut forgotten = Vec::new();
         for (author, entry) in &mut self.records {
             let since = match reachable(*author) {
@@ -211,7 +212,7 @@ impl Database {
             if std::mem::replace(&mut entry.dormant, dormant) != dormant {
                 self.fingerprint ^= fingerprint(*author, entry.known.state.version);
             }
-            if gone_for >= forget_after {
+            if gone_for >= FORGET_AFTER {
                 forgotten.push(*author);
             }
         }
@@ -278,12 +279,11 @@ mod tests {
         let mut database = Database::default();
         insert(&mut database, 1, 1);
         let empty = Database::default().fingerprint();
-        let hold = Duration::from_secs(60);
-        database.expire(|_| false, hold, Instant::from_micros(0));
-        database.expire(|_| true, hold, Instant::from_micros(59_000_000));
-        database.expire(|_| false, hold, Instant::from_micros(61_000_000));
+        database.expire(|_| false, Instant::from_micros(0));
+        database.expire(|_| true, Instant::from_micros(59_000_000));
+        database.expire(|_| false, Instant::from_micros(61_000_000));
         assert_eq!(database.len(), 1);
-        database.expire(|_| false, hold, Instant::from_micros(121_000_000));
+        database.expire(|_| false, Instant::from_micros(121_000_000));
         assert_eq!((database.len(), database.fingerprint()), (0, empty));
     }
 }

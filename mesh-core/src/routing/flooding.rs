@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Routing;
 use super::throttle::Throttle;
+use super::{GATHERED, Routing};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
-use crate::links::{Link, Links};
+use crate::links::{LINGER, Link, Links};
 use crate::log::decided;
 use crate::metric::Metric;
 use crate::name::check_name;
@@ -24,6 +24,24 @@ use crate::wire::{LinkEntry, LinkState, Record};
 
 /// Links that one record may announce: the largest k, the slack, and room for a larger future.
 const LINKS_ANNOUNCED_MAX: usize = 256;
+
+/// How long changes of this agent's links gather before they are announced as one record; longer
+/// while they keep changing, for all of the room verify every record, and in a mass join that would
+/// be most of the work.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
+
+/// How long a link that has opened waits to be announced while others are still awaited: most open
+/// within it.
+pub(crate) const OPENING_DELAY: Duration = Duration::from_secs(1);
+
+const _: () = assert!(
+    OPENING_DELAY.as_millis() < LINGER.as_millis(),
+    "the link that another replaces is there until that is known"
+);
+
+/// How long a link's changed round trip or bandwidth waits to be announced: it may change back, and
+/// others may change too.
+const QUALITY_DELAY: Duration = Duration::from_secs(2);
 
 /// How long a link's first measured round trip waits to be announced where no path depends on it:
 /// as long as the slowest of an agent's links may take to be measured.
@@ -55,9 +73,9 @@ pub(super) struct Flooding {
 }
 
 impl Flooding {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            announcing: Throttle::new(config.announce_delay, config.announce_delay_max),
+            announcing: Throttle::new(ANNOUNCE_DELAY),
             unannounced: false,
             announced: BTreeMap::new(),
             neighbours: BTreeSet::new(),
@@ -112,7 +130,7 @@ impl Routing {
         if is_last {
             self.announce_soon(cx);
         } else {
-            let wait = cx.config.opening_delay + cx.grace();
+            let wait = OPENING_DELAY + cx.grace();
             cx.timers.arm(Timer::Announce, cx.now + wait);
         }
     }
@@ -149,7 +167,7 @@ impl Routing {
         let spread = (QUALITY_DELAY_SHARE * others).mul_f64(turn);
         let wait = match metric {
             Metric::Hops => QUALITY_DELAY_HOPS + spread,
-            Metric::Latency | Metric::Bandwidth => cx.config.quality_delay,
+            Metric::Latency | Metric::Bandwidth => QUALITY_DELAY,
         };
         cx.timers.arm(Timer::Announce, cx.now + wait);
     }
@@ -222,7 +240,7 @@ impl Routing {
         };
         let signed = trust.sign(&state, cx);
         self.insert_ours(signed, trust, cx);
-        let gathered = cx.now + cx.config.gossip_delay;
+        let gathered = cx.now + GATHERED;
         self.spread(cx.this, None, gathered, links, cx);
     }
 
@@ -324,7 +342,7 @@ impl Routing {
         cx.stats.link_states += 1;
         let wait = if is_news {
             self.changed(cx);
-            cx.config.gossip_delay
+            GATHERED
         } else {
             QUALITY_GATHERED
         };

@@ -27,16 +27,18 @@ mod verify_queue;
 pub(crate) use database::Database;
 #[cfg(any(test, feature = "sim"))]
 use database::Known;
+pub(crate) use flooding::OPENING_DELAY;
 pub(crate) use routes::Routes;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use shared_records::SharedRecords;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::config::Config;
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::links::{Link, Links};
+use crate::metric::Metric;
 use crate::timers::Timer;
 use crate::topology::Shards;
 use crate::trust::Trust;
@@ -46,6 +48,11 @@ use graph::LinkGraph;
 use routes::RoutePolicy;
 use throttle::Throttle;
 use verify_queue::VerifyQueue;
+
+/// How long news of link state gathers before it is passed on in one frame, and before paths are
+/// computed again; a message that finds no way has them computed at once. Records of one event come
+/// within a few milliseconds of each other, and people notice no delay as short.
+const GATHERED: Duration = Duration::from_millis(20);
 
 /// Neighbours around which paths are computed in one turn, at most: each costs as much as all paths
 /// do, a millisecond in a large room.
@@ -76,17 +83,17 @@ pub(crate) struct Routing {
 pub(crate) struct Detours(BTreeMap<PeerId, Routes>);
 
 impl Routing {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(metric: Metric) -> Self {
         Self {
             database: Database::default(),
             graph: LinkGraph::default(),
-            policy: RoutePolicy::by(config.metric),
+            policy: RoutePolicy::by(metric),
             routes: Routes::default(),
             stale: false,
             news: false,
             generation: 0,
-            computing: Throttle::new(config.routes_delay, config.routes_delay_max),
-            flooding: Flooding::new(config),
+            computing: Throttle::new(GATHERED),
+            flooding: Flooding::new(),
             verify_queue: VerifyQueue::default(),
             anti_entropy: AntiEntropy::default(),
         }
@@ -157,8 +164,7 @@ impl Routing {
     fn expire(&mut self, cx: &Context) {
         let (this, routes) = (cx.this, &self.routes);
         let reachable = |peer| peer == this || routes.contains(peer);
-        self.database
-            .expire(reachable, cx.config.forget_after, cx.now);
+        self.database.expire(reachable, cx.now);
     }
 
     /// Computes paths if anything has happened since the last time. Returns whether it has.

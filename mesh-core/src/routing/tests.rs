@@ -34,7 +34,7 @@ impl Rig {
         links.opened(link, &mut cx);
         while links.poll_event().is_some() {}
         cx.outbox.clear();
-        let mut routing = Routing::new(&cx.config);
+        let mut routing = Routing::new(cx.config.metric);
         routing.flood_to([neighbour.peer()].into());
         Self {
             routing,

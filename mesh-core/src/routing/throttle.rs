@@ -10,6 +10,10 @@ use crate::time::Instant;
 /// After a pause of so many of the longest waits it counts as quiet again.
 const QUIET: u32 = 2;
 
+/// The longest wait is so many times the shortest: four doublings, after which even a room that
+/// forms leaves most of each agent's time for other work.
+const SLOWED: u32 = 16;
+
 #[derive(Debug)]
 pub(super) struct Throttle {
     min: Duration,
@@ -20,11 +24,12 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Waits `min` after a change when it is quiet, and up to `max` between runs when it is not.
-    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+    /// Waits `min` after a change when it is quiet, and up to [`SLOWED`] times as long between runs
+    /// when it is not.
+    pub(crate) fn new(min: Duration) -> Self {
         Self {
             min,
-            max,
+            max: min * SLOWED,
             wait: min,
             last: None,
             not_before: Instant::default(),
@@ -63,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_held_back_is_done_once_at_the_end() {
         let ms = |ms| Instant::default() + Duration::from_millis(ms);
-        let mut throttle = Throttle::new(Duration::from_millis(50), Duration::from_millis(400));
+        let mut throttle = Throttle::new(Duration::from_millis(50));
         throttle.hold(ms(700));
         assert_eq!(
             (throttle.due(ms(0)), throttle.due(ms(600))),
@@ -76,17 +81,17 @@ mod tests {
     #[test]
     fn waits_grow_while_changes_keep_coming_and_shrink_when_they_stop() {
         let ms = Duration::from_millis;
-        let mut throttle = Throttle::new(ms(50), ms(400));
+        let mut throttle = Throttle::new(ms(50));
         let mut now = Instant::default();
         let mut waits = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..7 {
             let due = throttle.due(now);
             waits.push(due.since(now).as_millis());
             now = due;
             throttle.done(now);
         }
-        assert_eq!(waits, [50, 50, 100, 200, 400, 400]);
-        now = now + ms(800);
+        assert_eq!(waits, [50, 50, 100, 200, 400, 800, 800]);
+        now = now + ms(1_600);
         assert_eq!(throttle.due(now).since(now), ms(50));
         throttle.done(now + ms(50));
         assert_eq!(throttle.due(now + ms(50)).since(now), ms(100));

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
 use crate::io::Output;
-use crate::rng::unit;
+use crate::rng::{spread, unit};
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::trust::{Identity, Signed};
@@ -459,7 +459,7 @@ fn told(conversation: &Conversation, message: HubMessage) -> Option<ClientFact> 
 fn wait(failures: u32, config: &Config, rng: &mut ChaCha8Rng) -> Duration {
     let doubled = config.signaling_retry_min * doublings(failures, config.hubs);
     let wait = doubled.min(config.signaling_retry_max);
-    wait.mul_f64(0.75 + unit(rng) / 2.0)
+    spread(wait, unit(rng))
 }
 
 /// Two to the power of how often all addresses have failed.

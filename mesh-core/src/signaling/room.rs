@@ -13,21 +13,13 @@ use super::claims::Claims;
 use super::crowd::Crowd;
 use super::directory::{HubId, Session};
 use super::protocol::{HubMessage, Listing, Member};
-use crate::config::HubConfig;
+use crate::config::{HubConfig, RETURN_PATIENCE};
 use crate::id::{ClientId, PeerId};
 use crate::time::Instant;
 use crate::topology::{Shards, candidates};
 
 use self::mirror::Mirror;
 pub(super) use self::mirror::{Proposal, Wish};
-
-/// How long a room that has opened heeds how agents say that it was divided: after a restart of the
-/// hub its members come back one by one, and the first of them are no small room.
-const RETURN_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long a room keeps its shards when it has shrunk: where many died at once the rest has enough
-/// to do, and they may come back.
-const HEALING: Duration = Duration::from_secs(15);
 
 /// How long changes gather for each member that is told of them: in a crowd everybody hears of
 /// everybody, in as few texts as can be.
@@ -354,7 +346,7 @@ impl Room {
 
     /// Until when a room that has become too small for its shards keeps them, if it still does.
     fn await_healing(&mut self, now: Instant) -> Option<Instant> {
-        let until = *self.small_since.get_or_insert(now) + HEALING;
+        let until = *self.small_since.get_or_insert(now) + RETURN_PATIENCE;
         if now < until && !self.members.is_empty() {
             return Some(until);
         }

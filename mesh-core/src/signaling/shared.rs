@@ -33,9 +33,13 @@ const HUB_ABSENCE: Duration = Duration::from_secs(3);
 /// none meanwhile says nothing.
 const PULSE_GAP: Duration = Duration::from_millis(2_500);
 
+const _: () = assert!(PULSE_GAP.as_millis() < HUB_ABSENCE.as_millis());
+
 /// How long members of other hubs stay, of which the directory says nothing any more when it is
 /// back: their hubs come back to it too, and enter them again.
 const DOUBT: Duration = Duration::from_secs(6);
+
+const _: () = assert!(HUB_ABSENCE.as_millis() < DOUBT.as_millis());
 
 /// What a hub knows of the directory.
 #[derive(Debug)]

@@ -14,6 +14,9 @@ pub const WIRE_VERSION: u8 = 2;
 /// [RFC 8831]: https://www.rfc-editor.org/rfc/rfc8831
 pub const FRAME_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of a number of 64 bits on the wire, at most: seven bits a byte.
+pub(crate) const NUMBER_BYTES_MAX: usize = 10;
+
 /// The records of one received data-channel message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {

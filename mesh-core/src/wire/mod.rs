@@ -16,6 +16,7 @@ mod statement;
 mod tests;
 
 pub use clear::{ClearHeader, Kind};
+pub(crate) use frame::NUMBER_BYTES_MAX;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
 pub use record::{DigestEntry, Envelope, Record};
 pub use statement::{
