@@ -22,7 +22,7 @@ use crate::error::{self, error};
 use crate::events::EventStream;
 use crate::{hub_url, log};
 
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
     "signaling",
     "room",
     "name",

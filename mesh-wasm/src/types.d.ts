@@ -218,15 +218,16 @@ export interface Stats {
 
 /**
  * What is due: `signaling` (a server is dialled, pinged, given up), `verify` (records), `negotiation` (a link has not
- * opened), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `settle`
- * (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes` (paths are computed),
- * `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge nothing), `silent`
- * (connections without a sign of life), `return` (members that lost the server), `retry`, `waiting` (messages).
+ * opened), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `rotate`
+ * (its keys), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
+ * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
+ * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
+ * `waiting`, `streams`, `gaps` (messages).
  */
 export type TimeoutReason =
-    | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "settle" | "announce" | "gossip"
+    | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
-    | "retry" | "waiting";
+    | "retry" | "waiting" | "streams" | "gaps";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.

@@ -11,7 +11,8 @@ mod tests {
     use std::time::Duration;
 
     use mesh_core::agent::{AddressError, AdmissionError};
-    use mesh_core::{JsonError, LossReason, MeshError, PeerId, SendError};
+    use mesh_core::{JsonError, LossReason, MeshError, PeerId, SendError, TimeoutReason};
+    use serde::Deserialize as _;
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
     wasm_bindgen_test_configure!(run_in_browser);
@@ -91,5 +92,20 @@ mod tests {
         let declared = declared.split_once(';').expect("it ends").0;
         let declared: BTreeSet<_> = quoted_after(declared, "|").collect();
         assert_eq!(declared, made);
+    }
+
+    #[wasm_bindgen_test]
+    fn the_declared_reasons_to_wake_are_those_of_the_core() {
+        let unknown = serde::de::value::StrDeserializer::<serde::de::value::Error>::new("?");
+        let refused = TimeoutReason::deserialize(unknown).expect_err("there is no such reason");
+        let listed = refused.to_string(); // unknown variant `?`, expected one of `signaling`, ...
+        let known: BTreeSet<_> = listed.split('`').skip(3).step_by(2).collect();
+        let (_, declared) = TYPES
+            .split_once("export type TimeoutReason =")
+            .expect("it is there");
+        let declared = declared.split_once(';').expect("it ends").0;
+        let declared: BTreeSet<_> = quoted_after(declared, "|").collect();
+        assert!(known.contains("keepalive"), "{listed}");
+        assert_eq!(declared, known);
     }
 }
