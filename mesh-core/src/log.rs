@@ -38,6 +38,7 @@ pub(crate) const fn name_of(signal: &PeerSignal) -> &'static str {
         PeerSignal::Succeed { .. } => "succeed",
         PeerSignal::Ask(Step::Restart) => "ask-restart",
         PeerSignal::Ask(Step::Succeed) => "ask-succeed",
+        PeerSignal::Ask(Step::Rebind) => "ask-rebind",
         PeerSignal::Solicit => "solicit",
         PeerSignal::Decline => "decline",
     }

@@ -10,8 +10,9 @@
 //! A restart gives the old path up before there is another. A path that is only away, with no way
 //! for signals either, would never be found again. So an end whose link is silent asks the other,
 //! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it
-//! where it hears the link: after a partition all links between the halves come back within seconds, and
-//! carry the signals. An address that is gone does not come back, so then it does at once.
+//! where it hears the link: after a partition all links between the halves come back within
+//! seconds, and carry the signals. An address that is gone does not come back, so then it does at
+//! once.
 //!
 //! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
 

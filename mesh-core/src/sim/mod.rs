@@ -58,7 +58,6 @@ use trace::{Fault, Trace};
 use crate::config::Config;
 use crate::id::{ClientId, MessageId, SocketId, Target};
 use crate::io::{Channel, Input};
-use crate::metric::Metric;
 use crate::payload::{Delivery, Payload};
 use crate::routing::SharedRecords;
 use crate::signaling::{Hub, HubInput};

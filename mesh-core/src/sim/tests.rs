@@ -9,6 +9,7 @@ use crate::config::Adaptive;
 use crate::error::{LossReason, SendError};
 use crate::id::PeerId;
 use crate::io::Event;
+use crate::metric::Metric;
 use crate::topology::Topology;
 
 const SECOND: Duration = Duration::from_secs(1);
