@@ -20,6 +20,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "links/mod.rs",
     "links/negotiation.rs",
     "links/queue.rs",
+    "links/shares.rs",
     "links/restart.rs",
     "links/silent.rs",
     "links/succession.rs",

@@ -56,6 +56,8 @@ pub enum TimeoutReason {
     Streams,
     /// Messages of others that are missing in their order are asked for, or given up.
     Gaps,
+    /// Links go on with what was too much for one moment.
+    Bursts,
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Repair,
     /// Paths are computed again.
     Routes,
+    /// Links go on with what was too much for one moment.
+    Bursts,
     /// Received envelopes are acknowledged.
     Acks,
     /// The state of the mesh is looked at.
@@ -63,6 +65,7 @@ impl From<Timer> for TimeoutReason {
             Timer::Retry => Self::Retry,
             Timer::Waiting => Self::Waiting,
             Timer::Streams => Self::Streams,
+            Timer::Bursts => Self::Bursts,
             Timer::Gaps => Self::Gaps,
         }
     }

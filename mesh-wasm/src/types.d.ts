@@ -222,12 +222,12 @@ export interface Stats {
  * (its keys), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
  * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
- * `waiting`, `streams`, `gaps` (messages).
+ * `waiting`, `streams`, `gaps`, `bursts` (messages).
  */
 export type TimeoutReason =
     | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
-    | "retry" | "waiting" | "streams" | "gaps";
+    | "retry" | "waiting" | "streams" | "gaps" | "bursts";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.

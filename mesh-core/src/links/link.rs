@@ -100,9 +100,9 @@ impl Link {
         self.state == LinkState::Open
     }
 
-    /// Messages may be routed over it, and there is room for one.
-    pub(crate) fn takes(&self, channel: Channel, config: &Config) -> bool {
-        self.is_open() && !self.queue.is_full(channel, config)
+    /// Messages may be routed over it, and there is room for one of this author.
+    pub(crate) fn takes(&self, author: PeerId, channel: Channel, config: &Config) -> bool {
+        self.is_open() && !self.queue.is_full_for(author, channel, config)
     }
 
     /// Frames may be sent over it.

@@ -16,6 +16,7 @@ mod negotiation;
 mod queue;
 mod relayed;
 mod restart;
+mod shares;
 mod silent;
 mod succession;
 mod table;
@@ -453,7 +454,7 @@ impl Links {
 /// Orders all that is queued on a connection.
 fn transmit_all(link: &mut Link, cx: &mut Context) {
     let id = link.id;
-    while let Some((channel, frame)) = link.queue.next_frame() {
+    while let Some((channel, frame)) = link.queue.next_frame(cx.now) {
         cx.order(Output::Transmit {
             link: id,
             channel,

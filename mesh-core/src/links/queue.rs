@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::shares::Shares;
 use crate::config::Config;
+use crate::id::PeerId;
 use crate::io::Channel;
 use crate::time::Instant;
 use crate::wire::{Envelope, FrameWriter, Record};
@@ -21,14 +23,22 @@ const MEASURED_BYTES: usize = 64 * 1024;
 /// Acknowledge after this many envelopes even if the timer has not fired.
 const ACK_EVERY: u64 = 64;
 
+/// Bytes that one link is handed in one [`BURST`]: what 1 Gbit/s carries. A driver that gets more
+/// cannot say in time that the link is congested, and what it has can no longer be overtaken.
+const BURST_BYTES: usize = 128 * 1024;
+
+/// See [`BURST_BYTES`].
+pub(crate) const BURST: Duration = Duration::from_millis(1);
+
 #[derive(Debug, Default)]
 pub(crate) struct LinkQueue {
     control: VecDeque<Bytes>,
-    data: VecDeque<Bytes>,
+    /// Envelopes that wait for the data channel.
+    data: Shares,
     stream: VecDeque<Bytes>,
-    /// Envelopes handed to the data channel and not acknowledged, oldest first; those still in
-    /// `data` follow.
-    unacknowledged: VecDeque<Envelope>,
+    /// Envelopes handed to the data channel and not acknowledged, oldest first.
+    sent: VecDeque<Envelope>,
+    /// Bytes of what is sent and of what waits.
     unacknowledged_bytes: usize,
     /// Since when the other end has acknowledged nothing although there is something to.
     stalled_since: Option<Instant>,
@@ -36,6 +46,8 @@ pub(crate) struct LinkQueue {
     acknowledged: u64,
     receipt: Receipt,
     congested: bool,
+    /// When the last burst began, and its bytes.
+    burst: (Instant, usize),
     /// Since when it has been congested, and the bytes acknowledged since: what it carries.
     busy: Option<(Instant, usize)>,
     kbps: u32,
@@ -76,11 +88,10 @@ impl LinkQueue {
             Channel::Control => self.control.push_back(encoded),
             Channel::Stream => self.stream.push_back(encoded),
             Channel::Data => {
-                self.data.push_back(encoded);
                 if let Record::Envelope(envelope) = record {
                     self.stalled_since.get_or_insert(now);
                     self.unacknowledged_bytes += envelope.signed.body_len();
-                    self.unacknowledged.push_back(envelope);
+                    self.data.push(envelope, encoded);
                 }
             }
         }
@@ -90,7 +101,7 @@ impl LinkQueue {
     fn depth(&self, channel: Channel) -> usize {
         match channel {
             Channel::Control => self.control.len(),
-            Channel::Data => self.unacknowledged.len(),
+            Channel::Data => self.sent.len() + self.data.len(),
             Channel::Stream => self.stream.len(),
         }
     }
@@ -101,6 +112,24 @@ impl LinkQueue {
         (channel == Channel::Control && self.congested)
             || self.depth(channel) >= config.link_queue_max
             || self.unacknowledged_bytes >= config.link_queue_bytes_max
+    }
+
+    /// Whether the channel takes no more envelopes of this author for now. Of a full data channel
+    /// each author that has less than its share there still gets that, up to twice the limits in
+    /// all: so an author with much to send leaves room for others.
+    pub(crate) fn is_full_for(&self, author: PeerId, channel: Channel, config: &Config) -> bool {
+        if !self.is_full(channel, config) {
+            return false;
+        }
+        let (max, bytes_max) = (config.link_queue_max, config.link_queue_bytes_max);
+        let is_beyond =
+            self.depth(channel) >= max * 2 || self.unacknowledged_bytes >= bytes_max * 2;
+        if channel != Channel::Data || is_beyond {
+            return true;
+        }
+        let (waiting, bytes) = self.data.of(author);
+        let shares = self.data.authors() + usize::from(waiting == 0);
+        waiting >= max / shares.max(2) || bytes >= bytes_max / shares.max(2)
     }
 
     /// How much of the limits is used up, of the limit that is closest: from 0 to 1, and more if
@@ -152,17 +181,17 @@ impl LinkQueue {
     /// The next frame to send, control first. A congested link still gets control frames, which
     /// are few: its keepalive must not starve. An acknowledgement rides along unless it could get
     /// lost.
-    pub(crate) fn next_frame(&mut self) -> Option<(Channel, Bytes)> {
+    pub(crate) fn next_frame(&mut self, now: Instant) -> Option<(Channel, Bytes)> {
         for channel in Channel::ALL {
-            if self.congested && channel != Channel::Control {
+            if channel != Channel::Control && (self.congested || self.is_bursting(now)) {
                 break;
             }
-            let queue = match channel {
-                Channel::Control => &mut self.control,
-                Channel::Data => &mut self.data,
-                Channel::Stream => &mut self.stream,
+            let is_empty = match channel {
+                Channel::Control => self.control.is_empty(),
+                Channel::Data => self.data.is_empty(),
+                Channel::Stream => self.stream.is_empty(),
             };
-            if queue.is_empty() {
+            if is_empty {
                 continue;
             }
             let mut frame = FrameWriter::default();
@@ -171,12 +200,46 @@ impl LinkQueue {
             {
                 frame.push(&ack);
             }
-            while let Some(record) = queue.pop_front_if(|record| frame.fits(record.len())) {
+            while let Some(record) = self.next_record(channel, &frame) {
                 frame.push(&record);
             }
-            return Some((channel, frame.finish()));
+            let frame = frame.finish();
+            self.burst.1 += frame.len();
+            return Some((channel, frame));
         }
         None
+    }
+
+    /// Whether the driver has got enough for this moment. It is not congested, as far as is known.
+    fn is_bursting(&mut self, now: Instant) -> bool {
+        if now.since(self.burst.0) >= BURST {
+            self.burst = (now, 0);
+        }
+        self.burst.1 >= BURST_BYTES
+    }
+
+    /// The driver gets all that there is.
+    pub(crate) fn end_burst(&mut self) {
+        self.burst.1 = 0;
+    }
+
+    /// Whether more is to be sent as soon as the present burst is over.
+    pub(crate) fn is_held_up(&self) -> bool {
+        !self.congested && self.burst.1 >= BURST_BYTES && self.queued() > 0
+    }
+
+    /// The next record of a channel, if it fits the frame.
+    fn next_record(&mut self, channel: Channel, frame: &FrameWriter) -> Option<Bytes> {
+        let fits = |record: &mut Bytes| frame.fits(record.len());
+        match channel {
+            Channel::Control => self.control.pop_front_if(fits),
+            Channel::Stream => self.stream.pop_front_if(fits),
+            Channel::Data => {
+                let (envelope, record) = self.data.pop_if(|bytes| frame.fits(bytes))?;
+                self.sent.push_back(envelope);
+                Some(record)
+            }
+        }
     }
 
     /// An envelope arrived on the data channel. Returns since when an acknowledgement is owed, or
@@ -202,11 +265,10 @@ impl LinkQueue {
     /// false if it cannot have so many.
     pub(crate) fn acknowledged(&mut self, received: u64, now: Instant) -> bool {
         let newly = received.saturating_sub(self.acknowledged);
-        let sent = (self.unacknowledged.len() - self.data.len()) as u64;
-        if newly > sent {
+        if newly > self.sent.len() as u64 {
             return false;
         }
-        for envelope in self.unacknowledged.drain(..newly as usize) {
+        for envelope in self.sent.drain(..newly as usize) {
             let bytes = envelope.signed.body_len();
             self.unacknowledged_bytes -= bytes;
             if let Some((_, carried)) = &mut self.busy {
@@ -215,7 +277,8 @@ impl LinkQueue {
         }
         self.acknowledged += newly;
         if newly > 0 {
-            self.stalled_since = (!self.unacknowledged.is_empty()).then_some(now);
+            let is_rest = !self.sent.is_empty() || !self.data.is_empty();
+            self.stalled_since = is_rest.then_some(now);
         }
         true
     }
@@ -228,8 +291,7 @@ impl LinkQueue {
 
     /// What was taken over from others or the application, and not sent.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = &Envelope> {
-        let sent = self.unacknowledged.len() - self.data.len();
-        self.unacknowledged.iter().skip(sent)
+        self.data.iter()
     }
 
     /// Records that wait to be sent, on whatever channel.
@@ -237,27 +299,29 @@ impl LinkQueue {
         self.control.len() + self.data.len() + self.stream.len()
     }
 
-    /// What the other end has not taken responsibility for.
+    /// What the other end has not taken responsibility for: first what was sent.
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Envelope> {
-        self.unacknowledged.iter()
+        self.sent.iter().chain(self.data.iter())
     }
 
     /// Everything that was queued has been sent and acknowledged.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unacknowledged.is_empty() && self.control.is_empty() && self.stream.is_empty()
+        let data = self.sent.is_empty() && self.data.is_empty();
+        data && self.control.is_empty() && self.stream.is_empty()
     }
 
     /// What the other end may not have, for another path.
     pub(crate) fn take_unacknowledged(&mut self) -> VecDeque<Envelope> {
-        self.data.clear();
         self.unacknowledged_bytes = 0;
-        std::mem::take(&mut self.unacknowledged)
+        let mut all = std::mem::take(&mut self.sent);
+        all.extend(self.data.take());
+        all
     }
 
     /// The other end is silent: what it may not have is for another path, as is nothing else. It
     /// may still get what the connection has taken, and acknowledge it late.
     pub(crate) fn fall_silent(&mut self) -> VecDeque<Envelope> {
-        self.acknowledged += (self.unacknowledged.len() - self.data.len()) as u64;
+        self.acknowledged += self.sent.len() as u64;
         self.stalled_since = None;
         self.busy = None;
         self.control.clear();
@@ -297,14 +361,14 @@ mod tests {
             queue.envelope(Channel::Data, envelope(ttl), NOW);
         }
         queue.control(&Record::Drain);
-        let (channel, frame) = queue.next_frame().expect("a frame");
+        let (channel, frame) = queue.next_frame(NOW).expect("a frame");
         assert_eq!(channel, Channel::Control, "control goes first");
         assert_eq!(
             Frame::decode(&frame).expect("decodes").records,
             [Record::Drain]
         );
         let (mut ttls, mut frames) = (Vec::new(), 0);
-        while let Some((_, frame)) = queue.next_frame() {
+        while let Some((_, frame)) = queue.next_frame(NOW) {
             frames += 1;
             for record in Frame::decode(&frame).expect("decodes").records {
                 let Record::Envelope(envelope) = record else {
@@ -325,7 +389,7 @@ mod tests {
         let mut queue = LinkQueue::default();
         (0..5).for_each(|ttl| queue.envelope(Channel::Data, envelope(ttl), NOW));
         assert!(!queue.acknowledged(1, NOW), "nothing was sent yet");
-        while queue.next_frame().is_some() {}
+        while queue.next_frame(NOW).is_some() {}
         assert!(queue.acknowledged(2, NOW));
         assert!(queue.acknowledged(1, NOW), "overtaken");
         assert!(!queue.acknowledged(6, NOW), "more than was sent");
@@ -335,16 +399,81 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_gets_no_more_at_once_than_it_can_tell_that_it_has() {
+        let mut queue = LinkQueue::default();
+        (0..1_000).for_each(|n| queue.envelope(Channel::Data, envelope(n as u8), NOW));
+        let mut drain = |now| {
+            let frames = std::iter::from_fn(|| queue.next_frame(now));
+            let bytes: usize = frames.map(|(_, frame)| frame.len()).sum();
+            (bytes, queue.is_held_up())
+        };
+        let (bytes, held_up) = drain(NOW);
+        assert!(
+            (BURST_BYTES..BURST_BYTES + 16 * 1024).contains(&bytes),
+            "{bytes} bytes"
+        );
+        assert!(held_up);
+        assert_eq!(drain(NOW), (0, true), "in the same moment");
+        let (bytes, held_up) = drain(NOW + BURST);
+        assert!(bytes > 0 && !held_up, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_full_queue_has_room_for_authors_that_have_less_than_their_share() {
+        let config = Config::new("room", "name").expect("valid");
+        let mut queue = LinkQueue::default();
+        let [busy, other] = [1, 2].map(|n| Identity::from_secret([n; 32]));
+        let of = |author: &Identity| {
+            let body = LinkState {
+                version: 1,
+                name: "x".to_owned(),
+                departed: false,
+                lacks: 0,
+                links: Vec::new(),
+            };
+            let signed = author.sign("room", &body);
+            let target = Target::Room;
+            Envelope {
+                ttl: 1,
+                target,
+                signed,
+            }
+        };
+        let mut fill = |author: &Identity, envelope: Envelope| {
+            let mut taken = 0;
+            while !queue.is_full_for(author.peer(), Channel::Data, &config) {
+                queue.envelope(Channel::Data, envelope.clone(), NOW);
+                taken += 1;
+            }
+            taken
+        };
+        let max = config.link_queue_max;
+        assert_eq!(fill(&busy, of(&busy)), max);
+        assert_eq!(fill(&other, of(&other)), max / 2);
+        let crowd = (3..200).map(|n| Identity::from_secret([n; 32]));
+        let more: usize = crowd.map(|author| fill(&author, of(&author))).sum();
+        assert_eq!(
+            max + max / 2 + more,
+            max * 2,
+            "there is a bound, whoever comes"
+        );
+        assert!(
+            queue.is_full(Channel::Data, &config),
+            "this says that it is full"
+        );
+    }
+
+    #[test]
     fn acknowledgements_ride_along_unless_they_could_get_lost() {
         let records = |queue: &mut LinkQueue| {
-            let (channel, frame) = queue.next_frame().expect("a frame");
+            let (channel, frame) = queue.next_frame(NOW).expect("a frame");
             let frame = Frame::decode(&frame).expect("decodes");
             (channel, frame.records)
         };
         let ack = |received| Record::Ack { received };
         let mut queue = LinkQueue::default();
         queue.acknowledge();
-        assert!(queue.next_frame().is_none(), "none is owed");
+        assert!(queue.next_frame(NOW).is_none(), "none is owed");
 
         assert_eq!(queue.count_received(NOW), Some(NOW));
         queue.envelope(Channel::Stream, envelope(1), NOW);
@@ -361,7 +490,7 @@ mod tests {
         queue.control(&Record::Drain);
         let both = (Channel::Control, vec![ack(1 + ACK_EVERY), Record::Drain]);
         assert_eq!(records(&mut queue), both);
-        assert!(queue.next_frame().is_none());
+        assert!(queue.next_frame(NOW).is_none());
     }
 
     #[test]
@@ -370,9 +499,9 @@ mod tests {
         queue.set_congested(true, NOW);
         queue.envelope(Channel::Data, envelope(1), NOW);
         queue.control(&Record::Drain);
-        assert!(queue.next_frame().is_some());
-        assert!(queue.next_frame().is_none());
+        assert!(queue.next_frame(NOW).is_some());
+        assert!(queue.next_frame(NOW).is_none());
         queue.set_congested(false, NOW);
-        assert!(queue.next_frame().is_some());
+        assert!(queue.next_frame(NOW).is_some());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::liveness::SUSPECT_AFTER;
+use super::queue::BURST;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::error::RejectReason;
@@ -129,8 +130,9 @@ impl Links {
 
     /// Queues a copy of a broadcast on an open link. Returns whether the link has room for it.
     pub(crate) fn queue_copy(&mut self, id: LinkId, envelope: &Envelope, cx: &Context) -> bool {
+        let author = envelope.signed.claimed_author();
         let link = self.table.get_mut(id);
-        let Some(link) = link.filter(|link| link.takes(Channel::Data, &cx.config)) else {
+        let Some(link) = link.filter(|link| link.takes(author, Channel::Data, &cx.config)) else {
             return false;
         };
         link.queue.envelope(Channel::Data, envelope.clone(), cx.now);
@@ -138,10 +140,10 @@ impl Links {
         true
     }
 
-    /// Whether there is an open link to a neighbour with room for envelopes.
+    /// Whether there is an open link to a neighbour with room for envelopes of this agent.
     pub(crate) fn takes(&self, peer: PeerId, channel: Channel, cx: &Context) -> bool {
         let link = self.open_to(peer);
-        link.is_some_and(|link| link.takes(channel, &cx.config))
+        link.is_some_and(|link| link.takes(cx.this, channel, &cx.config))
     }
 
     /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all
@@ -165,12 +167,28 @@ impl Links {
         }
     }
 
+    /// Goes on with what was too much for one moment.
+    pub(crate) fn burst_again(&mut self) {
+        let held_up = self.table.iter().filter(|link| link.queue.is_held_up());
+        let held_up: Vec<_> = held_up.map(|link| link.id).collect();
+        for id in held_up {
+            self.table.set_busy(id);
+        }
+    }
+
     /// The next frame of whatever link has one.
     pub(crate) fn poll_transmit(&mut self, cx: &mut Context) -> Option<Output> {
         while let Some(id) = self.table.first_busy() {
             let frame = self.next_transmit(id, cx);
             if frame.is_some() {
                 return frame;
+            }
+            if self
+                .table
+                .get_mut(id)
+                .is_some_and(|link| link.queue.is_held_up())
+            {
+                cx.timers.arm(Timer::Bursts, cx.now + BURST);
             }
             self.table.set_idle(id);
         }
@@ -181,7 +199,7 @@ impl Links {
     /// The next frame of a link.
     fn next_transmit(&mut self, id: LinkId, cx: &mut Context) -> Option<Output> {
         let link = self.table.get_mut(id).filter(|link| link.is_usable())?;
-        let (channel, frame) = link.queue.next_frame()?;
+        let (channel, frame) = link.queue.next_frame(cx.now)?;
         cx.stats.frames_out += 1;
         cx.stats.bytes_out += frame.len() as u64;
         Some(Output::Transmit {
@@ -196,7 +214,13 @@ impl Links {
         if let Some(link) = self.table.get_mut(id) {
             link.queue.acknowledge();
         }
-        while let Some(output) = self.next_transmit(id, cx) {
+        loop {
+            if let Some(link) = self.table.get_mut(id) {
+                link.queue.end_burst(); // There is no later.
+            }
+            let Some(output) = self.next_transmit(id, cx) else {
+                return;
+            };
             cx.order(output);
         }
     }

@@ -170,6 +170,7 @@ impl Mesh {
             }
             Timer::Routes => self.update_routes(),
             Timer::Acks => links.send_acks(cx),
+            Timer::Bursts => links.burst_again(),
             Timer::Adapt => self.overlay.adapt(links, &self.routing, cx),
             Timer::Suspect => links.probe_stalled(cx),
             Timer::Silent => links.ask_silent(cx),

@@ -273,10 +273,13 @@ impl Messages {
             let Some(link) = links.get(id).filter(|link| link.is_open()) else {
                 return;
             };
-            let full = link.queue.is_full(Channel::Data, &cx.config);
-            let Some(kept) = self.broadcasts.kept.get_mut(&name).filter(|_| !full) else {
+            let Some(kept) = self.broadcasts.kept.get_mut(&name) else {
                 continue;
             };
+            let author = kept.envelope.signed.claimed_author();
+            if !link.takes(author, Channel::Data, &cx.config) {
+                continue;
+            }
             if kept.known_to.insert(id) {
                 links.queue_copy(id, &kept.envelope, cx);
                 cx.stats.broadcast_copies += 1;

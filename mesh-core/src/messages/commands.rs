@@ -84,7 +84,7 @@ impl Messages {
         }
         let open = || net.links.open();
         // One neighbour that takes nothing must not silence this agent: others pass it on.
-        let is_full = |link: &Link| link.queue.is_full(Channel::Data, &net.cx.config);
+        let is_full = |link: &Link| !link.takes(net.cx.this, Channel::Data, &net.cx.config);
         if open().next().is_some() && open().all(is_full) {
             return Err(self.backpressure());
         }
@@ -136,7 +136,7 @@ impl Messages {
         if in_stream && !self.stream_has_room(to, net) {
             return Err(self.backpressure());
         }
-        let next = match net.next_hop(to, None, channel_of(data.delivery)) {
+        let next = match net.next_hop(net.cx.this, to, None, channel_of(data.delivery)) {
             Ok(peer) => Some(peer),
             Err(LossReason::QueueFull) => {
                 return Err(self.backpressure());

@@ -199,7 +199,7 @@ pub(super) fn hop_for_retry(
     let Target::Peer(to) = target else {
         return None;
     };
-    let usual = net.next_hop(to, None, Channel::Data).ok();
+    let usual = net.next_hop(net.cx.this, to, None, Channel::Data).ok();
     let Some(last) = last.filter(|last| usual == Some(*last)) else {
         return usual;
     };

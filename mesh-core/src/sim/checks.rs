@@ -65,8 +65,9 @@ impl World {
             self.whoami(agent)
         );
         let queued = mesh.queued_max();
-        // Of control records some are sent whatever waits: pings, acknowledgements, gossip.
-        let queued_max = config.link_queue_max + self.agents.len() + 64;
+        // Of control records some are sent whatever waits: pings, acknowledgements, gossip. A full
+        // queue still has room for authors that have less than their share of it.
+        let queued_max = config.link_queue_max * 2 + self.agents.len() + 64;
         assert!(
             queued <= queued_max,
             "{}: {queued} records wait on one link",

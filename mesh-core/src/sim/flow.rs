@@ -154,17 +154,16 @@ fn a_burst_over_a_slow_link_waits_at_its_author_and_arrives() {
     }
 }
 
-/// How long a burst of one agent to another takes in a star, while others send to slow ones or not.
-fn beside_slow(slow: bool) -> Duration {
-    let mut world = rough(4, None);
+/// A star of five around the first agent, with paths between all.
+fn star(seed: u64) -> World {
+    let mut world = rough(seed, None);
     world.start_agents(1);
     world.connect_only_through(Some(0));
     world.start_agents(5);
+    let middle = world.agents()[0].id();
     let linked = |world: &World| {
-        let mut agents = world.agents()[1..].iter();
-        let middle = world.agents()[0].id();
-        agents
-            .all(|agent| agent.mesh().routes().len() == 5 && agent.mesh().link_to(middle).is_some())
+        let mut meshes = world.agents()[1..].iter().map(SimAgent::mesh);
+        meshes.all(|mesh| mesh.routes().len() == 5 && mesh.link_to(middle).is_some())
     };
     assert!(
         world.run_until(SECOND * 120, linked),
@@ -172,6 +171,40 @@ fn beside_slow(slow: bool) -> Duration {
         world.troubles()
     );
     world.run_for(SECOND * 5);
+    world
+}
+
+#[test]
+fn who_sends_little_over_a_link_does_not_wait_for_who_sends_much() {
+    let mut world = star(5);
+    narrow(&mut world, 2, 500_000);
+    let to = Target::Peer(world.agents()[2].id());
+    let mut little = Vec::new();
+    for turn in 0..5_000 {
+        for from in [1, 4, 5] {
+            let much = vec!["x".repeat(1_000).into(); 20];
+            let _ = world.send_together(from, to, much, Delivery::Reliable);
+        }
+        if turn % 100 == 99 {
+            let sent = world.send(3, to, "little".into(), Delivery::Reliable);
+            little.extend(sent.ok());
+        }
+        world.run_for(TURN);
+    }
+    world.run_for(SECOND * 10);
+    let latencies = little.iter().map(|id| {
+        let received = world.agents()[2].received_as(id);
+        received.expect("it arrives").latency_ms
+    });
+    let worst = latencies.fold(0.0, f64::max);
+    assert!(little.len() > 45, "{} were taken", little.len());
+    // A burst of 128 KiB takes a quarter of a second; three windows of 1 MiB would take six.
+    assert!(worst < 700.0, "{worst} ms");
+}
+
+/// How long a burst of one agent to another takes in a star, while others send to slow ones or not.
+fn beside_slow(slow: bool) -> Duration {
+    let mut world = star(4);
     narrow(&mut world, 5, 8_000);
     let lazy = Target::Peer(world.agents()[5].id());
     let (ids, began) = (burst(&mut world, (1, 2), 1, |_, _| {}).0, world.now());

@@ -16,6 +16,9 @@ const ROUND_TRIP: Duration = Duration::from_millis(200);
 /// The wait before what a full queue had no room for is repeated; doubles each time.
 pub(super) const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long the first news are waited for: as TCP's first retransmission waits (RFC 6298).
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How often a wait doubles.
 const DOUBLINGS_MAX: u32 = 4;
 
@@ -319,7 +322,7 @@ impl Outbox {
     /// When the question that is not answered is asked again.
     fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
         let asked = self.asked?;
-        let usual = self.round_trip() * 2;
+        let usual = self.round_trip.map_or(FIRST_PATIENCE, |trip| trip * 2);
         let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
         Some(asked.at + wait.min(patience.max.max(usual * 2)))
     }
