@@ -135,6 +135,8 @@ pub struct Config {
     pub link_queue_max: usize,
     /// The same in bytes: what one slow link may hold in memory. 250 of the largest.
     pub link_queue_bytes_max: usize,
+    /// Bytes of the largest message that is taken: what an application must hold in memory.
+    pub large_bytes_max: usize,
     /// How far a message's date may be off our clock, against replays of old recordings: as long as
     /// a message may wait, and a minute by which two clocks may disagree.
     pub clock_skew_max: Duration,
@@ -253,6 +255,7 @@ impl Config {
             ttl: 16,
             link_queue_max: 1_000,
             link_queue_bytes_max: 4 << 20,
+            large_bytes_max: 16 << 20,
             clock_skew_max: Duration::from_secs(120),
             pending_max: 4_096,
             deadline: Duration::from_secs(5),

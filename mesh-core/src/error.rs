@@ -148,17 +148,29 @@ pub enum LossReason {
     /// The agent left the mesh first.
     #[error("this agent left the mesh")]
     Left,
+    /// The target takes no message of this size.
+    #[error("the target takes no message of this size: its `largeBytesMax` is less")]
+    TooLarge,
+    /// The target has as many large messages under way as it takes, or not what was sent.
+    #[error("the target has too many large messages under way, or found this one damaged")]
+    Refused,
+    /// Its author has given it up.
+    #[error("it was cancelled")]
+    Cancelled,
 }
 
 impl LossReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::NoRoute,
         Self::TtlExpired,
         Self::QueueFull,
         Self::PeerDisconnected,
         Self::Deadline,
         Self::Left,
+        Self::TooLarge,
+        Self::Refused,
+        Self::Cancelled,
     ];
 }
 
@@ -175,8 +187,9 @@ pub enum SendError {
     /// The target is not a member of the room.
     #[error("{0} is not a member of this room")]
     UnknownPeer(PeerId),
-    /// The payload does not fit a frame.
-    #[error("the payload has {bytes} bytes, at most {bytes_max} fit a message")]
+    /// The payload is larger than any that may be sent so: datagrams and broadcasts must fit a
+    /// frame.
+    #[error("the payload has {bytes} bytes, at most {bytes_max} may be sent so")]
     TooLarge {
         /// The size of the payload.
         bytes: usize,
@@ -242,6 +255,9 @@ pub enum MeshError {
     /// The request was not answered.
     #[error("no reply: {0}")]
     NoReply(LossReason),
+    /// The large message did not arrive.
+    #[error("not delivered: {0}")]
+    NotDelivered(LossReason),
     /// The agent was closed.
     #[error("this agent is closed")]
     Closed,
@@ -253,6 +269,7 @@ impl MeshError {
         match self {
             Self::Send(error) => error.code(),
             Self::NoReply(_) => "no-reply",
+            Self::NotDelivered(_) => "not-delivered",
             Self::Closed => "closed",
         }
     }

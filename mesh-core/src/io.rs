@@ -291,7 +291,29 @@ pub enum Event {
     TopologyChanged,
     /// A message for this agent, its signature verified.
     Message(Received),
-    /// An acknowledged message has arrived at its target.
+    /// A large message of this agent: so much of it has arrived.
+    Sending {
+        /// The message.
+        id: MessageId,
+        /// The target.
+        to: PeerId,
+        /// Bytes of the payload that have arrived.
+        bytes: u64,
+        /// All of them.
+        bytes_total: u64,
+    },
+    /// A large message for this agent: so much of it has come.
+    Receiving {
+        /// The message.
+        id: MessageId,
+        /// Its author.
+        from: PeerId,
+        /// Bytes of the payload that have come.
+        bytes: u64,
+        /// All of them.
+        bytes_total: u64,
+    },
+    /// An acknowledged message, or any large one, has arrived at its target.
     Delivered {
         /// The message.
         id: MessageId,

@@ -132,6 +132,8 @@ const fn about(event: &Event) -> (&'static str, Option<PeerId>) {
         Event::LinkRotated { peer, .. } => ("LinkRotated", Some(*peer)),
         Event::TopologyChanged => ("TopologyChanged", None),
         Event::Message(message) => ("Message", Some(message.from)),
+        Event::Sending { to, .. } => ("Sending", Some(*to)),
+        Event::Receiving { from, .. } => ("Receiving", Some(*from)),
         Event::Delivered { to, .. } => ("Delivered", Some(*to)),
         Event::Replied { from, .. } => ("Replied", Some(*from)),
         Event::DeliveryFailed { to, .. } => ("DeliveryFailed", *to),

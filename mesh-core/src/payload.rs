@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::config::PAYLOAD_BYTES_MAX;
+
 /// Arrays and objects inside each other that a JSON payload may have at most: the limit of
 /// serde_json, so that whatever the mesh delivers can be parsed without a deep stack.
 pub const JSON_DEPTH_MAX: usize = 128;
@@ -34,6 +36,11 @@ impl Payload {
             Self::Text(text) | Self::Json(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
         }
+    }
+
+    /// Whether it travels in parts, where it may.
+    pub fn is_large(&self) -> bool {
+        self.len() > PAYLOAD_BYTES_MAX
     }
 
     /// Whether there is nothing in it.

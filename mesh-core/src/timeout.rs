@@ -56,6 +56,8 @@ pub enum TimeoutReason {
     Streams,
     /// Messages of others that are missing in their order are asked for, or given up.
     Gaps,
+    /// Parts of large messages are repeated or asked for, and messages given up.
+    Large,
     /// Links go on with what was too much for one moment.
     Bursts,
 }

@@ -42,6 +42,8 @@ pub(crate) enum Timer {
     Waiting,
     /// Streams of this agent: copies of what is lost leave, and news are asked for.
     Streams,
+    /// Large messages: parts are repeated or asked for, and what is idle is given up.
+    Large,
     /// Streams of others: what is missing is asked for, or given up.
     Gaps,
 }
@@ -65,6 +67,7 @@ impl From<Timer> for TimeoutReason {
             Timer::Retry => Self::Retry,
             Timer::Waiting => Self::Waiting,
             Timer::Streams => Self::Streams,
+            Timer::Large => Self::Large,
             Timer::Bursts => Self::Bursts,
             Timer::Gaps => Self::Gaps,
         }

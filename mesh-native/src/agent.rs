@@ -1,6 +1,7 @@
 //! The handle of a native agent. Mirrors the browser's `Mesh` name for name.
 
 mod admission;
+mod calls;
 #[cfg(test)]
 mod tests;
 
@@ -9,12 +10,15 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::agent::{AgentState, Line, Ticket};
+use mesh_core::agent::{AgentState, Line};
 use mesh_core::{
-    Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView, RouteView,
-    SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
+    Delivery, Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView,
+    RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
 };
 use tokio::sync::watch;
+
+use self::calls::Call;
+pub use self::calls::{PendingReply, Sending};
 
 use crate::addresses;
 use crate::clock::{self, Clock};
@@ -158,6 +162,9 @@ impl Agent {
     /// take. What is sent to one member arrives in the order of sending, each message once; but for
     /// datagrams, and what is not [`ordered`](SendOptions::ordered).
     ///
+    /// One of more than [`PAYLOAD_BYTES_MAX`](mesh_core::PAYLOAD_BYTES_MAX) travels in parts, outside
+    /// that order, and is waited for until all of it has arrived: see [`Agent::start_send`].
+    ///
     /// # Errors
     /// [`MeshError::Send`] for what the caller should know now; later news is an [`Event`].
     pub async fn send(
@@ -166,12 +173,46 @@ impl Agent {
         payload: impl Into<Payload>,
         options: SendOptions,
     ) -> Result<MessageId, MeshError> {
+        let mut sending = self.start_send(to, payload, options).await?;
+        while sending.progress().await?.is_some() {}
+        Ok(sending.id())
+    }
+
+    /// Sends a message. Returns once it was taken, in the order of what else is sent; how far a
+    /// large one has come, and what becomes of it, is waited for apart.
+    ///
+    /// # Errors
+    /// As [`Agent::send`].
+    pub async fn start_send(
+        &self,
+        to: PeerId,
+        payload: impl Into<Payload>,
+        options: SendOptions,
+    ) -> Result<Sending, MeshError> {
         let payload = payload.into();
-        let line = Line::of(to, options.delivery);
-        self.when_writable(line, |mesh, now| {
-            mesh.send(to, payload.clone(), options, now)
+        // Who sends without end would keep its thread from the loop that carries it out.
+        tokio::task::coop::consume_budget().await;
+        let mut call = Call::of(&self.shared, Line::of(to, &payload, options.delivery));
+        let sent = poll_fn(|context| {
+            call.shared.call(|agent, now| {
+                let what = (to, &payload);
+                agent.poll_send(&mut call.ticket, context, what, options, now)
+            })
+        });
+        let (id, is_under_way) = sent.await?;
+        Ok(Sending {
+            shared: Arc::clone(&self.shared),
+            id,
+            is_under_way,
         })
-        .await
+    }
+
+    /// Gives up a large message that this agent is sending, if it is still under way.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub fn cancel(&self, id: MessageId) -> Result<bool, MeshError> {
+        self.call(|mesh, now| mesh.cancel(&id, now))
     }
 
     /// Sends a message to every member of the room, under a topic (may be empty), waiting while
@@ -229,7 +270,8 @@ impl Agent {
     ) -> Result<PendingReply, MeshError> {
         let payload = payload.into();
         tokio::task::coop::consume_budget().await;
-        let mut call = Call::of(&self.shared, Line::Messages(to));
+        let line = Line::of(to, &payload, Delivery::Acknowledged);
+        let mut call = Call::of(&self.shared, line);
         let sent = poll_fn(|context| {
             call.shared.call(|agent, now| {
                 let what = (to, &payload);
@@ -379,50 +421,6 @@ impl Agent {
             })
         })
         .await
-    }
-}
-
-/// A call that may wait for room. Dropping it gives it up.
-struct Call<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
-}
-
-impl<'a> Call<'a> {
-    fn of(shared: &'a Shared, line: Line) -> Self {
-        let ticket = Ticket::new(line);
-        Self { shared, ticket }
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if self.ticket.has_waited() {
-            self.shared.lock().agent.give_up(&self.ticket);
-        }
-    }
-}
-
-/// A request that was sent. Dropping it gives up its reply.
-#[derive(Debug)]
-pub struct PendingReply {
-    shared: Arc<Shared>,
-    request: MessageId,
-}
-
-impl PendingReply {
-    /// Waits for the reply.
-    ///
-    /// # Errors
-    /// [`MeshError::NoReply`] when the deadline passes, [`MeshError::Closed`].
-    pub async fn wait(self) -> Result<Payload, MeshError> {
-        poll_fn(|context| self.shared.lock().agent.poll_reply(self.request, context)).await
-    }
-}
-
-impl Drop for PendingReply {
-    fn drop(&mut self) {
-        self.shared.lock().agent.forget_reply(self.request);
     }
 }
 

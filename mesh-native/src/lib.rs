@@ -47,7 +47,7 @@ mod process;
 mod shared;
 mod signaling;
 
-pub use agent::{Agent, Events, PendingReply};
+pub use agent::{Agent, Events, PendingReply, Sending};
 pub use error::JoinError;
 pub use mesh_core as core;
 pub use mesh_core::agent::{AddressError, AdmissionError};

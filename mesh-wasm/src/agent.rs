@@ -8,8 +8,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use js_sys::{Promise, Reflect};
-use mesh_core::agent::{Line, Ticket};
-use mesh_core::{Delivery, Identity, Instant, MessageId, PeerId, SendError, SendOptions};
+use mesh_core::agent::{Line, Ticket, TransferStep};
+use mesh_core::{Delivery, Identity, Instant, MessageId, Payload, PeerId, SendError, SendOptions};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
@@ -108,12 +108,8 @@ impl Mesh {
         let driver = Rc::clone(&self.driver);
         promise(call, async move |call| {
             let payload = call.payload.ready().await?;
-            let line = Line::of(call.to, call.options.delivery);
-            let id = when_writable(&driver, line, |mesh, now| {
-                let payload = payload.clone();
-                mesh.send(call.to, payload, call.options, now)
-            })
-            .await?;
+            let tell = call.on_progress.as_ref();
+            let id = send(&driver, (call.to, &payload), call.options, tell).await?;
             Ok(id.to_string().into())
         })
     }
@@ -153,7 +149,8 @@ impl Mesh {
         let driver = Rc::clone(&self.driver);
         promise(call, async move |call| {
             let payload = call.payload.ready().await?;
-            let mut waiting = Waiting::of(&driver, Line::Messages(call.to));
+            let line = Line::of(call.to, &payload, Delivery::Acknowledged);
+            let mut waiting = Waiting::of(&driver, line);
             let sent = poll_fn(|context| {
                 waiting.driver.call(|agent, now| {
                     let what = (call.to, &payload);
@@ -269,7 +266,7 @@ impl std::fmt::Debug for Mesh {
     }
 }
 
-const SEND_OPTIONS: [&str; 4] = ["delivery", "deadlineMs", "ordered", "signal"];
+const SEND_OPTIONS: [&str; 5] = ["delivery", "deadlineMs", "ordered", "onProgress", "signal"];
 const REQUEST_OPTIONS: [&str; 2] = ["deadlineMs", "signal"];
 
 /// What `send` and `request` were given.
@@ -277,6 +274,7 @@ struct Call {
     to: PeerId,
     payload: payload::Taken,
     options: SendOptions,
+    on_progress: Option<js_sys::Function>,
     signal: Option<Abort>,
 }
 
@@ -302,6 +300,7 @@ impl Call {
                 deadline: options.duration("deadlineMs")?,
                 ordered: options.flag("ordered")?.unwrap_or(true),
             },
+            on_progress: options.function("onProgress")?,
             signal: options.signal()?,
             payload: payload::take(payload)?,
         })
@@ -325,6 +324,64 @@ fn settled(result: Result<(), JsValue>) -> Promise {
     match result {
         Ok(()) => Promise::resolve(&JsValue::UNDEFINED),
         Err(error) => Promise::reject(&error),
+    }
+}
+
+/// Sends a message, and waits until all of a large one has arrived.
+async fn send(
+    driver: &Rc<Driver>,
+    what: (PeerId, &Payload),
+    options: SendOptions,
+    tell: Option<&js_sys::Function>,
+) -> Result<MessageId, JsValue> {
+    let sent = {
+        let mut waiting = Waiting::of(driver, Line::of(what.0, what.1, options.delivery));
+        let sending = poll_fn(|context| {
+            waiting.driver.call(|agent, now| {
+                agent.poll_send(&mut waiting.ticket, context, what, options, now)
+            })
+        });
+        sending.await
+    };
+    let (id, is_large) = sent.map_err(error::mesh_error)?;
+    if !is_large {
+        return Ok(id);
+    }
+    let mut sending = Sending {
+        driver,
+        id,
+        is_under_way: true,
+    };
+    loop {
+        let step = poll_fn(|context| driver.with(|agent| agent.poll_transfer(id, context)));
+        match step.await {
+            TransferStep::Progress { bytes, bytes_total } => {
+                if let Some(tell) = tell {
+                    // What the page's function throws is the page's.
+                    let (bytes, all) = (bytes as f64, bytes_total as f64);
+                    let _ = tell.call2(&JsValue::UNDEFINED, &bytes.into(), &all.into());
+                }
+            }
+            TransferStep::Done(outcome) => {
+                sending.is_under_way = false;
+                return outcome.map(|()| id).map_err(error::mesh_error);
+            }
+        }
+    }
+}
+
+/// A large message that is under way. Dropping it gives it up.
+struct Sending<'a> {
+    driver: &'a Rc<Driver>,
+    id: MessageId,
+    is_under_way: bool,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if self.is_under_way {
+            self.driver.call(|agent, now| agent.cancel(self.id, now));
+        }
     }
 }
 

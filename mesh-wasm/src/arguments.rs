@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use js_sys::Reflect;
 use mesh_core::{MessageId, Payload, PeerId};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
 use crate::abort::Abort;
 use crate::error::{describe, error};
@@ -347,6 +347,17 @@ impl Options {
                     .collect();
                 Err(self.wrong(name, &value, &words.join(" or ")))
             }
+        }
+    }
+
+    /// A function to call.
+    pub(crate) fn function(&self, name: &str) -> Result<Option<js_sys::Function>, JsValue> {
+        let Some(value) = self.get(name)? else {
+            return Ok(None);
+        };
+        match value.dyn_ref::<js_sys::Function>() {
+            Some(function) => Ok(Some(function.clone())),
+            None => Err(self.wrong(name, &value, "a function")),
         }
     }
 

@@ -76,7 +76,12 @@ export interface SendOptions {
      * a message that is late, up to 10 s. If false, it arrives as soon as it can. A datagram is never ordered.
      */
     ordered?: boolean;
-    /** Gives up sending while the message waits for room. It has no effect on a message that is on its way. */
+    /** Is told how many bytes of a large message have arrived, and how many there are, as more arrive. */
+    onProgress?: (bytes: number, bytesTotal: number) => void;
+    /**
+     * Gives up sending while the message waits for room, and a large one while it is on its way: what has come of it
+     * is dropped at its target. It has no effect on another message that is on its way.
+     */
     signal?: AbortSignal;
 }
 
@@ -88,7 +93,8 @@ export interface RequestOptions {
 }
 
 export type LossReason =
-    | "no-route" | "ttl-expired" | "queue-full" | "peer-disconnected" | "deadline" | "left";
+    | "no-route" | "ttl-expired" | "queue-full" | "peer-disconnected" | "deadline" | "left"
+    | "too-large" | "refused" | "cancelled";
 
 export type RejectReason =
     | "malformed" | "oversized" | "version" | "invalid-signature" | "replayed" | "expired"
@@ -134,6 +140,10 @@ export type MeshEvent =
     | { type: "linkClosed"; peer: PeerId; reason: string }
     | { type: "linkFailed"; peer: PeerId; reason: string }
     | { type: "topologyChanged" }
+    /** So much of a large message has arrived, or come. */
+    | { type: "sending"; id: MessageId; to: PeerId; bytes: number; bytesTotal: number }
+    | { type: "receiving"; id: MessageId; from: PeerId; bytes: number; bytesTotal: number }
+    /** An acknowledged message, or any large one, has arrived. */
     | { type: "delivered"; id: MessageId; to: PeerId; roundTripMs: number }
     | { type: "replied"; id: MessageId; from: PeerId; payload: ReceivedPayload; roundTripMs: number }
     | { type: "deliveryFailed"; id: MessageId; to: PeerId | null; reason: LossReason; at: PeerId }
@@ -222,12 +232,12 @@ export interface Stats {
  * (its keys), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
  * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
- * `waiting`, `streams`, `gaps`, `bursts` (messages).
+ * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages).
  */
 export type TimeoutReason =
     | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
-    | "retry" | "waiting" | "streams" | "gaps" | "bursts";
+    | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.
@@ -269,6 +279,10 @@ export class Mesh {
     /**
      * Sends a message to one member, waiting while as much is under way to it as it and the path take. What is sent
      * to one member arrives in the order of sending, each message once, unless it is a datagram or not `ordered`.
+     *
+     * A payload of more than 15,872 bytes travels in parts, yields to all others, arrives outside their order, and is
+     * waited for until all of it has: up to 16 MiB, unless the target takes less or more. It fails, with the code
+     * `not-delivered`, when nothing of it arrives for its deadline. Datagrams and broadcasts cannot be that large.
      */
     send(peer: PeerLike, payload: Payload, options?: SendOptions): Promise<MessageId>;
 
@@ -340,6 +354,7 @@ export type MeshErrorCode =
     | "peer-id" | "message-id" | "topic" | "payload" | "json"
     // of a message
     | "to-self" | "unknown-peer" | "too-large" | "topic-too-long" | "unknown-request" | "deadline" | "no-reply"
+    | "not-delivered"
     // of an iterator whose `next` is called again and again without waiting
     | "too-many-pending"
     // of an agent that is not in the mesh

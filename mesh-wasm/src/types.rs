@@ -58,7 +58,11 @@ mod tests {
             SendError::Deadline(Duration::ZERO),
         ];
         let of_core = of_core.map(MeshError::Send).into_iter();
-        let of_calls = [MeshError::NoReply(LossReason::Deadline), MeshError::Closed];
+        let of_calls = [
+            MeshError::NoReply(LossReason::Deadline),
+            MeshError::NotDelivered(LossReason::TooLarge),
+            MeshError::Closed,
+        ];
         let of_join = {
             let (url, reason) = (String::new, String::new);
             let (code, message) = (String::new(), String::new());

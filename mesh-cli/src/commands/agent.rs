@@ -28,10 +28,12 @@ const IDENTITY_BYTES: usize = 32;
 /// acknowledged","deadlineMs":N,"ordered":false}, {"type":"request","to":…,"payload":…},
 /// {"type":"reply","id":ID,"payload":…}, {"type":"broadcast","topic":…,"payload":…},
 /// {"type":"subscribe","topics":[…] or null for all}, {"type":"avoid","members":[…]},
-/// {"type":"rotateKeys"}, {"type":"peers"}, {"type":"routes"}, {"type":"topology"},
-/// {"type":"stats"}, {"type":"close"}. What one agent sends to another arrives in order, unless
-/// "ordered" is false. Bytes are
-/// {"base64":"…"}. The result or error of a command has its "line", and the "ref" that it was
+/// {"type":"cancel","id":ID}, {"type":"rotateKeys"}, {"type":"peers"}, {"type":"routes"},
+/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. What one agent sends to another arrives
+/// in order, unless "ordered" is false. Bytes are {"base64":"…"}, or those of a "file":PATH in
+/// place of the "payload" of a message to one agent. A large one goes on by itself, until
+/// "cancel": events of the type "sending" tell how far it is, then "delivered" or
+/// "deliveryFailed". The result or error of a command has its "line", and the "ref" that it was
 /// given, if any.
 ///
 /// Commands are obeyed in their order; a full queue holds up the next, and stdin. A request that

@@ -26,7 +26,7 @@ pub use self::events::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue, Reader};
 pub use self::facts::{LinkEnd, LinkFact, SocketEnd, SocketFact};
 pub use self::flow::{LOW_WATER_BYTES, MEASURED_BYTES, has_drained, is_congested};
 pub use self::options::{AgentOptions, JOIN_TIMEOUT};
-pub use self::waiting::{Line, Ticket};
+pub use self::waiting::{Line, Ticket, TransferStep};
 
 use self::admission::Admission;
 use self::waiting::{Callers, Replies};
@@ -34,7 +34,7 @@ use crate::error::{MeshError, SendError};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::io::{Event, Input, Output};
 use crate::mesh::Mesh;
-use crate::payload::Payload;
+use crate::payload::{Payload, SendOptions};
 use crate::samples::Sample;
 use crate::signaling::HubMessage;
 use crate::time::{Instant, UnixTime};
@@ -193,6 +193,41 @@ impl<R: Reader> AgentState<R> {
             self.replies.expect(id);
         }
         sent
+    }
+
+    /// As [`AgentState::poll_call`], for a message. Of a large one, which the result says it is,
+    /// what becomes of it is kept for [`AgentState::poll_transfer`], until that has told it or
+    /// [`AgentState::forget_reply`] is called.
+    pub fn poll_send(
+        &mut self,
+        ticket: &mut Ticket,
+        context: &Context<'_>,
+        (to, payload): (PeerId, &Payload),
+        options: SendOptions,
+        now: Instant,
+    ) -> Poll<Result<(MessageId, bool), MeshError>> {
+        let is_large = payload.is_large();
+        let sent = self.poll_call(ticket, context, |mesh| {
+            mesh.send(to, payload.clone(), options, now)
+        });
+        if let Poll::Ready(Ok(id)) = sent
+            && is_large
+        {
+            self.replies.expect(id);
+        }
+        sent.map_ok(|id| (id, is_large))
+    }
+
+    /// What has become of a large message, or how far it has come; `Pending` registers the caller's
+    /// waker.
+    pub fn poll_transfer(&mut self, id: MessageId, context: &Context<'_>) -> Poll<TransferStep> {
+        self.replies.poll_transfer(id, context)
+    }
+
+    /// A large message is given up, if it is still under way.
+    pub fn cancel(&mut self, id: MessageId, now: Instant) {
+        self.replies.forget(id);
+        let _ = self.call(|mesh| mesh.cancel(&id, now)); // A closed agent sends nothing.
     }
 
     /// A caller waits for room no longer.

@@ -18,6 +18,8 @@ pub enum Line {
     Room,
     /// Messages and requests to one member.
     Messages(PeerId),
+    /// Large ones.
+    Large(PeerId),
     /// Datagrams to one member.
     Datagrams(PeerId),
     /// Replies to one member.
@@ -26,8 +28,9 @@ pub enum Line {
 
 impl Line {
     /// Where a message to this member waits.
-    pub fn of(to: PeerId, delivery: Delivery) -> Self {
+    pub fn of(to: PeerId, payload: &Payload, delivery: Delivery) -> Self {
         match delivery {
+            _ if payload.is_large() => Self::Large(to),
             Delivery::Datagram => Self::Datagrams(to),
             Delivery::Reliable | Delivery::Acknowledged => Self::Messages(to),
         }
@@ -127,7 +130,21 @@ impl Callers {
     }
 }
 
-/// Requests that were sent and whose outcome a caller has not taken.
+/// What has become of a large message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TransferStep {
+    /// So much more of it has arrived.
+    Progress {
+        /// Bytes that have arrived.
+        bytes: u64,
+        /// All of them.
+        bytes_total: u64,
+    },
+    /// All of it has arrived, or it has failed.
+    Done(Result<(), MeshError>),
+}
+
+/// Requests and large messages that were sent and whose outcome a caller has not taken.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     requests: BTreeMap<MessageId, Request>,
@@ -136,27 +153,64 @@ pub(super) struct Replies {
 
 #[derive(Debug)]
 enum Request {
-    /// The caller, once it has asked.
-    Awaited(Option<Waker>),
+    /// The caller, once it has asked, and how far a large one has come since.
+    Awaited(Option<Waker>, Option<(u64, u64)>),
     Settled(Result<Payload, LossReason>),
 }
 
 impl Replies {
     /// A request was sent.
     pub(super) fn expect(&mut self, request: MessageId) {
-        self.requests.insert(request, Request::Awaited(None));
+        self.requests.insert(request, Request::Awaited(None, None));
     }
 
     /// Takes note of an event that may settle a request.
     pub(super) fn settle(&mut self, event: &Event) {
-        if let Some((id, outcome)) = event.outcome()
+        if let Event::Sending {
+            id,
+            bytes,
+            bytes_total,
+            ..
+        } = event
+            && let Some(Request::Awaited(waker, progress)) = self.requests.get_mut(id)
+        {
+            *progress = Some((*bytes, *bytes_total));
+            waker.take().into_iter().for_each(Waker::wake);
+        }
+        let outcome = match event {
+            // Of a large message: a request is settled by its reply.
+            Event::Delivered { id, .. } => Some((*id, Ok(Payload::Bytes(Vec::new())))),
+            event => event.outcome(),
+        };
+        if let Some((id, outcome)) = outcome
             && let Some(request) = self.requests.get_mut(&id)
         {
             let before = std::mem::replace(request, Request::Settled(outcome));
-            if let Request::Awaited(Some(waker)) = before {
+            if let Request::Awaited(Some(waker), _) = before {
                 waker.wake();
             }
         }
+    }
+
+    /// What has become of a large message since it was last asked for.
+    pub(super) fn poll_transfer(
+        &mut self,
+        id: MessageId,
+        context: &Context<'_>,
+    ) -> Poll<TransferStep> {
+        if let Some(Request::Awaited(_, progress)) = self.requests.get_mut(&id)
+            && let Some((bytes, bytes_total)) = progress.take()
+        {
+            return Poll::Ready(TransferStep::Progress { bytes, bytes_total });
+        }
+        let outcome = self.poll(id, context);
+        outcome.map(|outcome| {
+            let told = |error| match error {
+                MeshError::NoReply(reason) => MeshError::NotDelivered(reason),
+                other => other,
+            };
+            TransferStep::Done(outcome.map(|_| ()).map_err(told))
+        })
     }
 
     /// The outcome of a request, once. One that is not known, or will not be settled any more,
@@ -168,12 +222,12 @@ impl Replies {
     ) -> Poll<Result<Payload, MeshError>> {
         match self.requests.remove(&id) {
             Some(Request::Settled(outcome)) => Poll::Ready(outcome.map_err(MeshError::from)),
-            Some(Request::Awaited(_)) if !self.ended => {
+            Some(Request::Awaited(_, progress)) if !self.ended => {
                 let waker = Some(context.waker().clone());
-                self.requests.insert(id, Request::Awaited(waker));
+                self.requests.insert(id, Request::Awaited(waker, progress));
                 Poll::Pending
             }
-            Some(Request::Awaited(_)) | None => Poll::Ready(Err(MeshError::Closed)),
+            Some(Request::Awaited(..)) | None => Poll::Ready(Err(MeshError::Closed)),
         }
     }
 
@@ -185,7 +239,7 @@ impl Replies {
     pub(super) fn end(&mut self) {
         self.ended = true;
         for request in self.requests.values_mut() {
-            if let Request::Awaited(waker) = request
+            if let Request::Awaited(waker, _) = request
                 && let Some(waker) = waker.take()
             {
                 waker.wake();
@@ -256,9 +310,10 @@ mod tests {
         let mut callers = Callers::default();
         let ((first, first_woken), (second, second_woken)) = (caller(), caller());
         let (other, other_woken) = caller();
-        let line = Line::of(peer(1), Delivery::Reliable);
+        let of = |delivery| Line::of(peer(1), &Payload::from("x"), delivery);
+        let line = of(Delivery::Reliable);
         let [mut one, mut two, newcomer] = [0; 3].map(|_| Ticket::new(line));
-        let mut three = Ticket::new(Line::of(peer(1), Delivery::Datagram));
+        let mut three = Ticket::new(of(Delivery::Datagram));
         assert!(callers.is_next(&one));
         callers.wait(&mut one, &Context::from_waker(&first));
         callers.wait(&mut one, &Context::from_waker(&first)); // Polled for another reason.
@@ -319,6 +374,33 @@ mod tests {
         assert_eq!(replies.poll(id(2), &context), reply());
         let lost = Poll::Ready(Err(MeshError::NoReply(LossReason::Deadline)));
         assert_eq!(replies.poll(id(3), &context), lost);
+        assert!(replies.requests.is_empty());
+    }
+
+    #[test]
+    fn a_large_message_tells_the_latest_of_how_far_it_has_come_and_then_what_became_of_it() {
+        let mut replies = Replies::default();
+        let (waker, woken) = caller();
+        let context = Context::from_waker(&waker);
+        replies.expect(id(1));
+        let sending = |bytes| Event::Sending {
+            id: id(1),
+            to: peer(2),
+            bytes,
+            bytes_total: 9,
+        };
+        assert!(replies.poll_transfer(id(1), &context).is_pending());
+        replies.settle(&sending(3));
+        replies.settle(&sending(6));
+        assert_eq!(woken(), 1);
+        let (bytes, bytes_total) = (6, 9);
+        let step = Poll::Ready(TransferStep::Progress { bytes, bytes_total });
+        assert_eq!(replies.poll_transfer(id(1), &context), step);
+        assert!(replies.poll_transfer(id(1), &context).is_pending());
+        replies.settle(&failed(1, LossReason::TooLarge));
+        let lost = MeshError::NotDelivered(LossReason::TooLarge);
+        let done = Poll::Ready(TransferStep::Done(Err(lost)));
+        assert_eq!(replies.poll_transfer(id(1), &context), done);
         assert!(replies.requests.is_empty());
     }
 

@@ -127,6 +127,11 @@ impl Config {
             self.link_queue_bytes_max,
             (largest, BYTES_MAX),
         );
+        rules.within(
+            "large_bytes_max",
+            self.large_bytes_max,
+            (largest, BYTES_MAX),
+        );
         self.check_order(&mut rules);
         if let Some(adaptive) = &self.adaptive {
             adaptive.check(&mut rules);

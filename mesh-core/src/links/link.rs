@@ -1,12 +1,12 @@
 //! One link, and where it stands.
 
 use super::keepalive::Keepalive;
+use super::lane::Lane;
 use super::negotiation::Negotiation;
 use super::queue::LinkQueue;
 use super::restart::Restarts;
 use crate::config::Config;
 use crate::id::{LinkId, PeerId};
-use crate::io::Channel;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::LinkEntry;
@@ -100,9 +100,9 @@ impl Link {
         self.state == LinkState::Open
     }
 
-    /// Messages may be routed over it, and there is room for one of this author.
-    pub(crate) fn takes(&self, author: PeerId, channel: Channel, config: &Config) -> bool {
-        self.is_open() && !self.queue.is_full_for(author, channel, config)
+    /// Messages may be routed over it, and there is room for one that travels so.
+    pub(crate) fn takes(&self, lane: Lane, config: &Config) -> bool {
+        self.is_open() && !self.queue.is_full_for(lane, config)
     }
 
     /// Frames may be sent over it.

@@ -10,6 +10,7 @@
 
 mod dialer;
 mod keepalive;
+mod lane;
 mod link;
 mod liveness;
 mod negotiation;
@@ -24,6 +25,7 @@ mod table;
 mod tests;
 mod traffic;
 
+pub(crate) use lane::Lane;
 pub(crate) use link::Link;
 pub(crate) use negotiation::SignalFrom;
 pub(crate) use succession::Succession;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::lane::{Ahead, Lane, is_bulk};
 use super::shares::Shares;
 use crate::config::Config;
-use crate::id::PeerId;
 use crate::io::Channel;
 use crate::time::Instant;
 use crate::wire::{Envelope, FrameWriter, Record};
@@ -22,6 +22,9 @@ const MEASURED_BYTES: usize = 64 * 1024;
 
 /// Acknowledge after this many envelopes even if the timer has not fired.
 const ACK_EVERY: u64 = 64;
+
+/// Parts of large messages that wait for one link: 1 MiB, and twice that of several authors.
+const BULK_MAX: usize = 64;
 
 /// Bytes that one link is handed in one [`BURST`]: what 1 Gbit/s carries. A driver that gets more
 /// cannot say in time that the link is congested, and what it has can no longer be overtaken.
@@ -35,6 +38,9 @@ pub(crate) struct LinkQueue {
     control: VecDeque<Bytes>,
     /// Envelopes that wait for the data channel.
     data: Shares,
+    /// Parts of large messages, which leave while nothing else waits for it.
+    bulk: Shares,
+    ahead: Ahead,
     stream: VecDeque<Bytes>,
     /// Envelopes handed to the data channel and not acknowledged, oldest first.
     sent: VecDeque<Envelope>,
@@ -91,7 +97,11 @@ impl LinkQueue {
                 if let Record::Envelope(envelope) = record {
                     self.stalled_since.get_or_insert(now);
                     self.unacknowledged_bytes += envelope.signed.body_len();
-                    self.data.push(envelope, encoded);
+                    let queue = match is_bulk(&envelope) {
+                        true => &mut self.bulk,
+                        false => &mut self.data,
+                    };
+                    queue.push(envelope, encoded);
                 }
             }
         }
@@ -117,7 +127,19 @@ impl LinkQueue {
     /// Whether the channel takes no more envelopes of this author for now. Of a full data channel
     /// each author that has less than its share there still gets that, up to twice the limits in
     /// all: so an author with much to send leaves room for others.
-    pub(crate) fn is_full_for(&self, author: PeerId, channel: Channel, config: &Config) -> bool {
+    pub(crate) fn is_full_for(&self, lane: Lane, config: &Config) -> bool {
+        let Lane {
+            author,
+            channel,
+            is_bulk,
+        } = lane;
+        if is_bulk {
+            // Parts take none of the room of messages.
+            let (waiting, _) = self.bulk.of(author);
+            let shares = self.bulk.authors() + usize::from(waiting == 0);
+            return self.bulk.len() >= BULK_MAX && waiting >= BULK_MAX / shares.max(2)
+                || self.bulk.len() >= BULK_MAX * 2;
+        }
         if !self.is_full(channel, config) {
             return false;
         }
@@ -188,7 +210,7 @@ impl LinkQueue {
             }
             let is_empty = match channel {
                 Channel::Control => self.control.is_empty(),
-                Channel::Data => self.data.is_empty(),
+                Channel::Data => self.data.is_empty() && !self.sends_bulk(),
                 Channel::Stream => self.stream.is_empty(),
             };
             if is_empty {
@@ -200,7 +222,7 @@ impl LinkQueue {
             {
                 frame.push(&ack);
             }
-            while let Some(record) = self.next_record(channel, &frame) {
+            while let Some(record) = self.next_record(channel, &frame, now) {
                 frame.push(&record);
             }
             let frame = frame.finish();
@@ -225,17 +247,37 @@ impl LinkQueue {
 
     /// Whether more is to be sent as soon as the present burst is over.
     pub(crate) fn is_held_up(&self) -> bool {
-        !self.congested && self.burst.1 >= BURST_BYTES && self.queued() > 0
+        let is_waiting = self.queued() > self.bulk.len() || self.sends_bulk();
+        !self.congested && self.burst.1 >= BURST_BYTES && is_waiting
+    }
+
+    /// Whether a part of a large message may leave.
+    fn sends_bulk(&self) -> bool {
+        !self.bulk.is_empty() && self.ahead.has_room()
     }
 
     /// The next record of a channel, if it fits the frame.
-    fn next_record(&mut self, channel: Channel, frame: &FrameWriter) -> Option<Bytes> {
+    fn next_record(
+        &mut self,
+        channel: Channel,
+        frame: &FrameWriter,
+        now: Instant,
+    ) -> Option<Bytes> {
         let fits = |record: &mut Bytes| frame.fits(record.len());
         match channel {
             Channel::Control => self.control.pop_front_if(fits),
             Channel::Stream => self.stream.pop_front_if(fits),
             Channel::Data => {
-                let (envelope, record) = self.data.pop_if(|bytes| frame.fits(bytes))?;
+                let fits = |bytes| frame.fits(bytes);
+                let (envelope, record) = match self.data.is_empty() {
+                    false => self.data.pop_if(fits)?,
+                    true if self.sends_bulk() => {
+                        let part = self.bulk.pop_if(fits)?;
+                        self.ahead.sent(part.0.signed.body_len(), now);
+                        part
+                    }
+                    true => return None,
+                };
                 self.sent.push_back(envelope);
                 Some(record)
             }
@@ -244,11 +286,12 @@ impl LinkQueue {
 
     /// An envelope arrived on the data channel. Returns since when an acknowledgement is owed, or
     /// nothing if it is due at once.
-    pub(crate) fn count_received(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn count_received(&mut self, is_bulk: bool, now: Instant) -> Option<Instant> {
         let receipt = &mut self.receipt;
         receipt.received += 1;
         let since = *receipt.owed_since.get_or_insert(now);
-        (receipt.received - receipt.reported < ACK_EVERY).then_some(since)
+        // How much more may be sent of a large message shows by how soon this is acknowledged.
+        (!is_bulk && receipt.received - receipt.reported < ACK_EVERY).then_some(since)
     }
 
     /// Since when envelopes are here that the other end does not know we have.
@@ -271,13 +314,16 @@ impl LinkQueue {
         for envelope in self.sent.drain(..newly as usize) {
             let bytes = envelope.signed.body_len();
             self.unacknowledged_bytes -= bytes;
+            if is_bulk(&envelope) {
+                self.ahead.acknowledged(now);
+            }
             if let Some((_, carried)) = &mut self.busy {
                 *carried += bytes;
             }
         }
         self.acknowledged += newly;
         if newly > 0 {
-            let is_rest = !self.sent.is_empty() || !self.data.is_empty();
+            let is_rest = !self.sent.is_empty() || !self.data.is_empty() || !self.bulk.is_empty();
             self.stalled_since = is_rest.then_some(now);
         }
         true
@@ -291,22 +337,22 @@ impl LinkQueue {
 
     /// What was taken over from others or the application, and not sent.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = &Envelope> {
-        self.data.iter()
+        self.data.iter().chain(self.bulk.iter())
     }
 
     /// Records that wait to be sent, on whatever channel.
     pub(crate) fn queued(&self) -> usize {
-        self.control.len() + self.data.len() + self.stream.len()
+        self.control.len() + self.data.len() + self.bulk.len() + self.stream.len()
     }
 
     /// What the other end has not taken responsibility for: first what was sent.
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &Envelope> {
-        self.sent.iter().chain(self.data.iter())
+        self.sent.iter().chain(self.unsent())
     }
 
     /// Everything that was queued has been sent and acknowledged.
     pub(crate) fn is_settled(&self) -> bool {
-        let data = self.sent.is_empty() && self.data.is_empty();
+        let data = self.sent.is_empty() && self.data.is_empty() && self.bulk.is_empty();
         data && self.control.is_empty() && self.stream.is_empty()
     }
 
@@ -315,6 +361,8 @@ impl LinkQueue {
         self.unacknowledged_bytes = 0;
         let mut all = std::mem::take(&mut self.sent);
         all.extend(self.data.take());
+        all.extend(self.bulk.take());
+        self.ahead.clear();
         all
     }
 
@@ -441,7 +489,7 @@ mod tests {
         };
         let mut fill = |author: &Identity, envelope: Envelope| {
             let mut taken = 0;
-            while !queue.is_full_for(author.peer(), Channel::Data, &config) {
+            while !queue.is_full_for(Lane::new(author.peer(), Channel::Data), &config) {
                 queue.envelope(Channel::Data, envelope.clone(), NOW);
                 taken += 1;
             }
@@ -475,7 +523,7 @@ mod tests {
         queue.acknowledge();
         assert!(queue.next_frame(NOW).is_none(), "none is owed");
 
-        assert_eq!(queue.count_received(NOW), Some(NOW));
+        assert_eq!(queue.count_received(false, NOW), Some(NOW));
         queue.envelope(Channel::Stream, envelope(1), NOW);
         let alone = (Channel::Stream, vec![Record::Envelope(envelope(1))]);
         assert_eq!(records(&mut queue), alone);
@@ -484,7 +532,7 @@ mod tests {
         assert_eq!(records(&mut queue), carrying);
         assert_eq!(queue.owed_since(), None);
 
-        let due = (1..=ACK_EVERY).position(|_| queue.count_received(NOW).is_none());
+        let due = (1..=ACK_EVERY).position(|_| queue.count_received(false, NOW).is_none());
         assert_eq!(due, Some(ACK_EVERY as usize - 1));
         queue.acknowledge();
         queue.control(&Record::Drain);

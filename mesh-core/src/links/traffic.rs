@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lane::{Lane, is_bulk};
 use super::liveness::SUSPECT_AFTER;
 use super::queue::BURST;
 use super::{LinkEvent, Links};
@@ -53,11 +54,17 @@ impl Links {
     }
 
     /// An envelope has come: on the data channel the other end is owed an acknowledgement.
-    pub(crate) fn envelope_received(&mut self, id: LinkId, channel: Channel, cx: &mut Context) {
+    pub(crate) fn envelope_received(
+        &mut self,
+        id: LinkId,
+        channel: Channel,
+        envelope: &Envelope,
+        cx: &mut Context,
+    ) {
         let Some(link) = self.table.get_mut(id).filter(|_| channel == Channel::Data) else {
             return;
         };
-        if let Some(since) = link.queue.count_received(cx.now) {
+        if let Some(since) = link.queue.count_received(is_bulk(envelope), cx.now) {
             cx.timers.arm(Timer::Acks, since + ACK_DELAY);
         } else {
             link.queue.acknowledge();
@@ -78,6 +85,8 @@ impl Links {
         } else if drained {
             self.flush(id, cx); // The acknowledgements that it owes in turn.
             self.close(id, "no longer wanted", cx);
+        } else {
+            self.table.set_busy(id); // There may be room for more of a large message.
         }
         self.events.push_back(LinkEvent::Writable);
     }
@@ -130,9 +139,9 @@ impl Links {
 
     /// Queues a copy of a broadcast on an open link. Returns whether the link has room for it.
     pub(crate) fn queue_copy(&mut self, id: LinkId, envelope: &Envelope, cx: &Context) -> bool {
-        let author = envelope.signed.claimed_author();
+        let lane = Lane::of(envelope, Channel::Data);
         let link = self.table.get_mut(id);
-        let Some(link) = link.filter(|link| link.takes(author, Channel::Data, &cx.config)) else {
+        let Some(link) = link.filter(|link| link.takes(lane, &cx.config)) else {
             return false;
         };
         link.queue.envelope(Channel::Data, envelope.clone(), cx.now);
@@ -143,7 +152,7 @@ impl Links {
     /// Whether there is an open link to a neighbour with room for envelopes of this agent.
     pub(crate) fn takes(&self, peer: PeerId, channel: Channel, cx: &Context) -> bool {
         let link = self.open_to(peer);
-        link.is_some_and(|link| link.takes(cx.this, channel, &cx.config))
+        link.is_some_and(|link| link.takes(Lane::new(cx.this, channel), &cx.config))
     }
 
     /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all

@@ -60,7 +60,9 @@ impl Mesh {
     }
 
     /// Sends a message to one member. Until the deadline it waits for a way to lead there, and is
-    /// repeated where it got lost.
+    /// repeated where it got lost. One of more than [`PAYLOAD_BYTES_MAX`](crate::PAYLOAD_BYTES_MAX)
+    /// travels in parts: [`Event::Delivered`](crate::Event::Delivered) tells that it has arrived, and
+    /// it fails if nothing of it arrives for its deadline.
     ///
     /// # Errors
     /// [`SendError`] for what the caller should know now; what happens later is an
@@ -74,6 +76,12 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         self.enter(now);
         self.with_net(|messages, net| messages.send(to, payload, options, net))
+    }
+
+    /// Gives up a large message that this agent is sending. Returns false if there is none.
+    pub fn cancel(&mut self, id: &MessageId, now: Instant) -> bool {
+        self.enter(now);
+        self.with_net(|messages, net| messages.cancel(id, net))
     }
 
     /// Sends a request: a message that is repeated until its reply comes

@@ -138,7 +138,7 @@ impl Mesh {
             Record::Have { names } => self.messages.have_received(id, &names, links, cx),
             Record::Want { names } => self.messages.want_received(id, &names, links, cx),
             Record::Envelope(envelope) => {
-                links.envelope_received(id, channel, cx);
+                links.envelope_received(id, channel, &envelope, cx);
                 self.with_net(|messages, net| {
                     messages.envelope_received(peer, channel, envelope, net);
                 });

@@ -180,6 +180,7 @@ impl Mesh {
             Timer::Retry => self.with_net(Messages::retry_pending),
             Timer::Waiting => self.with_net(Messages::expire_waiting),
             Timer::Streams => self.with_net(Messages::tend_streams),
+            Timer::Large => self.with_net(Messages::tend_large),
             Timer::Gaps => self.with_net(Messages::tend_gaps),
         }
     }

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::LossReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::Channel;
-use crate::links::Links;
+use crate::links::{Lane, Links};
 use crate::log::decided;
 use crate::time::Instant;
 use crate::timers::Timer;
@@ -276,8 +276,8 @@ impl Messages {
             let Some(kept) = self.broadcasts.kept.get_mut(&name) else {
                 continue;
             };
-            let author = kept.envelope.signed.claimed_author();
-            if !link.takes(author, Channel::Data, &cx.config) {
+            let lane = Lane::of(&kept.envelope, Channel::Data);
+            if !link.takes(lane, &cx.config) {
                 continue;
             }
             if kept.known_to.insert(id) {

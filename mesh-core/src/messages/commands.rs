@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::large::SENDING_BYTES_MAX;
 use super::outgoing::channel_of;
 use super::pending::Pending;
-use super::{Messages, Net};
+use super::{Answer, Messages, Net};
 use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
-use crate::links::Link;
+use crate::links::{Lane, Link};
 use crate::payload::{Delivery, Payload, SendOptions, check_json};
 use crate::timers::Timer;
-use crate::wire::{Content, Data};
+use crate::wire::{Content, Data, Purpose};
 
 impl Messages {
     /// See [`Mesh::send`](crate::Mesh::send).
@@ -53,12 +54,21 @@ impl Messages {
         payload: Payload,
         net: &mut Net<'_>,
     ) -> Result<(), SendError> {
-        check(&payload, "", net)?;
-        let slot = self
-            .requests
-            .iter()
-            .rposition(|(id, reply)| *id == request && reply.is_none());
+        check(&payload, "", SENDING_BYTES_MAX, net)?;
+        let is_awaited = |(id, answer): &(MessageId, Answer)| {
+            *id == request && matches!(answer, Answer::Awaited)
+        };
+        let slot = self.requests.iter().rposition(is_awaited);
         let slot = slot.ok_or(SendError::UnknownRequest)?;
+        if payload.is_large() {
+            let purpose = Purpose::Reply {
+                request: (request.incarnation, request.sequence),
+            };
+            let deadline = net.cx.config.deadline;
+            self.start_large(request.author, payload, purpose, deadline, net)?;
+            self.requests[slot].1 = Answer::Large;
+            return Ok(());
+        }
         let content = Content::Reply {
             request: (request.incarnation, request.sequence),
             payload,
@@ -66,7 +76,7 @@ impl Messages {
         let target = Target::Peer(request.author);
         self.sign_draft(target, net); // In the order of sending.
         let envelope = self.sign(target, content, net);
-        self.requests[slot].1 = Some(envelope.clone());
+        self.requests[slot].1 = Answer::Given(envelope.clone());
         self.dispatch(envelope, Channel::Data, None, net.cx.config.deadline, net);
         Ok(())
     }
@@ -78,13 +88,14 @@ impl Messages {
         payload: Payload,
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
-        check(&payload, topic, net)?;
+        check(&payload, topic, PAYLOAD_BYTES_MAX, net)?;
         if !net.has_way_to_room() && self.waiting.is_full(&net.cx.config) {
             return Err(self.backpressure());
         }
         let open = || net.links.open();
         // One neighbour that takes nothing must not silence this agent: others pass it on.
-        let is_full = |link: &Link| !link.takes(net.cx.this, Channel::Data, &net.cx.config);
+        let is_full =
+            |link: &Link| !link.takes(Lane::new(net.cx.this, Channel::Data), &net.cx.config);
         if open().next().is_some() && open().all(is_full) {
             return Err(self.backpressure());
         }
@@ -116,7 +127,11 @@ impl Messages {
         options: SendOptions,
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
-        check(&data.items[0].payload, "", net)?;
+        let bytes_max = match data.delivery {
+            Delivery::Datagram => PAYLOAD_BYTES_MAX,
+            Delivery::Reliable | Delivery::Acknowledged => SENDING_BYTES_MAX,
+        };
+        check(&data.items[0].payload, "", bytes_max, net)?;
         if to == net.cx.this {
             return Err(SendError::ToSelf);
         }
@@ -132,11 +147,16 @@ impl Messages {
             self.backpressured = true;
             return Err(SendError::TooManyPending(net.cx.config.pending_max));
         }
+        if data.items[0].payload.is_large() {
+            let (payload, wants_reply) = (data.items.remove(0).payload, data.wants_reply);
+            return self.send_large(to, payload, wants_reply, (options, deadline), net);
+        }
         let in_stream = data.delivery != Delivery::Datagram;
         if in_stream && !self.stream_has_room(to, net) {
             return Err(self.backpressure());
         }
-        let next = match net.next_hop(net.cx.this, to, None, channel_of(data.delivery)) {
+        let lane = Lane::new(net.cx.this, channel_of(data.delivery));
+        let next = match net.next_hop(lane, to, None) {
             Ok(peer) => Some(peer),
             Err(LossReason::QueueFull) => {
                 return Err(self.backpressure());
@@ -171,7 +191,7 @@ impl Messages {
     ) {
         let wait = net.cx.config.retry_min;
         let pending = Pending {
-            data,
+            data: Some(data),
             sent_at: net.cx.now,
             dated: net.cx.unix(),
             deadline: net.cx.now + deadline,
@@ -185,15 +205,15 @@ impl Messages {
     }
 }
 
-fn check(payload: &Payload, topic: &str, net: &Net<'_>) -> Result<(), SendError> {
+fn check(payload: &Payload, topic: &str, bytes_max: usize, net: &Net<'_>) -> Result<(), SendError> {
     if !net.cx.joined {
         return Err(SendError::NotJoined);
     }
     check_topic(topic)?;
-    if payload.len() > PAYLOAD_BYTES_MAX {
+    if payload.len() > bytes_max {
         return Err(SendError::TooLarge {
             bytes: payload.len(),
-            bytes_max: PAYLOAD_BYTES_MAX,
+            bytes_max,
         });
     }
     if let Payload::Json(json) = payload {

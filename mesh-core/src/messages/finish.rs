@@ -27,7 +27,10 @@ impl Messages {
             // Its pong is taken for a sign of life like any frame, and measures nothing.
             net.links.queue_control(link, &Record::Ping { nonce: 0 });
         }
-        held + self.pending.len() + self.waiting.len() + self.streams.unsettled()
+        held + self.pending.len()
+            + self.waiting.len()
+            + self.streams.unsettled()
+            + self.large.sending_len()
     }
 
     /// The agent leaves: sends what can be sent, and gives up the rest.

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
+use crate::links::Lane;
 use crate::time::UnixTime;
 use crate::wire::{Content, Envelope, Message, MessageHeader};
 
@@ -17,14 +18,13 @@ impl Net<'_> {
         &self.cx.config
     }
 
-    /// The neighbour to pass a message of this author on to: on a shortest path, open, not full, and not the one
-    /// that it came from, which would be a loop.
+    /// The neighbour to pass a message on to: on a shortest path, open, with room for what travels so,
+    /// and not the one that it came from, which would be a loop.
     pub(super) fn next_hop(
         &mut self,
-        author: PeerId,
+        lane: Lane,
         to: PeerId,
         from: Option<PeerId>,
-        channel: Channel,
     ) -> Result<PeerId, LossReason> {
         let mut full = false;
         for fresh in [false, true] {
@@ -34,7 +34,7 @@ impl Net<'_> {
             let (links, cx) = (&*self.links, &*self.cx);
             let usable = |peer| {
                 let link = links.open_to(peer).filter(|_| Some(peer) != from);
-                let takes = link.is_some_and(|link| link.takes(author, channel, &cx.config));
+                let takes = link.is_some_and(|link| link.takes(lane, &cx.config));
                 full |= link.is_some() && !takes;
                 takes
             };
@@ -42,7 +42,7 @@ impl Net<'_> {
                 return Ok(peer);
             }
         }
-        if self.still_leads_to(author, to, channel) && Some(to) != from {
+        if self.still_leads_to(lane, to) && Some(to) != from {
             return Ok(to);
         }
         Err(if full {
@@ -54,9 +54,9 @@ impl Net<'_> {
 
     /// Whether there is a link to the destination itself that is being drained. While links are
     /// replaced, two neighbours may each believe the way to be over the other.
-    fn still_leads_to(&self, author: PeerId, to: PeerId, channel: Channel) -> bool {
+    fn still_leads_to(&self, lane: Lane, to: PeerId) -> bool {
         let link = self.links.to(to).filter(|link| link.is_usable());
-        link.is_some_and(|link| !link.queue.is_full_for(author, channel, self.config()))
+        link.is_some_and(|link| !link.queue.is_full_for(lane, self.config()))
     }
 
     /// Passes an envelope on, one hop; gives it back with the reason if it is stuck.
@@ -72,8 +72,8 @@ impl Net<'_> {
         if envelope.ttl == 0 {
             return Err(Box::new((LossReason::TtlExpired, envelope)));
         }
-        let author = envelope.signed.claimed_author();
-        let peer = match self.next_hop(author, to, from, channel) {
+        let lane = Lane::of(&envelope, channel);
+        let peer = match self.next_hop(lane, to, from) {
             Ok(peer) => peer,
             Err(reason) => return Err(Box::new((reason, envelope))),
         };

@@ -87,7 +87,7 @@ impl Messages {
                 .reject(via, Some(author), RejectReason::Limit, net.cx);
         }
         // Of several messages each is looked for alone.
-        let is_data = matches!(message.content, Content::Data(_));
+        let is_data = matches!(message.content, Content::Data(_) | Content::Chunk(_));
         let window = &mut self.windows.entry(author).or_default().direct;
         if !is_data && window.accept(&header) != Seen::Never {
             return net
@@ -121,6 +121,8 @@ impl Messages {
                 });
             }
             Content::Progress(progress) => self.progress_received(author, &progress, via, net),
+            Content::Chunk(chunk) => self.chunk_received(author, &header, chunk, (via, ttl), net),
+            Content::Stop(stop) => self.stop_received(author, &stop, net),
         }
     }
 
@@ -312,7 +314,11 @@ fn is_well_formed(message: &Message) -> bool {
         }
         Content::Reply { payload, .. } => is_json(payload),
         Content::Progress(progress) => is_possible(progress),
-        Content::Receipt { .. } | Content::Undelivered { .. } | Content::Signal { .. } => true,
+        Content::Receipt { .. }
+        | Content::Undelivered { .. }
+        | Content::Signal { .. }
+        | Content::Chunk(_)
+        | Content::Stop(_) => true,
     }
 }
 

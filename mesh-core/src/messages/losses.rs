@@ -57,8 +57,10 @@ impl Messages {
             net.cx.stats.lose(reason);
             return;
         };
-        let Kind::Data(delivery) = header.kind else {
-            return; // Signals, receipts and notices are repeated or dispensable.
+        let delivery = match header.kind {
+            Kind::Data(delivery) => delivery,
+            Kind::Chunk => Delivery::Acknowledged, // Its author repeats it.
+            _ => return, // Signals, receipts and notices are repeated or dispensable.
         };
         let (header, count) = (header.message, header.count);
         let (to, sequence) = (header.target, header.sequence);
@@ -166,6 +168,7 @@ impl Messages {
 
     /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.
     pub(super) fn fail_pending(&mut self, net: &mut Net<'_>) {
+        self.stop_all_sending(net);
         for envelope in self.waiting.take_all() {
             self.undeliverable(&envelope, LossReason::Left, net);
         }

@@ -10,6 +10,7 @@ mod commands;
 mod finish;
 mod forwarding;
 mod incoming;
+mod large;
 mod losses;
 mod outcomes;
 mod outgoing;
@@ -35,6 +36,7 @@ use crate::trust::Trust;
 use crate::wire::Envelope;
 use arrivals::{Arrivals, Arrived};
 use broadcast::Broadcasts;
+use large::Large;
 use outcomes::Outcomes;
 use outgoing::Drafts;
 use pending::Pending;
@@ -68,17 +70,28 @@ pub(crate) struct Messages {
     streams: Streams,
     /// What streams of others need.
     arrivals: Arrivals,
+    /// Large messages that are under way.
+    large: Large,
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
     broadcasts: Broadcasts,
     /// The topics that the application wants to hear of; `None` for all.
     topics: Option<BTreeSet<String>>,
     /// Requests received, with the reply once there is one; oldest first.
-    requests: VecDeque<(MessageId, Option<Envelope>)>,
+    requests: VecDeque<(MessageId, Answer)>,
     /// A caller was told to wait until the mesh is writable.
     backpressured: bool,
     /// Signals that came for links.
     signals: VecDeque<SignalFrom>,
+}
+
+/// What became of a request here.
+#[derive(Debug)]
+enum Answer {
+    Awaited,
+    Given(Envelope),
+    /// In parts, which are repeated by themselves.
+    Large,
 }
 
 /// What was seen of one author.
@@ -150,6 +163,7 @@ impl Messages {
             && self.waiting.is_empty()
             && self.streams.is_calm()
             && self.arrivals.is_calm()
+            && self.large.is_idle()
     }
 
     /// The number of the last message to a target.

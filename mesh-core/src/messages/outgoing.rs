@@ -125,6 +125,7 @@ impl Messages {
     /// the news that others are owed of their streams.
     pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
         self.tell_progress(net);
+        self.tell_parts(net);
         while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
             self.sign_draft(target, net);
         }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::losses::delivery_failed;
-use super::{Messages, Net};
+use super::{Answer, Messages, Net};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
+use crate::links::Lane;
 use crate::log::decided;
 use crate::payload::Payload;
 use crate::routing::Detours;
@@ -17,7 +18,8 @@ use crate::wire::{Content, Data, MessageHeader};
 /// A message that is repeated until its receipt or reply comes.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) data: Data,
+    /// What is repeated; none of a large request, whose parts are.
+    pub(super) data: Option<Data>,
     pub(super) sent_at: Instant,
     /// The same by the civil clock, as the message is dated.
     pub(super) dated: UnixTime,
@@ -31,7 +33,51 @@ pub(super) struct Pending {
     pub(super) repeated_at: Instant,
 }
 
+impl Pending {
+    /// A large request: its reply is waited for once all of it has arrived.
+    pub(super) fn of_large(wait: Duration, longest: Duration, net: &Net<'_>) -> Self {
+        Self {
+            data: None,
+            sent_at: net.cx.now,
+            dated: net.cx.unix(),
+            deadline: net.cx.now + longest,
+            retry_at: net.cx.now + longest,
+            wait,
+            hop: None,
+            repeated_at: net.cx.now,
+        }
+    }
+
+    /// The other end has the request, or a part of its reply has come: so long from now on for it.
+    pub(super) fn await_reply(&mut self, deadline: Duration, net: &mut Net<'_>) {
+        self.deadline = net.cx.now + deadline;
+        self.retry_at = self.deadline;
+        net.cx.timers.arm(Timer::Retry, self.retry_at);
+    }
+}
+
 impl Messages {
+    /// A part of the reply to a request of this agent has come.
+    pub(super) fn reply_is_coming(
+        &mut self,
+        from: PeerId,
+        (incarnation, sequence): (u64, u64),
+        net: &mut Net<'_>,
+    ) {
+        let id = MessageId {
+            author: net.cx.this,
+            incarnation,
+            target: Target::Peer(from),
+            sequence,
+        };
+        if let Some(pending) = self.pending.get_mut(&id) {
+            let deadline = net.cx.config.deadline;
+            if pending.deadline < net.cx.now + deadline {
+                pending.await_reply(deadline, net);
+            }
+        }
+    }
+
     /// Tells the author that so many messages from this one on have arrived. The neighbour `back`
     /// has brought them, so it is alive and leads to the author; the shortest path may not.
     pub(super) fn send_receipt(
@@ -53,7 +99,7 @@ impl Messages {
         if self.requests.len() >= net.cx.config.pending_max {
             self.requests.pop_front();
         }
-        self.requests.push_back((id, None));
+        self.requests.push_back((id, Answer::Awaited));
     }
 
     /// A request came again: so does its reply, if there is one yet.
@@ -64,7 +110,7 @@ impl Messages {
         net: &mut Net<'_>,
     ) {
         let known = self.requests.iter().rev().find(|(id, _)| *id == request);
-        if let Some((_, Some(reply))) = known {
+        if let Some((_, Answer::Given(reply))) = known {
             let reply = reply.clone();
             if !self.waiting.holds(reply.target) {
                 let back = back.filter(|&peer| net.takes_data(peer));
@@ -158,7 +204,9 @@ impl Messages {
                 continue; // The first copy has not left yet.
             }
             let (dated, last) = (pending.dated, pending.hop);
-            let mut data = pending.data.clone();
+            let Some(mut data) = pending.data.clone() else {
+                continue;
+            };
             self.streams.update_place(id.target, &mut data.place);
             if let Some(place) = &mut data.place {
                 // A request's reply may take long; that it has arrived shall not.
@@ -199,7 +247,9 @@ pub(super) fn hop_for_retry(
     let Target::Peer(to) = target else {
         return None;
     };
-    let usual = net.next_hop(net.cx.this, to, None, Channel::Data).ok();
+    let usual = net
+        .next_hop(Lane::new(net.cx.this, Channel::Data), to, None)
+        .ok();
     let Some(last) = last.filter(|last| usual == Some(*last)) else {
         return usual;
     };

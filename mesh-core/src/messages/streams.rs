@@ -167,7 +167,7 @@ impl Messages {
         if let Some(at) = at {
             net.cx.timers.arm(Timer::Streams, at);
         }
-        is_repeated
+        is_repeated || self.is_part_repeated(id, cause, net)
     }
 
     /// The target of a stream tells how far it has come.
@@ -178,6 +178,9 @@ impl Messages {
         via: Option<PeerId>,
         net: &mut Net<'_>,
     ) {
+        if self.parts_received(from, progress, via, net) {
+            return;
+        }
         let now = net.cx.now;
         let told = self.streams.with(from, |outbox| {
             let is_ours =

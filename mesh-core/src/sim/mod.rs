@@ -18,6 +18,8 @@ mod flow;
 pub mod fuzz;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod large;
 mod network;
 mod operation;
 mod pace;

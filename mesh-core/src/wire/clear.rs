@@ -22,6 +22,10 @@ pub enum Kind {
     Signal,
     /// [`Content::Progress`].
     Progress,
+    /// [`Content::Chunk`].
+    Chunk,
+    /// [`Content::Stop`].
+    Stop,
 }
 
 impl Kind {
@@ -65,6 +69,8 @@ impl Content {
             Self::Undelivered { .. } => Kind::Undelivered,
             Self::Signal { .. } => Kind::Signal,
             Self::Progress(_) => Kind::Progress,
+            Self::Chunk(_) => Kind::Chunk,
+            Self::Stop(_) => Kind::Stop,
         }
     }
 }

@@ -221,6 +221,45 @@ fn signals() -> Vec<(&'static str, Content)> {
     ]
 }
 
+/// Those that are about streams and large messages.
+fn more_contents() -> Vec<(&'static str, Content)> {
+    let message = (1_800_000_000_000_000, 7);
+    let purpose = Purpose::Message {
+        delivery: Delivery::Reliable,
+        wants_reply: false,
+    };
+    let head = Head {
+        bytes: 2,
+        hash: [9; 32],
+        form: Form::Bytes,
+        purpose,
+    };
+    let chunk = |number, head| Chunk {
+        message: 7,
+        number,
+        asks: true,
+        head,
+        part: vec![1, 2],
+    };
+    let request = Purpose::Reply { request: message };
+    let reply = Head {
+        form: Form::Text,
+        purpose: request,
+        ..head
+    };
+    let stop = Stop {
+        message,
+        is_own: true,
+        reason: LossReason::Cancelled,
+    };
+    vec![
+        ("chunk", Content::Chunk(chunk(0, Some(head)))),
+        ("chunk-of-reply", Content::Chunk(chunk(0, Some(reply)))),
+        ("later-chunk", Content::Chunk(chunk(300, None))),
+        ("stop", Content::Stop(stop)),
+    ]
+}
+
 #[test]
 fn frames_are_as_protocol_md_shows_them() {
     let mut short = String::new();
@@ -242,7 +281,8 @@ fn messages_are_as_protocol_md_shows_them() {
     let header = header(Target::Peer(other()));
     let header_bytes = postcard::to_stdvec(&header).expect("encodes");
     let mut shown = format!("header {}\n", hex(&header_bytes));
-    for (name, content) in contents().into_iter().chain(signals()) {
+    let all = contents().into_iter().chain(signals());
+    for (name, content) in all.chain(more_contents()) {
         let message = Message { header, content };
         let whole = postcard::to_stdvec(&message).expect("encodes");
         let rest = whole.strip_prefix(&header_bytes[..]);

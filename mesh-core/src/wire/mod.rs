@@ -6,6 +6,7 @@
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+mod chunk;
 mod clear;
 mod frame;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use chunk::{CHUNK_BYTES, Chunk, Form, Head, Purpose, Stop};
 pub use clear::{ClearHeader, Kind};
 pub(crate) use frame::NUMBER_BYTES_MAX;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};

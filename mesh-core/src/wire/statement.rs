@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::chunk::{Chunk, Stop};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::payload::{Delivery, Payload};
@@ -147,8 +148,12 @@ pub enum Content {
         /// What is said about it.
         signal: PeerSignal,
     },
-    /// How far a stream of the target's has come here.
+    /// How far a stream of the target's has come here, or which parts of a large message.
     Progress(Progress),
+    /// A part of a large message.
+    Chunk(Chunk),
+    /// A large message ends before all of it has come.
+    Stop(Stop),
 }
 
 /// Application data: messages that were sent together, in the order of sending.

@@ -77,6 +77,8 @@ limits! {
         max_queue_size: usize => link_queue_max,
         /// The same in bytes.
         max_queue_bytes: Size => link_queue_bytes_max,
+        /// Bytes of the largest message that an agent takes; larger ones are refused.
+        large_bytes_max: Size => large_bytes_max,
         /// Messages and requests that may await their receipt or reply.
         pending_max: usize => pending_max,
         /// Members that an agent knows at most.

@@ -1,6 +1,7 @@
 //! The commands of `mesh agent`: what a line may say, and what is wrong with it otherwise.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_core::{MessageId, Payload, SendOptions};
@@ -14,14 +15,18 @@ const ALIKE: f64 = 0.8;
 /// `serde_json`, which reads them by recursion.
 const DEPTH_MAX: usize = 127;
 
+/// The largest file that a line may name: what an agent sends at once.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
 /// Every command and its fields, beside `type` and `ref`.
-const COMMANDS: [(&str, &[&str]); 12] = [
+const COMMANDS: [(&str, &[&str]); 13] = [
     (
         "send",
-        &["to", "payload", "delivery", "deadlineMs", "ordered"],
+        &["to", "payload", "file", "delivery", "deadlineMs", "ordered"],
     ),
-    ("request", &["to", "payload", "deadlineMs"]),
-    ("reply", &["id", "payload"]),
+    ("request", &["to", "payload", "file", "deadlineMs"]),
+    ("reply", &["id", "payload", "file"]),
+    ("cancel", &["id"]),
     ("broadcast", &["topic", "payload"]),
     ("subscribe", &["topics"]),
     ("avoid", &["members"]),
@@ -49,6 +54,9 @@ pub(super) enum Command {
     Reply {
         id: MessageId,
         payload: Payload,
+    },
+    Cancel {
+        id: MessageId,
     },
     Broadcast {
         topic: String,
@@ -136,6 +144,9 @@ fn command(mut fields: Map<String, Value>) -> Result<Command, String> {
             id: fields.required("id")?,
             payload: fields.payload()?,
         },
+        "cancel" => Command::Cancel {
+            id: fields.required("id")?,
+        },
         "broadcast" => Command::Broadcast {
             topic: fields.optional("topic")?.unwrap_or_default(),
             payload: fields.payload()?,
@@ -171,8 +182,23 @@ impl Fields {
         read(name, self.0.remove(name).unwrap_or_default())
     }
 
+    /// What a line says, or the bytes of the file that it names: a line is short.
     fn payload(&mut self) -> Result<Payload, String> {
-        self.required("payload")
+        let Some(path) = self.optional::<PathBuf>("file")? else {
+            return self.required("payload");
+        };
+        if self.0.contains_key("payload") {
+            return Err(r#"give "payload" or "file", not both"#.to_owned());
+        }
+        let told = |error: std::io::Error| format!("the file {}: {error}", path.display());
+        let bytes = std::fs::metadata(&path).map_err(told)?.len();
+        if bytes > FILE_BYTES_MAX {
+            let max = FILE_BYTES_MAX >> 20;
+            return Err(format!(
+                "the file has {bytes} bytes: at most {max} MiB can be sent"
+            ));
+        }
+        std::fs::read(&path).map(Payload::Bytes).map_err(told)
     }
 
     fn deadline(&mut self) -> Result<Option<Duration>, String> {
@@ -240,17 +266,35 @@ mod tests {
         for (name, fields) in COMMANDS {
             let sample = json!({
                 "to": "ben", "payload": null, "delivery": null, "deadlineMs": null,
-                "ordered": null,
+                "ordered": null, "file": null,
                 "id": "00-0-0-0", "topic": null, "topics": null, "members": [],
             });
             let mut line = json!({ "type": name });
             for field in fields {
                 line[field] = sample[field].clone();
             }
-            if name != "reply" {
+            if !["reply", "cancel"].contains(&name) {
                 assert!(parse(&line.to_string()).1.is_ok(), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_may_stand_for_the_payload_and_is_read_as_bytes() {
+        let this = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let line = |file: &std::path::Path| json!({ "type": "send", "to": "b", "file": file });
+        let Ok(Command::Send { payload, .. }) = parse(&line(&this).to_string()).1 else {
+            panic!("a send");
+        };
+        assert_eq!(
+            payload,
+            Payload::Bytes(std::fs::read(&this).expect("it is there"))
+        );
+        let mut both = line(&this);
+        both["payload"] = 1.into();
+        assert!(error(&both.to_string()).contains("not both"));
+        let missing = error(&line(std::path::Path::new("/no/such/file")).to_string());
+        assert!(missing.contains("/no/such/file"), "{missing}");
     }
 
     #[test]

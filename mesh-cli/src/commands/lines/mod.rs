@@ -291,9 +291,18 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             options,
         } => {
             let to = find(agent, &to)?;
-            let id = agent.send(to, payload, options).await.map_err(failure)?;
+            // A large message goes on by itself: events tell what becomes of it.
+            let sent = agent.start_send(to, payload, options).await;
+            let id = sent.map_err(failure)?.detach();
             Ok(json!({ "id": id }))
         }
+        Command::Cancel { id } => match agent.cancel(id).map_err(failure)? {
+            true => Ok(json!({})),
+            false => {
+                let why = "no large message with this id is being sent: it may have ended";
+                Err(("unknown-message", why.to_owned()))
+            }
+        },
         Command::Reply { id, payload } => {
             agent.reply(id, payload).map_err(failure)?;
             Ok(json!({}))

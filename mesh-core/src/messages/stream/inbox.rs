@@ -210,6 +210,16 @@ impl<T> Inbox<T> {
         Some(gap.ask_at.min(gap.since + HELD_FOR))
     }
 
+    /// The number awaited next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// When the author is to be asked for what is missing.
+    pub(crate) fn ask_at(&self) -> Option<Instant> {
+        Some(self.gap?.ask_at)
+    }
+
     /// Bytes that are held back.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -90,7 +90,7 @@ pub(crate) struct Ended {
 pub(crate) struct Repeat {
     pub(crate) number: u64,
     pub(crate) envelope: Envelope,
-    /// The neighbour that the last one was handed to.
+    /// The neighbour that the last one was handed to, if another is better.
     pub(crate) hop: Option<PeerId>,
     pub(crate) deadline: Instant,
 }
@@ -289,15 +289,19 @@ impl Outbox {
         (reason, at): (LossReason, PeerId),
         now: Instant,
     ) -> bool {
-        let full = reason == LossReason::QueueFull;
-        if full {
-            self.window.shrink(self.round_trip(), now);
-        }
+        let round_trip = self.round_trip();
         let place = self.find(|sent| sent.sequence + sent.count <= sequence);
         let Some(sent) = place.map(|place| &mut self.sent[place]) else {
             return false;
         };
-        if sent.copy.is_none() || sent.sequence > sequence || sent.deadline <= now {
+        if sent.sequence > sequence {
+            return false;
+        }
+        let full = reason == LossReason::QueueFull;
+        if full {
+            self.window.shrink(round_trip, now);
+        }
+        if sent.copy.is_none() || sent.deadline <= now {
             return false;
         }
         let wait = ROOM_PATIENCE * (1 << sent.repeats.min(DOUBLINGS_MAX));
@@ -363,7 +367,12 @@ impl Outbox {
             // It is news, or it is answered because it is not.
             let first = self.sent.iter_mut().find(|sent| sent.copy.is_some());
             if due.is_empty() {
-                due.extend(first.and_then(|sent| sent.repeat(now)));
+                let probe = first.and_then(|sent| sent.repeat(now));
+                // At first the same way: nothing is known to be wrong with it.
+                due.extend(probe.map(|probe| match asked.again {
+                    1 => Repeat { hop: None, ..probe },
+                    _ => probe,
+                }));
             }
             if !is_first {
                 self.window.shrink(self.round_trip(), now);
