@@ -396,6 +396,15 @@ impl Event {
         size_of::<Self>() + more
     }
 
+    /// Whether it brings a large message.
+    pub(crate) fn is_large(&self) -> bool {
+        match self {
+            Self::Message(message) => message.payload.is_large(),
+            Self::Replied { payload, .. } => payload.is_large(),
+            _ => false,
+        }
+    }
+
     /// What became of a request, if this event settles one: what its caller waits for.
     pub fn outcome(&self) -> Option<(MessageId, Result<Payload, LossReason>)> {
         match self {

@@ -102,3 +102,133 @@ async fn ten_thousand_messages_over_one_to_three_hops_all_arrive_in_order() -> R
     }
     Ok(())
 }
+
+/// The bytes of a large message.
+const LARGE: usize = 16 << 20;
+
+/// Requests of which the median counts.
+const REQUESTS: usize = 15;
+
+/// How long 16 MiB may take.
+const LARGE_PATIENCE: Duration = Duration::from_secs(120);
+
+fn large() -> Payload {
+    Payload::Bytes((0..LARGE).map(|n| (n * n / 7) as u8).collect())
+}
+
+/// Answers every request, and tells of every large message.
+async fn serve(agent: Agent, mut events: Events, whole: tokio::sync::mpsc::Sender<Payload>) {
+    while let Some(event) = events.next().await {
+        if let Event::Message(message) = event {
+            if message.wants_reply {
+                let _ = agent.reply(message.id, message.payload); // Who asked may have gone.
+            } else {
+                let _ = whole.send(message.payload).await; // The test may be over.
+            }
+        }
+    }
+}
+
+/// How long a request of 100 bytes takes, in the median.
+async fn asked(author: &Agent, to: PeerId) -> Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..REQUESTS {
+        let began = Instant::now();
+        author.request(to, "x".repeat(100), None).await?;
+        took.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await; // Not one behind the other.
+    }
+    took.sort_unstable();
+    Ok(took[REQUESTS / 2])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_mib_over_three_hops_arrive_whole_while_small_requests_pass_them() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let mut agents = ring(&hub).await?;
+    let author = agents[0].0.clone();
+    let to = *by_hops(&author)?.get(&3).context("three hops")?;
+    let place = agents.iter().position(|(agent, _)| agent.id() == to);
+    let (target, events) = agents.swap_remove(place.context("a member of the test")?);
+    let (tell, mut whole) = tokio::sync::mpsc::channel(4);
+    tokio::spawn(serve(target, events, tell));
+
+    let alone = asked(&author, to).await?;
+    let payload = large();
+    let began = Instant::now();
+    let sending = author.start_send(to, payload.clone(), SendOptions::default());
+    let mut sending = sending.await?;
+    let (tell_done, mut done) = tokio::sync::oneshot::channel();
+    let following = tokio::spawn(async move {
+        let mut steps = 0;
+        while sending.progress().await?.is_some() {
+            steps += 1;
+        }
+        let _ = tell_done.send(()); // The test may be over.
+        anyhow::Ok((steps, began.elapsed()))
+    });
+    // As long as it is under way.
+    let mut beside = Vec::new();
+    while done.try_recv().is_err() {
+        let began = Instant::now();
+        author.request(to, "x".repeat(100), None).await?;
+        beside.push(began.elapsed());
+    }
+    let arrived = tokio::time::timeout(LARGE_PATIENCE, whole.recv()).await?;
+    ensure!(arrived.as_ref() == Some(&payload), "it is damaged");
+    let (steps, took) = following.await??;
+    ensure!(steps >= 8, "it tells {steps} times how far it has come");
+    beside.sort_unstable();
+    let median = *beside.get(beside.len() / 2).context("some beside")?;
+    report(&format!(
+        "16 MiB over 3 hops in {took:.2?}; 100 bytes and back {alone:.2?} alone, {median:.2?} beside \
+         them ({} times)",
+        beside.len()
+    ));
+    ensure!(median < alone * 3, "{median:?} instead of {alone:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_that_is_cancelled_stops_at_once() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let agents = ring(&hub).await?;
+    let author = agents[0].0.clone();
+    let to = *by_hops(&author)?.get(&3).context("three hops")?;
+    let mut events = author.events();
+    let mut sending = author
+        .start_send(to, large(), SendOptions::default())
+        .await?;
+    sending.progress().await?.context("it is under way")?;
+    let id = sending.id();
+    drop(sending);
+    let began = Instant::now();
+    let cancelled = async {
+        while let Some(event) = events.next().await {
+            if matches!(&event, Event::DeliveryFailed { id: failed, .. } if *failed == id) {
+                return Ok(());
+            }
+        }
+        bail!("the agent has left")
+    };
+    tokio::time::timeout(SOON, cancelled).await??;
+    // Nothing more of it leaves: all agents together send little now.
+    let sent = || -> Result<u64> {
+        let stats = agents.iter().map(|(agent, _)| agent.stats());
+        stats.map(|stats| Ok(stats?.bytes_out)).sum()
+    };
+    let quiet = async {
+        loop {
+            let before = sent()?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if sent()? - before < 16 << 10 {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(SOON, quiet).await??;
+    let took = began.elapsed();
+    report(&format!("cancelled: quiet after {took:.2?}"));
+    ensure!(took < Duration::from_millis(200), "{took:?}");
+    Ok(())
+}

@@ -13,6 +13,10 @@ pub const EVENTS_MAX: usize = 4_096;
 /// costs. 500 of the largest messages fit.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
+/// Large messages that may wait for one reader, whatever their size: as many of two authors as an
+/// agent takes at once. They take none of the room of other events.
+const LARGE_MAX: usize = 4;
+
 /// The agent's end of one reader: the reader's [`EventQueue`], behind the lock that the threads of
 /// a binding need.
 pub trait Reader {
@@ -28,6 +32,8 @@ pub trait Reader {
 pub struct EventQueue {
     events: VecDeque<Event>,
     bytes: usize,
+    /// Large messages among them, whose bytes do not count.
+    large: usize,
     missed: u64,
     ended: bool,
     wakers: Vec<Waker>,
@@ -40,7 +46,7 @@ impl EventQueue {
             return;
         }
         let last = matches!(event, Event::Left);
-        if last || self.has_room() {
+        if last || self.has_room(event) {
             if self.missed > 0 {
                 let missed = std::mem::take(&mut self.missed);
                 self.queue(Event::Lagged { missed });
@@ -59,7 +65,10 @@ impl EventQueue {
     /// The next event, or none after the end; `Pending` registers the caller's waker.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         if let Some(event) = self.events.pop_front() {
-            self.bytes -= event.memory_bytes();
+            match event.is_large() {
+                true => self.large -= 1,
+                false => self.bytes -= event.memory_bytes(),
+            }
             return Poll::Ready(Some(event));
         }
         if self.missed > 0 {
@@ -86,6 +95,7 @@ impl EventQueue {
     pub fn abandon(&mut self) {
         self.events.clear();
         self.bytes = 0;
+        self.large = 0;
         self.missed = 0;
         self.end();
     }
@@ -95,12 +105,19 @@ impl EventQueue {
         self.ended
     }
 
-    fn has_room(&self) -> bool {
-        self.events.len() < EVENTS_MAX && self.bytes < EVENT_BYTES_MAX
+    fn has_room(&self, event: &Event) -> bool {
+        self.events.len() < EVENTS_MAX
+            && match event.is_large() {
+                true => self.large < LARGE_MAX,
+                false => self.bytes < EVENT_BYTES_MAX,
+            }
     }
 
     fn queue(&mut self, event: Event) {
-        self.bytes += event.memory_bytes();
+        match event.is_large() {
+            true => self.large += 1,
+            false => self.bytes += event.memory_bytes(),
+        }
         self.events.push_back(event);
     }
 
@@ -171,6 +188,20 @@ mod tests {
             Poll::Ready(Some(Event::Lagged { missed: 1 }))
         );
         assert!(next(&mut queue).is_pending());
+    }
+
+    #[test]
+    fn large_messages_take_no_room_of_others_and_are_few() {
+        let mut queue = EventQueue::default();
+        (0..LARGE_MAX + 2).for_each(|_| queue.push(&message(EVENT_BYTES_MAX)));
+        assert_eq!((queue.large, queue.missed), (LARGE_MAX, 2));
+        queue.push(&message(15_000));
+        assert_eq!(
+            queue.missed, 0,
+            "it has room, and what was missed is told before it"
+        );
+        while next(&mut queue).is_ready() {}
+        assert_eq!((queue.large, queue.bytes), (0, 0));
     }
 
     #[test]

@@ -9,14 +9,14 @@ use crate::time::Instant;
 use crate::wire::{ClearHeader, Envelope, Kind};
 
 /// Bytes of large messages that a link has sent and that were not acknowledged, at first; at least:
-/// two parts; and at most: what 100 ms take at 160 Mbit/s.
-const AHEAD_START: usize = 64 * 1024;
-const AHEAD_MIN: usize = 32 * 1024;
+/// one part; and at most: what 100 ms take at 160 Mbit/s.
+const AHEAD_START: usize = 32 * 1024;
+const AHEAD_MIN: usize = 1;
 const AHEAD_MAX: usize = 2 << 20;
 
 /// What their acknowledgement may take more than twice the shortest time: more of them would only
 /// wait in the connection, and what may not wait behind them.
-const WAITING_MAX: Duration = Duration::from_millis(3);
+const WAITING_MAX: Duration = Duration::from_millis(1);
 
 /// After which the shortest time is measured anew: paths change.
 const SHORTEST_FOR: Duration = Duration::from_secs(10);
