@@ -70,6 +70,11 @@ impl Network {
         Ok(host)
     }
 
+    /// The switch, whose ports are called `to-` and the name of the host.
+    pub fn switch(&self) -> &Host {
+        &self.switch
+    }
+
     /// Lets these hosts reach each other no longer, or again. The switch drops what they send to
     /// each other, and tells no end.
     ///

@@ -23,6 +23,7 @@ pub mod redis;
 pub mod script;
 pub mod sentinels;
 pub mod site;
+pub mod soak;
 pub mod streams;
 pub mod tls;
 pub mod wait;

@@ -1,0 +1,304 @@
+//! The faults of a soak: each is begun and ended, and meanwhile or afterwards the mesh heals.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::Dice;
+use super::ledger::{Life, Parted, Scope};
+use super::observe::{Healing, healing};
+use super::world::World;
+
+/// Messages that were sent so long before a fault may be on their way when it comes.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
+/// How long the hub is away when it is killed: as long as a service manager takes.
+const HUB_AWAY: Duration = Duration::from_secs(1);
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A process is killed; later another takes its place.
+    Killed,
+    /// All packets of a host are dropped, and nothing tells so.
+    Silent,
+    /// All packets between two hosts that are linked are dropped.
+    Pair,
+    /// A host's address is another.
+    Moved,
+    /// All processes are stopped, the hub too.
+    Frozen,
+    /// The hub dies, and the network is in two halves.
+    Halved,
+    /// A process is stopped.
+    Stopped,
+    /// The hub is killed and started again.
+    Hub,
+    /// An agent gives its links fresh keys.
+    Rotated,
+}
+
+/// What is measured of a fault: a row of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// What the row is called.
+    pub name: &'static str,
+    /// What the median of the time until all messages arrive again is to be at most, in seconds.
+    pub median_s: f64,
+    /// What the worst is to be at most.
+    pub worst_s: f64,
+}
+
+const fn measure(name: &'static str, median_s: f64, worst_s: f64) -> Option<Measure> {
+    Some(Measure {
+        name,
+        median_s,
+        worst_s,
+    })
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Killed,
+        Self::Silent,
+        Self::Pair,
+        Self::Moved,
+        Self::Frozen,
+        Self::Halved,
+        Self::Stopped,
+        Self::Hub,
+        Self::Rotated,
+    ];
+
+    /// What it is called on the command line.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// What is measured from its begin on.
+    pub fn meanwhile(self) -> Option<Measure> {
+        match self {
+            Self::Killed => measure("process killed", 0.5, 2.0),
+            Self::Silent => measure("packets of a host dropped silently, the others", 3.0, 6.0),
+            Self::Pair => measure("packets between two neighbours dropped silently", 3.0, 6.0),
+            Self::Moved => measure("address changed, from when the new one works", 1.0, 3.0),
+            Self::Stopped => measure("process stopped (SIGSTOP), the others", 3.0, 6.0),
+            Self::Hub => measure("hub killed, back after a second", 0.5, 2.0),
+            Self::Rotated => measure("keys rotated", 0.5, 2.0),
+            Self::Frozen | Self::Halved => None,
+        }
+    }
+
+    /// What is measured from its end on.
+    pub fn afterwards(self) -> Option<Measure> {
+        match self {
+            Self::Silent => measure("packets of that host pass again", 3.0, 6.0),
+            Self::Stopped => measure("that process continued", 1.0, 3.0),
+            Self::Frozen => measure("all processes and the hub continued", 2.0, 4.0),
+            Self::Halved => measure("two halves united, the hub dead", 5.0, 10.0),
+            _ => None,
+        }
+    }
+
+    /// How long it lasts at least when it is measured.
+    pub fn lasts(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Frozen => 30,
+            Self::Halved => 20,
+            Self::Stopped => 10,
+            _ => 0,
+        })
+    }
+}
+
+/// A fault that has begun.
+#[derive(Debug)]
+pub struct Blow {
+    fault: Fault,
+    victim: usize,
+    began: Instant,
+    scope: Scope,
+    parted: Option<Parted>,
+}
+
+/// Begins a fault, to a host that the dice choose below `mortal`.
+///
+/// # Errors
+/// If the system refuses.
+pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) -> Result<Blow> {
+    let victim = dice.below(mortal);
+    let life = world.agent(victim).life;
+    let all: Vec<usize> = (0..world.size()).collect();
+    let mut blow = Blow {
+        fault,
+        victim,
+        began: Instant::now(),
+        scope: scope(world),
+        parted: None,
+    };
+    match fault {
+        Fault::Killed => {
+            blow.scope.living.remove(&life);
+            world.kill(victim).await?;
+        }
+        Fault::Silent => {
+            blow.scope.living.remove(&life);
+            blow.part(world, [life].into(), None);
+            world
+                .drop_packets(|drops| drops.silent = [victim].into())
+                .await?;
+        }
+        Fault::Pair => {
+            let (other, others_life) = neighbour(world, victim).await?;
+            blow.scope.cut = Some((life, others_life));
+            blow.began = Instant::now();
+            let pair = [[victim].into(), [other].into()];
+            world
+                .drop_packets(|drops| drops.between = Some(pair))
+                .await?;
+        }
+        Fault::Moved => {
+            world.move_host(victim).await?;
+            blow.began = Instant::now();
+        }
+        Fault::Stopped => {
+            blow.scope.living.remove(&life);
+            blow.part(world, [life].into(), None);
+            world.signal("STOP", &[victim], false).await?;
+        }
+        Fault::Frozen => {
+            world.talks.store(false, Ordering::Relaxed);
+            let lives = world.lives();
+            blow.part(world, lives.clone(), Some(lives));
+            world.signal("STOP", &all, true).await?;
+        }
+        Fault::Halved => {
+            world.kill_hub().await?;
+            let (one, other) = all.split_at(all.len() / 2);
+            let lives = |hosts: &[usize]| hosts.iter().map(|it| world.agent(*it).life).collect();
+            blow.part(world, lives(one), Some(lives(other)));
+            let halves = [one, other].map(|half| half.iter().copied().collect());
+            world
+                .drop_packets(|drops| drops.between = Some(halves))
+                .await?;
+        }
+        Fault::Hub => {
+            world.kill_hub().await?;
+            sleep(HUB_AWAY).await; // The fault itself.
+            world.start_hub().await?;
+        }
+        Fault::Rotated => {
+            world.agent(victim).tell(&json!({"type": "rotateKeys"}));
+        }
+    }
+    Ok(blow)
+}
+
+impl Blow {
+    fn part(&mut self, world: &World, these: BTreeSet<Life>, those: Option<BTreeSet<Life>>) {
+        self.parted = Some(world.ledger.open().part(these, those));
+    }
+
+    /// Ends the fault. Returns when it did.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn end(&mut self, world: &World) -> Result<Instant> {
+        match self.fault {
+            Fault::Silent | Fault::Pair | Fault::Halved => {
+                world
+                    .drop_packets(|drops| {
+                        drops.silent.clear();
+                        drops.between = None;
+                    })
+                    .await?;
+            }
+            Fault::Stopped => world.signal("CONT", &[self.victim], false).await?,
+            Fault::Frozen => {
+                let all: Vec<usize> = (0..world.size()).collect();
+                world.signal("CONT", &all, true).await?;
+                world.talks.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        let ended = Instant::now();
+        if let Some(parted) = self.parted.take() {
+            world.ledger.open().unite(parted);
+        }
+        Ok(ended)
+    }
+
+    /// Brings back what the fault took away.
+    ///
+    /// # Errors
+    /// If it does not come.
+    pub async fn restore(&self, world: &World) -> Result<()> {
+        match self.fault {
+            Fault::Killed => world.replace(self.victim).await,
+            Fault::Halved => world.start_hub().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Does a fault to a mesh at peace and looks how it heals, until it is at peace again.
+///
+/// # Errors
+/// If the system refuses, or peace does not come.
+pub async fn measured(
+    world: &World,
+    dice: &mut Dice,
+    fault: Fault,
+) -> Result<Vec<(Measure, Healing)>> {
+    let mut seen = Vec::new();
+    let mut blow = begin(world, dice, fault, world.size()).await?;
+    let (began, scope_then) = (blow.began, blow.scope.clone());
+    if let Some(measure) = fault.meanwhile() {
+        // On their way to a new address are those of the old one: it is gone.
+        let from = if fault == Fault::Moved {
+            began
+        } else {
+            began - ON_ITS_WAY
+        };
+        seen.push((measure, healing(world, from, began, &scope_then).await));
+    }
+    sleep(fault.lasts().saturating_sub(began.elapsed())).await; // The fault itself.
+    let ended = blow.end(world).await?;
+    if let Some(measure) = fault.afterwards() {
+        let from = if fault == Fault::Frozen {
+            began - ON_ITS_WAY
+        } else {
+            ended
+        };
+        seen.push((measure, healing(world, from, ended, &scope(world)).await));
+    }
+    blow.restore(world).await?;
+    world
+        .calm()
+        .await
+        .with_context(|| format!("after {fault:?}"))?;
+    Ok(seen)
+}
+
+/// All agents as they are.
+fn scope(world: &World) -> Scope {
+    Scope {
+        living: world.lives(),
+        cut: None,
+    }
+}
+
+/// A host to whose agent that of another is linked.
+async fn neighbour(world: &World, of: usize) -> Result<(usize, Life)> {
+    let peers = world.agent(of).peers().await?;
+    let all = world.all();
+    let linked = peers.iter().filter(|peer| peer.direct);
+    let mut linked = linked.filter_map(|peer| all.iter().position(|agent| agent.id == peer.id));
+    let other = linked.next().context("an agent without links")?;
+    Ok((other, all[other].life))
+}

@@ -1,0 +1,61 @@
+//! How soon a mesh heals: looked at from the moment of a fault until nothing is held up any more.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::ledger::Scope;
+use super::world::World;
+
+/// How long no message may be late or lost until the mesh counts as healed. Each agent sends to
+/// each other in less than this (20 agents, 200 messages a second).
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How long a mesh is given to heal.
+const HEALS_MAX: Duration = Duration::from_secs(60);
+
+/// Time between two looks at all agents' links.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What was seen after a fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Healing {
+    /// The last moment at which a message was late or sent in vain, from the fault on.
+    pub messages: Duration,
+    /// The last moment at which an agent lacked links or routes.
+    pub links: Duration,
+    /// Messages that were late.
+    pub late: usize,
+    /// Messages that did not come.
+    pub lost: usize,
+    /// Whether it ended within [`HEALS_MAX`].
+    pub healed: bool,
+}
+
+/// Looks at a mesh until it has healed from what happened at a moment. `from` is when the first
+/// messages were sent that count: those that were on their way, or only later ones.
+pub async fn healing(world: &World, from: Instant, since: Instant, scope: &Scope) -> Healing {
+    let mut links = Duration::ZERO;
+    loop {
+        let looked = world.linked(scope, false).await;
+        if looked.is_err() {
+            links = since.elapsed();
+        }
+        let suffered = world.ledger.open().suffered(from, scope);
+        let messages = suffered.until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(since)
+        });
+        let now = since.elapsed();
+        let quiet = now > messages + QUIET && now > links + LOOK * 2;
+        if quiet || now > HEALS_MAX {
+            return Healing {
+                messages,
+                links,
+                late: suffered.late,
+                lost: suffered.lost,
+                healed: quiet,
+            };
+        }
+        sleep(LOOK).await;
+    }
+}
