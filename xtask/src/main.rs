@@ -17,6 +17,7 @@ mod measured;
 mod package;
 mod process;
 mod setup;
+mod soak;
 mod steps;
 mod table;
 mod test;
@@ -78,6 +79,10 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Do faults to a mesh of real processes: `soak faults` times how it heals, `soak chaos`
+    /// accounts for each message, `soak` alone is a long run. Writes the tables of docs/healing.md.
+    /// Needs root and Linux.
+    Soak(soak::SoakArgs),
     /// Open links between ours and other WebRTC stacks (aiortc, libdatachannel, werift); writes the
     /// table of docs/foreign.md. Installs them into target/foreign.
     Foreign {
@@ -120,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench { hub: true, .. } => hub_load::run(&workspace),
         Command::Bench { rounds, .. } => bench::run(&workspace, rounds),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
+        Command::Soak(args) => soak::run(&workspace, &args),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),
         Command::PackageTest => package::test::run(&workspace),

@@ -63,6 +63,7 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
         setup::for_prometheus(workspace)?;
         setup::for_redis(workspace)?;
         setup::for_guides(workspace)?;
+        setup::for_soak(workspace)?;
         if !args.no_browsers {
             setup::for_npm(workspace)?;
         }

@@ -1,5 +1,6 @@
 //! `cargo xtask soak`, the part that runs: it prints tables on stdout, progress on stderr.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -29,6 +30,9 @@ struct Args {
     /// Repeats the choices of another run.
     #[arg(long, global = true, default_value_t = 1)]
     seed: u64,
+    /// Where the tables go besides.
+    #[arg(long, global = true)]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,8 +52,8 @@ enum What {
     Chaos {
         #[arg(long, default_value_t = 20)]
         agents: usize,
-        #[arg(long = "for-seconds", default_value_t = 300)]
-        seconds: u64,
+        #[arg(long = "for", default_value = "5m", value_parser = humantime::parse_duration)]
+        lasts: Duration,
         /// Packets that are lost, of a thousand.
         #[arg(long, default_value_t = 20)]
         permille: u32,
@@ -58,8 +62,8 @@ enum What {
     Steady {
         #[arg(long, default_value_t = 30)]
         agents: usize,
-        #[arg(long = "for-seconds", default_value_t = 3_600)]
-        seconds: u64,
+        #[arg(long = "for", default_value = "1h", value_parser = humantime::parse_duration)]
+        lasts: Duration,
     },
     /// Links opened and closed in a row in one process.
     Closed {
@@ -75,7 +79,7 @@ async fn main() -> Result<ExitCode> {
         match &args.what {
             What::Closed { links } => {
                 let (text, flat) = closed(*links).await?;
-                print(&text);
+                print(&args, &text)?;
                 Ok(flat)
             }
             What::Faults { agents, each, only } => {
@@ -85,15 +89,15 @@ async fn main() -> Result<ExitCode> {
             }
             What::Chaos {
                 agents,
-                seconds,
+                lasts,
                 permille,
             } => {
                 let world = form(&args, *agents).await?;
-                storm(&world, &args, Duration::from_secs(*seconds), *permille).await
+                storm(&world, &args, *lasts, *permille).await
             }
-            What::Steady { agents, seconds } => {
+            What::Steady { agents, lasts } => {
                 let world = form(&args, *agents).await?;
-                last(&world, &args, Duration::from_secs(*seconds)).await
+                last(&world, &args, *lasts).await
             }
         }
     };
@@ -146,7 +150,7 @@ async fn heal(world: &World, args: &Args, chosen: &[Fault], each: usize) -> Resu
                 match measured(world, &mut dice, *fault).await {
                     Ok(seen) => {
                         for (measure, healing) in seen {
-                            progress(&format!("{round}: {}: {healing:.2?}", measure.name));
+                            progress(&format!("{round}: {}: {healing:?}", measure.name));
                             readings.enter(measure, healing);
                         }
                     }
@@ -161,14 +165,16 @@ async fn heal(world: &World, args: &Args, chosen: &[Fault], each: usize) -> Resu
     })
     .await?;
     let (text, met) = readings.table();
-    print(&format!("{text}\n{}", accounts.table()));
+    print(args, &format!("{text}\n{}", accounts.table()))?;
     Ok(met && troubles.is_empty() && told(&accounts))
 }
 
 async fn storm(world: &World, args: &Args, lasts: Duration, permille: u32) -> Result<bool> {
     let mut dice = Dice(args.seed);
     let (struck, accounts) = beside_traffic(world, args, async {
-        world.drop_packets(|drops| drops.permille = permille).await?;
+        world
+            .drop_packets(|drops| drops.permille = permille)
+            .await?;
         let struck = chaos::storm(world, &mut dice, lasts, world.size()).await?;
         Ok((struck, chaos::settle(world).await?))
     })
@@ -177,11 +183,8 @@ async fn storm(world: &World, args: &Args, lasts: Duration, permille: u32) -> Re
         .iter()
         .map(|(fault, count)| format!("{count} {}", fault.name()))
         .collect();
-    print(&format!(
-        "Faults: {}.\n\n{}",
-        struck.join(", "),
-        accounts.table()
-    ));
+    let text = format!("Faults: {}.\n\n{}", struck.join(", "), accounts.table());
+    print(args, &text)?;
     Ok(told(&accounts))
 }
 
@@ -201,7 +204,7 @@ async fn last(world: &World, args: &Args, lasts: Duration) -> Result<bool> {
     .await?;
     let samples = samples.into_inner().ok().context("sampling has failed")?;
     let (text, flat) = samples.table();
-    print(&format!("{text}\n{}", accounts.table()));
+    print(args, &format!("{text}\n{}", accounts.table()))?;
     Ok(told(&accounts) && flat)
 }
 
@@ -216,9 +219,16 @@ fn told(accounts: &Accounts) -> bool {
     }
 }
 
-fn print(text: &str) {
+/// Prints the tables, and writes them where they are asked for.
+fn print(args: &Args, text: &str) -> Result<()> {
     #[expect(clippy::print_stdout, reason = "a command: its tables are its output")]
     {
         println!("{text}");
+    }
+    match &args.out {
+        Some(file) => {
+            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+        }
+        None => Ok(()),
     }
 }

@@ -13,6 +13,9 @@ use super::ledger::{Entries, Entry, Outcome};
 /// One whose ends were parted by a fault in this time is not counted among the living's.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
+/// How long an outcome may take beyond that: an author that was stopped tells it when it goes on.
+const OUTCOME: Duration = Duration::from_secs(30);
+
 /// Of the messages between agents that stay alive, the share that has to arrive.
 const ARRIVE_LEAST: f64 = 0.999_9;
 
@@ -26,7 +29,7 @@ pub struct Account {
     pub sent: usize,
     /// Not taken by them, by code.
     pub refused: BTreeMap<String, usize>,
-    /// Of which the author was killed before it could take them, or tell an outcome.
+    /// Not arrived and not told, of an author that was killed soon.
     pub orphaned: usize,
     /// Arrived once.
     pub once: usize,
@@ -127,8 +130,8 @@ impl Accounts {
     /// A table of them, as Markdown.
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "| | sent | refused | author killed | arrived once | twice | told failed | told failed, \
-             arrived | target killed or apart | lost silently | acknowledged: no, several outcomes \
+            "| | sent | refused | author killed | arrived once | twice | told failed | told \
+             failed, arrived | target killed or apart | lost silently | acknowledged: no, several outcomes \
              | arrived of those between living agents |\n\
              |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
@@ -163,14 +166,20 @@ fn reasons(counts: &BTreeMap<String, usize>) -> String {
     if counts.is_empty() {
         return "0".to_owned();
     }
-    let each = counts.iter().map(|(reason, count)| format!("{count} {reason}"));
+    let each = counts
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"));
     each.collect::<Vec<_>>().join(", ")
 }
 
 impl Account {
     fn enter(&mut self, ledger: &Entries, entry: &Entry) {
         self.sent += 1;
-        let author_died = ledger.died.contains_key(&entry.author);
+        let died = |life, within| {
+            let at = ledger.died.get(&life);
+            at.is_some_and(|at| *at < entry.sent + within)
+        };
+        let author_died = died(entry.author, OUTCOME);
         if let Some(code) = &entry.refused {
             *self.refused.entry(code.clone()).or_default() += 1;
             return;
@@ -189,8 +198,9 @@ impl Account {
             Outcome::Failed(reason) => Some(reason),
             Outcome::Delivered => None,
         });
-        let target_died = ledger.died.contains_key(&entry.target);
-        let apart = author_died || target_died || ledger.parted(entry, ON_ITS_WAY);
+        let apart = died(entry.author, ON_ITS_WAY)
+            || died(entry.target, ON_ITS_WAY)
+            || ledger.parted(entry, ON_ITS_WAY);
         match (entry.times, failed) {
             (0, Some(reason)) => {
                 *self.failed.entry(reason.clone()).or_default() += 1;
@@ -223,7 +233,10 @@ impl Account {
     fn quote(&mut self, what: &str, ledger: &Entries, entry: &Entry) {
         if self.wrong.len() < QUOTED {
             let outcomes = entry.id.as_ref().and_then(|id| ledger.outcomes.get(id));
-            let first = ledger.entries.first().map_or(entry.sent, |first| first.sent);
+            let first = ledger
+                .entries
+                .first()
+                .map_or(entry.sent, |first| first.sent);
             let at = entry.sent.duration_since(first);
             let took = entry.arrived.map(|arrived| arrived - entry.sent);
             self.wrong.push(format!(
@@ -300,7 +313,9 @@ mod tests {
         drop(entries);
         // The parting is as young as the first messages: none of them is counted either.
         let accounts = Accounts::of(&ledger.open());
-        accounts.balance().expect("nothing between the living is lost");
+        accounts
+            .balance()
+            .expect("nothing between the living is lost");
         assert_eq!(accounts.kinds[1].1.gone_with_target, 1);
         assert_eq!(accounts.kinds[2].1.failed["deadline"], 1);
     }

@@ -39,8 +39,13 @@ pub async fn storm(
 ) -> Result<Struck> {
     let started = Instant::now();
     let mut struck: Struck = Fault::ALL.map(|fault| (fault, 0)).into();
+    let mut deck = Vec::new();
     while started.elapsed() < lasts {
-        let chosen = dice.below(Fault::ALL.len());
+        if deck.is_empty() {
+            deck.extend(0..Fault::ALL.len());
+        }
+        // Each comes once before one comes again.
+        let chosen = deck.swap_remove(dice.below(deck.len()));
         let fault = struck[chosen].0;
         struck[chosen].1 += 1;
         let mut blow = begin(world, dice, fault, mortal)

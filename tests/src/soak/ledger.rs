@@ -76,6 +76,8 @@ pub struct Suffered {
     pub late: usize,
     /// Messages that have not come.
     pub lost: usize,
+    /// When the last of them was sent.
+    pub sent: Option<Instant>,
 }
 
 /// All of them.
@@ -209,8 +211,7 @@ impl Entries {
                 parting.these.contains(&a)
                     && there.map_or(!parting.these.contains(&b), |those| those.contains(&b))
             };
-            let parts =
-                across(entry.author, entry.target) || across(entry.target, entry.author);
+            let parts = across(entry.author, entry.target) || across(entry.target, entry.author);
             begun && !ended && parts
         })
     }
@@ -237,6 +238,7 @@ impl Entries {
                 }
             };
             suffered.until = suffered.until.max(Some(moment));
+            suffered.sent = Some(entry.sent);
         }
         suffered
     }

@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Healing {
     /// The last moment at which a message was late or sent in vain, from the fault on.
     pub messages: Duration,
+    /// The sending of the last message that was late or came to nothing.
+    pub sent: Duration,
     /// The last moment at which an agent lacked links or routes.
     pub links: Duration,
     /// Messages that were late.
@@ -42,14 +44,16 @@ pub async fn healing(world: &World, from: Instant, since: Instant, scope: &Scope
             links = since.elapsed();
         }
         let suffered = world.ledger.open().suffered(from, scope);
-        let messages = suffered.until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(since)
-        });
+        let after = |moment: Option<Instant>| {
+            moment.map_or(Duration::ZERO, |at| at.saturating_duration_since(since))
+        };
+        let messages = after(suffered.until);
         let now = since.elapsed();
         let quiet = now > messages + QUIET && now > links + LOOK * 2;
         if quiet || now > HEALS_MAX {
             return Healing {
                 messages,
+                sent: after(suffered.sent),
                 links,
                 late: suffered.late,
                 lost: suffered.lost,

@@ -16,8 +16,8 @@ const SAMPLE: Duration = Duration::from_secs(5);
 /// The part of a run, at its start, in which caches and pools fill: one sixth.
 const WARM: usize = 6;
 
-/// A figure: its name, how it is read, and the slope in an hour up to which it is flat. Memory: 2 MB
-/// of about 35; descriptors and threads: less than one link, and one worker, in an hour.
+/// A figure: its name, how it is read, and the slope in an hour up to which it is flat. Memory: 2
+/// MB of about 35; descriptors and threads: less than one link, and one worker, in an hour.
 type Figure = (&'static str, fn(&Taken) -> f64, f64);
 
 const FIGURES: [Figure; 3] = [
@@ -44,7 +44,11 @@ pub async fn sample(world: &World, samples: &std::sync::Mutex<Samples>) {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for agent in &all {
             if let Ok(taken) = Taken::by(agent.process) {
-                samples.0.entry(agent.life).or_default().push((hours, taken));
+                samples
+                    .0
+                    .entry(agent.life)
+                    .or_default()
+                    .push((hours, taken));
             }
         }
     }
@@ -54,7 +58,11 @@ impl Samples {
     /// A table of those that lived through the run, as Markdown, and whether all is flat.
     pub fn table(&self) -> (String, bool) {
         let most = self.0.values().map(Vec::len).max().unwrap_or(0);
-        let through: Vec<_> = self.0.values().filter(|taken| taken.len() + 1 >= most).collect();
+        let through: Vec<_> = self
+            .0
+            .values()
+            .filter(|taken| taken.len() + 1 >= most)
+            .collect();
         let mut text = format!(
             "| of {} agents that lived through | at first, median | at last | slope in an hour, \
              median | steepest | flat up to | |\n|---|---:|---:|---:|---:|---:|---|\n",

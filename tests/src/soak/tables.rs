@@ -110,6 +110,7 @@ mod tests {
                 killed,
                 Healing {
                     messages: Duration::from_millis(millis),
+                    sent: Duration::ZERO,
                     links: Duration::from_secs(1),
                     late: 0,
                     lost: 0,
@@ -126,6 +127,7 @@ mod tests {
             killed,
             Healing {
                 messages: Duration::from_secs(9),
+                sent: Duration::ZERO,
                 links: Duration::from_secs(1),
                 late: 1,
                 lost: 0,

@@ -62,9 +62,7 @@ impl World {
     /// If it does not form.
     pub async fn form(agents: usize, k: usize) -> Result<Self> {
         let network = Network::new().await?;
-        let server = network
-            .host("hub", "eth0", &[&format!("{HUB}/16")])
-            .await?;
+        let server = network.host("hub", "eth0", &[&format!("{HUB}/16")]).await?;
         let mut hosts = Vec::new();
         for number in 0..agents {
             let name = format!("h{number}");
@@ -98,8 +96,16 @@ impl World {
         let url = format!("ws://{HUB}:{PORT}/signal");
         let (name, k) = (format!("agent-{number}"), self.k.to_string());
         let arguments = [
-            "--signaling", &*url, "--room", ROOM, "--name", &*name, "--k", &*k,
-            "--join-timeout", "20s",
+            "--signaling",
+            &*url,
+            "--room",
+            ROOM,
+            "--name",
+            &*name,
+            "--k",
+            &*k,
+            "--join-timeout",
+            "20s",
         ];
         SoakAgent::join(self.hosts[number].command(), &arguments, &self.ledger)
             .await
@@ -270,7 +276,10 @@ impl World {
             let (life, wanted) = (agent.life, self.k.min(others));
             ensure!(links >= wanted, "{life} has {links} of {wanted} links");
             ensure!(routes == others, "{life} has {routes} of {others} routes");
-            ensure!(!listed || known == others, "the hub lists {known} for {life}");
+            ensure!(
+                !listed || known == others,
+                "the hub lists {known} for {life}"
+            );
         }
         Ok(())
     }

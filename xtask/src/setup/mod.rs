@@ -8,6 +8,7 @@ mod packages;
 mod prometheus;
 mod proxy;
 mod redis;
+mod soak;
 mod tools;
 mod turn;
 mod wasm_std;
@@ -20,6 +21,7 @@ pub(crate) use packages::{ensure as for_packages, ensure_for_test as for_package
 pub(crate) use prometheus::ensure as for_prometheus;
 pub(crate) use proxy::ensure as for_proxy;
 pub(crate) use redis::ensure as for_redis;
+pub(crate) use soak::ensure as for_soak;
 pub(crate) use turn::ensure as for_guides;
 
 use std::ffi::OsStr;
@@ -71,6 +73,7 @@ pub(crate) fn run(workspace: &Workspace, purpose: Option<Purpose>) -> Result<()>
         for_redis(workspace)?;
         for_deploy(workspace)?;
         for_guides(workspace)?;
+        for_soak(workspace)?;
     }
     println!("setup: complete");
     Ok(())

@@ -1,0 +1,115 @@
+//! `cargo xtask soak`: faults to a mesh of real processes; the tables of docs/healing.md.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+
+use crate::demo::{build_release, mesh_binary};
+use crate::workspace::{Workspace, read};
+use crate::{measured, setup, table};
+
+const DOCUMENT: &str = "docs/healing.md";
+
+/// Where the runs leave their tables, under `target`.
+const TABLES: &str = "soak";
+
+/// Arguments of `cargo xtask soak`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct SoakArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// How long the long run takes.
+    #[arg(long = "for", default_value = "1h")]
+    lasts: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// 20 agents under 200 messages a second, each fault in turn: how soon the mesh heals. About an
+    /// hour and a half.
+    Faults {
+        /// How many of each fault.
+        #[arg(long, default_value_t = 30)]
+        each: usize,
+    },
+    /// 20 agents under random faults, with 2 % of the packets lost: what becomes of each message.
+    Chaos {
+        /// How long the faults go on.
+        #[arg(long = "for", default_value = "5m")]
+        lasts: String,
+    },
+}
+
+/// Builds the command, runs, and writes tables of docs/healing.md, even if they miss their goals:
+/// then it fails.
+pub(crate) fn run(workspace: &Workspace, args: &SoakArgs) -> Result<()> {
+    setup::for_soak(workspace)?;
+    build_release(
+        workspace,
+        &["mesh-cli", "mesh-native", "mesh-tests"],
+        &["--bins"],
+    )?;
+    match &args.what {
+        Some(What::Faults { each }) => soak(
+            workspace,
+            "faults",
+            &["faults", "--each", &each.to_string()],
+        ),
+        Some(What::Chaos { lasts }) => soak(workspace, "chaos", &["chaos", "--for", lasts]),
+        None => {
+            let steady = soak(workspace, "steady", &["steady", "--for", &args.lasts]);
+            let closed = soak(workspace, "closed", &["closed"]);
+            steady.and(closed)
+        }
+    }
+}
+
+/// Runs one part and writes its table.
+fn soak(workspace: &Workspace, part: &str, arguments: &[&str]) -> Result<()> {
+    let folder = workspace.target.join(TABLES);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = folder.join(format!("{part}.md"));
+    // Else that of an earlier run would be taken for this one's.
+    fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    let ended = workspace
+        .cmd(workspace.target.join("release/soak"))
+        .env("MESH_BIN", mesh_binary(workspace))
+        .args(arguments)
+        .arg("--out")
+        .arg(&file)
+        .run();
+    let tables = read(&file)?;
+    if tables.is_empty() {
+        return ended.context("the run has told nothing");
+    }
+    let text = format!(
+        "`soak {}` on a machine of {}.\n\n{tables}",
+        arguments.join(" "),
+        measured::machine()
+    );
+    table::write(workspace, DOCUMENT, &command(part), &text)?;
+    ended
+}
+
+/// What the line before a table says.
+fn command(part: &str) -> String {
+    format!("cargo xtask soak, {part}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_document_has_a_place_for_each_table() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let document = read(&root.join(DOCUMENT)).expect("it is checked in");
+        for part in ["faults", "chaos", "steady", "closed"] {
+            table::parts(&document, &command(part)).expect(part);
+        }
+    }
+}
