@@ -239,10 +239,15 @@ impl Account {
                 .map_or(entry.sent, |first| first.sent);
             let at = entry.sent.duration_since(first);
             let took = entry.arrived.map(|arrived| arrived - entry.sent);
+            let ends = [entry.author, entry.target].map(|life| {
+                let died = ledger.died.get(&life);
+                let died = died.map(|died| died.saturating_duration_since(first));
+                (life, died)
+            });
             self.wrong.push(format!(
-                "{what}: {} to {}, sent after {at:.1?}, {:?}, came {} times, after {took:?}: \
-                 {outcomes:?}",
-                entry.author, entry.target, entry.id, entry.times
+                "{what}: from and to (with deaths) {ends:.1?}, sent after {at:.1?}, {:?}, came {} \
+                 times, after {took:?}: {outcomes:?}",
+                entry.id, entry.times
             ));
         }
     }

@@ -51,6 +51,8 @@ pub async fn storm(
         let mut blow = begin(world, dice, fault, mortal)
             .await
             .with_context(|| format!("{fault:?}"))?;
+        let at = world.ledger.open().elapsed();
+        progress(&format!("{:.1} s: {}", at.as_secs_f64(), blow.told()));
         sleep(some(dice, LASTS_MS)).await; // The fault itself.
         blow.end(world).await?;
         blow.restore(world)

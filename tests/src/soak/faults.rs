@@ -121,6 +121,7 @@ impl Fault {
 pub struct Blow {
     fault: Fault,
     victim: usize,
+    life: Life,
     began: Instant,
     scope: Scope,
     parted: Option<Parted>,
@@ -137,6 +138,7 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
     let mut blow = Blow {
         fault,
         victim,
+        life,
         began: Instant::now(),
         scope: scope(world),
         parted: None,
@@ -202,6 +204,16 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
 impl Blow {
     fn part(&mut self, world: &World, these: BTreeSet<Life>, those: Option<BTreeSet<Life>>) {
         self.parted = Some(world.ledger.open().part(these, those));
+    }
+
+    /// What it is, and whom it hits.
+    pub fn told(&self) -> String {
+        let life = self.life;
+        format!(
+            "{}, process {life} on host {}",
+            self.fault.name(),
+            self.victim
+        )
     }
 
     /// Ends the fault. Returns when it did.

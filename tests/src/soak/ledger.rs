@@ -243,8 +243,9 @@ impl Entries {
         suffered
     }
 
-    /// How many messages were sent so far.
-    pub fn count(&self) -> usize {
-        self.entries.len()
+    /// The time since the first message.
+    pub fn elapsed(&self) -> Duration {
+        let first = self.entries.first();
+        first.map_or(Duration::ZERO, |first| first.sent.elapsed())
     }
 }
