@@ -162,8 +162,9 @@ impl Agent {
     /// take. What is sent to one member arrives in the order of sending, each message once; but for
     /// datagrams, and what is not [`ordered`](SendOptions::ordered).
     ///
-    /// One of more than [`PAYLOAD_BYTES_MAX`](mesh_core::PAYLOAD_BYTES_MAX) travels in parts, outside
-    /// that order, and is waited for until all of it has arrived: see [`Agent::start_send`].
+    /// One of more than [`PAYLOAD_BYTES_MAX`](mesh_core::PAYLOAD_BYTES_MAX) travels in parts,
+    /// outside that order, and is waited for until all of it has arrived: see
+    /// [`Agent::start_send`].
     ///
     /// # Errors
     /// [`MeshError::Send`] for what the caller should know now; later news is an [`Event`].

@@ -41,6 +41,9 @@ export async function use(): Promise<void> {
     });
     await mesh.ready();
     const id: MessageId = await mesh.send(mesh.id, new Blob([]), { delivery: "acknowledged", deadlineMs: 5 });
+    await mesh.send(mesh.id, new Uint8Array(1_000_000), {
+        ordered: false, signal: controller.signal, onProgress: (bytes, bytesTotal) => void (bytes / bytesTotal),
+    });
     const [peer]: Peer[] = mesh.peers();
     if (peer) await mesh.request(peer, new DataView(new ArrayBuffer(4)), { signal: controller.signal });
     await mesh.subscribe("chat");

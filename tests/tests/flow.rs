@@ -181,8 +181,8 @@ async fn sixteen_mib_over_three_hops_arrive_whole_while_small_requests_pass_them
     beside.sort_unstable();
     let median = *beside.get(beside.len() / 2).context("some beside")?;
     report(&format!(
-        "16 MiB over 3 hops in {took:.2?}; 100 bytes and back {alone:.2?} alone, {median:.2?} beside \
-         them ({} times)",
+        "16 MiB over 3 hops in {took:.2?}; 100 bytes and back {alone:.2?} alone, {median:.2?} \
+         beside them ({} times)",
         beside.len()
     ));
     ensure!(median < alone * 3, "{median:?} instead of {alone:?}");

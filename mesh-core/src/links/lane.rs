@@ -6,16 +6,20 @@ use std::time::Duration;
 use crate::id::PeerId;
 use crate::io::Channel;
 use crate::time::Instant;
-use crate::wire::{ClearHeader, Envelope, Kind};
+use crate::wire::{CHUNK_BYTES, ClearHeader, Envelope, Kind};
 
 /// Bytes of large messages that a link has sent and that were not acknowledged, at first; at least:
 /// one part; and at most: what 100 ms take at 160 Mbit/s.
 const AHEAD_START: usize = 32 * 1024;
-const AHEAD_MIN: usize = 1;
+const AHEAD_MIN: usize = CHUNK_BYTES;
 const AHEAD_MAX: usize = 2 << 20;
 
-/// What their acknowledgement may take more than twice the shortest time: more of them would only
-/// wait in the connection, and what may not wait behind them.
+/// Of so many acknowledgements the quickest counts: what all of them wait for is the connection, what
+/// some of them wait for is the way.
+const RECENT: usize = 8;
+
+/// What that may take more than three times the shortest time: more would only wait in the
+/// connection, and what may not wait behind it.
 const WAITING_MAX: Duration = Duration::from_millis(1);
 
 /// After which the shortest time is measured anew: paths change.
@@ -73,6 +77,8 @@ pub(super) struct Ahead {
     /// What was sent and not acknowledged.
     sent: VecDeque<(Instant, usize)>,
     shortest: Option<(Duration, Instant)>,
+    /// What the last acknowledgements took.
+    recent: VecDeque<Duration>,
     shrunk_at: Option<Instant>,
 }
 
@@ -83,6 +89,7 @@ impl Default for Ahead {
             bytes: 0,
             sent: VecDeque::new(),
             shortest: None,
+            recent: VecDeque::new(),
             shrunk_at: None,
         }
     }
@@ -113,11 +120,17 @@ impl Ahead {
                 .filter(|(shortest, _)| *shortest <= took)
                 .unwrap_or((took, now)),
         );
-        if took <= shortest * 2 + WAITING_MAX {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(took);
+        let quickest = self.recent.iter().copied().min().unwrap_or(took);
+        if quickest <= shortest * 3 + WAITING_MAX {
             self.max = (self.max + bytes).min(AHEAD_MAX);
         } else if self.shrunk_at.is_none_or(|at| now.since(at) > shortest) {
             self.shrunk_at = Some(now);
             self.max = (self.max / 2).max(AHEAD_MIN);
+            self.recent.clear();
         }
     }
 
@@ -145,8 +158,8 @@ mod tests {
             sent
         };
         let quick: Vec<_> = (0..8).map(|_| round(20)).collect();
-        assert_eq!(quick, [4, 8, 16, 32, 64, 128, 128, 128], "it doubles");
-        let slow: Vec<_> = (0..8).map(|_| round(60)).collect();
-        assert_eq!(slow, [128, 64, 32, 16, 8, 4, 2, 2], "and halves");
+        assert_eq!(quick, [2, 4, 8, 16, 32, 64, 128, 128], "it doubles");
+        let slow: Vec<_> = (0..8).map(|_| round(80)).collect();
+        assert_eq!(slow, [128, 64, 32, 16, 8, 4, 2, 1], "and halves");
     }
 }

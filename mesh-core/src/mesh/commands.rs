@@ -61,8 +61,8 @@ impl Mesh {
 
     /// Sends a message to one member. Until the deadline it waits for a way to lead there, and is
     /// repeated where it got lost. One of more than [`PAYLOAD_BYTES_MAX`](crate::PAYLOAD_BYTES_MAX)
-    /// travels in parts: [`Event::Delivered`](crate::Event::Delivered) tells that it has arrived, and
-    /// it fails if nothing of it arrives for its deadline.
+    /// travels in parts: [`Event::Delivered`](crate::Event::Delivered) tells that it has arrived,
+    /// and it fails if nothing of it arrives for its deadline.
     ///
     /// # Errors
     /// [`SendError`] for what the caller should know now; what happens later is an

@@ -18,8 +18,8 @@ impl Net<'_> {
         &self.cx.config
     }
 
-    /// The neighbour to pass a message on to: on a shortest path, open, with room for what travels so,
-    /// and not the one that it came from, which would be a loop.
+    /// The neighbour to pass a message on to: on a shortest path, open, with room for what travels
+    /// so, and not the one that it came from, which would be a loop.
     pub(super) fn next_hop(
         &mut self,
         lane: Lane,

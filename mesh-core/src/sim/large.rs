@@ -181,7 +181,10 @@ fn requests_and_replies_may_be_large() {
     replied.expect("it is known");
     let again = world.command(far, |mesh, now| mesh.reply(asked, "twice".into(), now));
     assert_eq!(again, Err(crate::SendError::UnknownRequest));
-    let is_reply = |event: &Event| matches!(event, Event::Replied { id, payload, .. } if (id, payload) == (&asked, &answer));
+    let is_reply = |event: &Event| match event {
+        Event::Replied { id, payload, .. } => *id == asked && *payload == answer,
+        _ => false,
+    };
     assert!(world.run_until(SECOND * 20, |world| has(world, 0, is_reply)));
     world.run_for(SECOND * 10);
     assert_idle(&mut world);
