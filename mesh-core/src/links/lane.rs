@@ -14,8 +14,8 @@ const AHEAD_START: usize = 32 * 1024;
 const AHEAD_MIN: usize = CHUNK_BYTES;
 const AHEAD_MAX: usize = 2 << 20;
 
-/// Of so many acknowledgements the quickest counts: what all of them wait for is the connection, what
-/// some of them wait for is the way.
+/// Of so many acknowledgements the quickest counts: what all of them wait for is the connection,
+/// what some of them wait for is the way.
 const RECENT: usize = 8;
 
 /// What that may take more than three times the shortest time: more would only wait in the

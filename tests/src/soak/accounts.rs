@@ -131,8 +131,8 @@ impl Accounts {
     pub fn table(&self) -> String {
         let mut text = String::from(
             "| | sent | refused | author killed | arrived once | twice | told failed | told \
-             failed, arrived | target killed or apart | lost silently | acknowledged: no, several outcomes \
-             | arrived of those between living agents |\n\
+             failed, arrived | target killed or apart | lost silently | acknowledged: no, several \
+             outcomes | arrived of those between living agents |\n\
              |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         for (delivery, it) in &self.kinds {

@@ -53,12 +53,12 @@ pub struct Measure {
     pub worst_s: f64,
 }
 
-const fn measure(name: &'static str, median_s: f64, worst_s: f64) -> Option<Measure> {
-    Some(Measure {
+const fn measure(name: &'static str, median_s: f64, worst_s: f64) -> Measure {
+    Measure {
         name,
         median_s,
         worst_s,
-    })
+    }
 }
 
 impl Fault {
@@ -83,13 +83,25 @@ impl Fault {
     /// What is measured from its begin on.
     pub fn meanwhile(self) -> Option<Measure> {
         match self {
-            Self::Killed => measure("process killed", 0.5, 2.0),
-            Self::Silent => measure("packets of a host dropped silently, the others", 3.0, 6.0),
-            Self::Pair => measure("packets between two neighbours dropped silently", 3.0, 6.0),
-            Self::Moved => measure("address changed, from when the new one works", 1.0, 3.0),
-            Self::Stopped => measure("process stopped (SIGSTOP), the others", 3.0, 6.0),
-            Self::Hub => measure("hub killed, back after a second", 0.5, 2.0),
-            Self::Rotated => measure("keys rotated", 0.5, 2.0),
+            Self::Killed => Some(measure("process killed", 0.5, 2.0)),
+            Self::Silent => Some(measure(
+                "packets of a host dropped silently, the others",
+                3.0,
+                6.0,
+            )),
+            Self::Pair => Some(measure(
+                "packets between two neighbours dropped silently",
+                3.0,
+                6.0,
+            )),
+            Self::Moved => Some(measure(
+                "address changed, from when the new one works",
+                1.0,
+                3.0,
+            )),
+            Self::Stopped => Some(measure("process stopped (SIGSTOP), the others", 3.0, 6.0)),
+            Self::Hub => Some(measure("hub killed, back after a second", 0.5, 2.0)),
+            Self::Rotated => Some(measure("keys rotated", 0.5, 2.0)),
             Self::Frozen | Self::Halved => None,
         }
     }
@@ -97,10 +109,10 @@ impl Fault {
     /// What is measured from its end on.
     pub fn afterwards(self) -> Option<Measure> {
         match self {
-            Self::Silent => measure("packets of that host pass again", 3.0, 6.0),
-            Self::Stopped => measure("that process continued", 1.0, 3.0),
-            Self::Frozen => measure("all processes and the hub continued", 2.0, 4.0),
-            Self::Halved => measure("two halves united, the hub dead", 5.0, 10.0),
+            Self::Silent => Some(measure("packets of that host pass again", 3.0, 6.0)),
+            Self::Stopped => Some(measure("that process continued", 1.0, 3.0)),
+            Self::Frozen => Some(measure("all processes and the hub continued", 2.0, 4.0)),
+            Self::Halved => Some(measure("two halves united, the hub dead", 5.0, 10.0)),
             _ => None,
         }
     }

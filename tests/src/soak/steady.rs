@@ -119,7 +119,9 @@ mod tests {
     fn what_grows_is_told_from_what_only_wavers() {
         let samples = |growth: f64| {
             let taken = |at: usize| Taken {
-                memory: 30_000.0 + growth * at as f64 + f64::from(u8::from(at % 2 == 0)) * 300.0,
+                memory: 30_000.0
+                    + growth * at as f64
+                    + f64::from(u8::from(at.is_multiple_of(2))) * 300.0,
                 descriptors: 30.0,
                 threads: 4.0,
             };

@@ -432,7 +432,9 @@ pub(super) fn trust(text: &mut Text, report: &Report) {
         rows.push(["rejected".to_owned(), "nothing".to_owned()]);
     }
     text.table(["", ""], rows);
-    text.line("Key rotation: not built yet, so not measured.");
+    text.line(
+        "Keys are rotated every hour, so not during the test: see `cargo test --test rotation`.",
+    );
 }
 
 pub(super) fn routing(text: &mut Text, report: &Report) {

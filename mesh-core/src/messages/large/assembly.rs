@@ -169,7 +169,7 @@ impl Messages {
     /// Delivers a message whose parts are all there.
     fn assembled(&mut self, key: Key, net: &mut Net<'_>) {
         let assembly = self.large.assembling.get(&key);
-        if !assembly.is_some_and(|it| it.numbers.next() == it.head.chunks()) {
+        if assembly.is_none_or(|it| it.numbers.next() != it.head.chunks()) {
             return;
         }
         let Some(assembly) = self.large.assembling.remove(&key) else {
