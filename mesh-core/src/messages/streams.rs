@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::losses::delivery_failed;
 use super::pending::hop_for_retry;
-use super::stream::{Ended, News, Outbox, Patience, Repeat};
+use super::stream::{Asks, Ended, News, Outbox, Patience, Repeat};
 use super::{Messages, Net};
 use crate::config::Config;
 use crate::error::{LossReason, RejectReason};
@@ -100,8 +100,13 @@ impl Messages {
     /// Whether one more message to this member may be under way.
     pub(super) fn stream_has_room(&mut self, to: PeerId, net: &mut Net<'_>) -> bool {
         self.expire_stream(to, net);
+        if self.streams.slots >= SLOTS_MAX {
+            // What is old in other streams is given up soon, and asked for from half of this on.
+            net.cx.timers.arm(Timer::Streams, net.cx.now + SETTLE);
+            return false;
+        }
         let outbox = self.streams.by_target.get(&to);
-        self.streams.slots < SLOTS_MAX && outbox.is_none_or(Outbox::has_room)
+        outbox.is_none_or(Outbox::has_room)
     }
 
     /// Gives a message its place in the stream to its target.
@@ -126,8 +131,14 @@ impl Messages {
         let awaits_news = data.delivery == Delivery::Reliable || data.wants_reply;
         let bytes = data.items.iter().map(|item| item.payload.len()).sum();
         let stream = outbox.stream();
+        let is_pressed = self.streams.slots * 2 >= SLOTS_MAX;
+        let asks = match (awaits_news, is_pressed) {
+            (false, _) => Asks::Never,
+            (true, false) => Asks::OfHalf,
+            (true, true) => Asks::Always,
+        };
         let pushed = self.streams.with(to, |outbox| {
-            let pushed = outbox.push(header.sequence, bytes, awaits_news, (now, now + deadline));
+            let pushed = outbox.push(header.sequence, bytes, asks, (now, now + deadline));
             (pushed, outbox.deadline(patience(&net.cx.config)))
         });
         let ((number, asks), at) = pushed.unwrap_or_default();
@@ -222,6 +233,9 @@ impl Messages {
 
     /// Sends what is due of every stream.
     pub(crate) fn tend_streams(&mut self, net: &mut Net<'_>) {
+        if self.streams.slots >= SLOTS_MAX {
+            self.expire_streams(net);
+        }
         let busy = self.streams.by_target.iter();
         let busy = busy.filter(|(_, outbox)| !outbox.is_calm());
         let busy: Vec<_> = busy.map(|(to, _)| *to).collect();

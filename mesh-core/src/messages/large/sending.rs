@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::losses::delivery_failed;
 use super::super::pending::{Pending, hop_for_retry};
-use super::super::stream::{Outbox, Patience, Repeat};
+use super::super::stream::{Asks, Outbox, Patience, Repeat};
 use super::super::{Messages, Net};
 use super::{Key, SENDING_BYTES_MAX, key_of, step};
 use crate::error::{LossReason, RejectReason, SendError};
@@ -148,7 +148,9 @@ impl Messages {
             };
             sending.left += 1;
             let times = (now, now + KEPT_FOR);
-            let (number, asks) = sending.parts.push(header.sequence, len, true, times);
+            let (number, asks) = sending
+                .parts
+                .push(header.sequence, len, Asks::OfHalf, times);
             // The last has all of it told.
             let asks = asks || sending.left == sending.head.chunks();
             let content = Content::Chunk(Chunk {

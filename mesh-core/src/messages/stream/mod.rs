@@ -21,7 +21,7 @@ mod window;
 
 pub(super) use inbox::{Arrival, Inbox};
 pub(super) use news::News;
-pub(super) use outbox::{Ended, Outbox, Patience, Repeat};
+pub(super) use outbox::{Asks, Ended, Outbox, Patience, Repeat};
 
 /// Numbers from the first that may still come to the last, at most: what the target may have to
 /// hold of one stream while one message is missing.

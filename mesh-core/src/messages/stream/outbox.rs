@@ -63,6 +63,17 @@ impl Sent {
     }
 }
 
+/// When a message asks for news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Not for itself: something else will tell that it has arrived.
+    Never,
+    /// When half of the window was sent since the last question.
+    OfHalf,
+    /// At once.
+    Always,
+}
+
 /// A question for news that is not answered yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -176,13 +187,12 @@ impl Outbox {
         self.sent.iter().map(|sent| sent.count).sum()
     }
 
-    /// A message takes the next number. `awaits_news` if nothing but the target's news will tell
-    /// that it has arrived. Returns the number, and whether it is to ask for them.
+    /// A message takes the next number. Returns that, and whether it is to ask for news.
     pub(crate) fn push(
         &mut self,
         sequence: u64,
         bytes: usize,
-        awaits_news: bool,
+        asks: Asks,
         (now, deadline): (Instant, Instant),
     ) -> (u64, bool) {
         let number = self.next;
@@ -203,10 +213,14 @@ impl Outbox {
             repeats: 0,
             lost: None,
         });
-        if awaits_news {
+        if asks != Asks::Never {
             self.unasked += slots;
         }
-        let asks = awaits_news && self.unasked * 2 >= self.window.slots();
+        let asks = match asks {
+            Asks::Never => false,
+            Asks::OfHalf => self.unasked * 2 >= self.window.slots(),
+            Asks::Always => true,
+        };
         if asks {
             self.unasked = 0;
             self.asked = Some(Asked {

@@ -90,7 +90,7 @@ impl Rig {
         while sent < count && self.outbox.has_room() {
             self.sent += 1;
             let times = (self.now, self.now + DEADLINE);
-            let (number, asked) = self.outbox.push(self.sent, 100, true, times);
+            let (number, asked) = self.outbox.push(self.sent, 100, Asks::OfHalf, times);
             assert_eq!(number, first + sent);
             asks |= asked;
             sent += 1;
