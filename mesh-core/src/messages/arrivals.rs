@@ -173,7 +173,7 @@ impl Messages {
         match inbox.deadline() {
             Some(at) => {
                 self.arrivals.holding.insert(author);
-                net.cx.timers.arm(Timer::Gaps, at);
+                net.cx.timers.arm(Timer::Gaps, at.max(net.cx.now));
             }
             None => {
                 self.arrivals.holding.remove(&author);

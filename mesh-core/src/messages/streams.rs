@@ -143,7 +143,7 @@ impl Messages {
         });
         let ((number, asks), at) = pushed.unwrap_or_default();
         if let Some(at) = at {
-            net.cx.timers.arm(Timer::Streams, at);
+            net.cx.timers.arm(Timer::Streams, at.max(now));
         }
         Place {
             stream,
@@ -176,7 +176,7 @@ impl Messages {
         });
         let (is_repeated, at) = stuck.unwrap_or_default();
         if let Some(at) = at {
-            net.cx.timers.arm(Timer::Streams, at);
+            net.cx.timers.arm(Timer::Streams, at.max(now));
         }
         is_repeated || self.is_part_repeated(id, cause, net)
     }

@@ -413,3 +413,12 @@ fn a_spare_link_that_a_needy_neighbour_could_use_is_given_up_and_links_rest() {
         Scenario::draw_rough(seed).run();
     }
 }
+
+#[test]
+fn what_a_stream_waits_for_is_never_in_the_past() {
+    // An agent whose timer was armed for the past took its driver for late.
+    for seed in [72, 428] {
+        Scenario::draw(seed).run();
+        Scenario::draw_rough(seed).run();
+    }
+}

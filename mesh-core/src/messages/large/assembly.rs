@@ -211,9 +211,8 @@ impl Messages {
         if let Some(assembly) = self.large.assembling.get(&key) {
             let idle = assembly.heard_at + IDLE_MAX;
             let gap = assembly.numbers.ask_at();
-            net.cx
-                .timers
-                .arm(Timer::Large, gap.map_or(idle, |at| at.min(idle)));
+            let at = gap.map_or(idle, |at| at.min(idle));
+            net.cx.timers.arm(Timer::Large, at.max(net.cx.now));
         }
     }
 
