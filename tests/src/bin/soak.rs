@@ -166,7 +166,8 @@ async fn heal(world: &World, args: &Args, chosen: &[Fault], each: usize) -> Resu
     .await?;
     let (text, met) = readings.table();
     print(args, &format!("{text}\n{}", accounts.table()))?;
-    Ok(met && troubles.is_empty() && told(&accounts))
+    let balanced = told(&accounts);
+    Ok(met && troubles.is_empty() && balanced)
 }
 
 async fn storm(world: &World, args: &Args, lasts: Duration, permille: u32) -> Result<bool> {
@@ -205,7 +206,8 @@ async fn last(world: &World, args: &Args, lasts: Duration) -> Result<bool> {
     let samples = samples.into_inner().ok().context("sampling has failed")?;
     let (text, flat) = samples.table();
     print(args, &format!("{text}\n{}", accounts.table()))?;
-    Ok(told(&accounts) && flat)
+    let balanced = told(&accounts);
+    Ok(balanced && flat)
 }
 
 /// Whether the accounts balance; says so if not.
