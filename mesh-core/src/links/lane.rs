@@ -14,13 +14,13 @@ const AHEAD_START: usize = 32 * 1024;
 const AHEAD_MIN: usize = CHUNK_BYTES;
 const AHEAD_MAX: usize = 2 << 20;
 
-/// Of so many acknowledgements the quickest counts: what all of them wait for is the connection,
-/// what some of them wait for is the way.
+/// Acknowledgements whose mean counts: one that jitter held up says little, and the first of a
+/// burst waits for none.
 const RECENT: usize = 8;
 
-/// What that may take more than three times the shortest time: more would only wait in the
+/// What they may take more than four times the shortest time: more would only wait in the
 /// connection, and what may not wait behind it.
-const WAITING_MAX: Duration = Duration::from_millis(1);
+const WAITING_MAX: Duration = Duration::from_micros(250);
 
 /// After which the shortest time is measured anew: paths change.
 const SHORTEST_FOR: Duration = Duration::from_secs(10);
@@ -124,8 +124,9 @@ impl Ahead {
             self.recent.pop_front();
         }
         self.recent.push_back(took);
-        let quickest = self.recent.iter().copied().min().unwrap_or(took);
-        if quickest <= shortest * 3 + WAITING_MAX {
+        let count = u32::try_from(self.recent.len()).unwrap_or(1);
+        let mean = self.recent.iter().sum::<Duration>() / count;
+        if mean <= shortest * 4 + WAITING_MAX {
             self.max = (self.max + bytes).min(AHEAD_MAX);
         } else if self.shrunk_at.is_none_or(|at| now.since(at) > shortest) {
             self.shrunk_at = Some(now);
@@ -159,7 +160,7 @@ mod tests {
         };
         let quick: Vec<_> = (0..8).map(|_| round(20)).collect();
         assert_eq!(quick, [2, 4, 8, 16, 32, 64, 128, 128], "it doubles");
-        let slow: Vec<_> = (0..8).map(|_| round(80)).collect();
+        let slow: Vec<_> = (0..8).map(|_| round(200)).collect();
         assert_eq!(slow, [128, 64, 32, 16, 8, 4, 2, 1], "and halves");
     }
 }
