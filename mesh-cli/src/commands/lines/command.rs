@@ -326,7 +326,7 @@ mod tests {
             ),
             (r#"{"type":"peers","room":"r"}"#, r#"no field "room""#),
             (r#"{"typ":"peers"}"#, r#"is it "typ""#),
-            (r#"{"type":"dance"}"#, "send, request"),
+            (r#"{"type":"jump"}"#, "send, request"),
             (r#"{"type":"subscribe"}"#, r#""topics" is missing"#),
         ] {
             let error = error(line);
