@@ -2,7 +2,9 @@
 // `skipLibCheck: false`: each line that should be refused says so.
 
 import init, { Mesh } from "./pkg/mesh_wasm.js";
-import type { MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer } from "./pkg/mesh_wasm.js";
+import type {
+    MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer, TimeoutReason,
+} from "./pkg/mesh_wasm.js";
 
 function assertNever(value: never): never {
     throw new Error(`there is no ${JSON.stringify(value)}`);
@@ -22,6 +24,7 @@ function told(event: MeshEvent): string {
         case "deliveryFailed": return event.reason;
         case "lagged": return `${event.missed} missed`;
         case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
+        case "sending": case "receiving": return `${event.bytes} of ${event.bytesTotal}`;
         case "joined": case "refused": case "signalingLost": case "signalingRestored":
         case "signalingMoved": case "peerJoined":
         case "peerLeft": case "linkRotated": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":

@@ -114,7 +114,9 @@ async fn a_hub_that_hangs_keeps_a_newcomer_from_the_next_for_two_seconds() -> Re
     first.process().signal("STOP").await?;
     let joined = timeout(OVER_IN, hubs.join("newcomer")).await;
     first.process().signal("CONT").await?;
-    let lost = joined??.events("signalingLost").await?;
+    let newcomer = joined??;
+    until_told(&[&newcomer], "signalingLost", 0).await?;
+    let lost = newcomer.events("signalingLost").await?;
     ensure!(lost.len() == 1 && lost[0]["hub"] == 0, "{lost:?}");
     Ok(())
 }
