@@ -96,6 +96,13 @@ fn patience(config: &Config) -> Patience {
     }
 }
 
+/// A stream has something due then, or at the soonest.
+fn arm(at: Option<Instant>, soonest: Instant, net: &mut Net<'_>) {
+    if let Some(at) = at {
+        net.cx.timers.arm(Timer::Streams, at.max(soonest));
+    }
+}
+
 impl Messages {
     /// Whether one more message to this member may be under way.
     pub(super) fn stream_has_room(&mut self, to: PeerId, net: &mut Net<'_>) -> bool {
@@ -142,9 +149,7 @@ impl Messages {
             (pushed, outbox.deadline(patience(&net.cx.config)))
         });
         let ((number, asks), at) = pushed.unwrap_or_default();
-        if let Some(at) = at {
-            net.cx.timers.arm(Timer::Streams, at.max(now));
-        }
+        arm(at, now, net);
         Place {
             stream,
             number,
@@ -175,10 +180,8 @@ impl Messages {
             (is_repeated, outbox.deadline(patience))
         });
         let (is_repeated, at) = stuck.unwrap_or_default();
-        if let Some(at) = at {
-            net.cx.timers.arm(Timer::Streams, at.max(now));
-        }
-        is_repeated || self.is_part_repeated(id, cause, net)
+        arm(at, now, net);
+        is_repeated || self.is_part_repeated((to, id), cause, net)
     }
 
     /// The target of a stream tells how far it has come.
@@ -260,10 +263,8 @@ impl Messages {
             self.repeat(to, repeat, detours, net);
         }
         let outbox = self.streams.by_target.get(&to);
-        if let Some(at) = outbox.and_then(|outbox| outbox.deadline(patience)) {
-            let soonest = now + SETTLE;
-            net.cx.timers.arm(Timer::Streams, at.max(soonest));
-        }
+        let at = outbox.and_then(|outbox| outbox.deadline(patience));
+        arm(at, now + SETTLE, net);
     }
 
     fn repeat(&mut self, to: PeerId, repeat: Repeat, detours: &mut Detours, net: &mut Net<'_>) {

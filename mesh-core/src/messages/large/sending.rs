@@ -225,13 +225,10 @@ impl Messages {
     /// Whether a part that somebody could not pass on is repeated.
     pub(in crate::messages) fn is_part_repeated(
         &mut self,
-        id: &MessageId,
+        (to, id): (PeerId, &MessageId),
         cause: (LossReason, PeerId),
         net: &mut Net<'_>,
     ) -> bool {
-        let Target::Peer(to) = id.target else {
-            return false;
-        };
         let to_it = (to, 0)..=(to, u64::MAX);
         let found = self.large.sending.range_mut(to_it).find_map(|(key, it)| {
             let is_its = it.parts.incarnation() == id.incarnation

@@ -69,6 +69,7 @@ impl Outbox {
             true
         });
         self.slots -= arrived;
+        self.lost |= is_lossy;
         let is_slow = self.answered(next.max(seen), now);
         if is_lossy || is_slow {
             self.window.shrink(self.round_trip(), now);

@@ -288,7 +288,7 @@ impl Outbox {
     }
 
     pub(super) fn calm_down(&mut self) {
-        self.lost = self.sent.iter().any(|sent| sent.lost.is_some());
+        self.lost = self.lost && self.sent.iter().any(|sent| sent.lost.is_some());
         if self.sent.is_empty() {
             self.asked = None;
             self.unasked = 0;
@@ -347,7 +347,7 @@ impl Outbox {
 
     /// When something is due.
     pub(crate) fn deadline(&self, patience: Patience) -> Option<Instant> {
-        let lost = self.sent.iter().filter(|_| self.lost);
+        let lost = self.lost.then(|| self.sent.iter()).into_iter().flatten();
         let lost = lost.filter_map(|sent| Some(sent.lost?.repeat_at.min(sent.deadline)));
         let ask = self.ask_again_at(patience);
         lost.chain(ask).min()
