@@ -141,27 +141,21 @@ impl Links {
         let now = cx.now;
         let link = self.connection_mut(id)?;
         link.opened_at?; // Else it is being opened: another attempt follows.
+        let (peer, attempt) = (link.peer, link.negotiation.attempt());
+        let rebind = link.restarts.stranded;
+        let mut asked = None;
         if !can_signal {
             link.restarts.postpone(now);
-            self.arm_silent(cx);
-            return None;
-        }
-        if !link.restarts.take(now) {
+        } else if link.restarts.take(now) {
+            decided!(cx, link = ?id, ?peer, rebind, "ask for a restart");
+            cx.stats.repair(RepairStep::Restart);
+            let step = if rebind { Step::Rebind } else { Step::Restart };
+            asked = Some((peer, attempt, step));
+        } else {
             self.ask_one(id, cx);
-            self.arm_silent(cx);
-            return None;
         }
-        let step = match link.restarts.stranded {
-            true => Step::Rebind,
-            false => Step::Restart,
-        };
-        let asked = (link.peer, link.negotiation.attempt(), step);
-        let asked_for = step == Step::Rebind;
-        let peer = link.peer;
-        decided!(cx, link = ?id, ?peer, rebind = asked_for, "ask for a restart");
-        cx.stats.repair(RepairStep::Restart);
         self.arm_silent(cx);
-        Some(asked)
+        asked
     }
 
     /// The other end of a link asks for a restart, so signals travel. The lower end begins a round;
@@ -202,15 +196,14 @@ impl Links {
     /// restarted, and nothing else will ever say so.
     pub(crate) fn stranded(&mut self, id: LinkId, cx: &mut Context) {
         const GONE: &str = "its address is gone";
-        match self.table.get(id) {
-            Some(link) if link.is_open() => {
-                if let Some(link) = self.table.get_mut(id) {
-                    link.restarts.stranded = true;
-                }
-                self.fall_silent(id, GONE, cx);
-            }
-            Some(_) => self.close(id, GONE, cx),
-            None => {}
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        if link.is_open() {
+            link.restarts.stranded = true;
+            self.fall_silent(id, GONE, cx);
+        } else {
+            self.close(id, GONE, cx);
         }
     }
 }
