@@ -110,15 +110,7 @@ impl MeshProcess {
     }
 
     fn spawn(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .env_remove("RUST_LOG") // The tests read its usual log.
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
+        let mut child = piped(command)?;
         let stdout = child.stdout.take().context("its stdout is piped")?;
         let stderr = child.stderr.take().context("its stderr is piped")?;
         Ok(Self {
@@ -289,6 +281,19 @@ pub(crate) async fn serve(
     .await
     .with_context(|| format!("{program} says {:?}", log.last()))?;
     Ok(child)
+}
+
+/// Starts `mesh`, wherever the command leads, with pipes to talk to it. Dropped, it is killed.
+pub(crate) fn piped(command: &mut Command) -> Result<Child> {
+    command
+        .env_remove("RUST_LOG") // The tests read its usual log.
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))
 }
 
 /// Reads to the end, or the process would block on a full pipe.

@@ -3,7 +3,6 @@
 //! A run has millions of lines: each is read once and kept nowhere.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::time::timeout;
 
 use super::ledger::{Ledger, Life, Outcome};
 use crate::member::Peer;
-use crate::process::{lines_of, mesh_binary};
+use crate::process::{lines_of, mesh_binary, piped};
 use crate::wait::{Log, SOON};
 
 /// Commands that wait for the process to read them. An agent that is stopped for long reads none;
@@ -52,18 +51,7 @@ impl SoakAgent {
     /// # Errors
     /// If it does not join.
     pub async fn join(mut host: Command, arguments: &[&str], ledger: &Ledger) -> Result<Self> {
-        let mut child = host
-            .arg(mesh_binary()?)
-            .arg("agent")
-            .args(arguments)
-            .env_remove("RUST_LOG")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start mesh agent")?;
+        let mut child = piped(host.arg(mesh_binary()?).arg("agent").args(arguments))?;
         let log = lines_of(child.stderr.take().context("its stderr is piped")?);
         let input = child.stdin.take().context("its stdin is piped")?;
         let output = child.stdout.take().context("its stdout is piped")?;
