@@ -433,7 +433,8 @@ pub(super) fn trust(text: &mut Text, report: &Report) {
     }
     text.table(["", ""], rows);
     text.line(
-        "Keys are rotated every hour, so not during the test: see `cargo test --test rotation`.",
+        "Keys are rotated every hour, so not during a shorter test. Rotations by the hundred: \
+         `cargo test -p mesh-tests --test rotation`.",
     );
 }
 
