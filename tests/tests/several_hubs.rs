@@ -261,6 +261,12 @@ async fn an_agent_is_replaced_by_one_of_the_same_identity_at_another_hub() -> Re
     let two = start_hub(free_port()?, &redis.url()).await?;
     let identity = Identity::from_secret([7; 32]);
     let first = join(one.url(), "first".to_owned(), Some(identity.clone())).await?;
+    until("the other hub lists the first", SOON, async || {
+        let health = two.health().await?;
+        ensure!(health["hub"]["members"] == 1, "{health}");
+        Ok(())
+    })
+    .await?; // Of two that come at once, either stays.
     let _second = join(two.url(), "second".to_owned(), Some(identity)).await?;
     until("the first is told", SOON, async || {
         let refused = first.events("refused").await?;
