@@ -16,6 +16,7 @@ macro_rules! sources {
 const SOURCES: &[(&str, &str)] = sources![
     "config.rs",
     "links/dialer.rs",
+    "links/keepalive.rs",
     "links/lane.rs",
     "links/liveness.rs",
     "links/mod.rs",

@@ -22,7 +22,6 @@ const TIMED: [Fault; 4] = [Fault::Killed, Fault::Moved, Fault::Hub, Fault::Rotat
 /// too. `cargo xtask soak faults` measures this on an idle one.
 const HEALED_S: f64 = 20.0;
 
-#[ignore = "a killed process leaves some agent below k links for a minute now and then"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_heals_from_each_fault_and_accounts_for_each_message() -> Result<()> {
     if !hosts::can_be_made("faults to a mesh of real processes").await {

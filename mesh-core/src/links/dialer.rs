@@ -26,6 +26,8 @@ struct Failed {
     /// Those of them that were only offers which did not come.
     awaited: u32,
     retry_at: Instant,
+    /// Until then something else is tried.
+    held_until: Instant,
 }
 
 impl Dialer {
@@ -82,7 +84,19 @@ impl Dialer {
     /// Something else is tried until then: the peer is not dialled earlier.
     pub(crate) fn hold(&mut self, peer: PeerId, until: Instant) {
         let failed = self.failed.entry(peer).or_default();
+        failed.held_until = until;
         failed.retry_at = failed.retry_at.max(until);
+    }
+
+    /// The peer has gone or come: what failed before was perhaps another process.
+    pub(crate) fn forget_failures(&mut self, peer: PeerId) {
+        if let Some(failed) = self.failed.get_mut(&peer) {
+            *failed = Failed {
+                retry_at: failed.held_until,
+                held_until: failed.held_until,
+                ..Failed::default()
+            };
+        }
     }
 
     /// A link opened: the offers that it was waited for have not failed.
@@ -129,7 +143,7 @@ impl Dialer {
         failed.retry_at = retry_at;
     }
 
-    /// The peer is linked, gone, or newly arrived.
+    /// The peer is linked.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.failed.remove(&peer);
     }

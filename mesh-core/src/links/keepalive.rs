@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use super::liveness::SUSPECT_AFTER;
+use super::silent::nonce;
 use crate::config::Config;
 use crate::metric::Metric;
 use crate::time::Instant;
@@ -34,6 +36,23 @@ const CREDIBLE_AFTER: u32 = 3;
 /// paths do not depend on it and where they do.
 const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
 
+/// How long a pong may take, at least, of a peer that the hub has just lost: if its process has
+/// ended nothing answers, and three pings that may be lost are as many as before. What travels
+/// through the peer waits for the verdict.
+const LEFT_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
+/// Why the other end is asked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    /// It may have come back as another process, or this agent's network has changed.
+    Possible,
+    /// It has not acknowledged something for a while, or another neighbour has lost it. If it was
+    /// not heard lately either, that is as good as a ping without an answer.
+    Unanswered,
+    /// The hub does not list it any more: its process has ended, or has lost the hub.
+    Left,
+}
+
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     interval: Duration,
@@ -43,6 +62,12 @@ pub(crate) struct Keepalive {
     last_ping: Instant,
     /// The other end was suspected to be dead since the last ping.
     suspected: bool,
+    /// The hub has lost the other end since it last spoke.
+    left: bool,
+    /// It has left unanswered what was no ping.
+    unanswered: bool,
+    /// How long a pong may take while no round trip is known.
+    unmeasured_timeout: Duration,
     srtt: Option<Duration>,
     /// Round trips measured so far.
     samples: u32,
@@ -73,6 +98,17 @@ impl Keepalive {
     /// A new link is measured at once where paths depend on it, else when there is time: while
     /// others open there is none.
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        Self::of_path(config, config.pong_timeout_max, now)
+    }
+
+    /// That of a link which took so long to open. To open takes several round trips, so an answer
+    /// that takes twice as long is late.
+    pub(crate) fn opened(config: &Config, took: Duration, now: Instant) -> Self {
+        let timeout = (took * 2).clamp(config.pong_timeout_min, config.pong_timeout_max);
+        Self::of_path(config, timeout, now)
+    }
+
+    fn of_path(config: &Config, unmeasured_timeout: Duration, now: Instant) -> Self {
         let wait = match config.metric {
             Metric::Hops => config.ping_interval / SOON,
             Metric::Latency | Metric::Bandwidth => Duration::ZERO,
@@ -84,6 +120,9 @@ impl Keepalive {
             last_heard: now,
             last_ping: now,
             suspected: false,
+            left: false,
+            unanswered: false,
+            unmeasured_timeout,
             srtt: None,
             samples: 0,
         }
@@ -97,6 +136,8 @@ impl Keepalive {
             last_heard: now,
             last_ping: now,
             suspected: false,
+            left: false,
+            unanswered: false,
             ..*self
         }
     }
@@ -137,13 +178,23 @@ impl Keepalive {
     /// A frame arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
+        self.left = false;
+        self.unanswered = false;
     }
 
     /// The peer is suspected to be dead: ask now instead of at the next interval.
-    pub(crate) fn probe(&mut self, now: Instant) {
-        if self.outstanding.is_none() {
+    pub(crate) fn probe(&mut self, suspicion: Suspicion, now: Instant) {
+        let is_new = suspicion == Suspicion::Left && !self.left;
+        let was_heard = now.since(self.last_heard) < SUSPECT_AFTER;
+        self.unanswered |= suspicion == Suspicion::Unanswered && !was_heard;
+        if self.outstanding.is_none() || is_new {
             self.next_ping_at = now;
             self.suspected = true;
+        }
+        if is_new {
+            // It counts from now on: what went before may have been put off.
+            self.outstanding = None;
+            self.left = true;
         }
     }
 
@@ -175,9 +226,9 @@ impl Keepalive {
             Some(ping) if now.since(self.next_ping_at) >= LATE => ping.tries,
             Some(ping) if ping.tries >= config.pings_max => return KeepaliveAction::Dead,
             Some(ping) => ping.tries + 1,
-            None => 1,
+            None => 1 + u32::from(self.unanswered),
         };
-        let nonce = (now.as_micros() & u64::from(u32::MAX)) as u32;
+        let nonce = nonce(now);
         self.outstanding = Some(Outstanding {
             nonce,
             sent_at: now,
@@ -225,8 +276,12 @@ impl Keepalive {
 
     fn pong_timeout(&self, config: &Config, grace: Duration) -> Duration {
         let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
-        self.srtt
-            .map_or(max, |srtt| (srtt * 8 + grace).clamp(min, max))
+        let (round_trips, min) = match self.left {
+            true => (2, min.min(LEFT_TIMEOUT_MIN)),
+            false => (4, min),
+        };
+        let timeout = self.srtt.map(|srtt| srtt * round_trips);
+        (timeout.unwrap_or(self.unmeasured_timeout) + grace).clamp(min, max)
     }
 
     fn rest(&mut self, jitter: f64, since: Instant) {
@@ -256,7 +311,7 @@ mod tests {
     fn asking() -> (Config, Keepalive) {
         let config = config();
         let mut keepalive = Keepalive::new(&config, at(0));
-        keepalive.probe(at(0));
+        keepalive.probe(Suspicion::Possible, at(0));
         (config, keepalive)
     }
 
@@ -319,14 +374,14 @@ mod tests {
     fn a_short_round_trip_makes_for_a_quick_verdict() {
         let ms = Duration::from_millis;
         // On a busy machine answers take longer.
-        for (grace, verdict) in [(0, 1_500), (1_000, 3_048), (60_000, 9_000)] {
+        for (grace, verdict) in [(0, 1_500), (1_000, 3_024), (60_000, 9_000)] {
             let (config, mut keepalive) = asking();
             let rhythm = (RHYTHM.0, ms(grace));
             let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
                 panic!("the first ping is due at once");
             };
             keepalive.pong(nonce, 0.5, at(2));
-            keepalive.probe(at(100));
+            keepalive.probe(Suspicion::Possible, at(100));
             let mut due = at(100);
             for n in 0..config.pings_max {
                 let action = keepalive.poll(&config, rhythm, 0.5, due);
@@ -341,6 +396,43 @@ mod tests {
                 keepalive.poll(&config, rhythm, 0.5, due),
                 KeepaliveAction::Dead
             );
+        }
+    }
+
+    #[test]
+    fn a_peer_that_left_the_hub_and_one_that_owes_an_answer_are_judged_sooner() {
+        let verdict = |suspicion| {
+            let (config, mut keepalive) = asking();
+            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+                panic!("the first ping is due at once");
+            };
+            keepalive.pong(nonce, 0.5, at(2));
+            keepalive.heard(at(2));
+            keepalive.probe(suspicion, at(2_000));
+            let mut due = keepalive.deadline();
+            while keepalive.poll(&config, RHYTHM, 0.5, due) != KeepaliveAction::Dead {
+                due = keepalive.deadline();
+            }
+            due.since(at(2_000)).as_millis()
+        };
+        assert_eq!(verdict(Suspicion::Possible), 1_500);
+        assert_eq!(
+            verdict(Suspicion::Unanswered),
+            1_000,
+            "that is one sign already"
+        );
+        assert_eq!(verdict(Suspicion::Left), 300);
+    }
+
+    #[test]
+    fn while_a_round_trip_is_unknown_an_answer_takes_no_longer_than_it_took_to_open() {
+        let config = config();
+        let ms = Duration::from_millis;
+        for (took, timeout) in [(10, 500), (400, 800), (9_000, 3_000)] {
+            let mut keepalive = Keepalive::opened(&config, ms(took), at(0));
+            keepalive.probe(Suspicion::Possible, at(0));
+            keepalive.poll(&config, RHYTHM, 0.5, at(0));
+            assert_eq!(keepalive.deadline(), at(timeout), "{took}");
         }
     }
 
@@ -376,7 +468,7 @@ mod tests {
             keepalive.heard(at(1_000 * second));
             ask(&mut keepalive, 1_000 * second);
         }
-        keepalive.probe(at(60_000));
+        keepalive.probe(Suspicion::Possible, at(60_000));
         keepalive.heard(at(60_000));
         assert!(ask(&mut keepalive, 60_000), "suspected");
         let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();

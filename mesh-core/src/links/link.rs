@@ -87,12 +87,12 @@ impl Link {
     }
 
     /// It was silent, and something arrived over it.
-    pub(super) fn revive(&mut self, config: &Config, now: Instant) {
+    pub(super) fn revive(&mut self, now: Instant) {
         self.state = LinkState::Open;
         self.negotiation.revived(now);
         self.opened_at = Some(now);
         self.restarts = Restarts::default();
-        self.keepalive = Keepalive::new(config, now);
+        self.keepalive = self.keepalive.succeeded(now);
     }
 
     /// Messages may be routed over it.

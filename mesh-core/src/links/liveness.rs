@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keepalive::KeepaliveAction;
+use super::keepalive::{KeepaliveAction, Suspicion};
 use super::link::LinkState;
 use super::{LinkEvent, Links};
 use crate::context::Context;
@@ -21,7 +21,11 @@ const PROVEN: Duration = Duration::from_secs(10);
 /// the time between two questions to a connection that is silent. So an agent with something to
 /// send learns of a death long before the next ping, and of a path that works again as soon. Longer
 /// than an honest acknowledgement is put off, and a round trip.
-pub(super) const SUSPECT_AFTER: Duration = Duration::from_secs(2);
+pub(super) const SUSPECT_AFTER: Duration = Duration::from_secs(1);
+
+/// The least time between two looks for neighbours that acknowledge nothing: a busy agent always
+/// has some that are about to.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(200);
 
 /// Where there are many links, the time until one of them pings, on average.
 const PING_SHARE: Duration = Duration::from_millis(750);
@@ -94,17 +98,17 @@ impl Links {
     }
 
     /// Asks a neighbour for a sign of life now.
-    pub(crate) fn probe(&mut self, peer: PeerId, cx: &Context) {
+    pub(crate) fn probe(&mut self, peer: PeerId, suspicion: Suspicion, cx: &Context) {
         let link = self.to_mut(peer);
         if let Some(link) = link.filter(|link| link.is_usable()) {
-            link.keepalive.probe(cx.now);
+            link.keepalive.probe(suspicion, cx.now);
         }
     }
 
     /// Asks all neighbours for a sign of life now.
     pub(crate) fn probe_all(&mut self, cx: &Context) {
         for link in self.table.iter_mut().filter(|link| link.is_usable()) {
-            link.keepalive.probe(cx.now);
+            link.keepalive.probe(Suspicion::Possible, cx.now);
         }
     }
 
@@ -116,24 +120,30 @@ impl Links {
 
     /// Asks neighbours that have not acknowledged anything for a while.
     pub(crate) fn probe_stalled(&mut self, cx: &mut Context) {
-        let patience = SUSPECT_AFTER;
-        let mut waiting = false;
+        let mut again: Option<Duration> = None;
         for link in self.table.iter_mut().filter(|link| link.is_usable()) {
             let stalled_for = link.queue.stalled_for(cx.now);
-            waiting |= stalled_for > Duration::ZERO;
-            if stalled_for >= patience {
+            if stalled_for >= SUSPECT_AFTER {
                 let (id, peer, ms) = (link.id, link.peer, stalled_for.as_millis() as u64);
                 decided!(cx, link = ?id, ?peer, ms, "ask whether a neighbour lives");
-                link.keepalive.probe(cx.now);
+                link.keepalive.probe(Suspicion::Unanswered, cx.now);
+            }
+            if stalled_for > Duration::ZERO {
+                let left = SUSPECT_AFTER.checked_sub(stalled_for);
+                let left = left.unwrap_or(SUSPECT_AFTER).max(LOOK_AGAIN_MIN);
+                again = Some(again.map_or(left, |again| again.min(left)));
             }
         }
-        if waiting {
-            cx.timers.arm(Timer::Suspect, cx.now + patience);
+        if let Some(again) = again {
+            cx.timers.arm(Timer::Suspect, cx.now + again);
         }
     }
 
     /// A neighbour answers a ping.
     pub(crate) fn pong(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
+        if self.silent.is_answered(id, nonce, cx.now) {
+            return self.revive(id, cx);
+        }
         let jitter = cx.jitter();
         let Some(link) = self.table.get_mut(id) else {
             return;

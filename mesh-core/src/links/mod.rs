@@ -39,14 +39,12 @@ use crate::ice::IceServer;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::log::decided;
-use crate::stats::RepairStep;
-use crate::timers::Timer;
 use crate::trust::Signed;
 use crate::wire::{Envelope, PeerSignal, Record};
 use dialer::Dialer;
 use keepalive::Keepalive;
+pub(crate) use keepalive::Suspicion;
 use link::{LinkState, Role};
-use restart::RESTART_PATIENCE;
 use silent::SilentLinks;
 use table::Table;
 
@@ -217,6 +215,11 @@ impl Links {
         self.connection_mut(id).map(|link| link.peer)
     }
 
+    /// Whether a connection is kept though its other end is silent.
+    pub(crate) fn is_silent(&self, id: LinkId) -> bool {
+        self.silent.contains(id)
+    }
+
     /// Whether a connection is still there, in use or silent.
     pub(crate) fn knows(&self, id: LinkId) -> bool {
         self.table.contains(id) || self.silent.contains(id)
@@ -245,7 +248,8 @@ impl Links {
         link.state = LinkState::Open;
         link.opened_at = Some(cx.now);
         link.negotiation.relayed.clear();
-        link.keepalive = Keepalive::new(&cx.config, cx.now);
+        let took = cx.now.since(link.negotiation.started_at());
+        link.keepalive = Keepalive::opened(&cx.config, took, cx.now);
         let (peer, role) = (link.peer, link.role);
         self.forget_silent(peer, cx);
         if role == Role::Successor {
@@ -383,84 +387,5 @@ impl Links {
                 reason,
             });
         }
-    }
-
-    /// The other end of an open link gives no sign of life: its connection is kept for a while.
-    fn fall_silent(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
-        let Some(mut link) = self.table.remove(id) else {
-            return;
-        };
-        decided!(cx, link = ?id, peer = ?link.peer, "keep a silent connection for a while");
-        let queue = link.queue.fall_silent();
-        self.lost(&link, reason, queue.into(), cx);
-        // First the path is looked for on the same connection.
-        self.dialer.hold(link.peer, cx.now + RESTART_PATIENCE);
-        for link in self.silent.keep(link, cx.now) {
-            cx.order(Output::CloseLink { link });
-        }
-        self.arm_silent(cx);
-        self.events.push_back(LinkEvent::RestartDue(id));
-    }
-
-    /// Something arrived over a connection. If it was silent, it is a link again.
-    pub(crate) fn revive(&mut self, id: LinkId, cx: &mut Context) {
-        let Some(mut link) = self.silent.take(id) else {
-            return;
-        };
-        // An attempt to replace it: a link that had opened would have ended it.
-        if let Some(attempt) = self.table.id_of(link.peer) {
-            self.close(attempt, "the link before it works again", cx);
-        }
-        link.revive(&cx.config, cx.now);
-        self.table.insert(link);
-        cx.stats.repair(RepairStep::Revival);
-        self.gained(id, cx);
-    }
-
-    /// Closes a silent connection to a peer that is linked anew, or that asks to be.
-    fn forget_silent(&mut self, peer: PeerId, cx: &mut Context) {
-        if let Some(link) = self.silent.take_of(peer) {
-            cx.order(Output::CloseLink { link });
-        }
-    }
-
-    /// Closes what has been silent for too long, and asks the others for a sign of life.
-    pub(crate) fn ask_silent(&mut self, cx: &mut Context) {
-        while let Some(link) = self.silent.take_expired(cx.now) {
-            decided!(cx, ?link, "close a connection that stayed silent");
-            cx.order(Output::CloseLink { link });
-        }
-        for link in self.silent.ask(cx.now) {
-            transmit_all(link, cx);
-        }
-        let due = self.silent.restarts_due(cx.now).into_iter();
-        self.events.extend(due.map(LinkEvent::RestartDue));
-        self.arm_silent(cx);
-    }
-
-    /// Asks over a silent connection for a sign of life: it has a path again.
-    fn ask_one(&mut self, id: LinkId, cx: &mut Context) {
-        if let Some(link) = self.silent.get_mut(id) {
-            link.queue.control(&Record::Ping { nonce: 0 });
-            transmit_all(link, cx);
-        }
-    }
-
-    fn arm_silent(&self, cx: &mut Context) {
-        if let Some(at) = self.silent.deadline() {
-            cx.timers.arm(Timer::Silent, at);
-        }
-    }
-}
-
-/// Orders all that is queued on a connection.
-fn transmit_all(link: &mut Link, cx: &mut Context) {
-    let id = link.id;
-    while let Some((channel, frame)) = link.queue.next_frame(cx.now) {
-        cx.order(Output::Transmit {
-            link: id,
-            channel,
-            frame,
-        });
     }
 }

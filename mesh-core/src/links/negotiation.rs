@@ -175,7 +175,7 @@ impl Links {
 
     /// Whatever failed before, the peer may be another process now.
     pub(crate) fn forget_failures(&mut self, peer: PeerId) {
-        self.dialer.forget(peer);
+        self.dialer.forget_failures(peer);
     }
 
     /// A peer that was asked for an offer declines.

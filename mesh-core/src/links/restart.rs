@@ -19,6 +19,7 @@
 use std::time::Duration;
 
 use super::Links;
+use super::keepalive::Suspicion;
 use super::link::Link;
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
@@ -44,6 +45,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(1_500);
 /// takes a round trip, and the same is asked over the mesh and through the hub.
 const ASKED_APART: Duration = Duration::from_millis(500);
 
+/// How long a silent path has to answer before the lower end gives it up, though the other end
+/// asks: signals that were held up ask for what is no longer needed, and a path that leads again
+/// answers within a round trip.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
+
 /// A link that was heard of so lately works, whatever its other end hears: pings that find it
 /// silent take 1.5 s at least.
 const HEARD_LATELY: Duration = Duration::from_millis(1_500);
@@ -64,6 +70,8 @@ pub(crate) struct Restarts {
     stranded: bool,
     /// No way led to the peer when it was to be asked.
     held_up: bool,
+    /// When the path is given up, as the other end asks, unless it answers before.
+    given_up_at: Option<Instant>,
 }
 
 impl Restarts {
@@ -115,6 +123,16 @@ impl Restarts {
         may
     }
 
+    /// The path is given up then, unless it answers before.
+    fn give_up_at(&mut self, at: Instant) {
+        self.given_up_at.get_or_insert(at);
+    }
+
+    /// When the path is given up.
+    pub(super) fn given_up_at(&self) -> Option<Instant> {
+        self.given_up_at
+    }
+
     /// A restart that was due could not be told the peer: it is due again a little later.
     fn postpone(&mut self, now: Instant) {
         self.held_up = true;
@@ -158,8 +176,8 @@ impl Links {
         asked
     }
 
-    /// The other end of a link asks for a restart, so signals travel. The lower end begins a round;
-    /// the higher asks in turn, which this returns.
+    /// The other end of a link asks for a restart, so signals travel. The lower end begins a round,
+    /// if the path is still silent; the higher asks in turn, which this returns.
     pub(crate) fn restart_asked(
         &mut self,
         peer: PeerId,
@@ -167,8 +185,11 @@ impl Links {
         cx: &mut Context,
     ) -> bool {
         let (this, now) = (cx.this, cx.now);
-        let found = self.of_attempt(peer, attempt);
-        let Some(link) = found.and_then(|id| self.connection_mut(id)) else {
+        let Some(id) = self.of_attempt(peer, attempt) else {
+            return false;
+        };
+        let is_silent = self.silent.contains(id);
+        let Some(link) = self.connection_mut(id) else {
             return false;
         };
         let is_heard = now.since(link.keepalive.last_heard()) < HEARD_LATELY;
@@ -176,14 +197,35 @@ impl Links {
         if link.opened_at.is_none() || works || !link.restarts.obey(now) {
             return false;
         }
-        if this < peer {
-            let round = link.negotiation.round().saturating_add(1);
-            link.negotiation.begin_round(round);
-            let link = link.id;
-            decided!(cx, ?link, ?peer, "restart ICE");
-            cx.order(Output::RestartLink { link });
+        match step {
+            _ if this > peer => return true,
+            Step::Rebind => self.begin_restart(id, cx),
+            _ if is_silent => {
+                link.restarts.give_up_at(now + LAST_CHANCE);
+                self.ask_one(id, cx);
+                self.arm_silent(cx);
+            }
+            // This end has heard nothing of that yet.
+            _ => link.keepalive.probe(Suspicion::Unanswered, now),
         }
-        this > peer
+        false
+    }
+
+    /// The lower end offers a further round, with fresh ICE credentials.
+    pub(super) fn begin_restart(&mut self, link: LinkId, cx: &mut Context) {
+        let Some(Link {
+            negotiation,
+            restarts,
+            peer,
+            ..
+        }) = self.connection_mut(link)
+        else {
+            return;
+        };
+        restarts.given_up_at = None;
+        negotiation.begin_round(negotiation.round().saturating_add(1));
+        decided!(cx, ?link, ?peer, "restart ICE");
+        cx.order(Output::RestartLink { link });
     }
 
     /// Signals can travel again: restarts need not wait.

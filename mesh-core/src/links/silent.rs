@@ -3,16 +3,24 @@
 //! Silence has two causes. The other end may be dead; then its connection is of no use. Or the path
 //! to it is away: then the connection works again as soon as the path does, with no signaling at
 //! all. Where a network partition heals while the signaling server is gone nothing else leads from
-//! one half of the mesh to the other. Each end asks for a sign of life now and then, and whatever
-//! arrives over such a connection makes it a link again.
+//! one half of the mesh to the other. Each end asks for a sign of life now and then. Messages that
+//! arrive over such a connection are taken, but only an answer makes it a link again: the path may
+//! lead one way alone, and what is sent the other way would wait for ever.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::Link;
 use super::liveness::SUSPECT_AFTER;
+use super::restart::RESTART_PATIENCE;
+use super::{LinkEvent, Links};
+use crate::context::Context;
 use crate::id::{LinkId, PeerId};
+use crate::io::Output;
+use crate::log::decided;
+use crate::stats::RepairStep;
 use crate::time::Instant;
+use crate::timers::Timer;
 use crate::wire::Record;
 
 /// How long a silent connection is kept. Most interruptions are shorter, and each connection takes
@@ -26,7 +34,7 @@ const _: () = assert!(SUSPECT_AFTER.as_millis() * 2 < KEPT_FOR.as_millis());
 /// k: 30 in the largest rooms.
 const KEPT_MAX: usize = 32;
 
-/// The connections that are kept, the one silent longest first; one a peer.
+/// The connections that are kept, and since when; the one silent longest first, one a peer.
 #[derive(Debug, Default)]
 pub(crate) struct SilentLinks {
     kept: VecDeque<(Instant, Link)>,
@@ -41,7 +49,7 @@ impl SilentLinks {
         if self.kept.is_empty() {
             self.ask_at = now + SUSPECT_AFTER; // It has been asked in vain just now.
         }
-        self.kept.push_back((now + KEPT_FOR, link));
+        self.kept.push_back((now, link));
         if self.kept.len() > KEPT_MAX {
             closed.extend(self.kept.pop_front().map(|(_, link)| link.id));
         }
@@ -62,13 +70,23 @@ impl SilentLinks {
 
     /// A link that has been kept long enough, no longer kept.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<LinkId> {
-        let expired = self.kept.pop_front_if(|(until, _)| *until <= now);
+        let expired = self
+            .kept
+            .pop_front_if(|(since, _)| *since + KEPT_FOR <= now);
         expired.map(|(_, link)| link.id)
     }
 
     /// All links, no longer kept.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = LinkId> {
         self.kept.drain(..).map(|(_, link)| link.id)
+    }
+
+    /// Whether a pong with this nonce answers a ping sent since this link is silent.
+    pub(super) fn is_answered(&self, id: LinkId, answer: u32, now: Instant) -> bool {
+        let mut kept = self.kept.iter();
+        let link = kept.find(|(_, link)| link.id == id);
+        let asked_ago = Duration::from_micros(nonce(now).wrapping_sub(answer).into());
+        link.is_some_and(|(since, _)| asked_ago <= now.since(*since))
     }
 
     pub(crate) fn contains(&self, id: LinkId) -> bool {
@@ -85,6 +103,13 @@ impl SilentLinks {
     pub(crate) fn restarts_due(&self, now: Instant) -> Vec<LinkId> {
         let kept = self.kept.iter().map(|(_, link)| link);
         let due = kept.filter(|link| link.restarts.due_at().is_some_and(|at| at <= now));
+        due.map(|link| link.id).collect()
+    }
+
+    /// The links whose paths are given up now.
+    fn given_up(&self, now: Instant) -> Vec<LinkId> {
+        let kept = self.kept.iter().map(|(_, link)| link);
+        let due = kept.filter(|link| link.restarts.given_up_at().is_some_and(|at| at <= now));
         due.map(|link| link.id).collect()
     }
 
@@ -107,8 +132,8 @@ impl SilentLinks {
             self.ask_at = now + SUSPECT_AFTER;
         }
         let kept = self.kept.iter_mut().filter(move |_| due);
-        kept.map(|(_, link)| {
-            link.queue.control(&Record::Ping { nonce: 0 });
+        kept.map(move |(_, link)| {
+            link.queue.control(&Record::Ping { nonce: nonce(now) });
             link
         })
     }
@@ -120,14 +145,117 @@ impl SilentLinks {
 
     /// When there is something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let (until, _) = self.kept.front()?;
-        let restarts = self
-            .kept
-            .iter()
-            .filter_map(|(_, link)| link.restarts.due_at());
-        let next = self.ask_at.min(*until);
+        let (since, _) = self.kept.front()?;
+        let restarts = self.kept.iter().flat_map(|(_, link)| {
+            let restarts = &link.restarts;
+            restarts.due_at().into_iter().chain(restarts.given_up_at())
+        });
+        let next = self.ask_at.min(*since + KEPT_FOR);
         Some(restarts.min().map_or(next, |at| at.min(next)))
     }
+}
+
+impl Links {
+    /// The other end of an open link gives no sign of life: its connection is kept for a while.
+    pub(super) fn fall_silent(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
+        let Some(mut link) = self.table.remove(id) else {
+            return;
+        };
+        decided!(cx, link = ?id, peer = ?link.peer, "keep a silent connection for a while");
+        let queue = link.queue.fall_silent();
+        self.lost(&link, reason, queue.into(), cx);
+        // First the path is looked for on the same connection.
+        self.dialer.hold(link.peer, cx.now + RESTART_PATIENCE);
+        for link in self.silent.keep(link, cx.now) {
+            cx.order(Output::CloseLink { link });
+        }
+        self.arm_silent(cx);
+        self.events.push_back(LinkEvent::RestartDue(id));
+    }
+
+    /// A neighbour asks for a sign of life. If its link is silent here it is asked in turn.
+    pub(crate) fn ping_received(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
+        let pong = Record::Pong { nonce };
+        let Some(link) = self.silent.get_mut(id) else {
+            return self.queue_control(id, &pong);
+        };
+        link.queue.control(&pong);
+        self.ask_one(id, cx);
+    }
+
+    /// A silent connection leads both ways again, and is a link again.
+    pub(crate) fn revive(&mut self, id: LinkId, cx: &mut Context) {
+        let Some(mut link) = self.silent.take(id) else {
+            return;
+        };
+        // An attempt to replace it: a link that had opened would have ended it.
+        if let Some(attempt) = self.table.id_of(link.peer) {
+            self.close(attempt, "the link before it works again", cx);
+        }
+        link.revive(cx.now);
+        link.queue.acknowledge(); // What came while this end was silent.
+        self.table.insert(link);
+        self.table.set_busy(id);
+        cx.stats.repair(RepairStep::Revival);
+        self.gained(id, cx);
+    }
+
+    /// Closes a silent connection to a peer that is linked anew, or that asks to be.
+    pub(super) fn forget_silent(&mut self, peer: PeerId, cx: &mut Context) {
+        if let Some(link) = self.silent.take_of(peer) {
+            cx.order(Output::CloseLink { link });
+        }
+    }
+
+    /// Closes what has been silent for too long, and asks the others for a sign of life.
+    pub(crate) fn ask_silent(&mut self, cx: &mut Context) {
+        while let Some(link) = self.silent.take_expired(cx.now) {
+            decided!(cx, ?link, "close a connection that stayed silent");
+            cx.order(Output::CloseLink { link });
+        }
+        for link in self.silent.ask(cx.now) {
+            transmit_all(link, cx);
+        }
+        for link in self.silent.given_up(cx.now) {
+            self.begin_restart(link, cx);
+        }
+        let due = self.silent.restarts_due(cx.now).into_iter();
+        self.events.extend(due.map(LinkEvent::RestartDue));
+        self.arm_silent(cx);
+    }
+
+    /// Asks over a silent connection for a sign of life: it has a path again.
+    pub(super) fn ask_one(&mut self, id: LinkId, cx: &mut Context) {
+        if let Some(link) = self.silent.get_mut(id) {
+            link.queue.control(&Record::Ping {
+                nonce: nonce(cx.now),
+            });
+            transmit_all(link, cx);
+        }
+    }
+
+    pub(super) fn arm_silent(&self, cx: &mut Context) {
+        if let Some(at) = self.silent.deadline() {
+            cx.timers.arm(Timer::Silent, at);
+        }
+    }
+}
+
+/// Orders all that is queued on a connection.
+fn transmit_all(link: &mut Link, cx: &mut Context) {
+    let id = link.id;
+    while let Some((channel, frame)) = link.queue.next_frame(cx.now) {
+        cx.order(Output::Transmit {
+            link: id,
+            channel,
+            frame,
+        });
+    }
+}
+
+/// What a ping sent now is told from others by: the moment, in microseconds.
+pub(super) fn nonce(now: Instant) -> u32 {
+    (now.as_micros() & u64::from(u32::MAX)) as u32
 }
 
 #[cfg(test)]
@@ -172,11 +300,11 @@ mod tests {
         let mut silent = SilentLinks::default();
         assert_eq!(silent.deadline(), None);
         silent.keep(link(1, 1), at(100));
-        assert_eq!(silent.deadline(), Some(at(102)));
+        assert_eq!(silent.deadline(), Some(at(101)));
         silent.keep(link(2, 2), at(105));
         assert_eq!(silent.ask(at(218)).count(), 2);
-        assert_eq!(silent.ask(at(219)).count(), 0);
-        assert_eq!(silent.deadline(), Some(at(220)));
+        assert_eq!(silent.ask(at(218)).count(), 0, "a moment ago");
+        assert_eq!(silent.deadline(), Some(at(219)));
         assert_eq!(silent.take_expired(at(219)), None);
         assert_eq!(silent.take_expired(at(220)), Some(LinkId(1)));
         assert_eq!(silent.take_expired(at(220)), None);

@@ -15,7 +15,7 @@ use crate::wire::{Envelope, Frame, Record};
 
 /// How long an acknowledgement waits for a frame to ride along with: on a link in use one comes
 /// sooner, on another it costs a frame of its own.
-const ACK_DELAY: Duration = Duration::from_millis(1_500);
+const ACK_DELAY: Duration = Duration::from_millis(700);
 
 const _: () = assert!(
     ACK_DELAY.as_millis() < SUSPECT_AFTER.as_millis(),
@@ -36,7 +36,7 @@ impl Links {
         bytes: &[u8],
         cx: &mut Context,
     ) -> Option<Vec<Record>> {
-        let link = self.table.get_mut(id).filter(|link| link.is_usable())?;
+        let link = self.connection_mut(id).filter(|link| link.is_usable())?;
         link.keepalive.heard(cx.now);
         cx.stats.frames_in += 1;
         cx.stats.bytes_in += bytes.len() as u64;
@@ -61,7 +61,13 @@ impl Links {
         envelope: &Envelope,
         cx: &mut Context,
     ) {
-        let Some(link) = self.table.get_mut(id).filter(|_| channel == Channel::Data) else {
+        if channel != Channel::Data {
+            return;
+        }
+        let Some(link) = self.table.get_mut(id) else {
+            if let Some(link) = self.silent.get_mut(id) {
+                link.queue.count_received(is_bulk(envelope), cx.now);
+            }
             return;
         };
         if let Some(since) = link.queue.count_received(is_bulk(envelope), cx.now) {

@@ -96,12 +96,7 @@ impl Mesh {
 
     /// A frame has come over a link, or over a connection that was silent.
     pub(super) fn frame_received(&mut self, id: LinkId, channel: Channel, bytes: &[u8]) {
-        let mut records = self.links.frame_received(id, bytes, &mut self.cx);
-        if records.is_none() {
-            self.links.revive(id, &mut self.cx);
-            self.carry_events();
-            records = self.links.frame_received(id, bytes, &mut self.cx);
-        }
+        let records = self.links.frame_received(id, bytes, &mut self.cx);
         for record in records.into_iter().flatten() {
             self.record_received(id, channel, record);
             self.carry_events();
@@ -110,14 +105,22 @@ impl Mesh {
 
     fn record_received(&mut self, id: LinkId, channel: Channel, record: Record) {
         let (links, cx) = (&mut self.links, &mut self.cx);
-        let Some(peer) = links.get(id).map(|link| link.peer) else {
+        let Some(peer) = links.peer_of(id) else {
             return; // A record before this one had the link closed.
         };
         match record {
-            Record::Ping { nonce } => links.queue_control(id, &Record::Pong { nonce }),
+            Record::Ping { nonce } => links.ping_received(id, nonce, cx),
             Record::Pong { nonce } => links.pong(id, nonce, cx),
             Record::Ack { received } => links.acknowledged(id, received, cx),
             Record::Drain => links.drain_requested(id, cx),
+            Record::Envelope(envelope) => {
+                links.envelope_received(id, channel, &envelope, cx);
+                self.with_net(|messages, net| {
+                    messages.envelope_received(peer, channel, envelope, net);
+                });
+            }
+            // The ends tell each other what they know once it is a link again.
+            _ if links.is_silent(id) => {}
             Record::Summary { fingerprint } => {
                 self.routing.summary_received(id, fingerprint, links, cx);
             }
@@ -137,12 +140,6 @@ impl Mesh {
             }
             Record::Have { names } => self.messages.have_received(id, &names, links, cx),
             Record::Want { names } => self.messages.want_received(id, &names, links, cx),
-            Record::Envelope(envelope) => {
-                links.envelope_received(id, channel, &envelope, cx);
-                self.with_net(|messages, net| {
-                    messages.envelope_received(peer, channel, envelope, net);
-                });
-            }
         }
     }
 
@@ -154,7 +151,7 @@ impl Mesh {
             self.cx.stats.route_changes += 1;
             self.cx.emit(Event::TopologyChanged);
         }
-        self.overlay.search_on(&mut self.cx);
+        self.overlay.search_on(&self.links, &mut self.cx);
         // What waited for a way, and callers that waited for room, may find one now.
         self.with_net(Messages::flush_waiting);
         self.with_net(Messages::notify_writable);

@@ -7,6 +7,7 @@ use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
 use crate::io::{Event, WarningCode};
+use crate::links::Suspicion;
 use crate::log::decided;
 use crate::routing::OPENING_DELAY;
 use crate::signaling::{
@@ -221,13 +222,12 @@ impl Mesh {
             if !self.hub_lists(member) {
                 continue;
             }
-            // Whatever failed before, this may be a new process.
             self.links.forget_failures(peer);
             // A new connection is most likely a new process, which has not seen our offer.
             if self.cx.now.since(self.overlay.admitted_at()) >= LISTED_TWICE {
                 self.redial_if_unseen(peer, Duration::ZERO);
             }
-            self.links.probe(peer, &self.cx);
+            self.links.probe(peer, Suspicion::Possible, &self.cx);
         }
     }
 
@@ -240,7 +240,7 @@ impl Mesh {
         for &peer in left {
             self.overlay.unlist(peer);
             // It may only have lost the hub. Its links will tell.
-            self.links.probe(peer, &self.cx);
+            self.links.probe(peer, Suspicion::Left, &self.cx);
         }
     }
 

@@ -155,7 +155,7 @@ impl Mesh {
         match timer {
             Timer::Settle => self.reconcile(),
             Timer::Announce => {
-                let lacks = self.overlay.links_lacking(links, cx);
+                let lacks = self.overlay.balance(links, cx);
                 self.routing.announce(lacks, links, &mut self.trust, cx);
             }
             Timer::Gossip => self.routing.flush_records(links),

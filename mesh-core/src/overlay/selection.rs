@@ -126,8 +126,9 @@ impl Overlay {
         }
         let lacking = room - kept.len();
         wanted.extend(kept);
-        let mut unknown = false;
-        if !self.burst.takes_part() {
+        let mut unknown = self.can_spare_unknown(links, routing, cx);
+        let is_linked = wanted.iter().all(|peer| links.open_to(*peer).is_some());
+        if !self.burst.takes_part() || is_linked {
             let planned = planned.into_iter().filter(|peer| !wanted.contains(peer));
             let planned: Vec<_> = planned.take(lacking).collect();
             let lacking = lacking - planned.len();
@@ -135,7 +136,7 @@ impl Overlay {
             let (sought, deficit_unknown) =
                 self.sought_neighbours(&wanted, lacking, links, routing, cx);
             wanted.extend(sought);
-            unknown = deficit_unknown;
+            unknown |= deficit_unknown;
         }
         let view = View::new(links, routing, cx);
         for gateway in &self.gateways {
@@ -166,6 +167,28 @@ impl Overlay {
         let here = alive.filter(|link| !self.is_remote(link.peer));
         let others = here.filter(|link| !self.inner.contains(&link.peer)).count();
         self.links_due(cx).saturating_sub(self.inner.len() + others)
+    }
+
+    /// What this agent tells others of its links: how many it lacks, or below zero how many it can
+    /// spare.
+    pub(crate) fn balance(&self, links: &Links, cx: &Context) -> i8 {
+        let narrow = |count: usize| i8::try_from(count).unwrap_or(i8::MAX);
+        match self.links_lacking(links, cx) {
+            0 => -narrow(self.links_to_spare(links, cx)),
+            lacking => narrow(lacking),
+        }
+    }
+
+    /// Whether others do not know how many links this agent can spare.
+    fn can_spare_unknown(&self, links: &Links, routing: &Routing, cx: &Context) -> bool {
+        let spare = self.links_to_spare(links, cx);
+        spare > 0 && routing.database().balance(self.this) != Some(self.balance(links, cx))
+    }
+
+    /// Open links inside the shard beyond those that this agent ought to have.
+    fn links_to_spare(&self, links: &Links, cx: &Context) -> usize {
+        let here = links.open().filter(|link| self.roster.contains(link.peer));
+        here.count().saturating_sub(self.links_due(cx))
     }
 
     /// The neighbours on the inner rings, and for each that cannot be reached the next on the same
@@ -201,6 +224,7 @@ impl Overlay {
             return (others.into_iter().map(|link| link.peer).collect(), false);
         }
         let needy = needy_neighbours(view);
+        let spare = self.spare_neighbour(view);
         let mut ranked: Vec<_> = others
             .into_iter()
             .map(|link| {
@@ -209,6 +233,7 @@ impl Overlay {
                 let standing = self.standing(link.id);
                 let is_new = view.is_new(link);
                 let preference = (
+                    spare == Some(link.peer),
                     is_of_use,
                     standing.inner,
                     standing.ours && !is_new,
@@ -269,13 +294,14 @@ impl Overlay {
         known.count() * 2 >= self.roster.len() || view.cx.now.since(self.admitted_at) >= NEW_FOR
     }
 
-    /// There is news: members that were not found may be now.
-    pub(crate) fn search_on(&mut self, cx: &mut Context) {
-        let Some(due) = &mut self.search.due else {
+    /// There is news: members that were not found may be now, or a link can be given up.
+    pub(crate) fn search_on(&mut self, links: &Links, cx: &mut Context) {
+        if let Some(due) = &mut self.search.due {
+            if self.search.found.is_empty() {
+                *due = (*due).min(cx.now + SEEK_AFTER);
+            }
+        } else if self.links_to_spare(links, cx) == 0 {
             return;
-        };
-        if self.search.found.is_empty() {
-            *due = (*due).min(cx.now + SEEK_AFTER);
         }
         self.settle_soon(cx);
     }
@@ -329,15 +355,21 @@ impl Overlay {
         let full = full.filter(|&peer| view.lacks(peer) == Some(0));
         let mut full: Vec<_> = full
             .filter(|&peer| !view.out_of_reach(peer))
-            .map(|peer| (Topology::pair_hash(self.this, peer), peer))
+            .map(|peer| {
+                let has_many = view.routing.database().can_spare(peer);
+                let hash = Topology::pair_hash(self.this, peer);
+                ((view.links.failures(peer), has_many, hash), peer)
+            })
             .collect();
         full.sort_unstable();
         let full = full.into_iter().map(|(_, peer)| peer);
         self.search.found = match lacking {
-            1 => full
-                .filter(|&peer| self.helps_stuck(peer, view))
-                .take(1)
-                .collect(),
+            1 => {
+                let full: Vec<_> = full.collect();
+                let helps = full.iter().find(|&&peer| self.helps_stuck(peer, view));
+                // One link too many somewhere is better than one too few here.
+                helps.or(full.first()).copied().into_iter().collect()
+            }
             _ => full.take(lacking / 2).collect(),
         };
         ASK_AGAIN_AFTER
@@ -393,10 +425,36 @@ impl Overlay {
         of_use.map(|link| link.id).take(lacking).collect()
     }
 
+    /// The neighbour whose link is given up next: both ends have more links than they want, and of
+    /// all such links of either this is the first. Ends that know the same find the same, and no
+    /// agent loses two at once: else two neighbours could each give up the one that it can spare.
+    /// What the topology names stays, for agents that come or lack links look there first, and what
+    /// only the other end has wanted is left to it: views of the room may differ.
+    fn spare_neighbour(&self, view: View<'_>) -> Option<PeerId> {
+        if self.links_to_spare(view.links, view.cx) == 0 {
+            return None;
+        }
+        let database = view.routing.database();
+        let hash = |end: PeerId| move |other: &PeerId| Topology::pair_hash(end, *other);
+        let named = self.topology.neighbours(self.this);
+        let ours = view.links.open().filter(|link| self.standing(link.id).ours);
+        let ours = ours.map(|link| link.peer).filter(|peer| {
+            let stays = self.inner.contains(peer) || named.contains(peer);
+            self.roster.contains(*peer) && !stays && database.can_spare(*peer)
+        });
+        let peer = ours.min_by_key(hash(self.this))?;
+        let named = self.topology.neighbours(peer);
+        let others = self.roster.members().filter(|&other| {
+            let may_go = other != peer && !named.contains(&other) && database.can_spare(other);
+            may_go && view.are_linked(peer, other)
+        });
+        let first = others.chain([self.this]).min_by_key(hash(peer));
+        (first == Some(self.this)).then_some(peer)
+    }
+
     /// Links to be drained: those that the topology stopped wanting, once the wanted ones are open.
-    /// A link that only the other end wanted is left to it, while there is room: views of the room
-    /// may differ. Not so where a neighbour lacks a link that the other end could take: both have
-    /// as many as they want then.
+    /// Only links that both ends can spare: views of the room may differ. Not so where a neighbour
+    /// lacks a link that the other end could take: both have as many as they want then.
     pub(crate) fn surplus(
         &mut self,
         links: &Links,
@@ -407,7 +465,8 @@ impl Overlay {
         let complete = self.wanted.iter().all(|peer| opened(peer).is_some());
         let replaced_at = self.wanted.iter().filter_map(opened).max();
         let crowded = links.len() > self.links_max(cx);
-        let freed = self.links_of_use(View::new(links, routing, cx));
+        let view = View::new(links, routing, cx);
+        let (freed, spare) = (self.links_of_use(view), self.spare_neighbour(view));
         let mut again: Option<Instant> = None;
         let mut surplus = Vec::new();
         // Others know of the last replacement by then, however busy this machine is.
@@ -419,19 +478,17 @@ impl Overlay {
                 continue;
             }
             let since = *standing.unwanted_since.get_or_insert(cx.now);
-            // A peer that lacks links as it is would ask for this one again.
-            let lacks = routing.database().lacks(link.peer);
-            let is_needed = lacks.is_some_and(|lacks| lacks > 0);
-            let is_spare = standing.ours || freed.contains(&link.id);
-            if !(crowded || is_spare && !is_needed) {
+            let is_gone = standing.ours && !self.roster.contains(link.peer);
+            let is_spare = is_gone || freed.contains(&link.id) || spare == Some(link.peer);
+            if !(crowded || is_spare) {
                 continue;
             }
             let until = replaced_at.map_or(since, |at| at.max(since)) + linger;
             if until > cx.now {
                 again = Some(again.map_or(until, |at| at.min(until)));
             } else if complete {
-                let (peer, ours) = (link.peer, standing.ours);
-                decided!(cx, link = ?link.id, ?peer, crowded, ours, "give up a spare link");
+                let peer = link.peer;
+                decided!(cx, link = ?link.id, ?peer, crowded, "give up a spare link");
                 surplus.push(link.id);
             }
         }

@@ -112,7 +112,18 @@ impl Database {
 
     /// How many links an author says it lacks, if it is known.
     pub(crate) fn lacks(&self, author: PeerId) -> Option<usize> {
-        Some(usize::from(self.state(author)?.lacks))
+        let lacks = self.state(author)?.lacks;
+        Some(usize::try_from(lacks).unwrap_or_default())
+    }
+
+    /// Whether an author says that it has more links than it wants.
+    pub(crate) fn can_spare(&self, author: PeerId) -> bool {
+        self.balance(author).is_some_and(|balance| balance < 0)
+    }
+
+    /// How many links an author says it lacks, or below zero can spare.
+    pub(crate) fn balance(&self, author: PeerId) -> Option<i8> {
+        Some(self.state(author)?.lacks)
     }
 
     /// What an author says of its link to a peer.

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
-use crate::links::{LINGER, Link, Links};
+use crate::links::{LINGER, Link, Links, Suspicion};
 use crate::log::decided;
 use crate::metric::Metric;
 use crate::name::check_name;
@@ -187,10 +187,10 @@ impl Routing {
         first || rtt || apart(new.kbps, old.kbps)
     }
 
-    /// Signs and spreads a record of our open links, and of how many this agent lacks.
+    /// Signs and spreads a record of our open links, and of how many this agent lacks or can spare.
     pub(crate) fn announce(
         &mut self,
-        lacks: usize,
+        lacks: i8,
         links: &Links,
         trust: &mut Trust,
         cx: &mut Context,
@@ -225,7 +225,7 @@ impl Routing {
     fn publish(
         &mut self,
         entries: Vec<LinkEntry>,
-        lacks: Option<usize>,
+        lacks: Option<i8>,
         links: &Links,
         trust: &mut Trust,
         cx: &mut Context,
@@ -235,7 +235,7 @@ impl Routing {
             version: cx.unix().as_micros().max(last + 1),
             name: cx.config.name.clone(),
             departed: lacks.is_none(),
-            lacks: u8::try_from(lacks.unwrap_or_default()).unwrap_or(u8::MAX),
+            lacks: lacks.unwrap_or_default(),
             links: entries,
         };
         let signed = trust.sign(&state, cx);
@@ -400,7 +400,7 @@ impl Routing {
                 ?author,
                 "ask whether a neighbour lives: another has withdrawn its link"
             );
-            links.probe(peer, cx);
+            links.probe(peer, Suspicion::Unanswered, cx);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Rig {
             .verify_some(AUTHORS_MAX, links, &mut self.trust, cx);
     }
 
-    fn announce(&mut self, lacks: usize) {
+    fn announce(&mut self, lacks: i8) {
         let (links, trust) = (&self.links, &mut self.trust);
         self.routing.announce(lacks, links, trust, &mut self.cx);
     }

@@ -180,6 +180,15 @@ impl World {
         }
     }
 
+    /// No path leads from one agent to another any more: what travels is held up, and no connection
+    /// opens.
+    pub fn part(&mut self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            self.block(from, to);
+            self.parted.insert((from, to));
+        }
+    }
+
     /// From now on no connection opens but those with this agent, as where everybody but one is
     /// behind a NAT; `None` lets all open again.
     pub fn connect_only_through(&mut self, agent: Option<usize>) {
@@ -188,6 +197,7 @@ impl World {
 
     /// Lets everything travel again; what was held up arrives, as it would by retransmission.
     pub fn unblock_all(&mut self) {
+        self.parted.clear();
         for connection in 0..self.connections.len() {
             if self.connections[connection].restart.is_some() {
                 continue; // It has no path until that is done.

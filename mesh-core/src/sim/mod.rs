@@ -19,6 +19,8 @@ pub mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
 mod large;
 mod network;
 mod operation;
@@ -40,7 +42,7 @@ mod tests;
 mod trace;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,6 +84,8 @@ pub struct World {
     connections: Vec<Connection>,
     /// No connection opens but those with this agent.
     only_through: Option<usize>,
+    /// Agents between which no path leads.
+    parted: BTreeSet<(usize, usize)>,
     queue: BTreeMap<(Instant, u64), Box<Happening>>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
@@ -151,6 +155,7 @@ impl World {
             hub_sockets: BTreeMap::new(),
             connections: Vec::new(),
             only_through: None,
+            parted: BTreeSet::new(),
             queue: BTreeMap::new(),
             queued: 0,
             sent: BTreeMap::new(),

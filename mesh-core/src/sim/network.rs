@@ -270,6 +270,7 @@ impl World {
             if self
                 .only_through
                 .is_some_and(|only| ![a.agent, b.agent].contains(&only))
+                || self.parted.contains(&(a.agent, b.agent))
             {
                 return;
             }

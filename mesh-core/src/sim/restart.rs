@@ -22,18 +22,22 @@ impl World {
     /// Every address of an agent is another now: its connections and its WebSocket are of no use,
     /// and its driver notices.
     pub fn change_host(&mut self, agent: usize) {
+        let sockets: Vec<_> = self.agents[agent].sockets.keys().copied().collect();
+        for &socket in &sockets {
+            self.close_socket(agent, socket); // What the agent still says goes nowhere.
+        }
         let links: Vec<_> = self.agents[agent].links.clone().into_iter().collect();
-        for (link, (connection, side)) in links {
+        for &(_, (connection, side)) in &links {
             let ends = [side, 1 - side].map(|side| self.connections[connection].end(side));
             if let [Some(here), Some(there)] = ends.map(|end| end.map(|end| end.agent)) {
                 self.connections[connection].block(here, there);
                 self.connections[connection].block(there, here);
             }
+        }
+        for (link, _) in links {
             self.reach(agent, Input::LinkStranded { link });
         }
-        let sockets: Vec<_> = self.agents[agent].sockets.keys().copied().collect();
         for socket in sockets {
-            self.close_socket(agent, socket);
             let reason = "its address is gone".to_owned();
             self.reach(agent, Input::SignalingClosed { socket, reason });
         }

@@ -28,8 +28,9 @@ pub struct LinkState {
     pub name: String,
     /// The agent has left: forget it.
     pub departed: bool,
-    /// Links that the agent lacks and would open with whoever lacks some too.
-    pub lacks: u8,
+    /// Links that the agent lacks and would open with others that lack some too. Below zero: links
+    /// that it has beyond those that it wants.
+    pub lacks: i8,
     /// Its open links, by peer.
     pub links: Vec<LinkEntry>,
 }
