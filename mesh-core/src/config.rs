@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::ice::IceTransportPolicy;
 use crate::metric::Metric;
 use crate::name::check_name;
 use crate::topology::SHARD_MEMBERS;
@@ -107,6 +108,9 @@ pub struct Config {
     /// How long an unreachable partner is left out: a network between may have healed by then, and
     /// a try costs little.
     pub unreachable_for: Duration,
+    /// Which candidates links may use: all, or relayed ones alone, so that no peer learns an
+    /// address of this machine.
+    pub ice_transport_policy: IceTransportPolicy,
     /// How long a link keeps its DTLS keys, on average; zero for as long as it is open. An hour
     /// bounds what a stolen key reads, and costs a handshake a link.
     pub rotate_interval: Duration,
@@ -245,6 +249,7 @@ impl Config {
             redial_max: Duration::from_secs(15),
             redials_max: 3,
             unreachable_for: Duration::from_secs(30),
+            ice_transport_policy: IceTransportPolicy::default(),
             rotate_interval: Duration::from_secs(3_600),
             ping_interval: Duration::from_secs(5),
             ping_interval_max: Duration::from_secs(15),

@@ -1,11 +1,14 @@
-//! STUN and TURN servers, and what is wrong with one that cannot be used.
+//! STUN and TURN servers, what is wrong with one that cannot be used, and what a link makes of
+//! them.
 
+use std::fmt;
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// A STUN or TURN server, as WebRTC's `RTCIceServer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceServer {
     /// `stun:`, `turn:` or `turns:` URLs.
     pub urls: Vec<String>,
@@ -17,7 +20,128 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A password belongs into no log.
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which candidates a link may use, as WebRTC's `iceTransportPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IceTransportPolicy {
+    /// All: direct ones first.
+    #[default]
+    All,
+    /// Relayed ones alone: the peer never learns an address of this machine.
+    Relay,
+}
+
+impl IceTransportPolicy {
+    /// Both, by the word for each.
+    pub const WORDS: [(&'static str, Self); 2] = [("all", Self::All), ("relay", Self::Relay)];
+}
+
+impl fmt::Display for IceTransportPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::WORDS.iter().find(|(_, policy)| policy == self);
+        f.write_str(word.map_or("", |(word, _)| word))
+    }
+}
+
+impl FromStr for IceTransportPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::WORDS.iter().find(|(word, _)| *word == text);
+        let policy = known.map(|(_, policy)| *policy);
+        policy.ok_or_else(|| "all or relay".to_owned())
+    }
+}
+
+/// What a link's connection gathers candidates with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IceConfig {
+    /// The servers to ask.
+    pub servers: Vec<IceServer>,
+    /// Which candidates it may use.
+    pub policy: IceTransportPolicy,
+}
+
+impl IceConfig {
+    /// Direct candidates alone: no relay is allocated. A TURN server is asked as a STUN server.
+    pub fn direct(servers: &[IceServer]) -> Self {
+        let servers = servers.iter().flat_map(IceServer::stun_urls);
+        Self {
+            servers: servers.map(IceServer::of_url).collect(),
+            policy: IceTransportPolicy::All,
+        }
+    }
+
+    /// All candidates that the policy allows. A TURN server is asked as a STUN server too.
+    pub fn relayed(servers: &[IceServer], policy: IceTransportPolicy) -> Self {
+        let direct = match policy {
+            IceTransportPolicy::All => Self::direct(servers).servers,
+            IceTransportPolicy::Relay => Vec::new(),
+        };
+        let relays = servers.iter().filter_map(IceServer::only_turn);
+        Self {
+            servers: direct.into_iter().chain(relays).collect(),
+            policy,
+        }
+    }
+}
+
 impl IceServer {
+    /// A STUN server.
+    fn of_url(url: String) -> Self {
+        Self {
+            urls: vec![url],
+            ..Self::default()
+        }
+    }
+
+    /// Whether it relays.
+    pub fn is_turn(&self) -> bool {
+        self.urls.iter().any(|url| is_turn(url))
+    }
+
+    /// The URLs of its STUN service. A TURN server over UDP has one at the same port ([RFC 8656],
+    /// section 3); what it offers over TCP and TLS tells an address that is of no use for UDP.
+    ///
+    /// [RFC 8656]: https://www.rfc-editor.org/rfc/rfc8656
+    fn stun_urls(&self) -> impl Iterator<Item = String> {
+        let mut urls: Vec<String> = Vec::new();
+        for url in &self.urls {
+            let url = match url.strip_prefix("turn:") {
+                Some(rest) if !rest.ends_with("?transport=tcp") => {
+                    format!("stun:{}", rest.split('?').next().unwrap_or(rest))
+                }
+                Some(_) => continue,
+                None if url.starts_with("turns:") => continue,
+                None => url.clone(),
+            };
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        urls.into_iter()
+    }
+
+    /// The same with its URLs of TURN alone, if it has any.
+    fn only_turn(&self) -> Option<Self> {
+        let urls = self.urls.iter().filter(|url| is_turn(url));
+        let urls: Vec<String> = urls.cloned().collect();
+        (!urls.is_empty()).then(|| Self {
+            urls,
+            ..self.clone()
+        })
+    }
+
     /// Whether every browser takes this server. Browsers refuse a whole configuration for one URL
     /// that is not of the form of [RFC 7064] and [RFC 7065].
     ///
@@ -53,12 +177,15 @@ impl IceServer {
             }
             _ => return Err("it starts with stun:, stuns:, turn: or turns:"),
         }
-        let is_turn = scheme.starts_with("turn");
-        if is_turn && (self.username.is_none() || self.credential.is_none()) {
+        if is_turn(url) && (self.username.is_none() || self.credential.is_none()) {
             return Err("a TURN server needs a username and a credential");
         }
         check_address(address)
     }
+}
+
+fn is_turn(url: &str) -> bool {
+    url.starts_with("turn:") || url.starts_with("turns:")
 }
 
 fn check_address(address: &str) -> Result<(), &'static str> {
@@ -104,6 +231,73 @@ mod tests {
             username: Some("user".to_owned()),
             credential: Some("secret".to_owned()),
         }
+    }
+
+    fn urls(config: &IceConfig) -> Vec<&str> {
+        let urls = config.servers.iter().flat_map(|server| &server.urls);
+        urls.map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_turn_server_is_a_stun_server_too_and_alone_until_relays_are_wanted() {
+        let mixed = IceServer {
+            urls: [
+                "stun:s:1",
+                "turn:t:2?transport=udp",
+                "turn:t:2",
+                "turn:t:3?transport=tcp",
+            ]
+            .map(str::to_owned)
+            .into(),
+            ..server("")
+        };
+        let other = IceServer {
+            username: Some("other".to_owned()),
+            ..server("turns:u:443?transport=tcp")
+        };
+        let servers = [mixed, other];
+        let direct = IceConfig::direct(&servers);
+        assert_eq!(urls(&direct), ["stun:s:1", "stun:t:2"]);
+        let secrets = direct
+            .servers
+            .iter()
+            .any(|server| server.credential.is_some());
+        assert!(!secrets, "a STUN server gets no password");
+        let all = IceConfig::relayed(&servers, IceTransportPolicy::All);
+        let turn = [
+            "turn:t:2?transport=udp",
+            "turn:t:2",
+            "turn:t:3?transport=tcp",
+            "turns:u:443?transport=tcp",
+        ];
+        assert_eq!(urls(&all), [&["stun:s:1", "stun:t:2"], &turn[..]].concat());
+        let relay = IceConfig::relayed(&servers, IceTransportPolicy::Relay);
+        assert_eq!(urls(&relay), turn);
+        let users = relay
+            .servers
+            .iter()
+            .map(|server| server.username.as_deref());
+        let users: Vec<_> = users.collect();
+        assert_eq!(users, [Some("user"), Some("other")], "each has its own");
+        assert!(relay.servers.iter().all(|server| server.check().is_ok()));
+    }
+
+    #[test]
+    fn a_policy_is_one_of_two_words() {
+        for (word, policy) in IceTransportPolicy::WORDS {
+            assert_eq!(word.parse(), Ok(policy));
+            assert_eq!(policy.to_string(), word);
+        }
+        assert!("none".parse::<IceTransportPolicy>().is_err());
+    }
+
+    #[test]
+    fn a_password_does_not_show() {
+        let shown = format!("{:?}", server("turn:t"));
+        assert!(
+            shown.contains("turn:t") && !shown.contains("secret"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LossReason, RejectReason};
-use crate::ice::IceServer;
+use crate::ice::IceConfig;
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
@@ -157,8 +157,8 @@ pub enum Output {
         /// Whether it gets a DTLS certificate of its own, made for it alone: it takes the place of
         /// another connection, whose keys are too old.
         fresh_keys: bool,
-        /// STUN and TURN servers to use.
-        ice_servers: Vec<IceServer>,
+        /// What it gathers candidates with.
+        ice: IceConfig,
     },
     /// Restart ICE on a link's peer connection, with sockets bound anew, and offer: its path is
     /// away.

@@ -239,15 +239,15 @@ impl Driver {
                 link,
                 offer,
                 fresh_keys,
-                ice_servers,
+                ice,
                 ..
             } => {
                 let (factory, facts) = (&self.factory, self.facts.0.clone());
                 let fresh = fresh_keys.then(|| factory.with_fresh_keys());
                 let factory = fresh.as_ref().unwrap_or(factory);
                 let connection = match offer {
-                    None => Link::offer(factory, link.0, &ice_servers, facts),
-                    Some(sdp) => Link::answer(factory, link.0, &ice_servers, sdp, facts),
+                    None => Link::offer(factory, link.0, &ice, facts),
+                    Some(sdp) => Link::answer(factory, link.0, &ice, sdp, facts),
                 };
                 self.links.insert(link, connection);
             }

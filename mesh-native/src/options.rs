@@ -84,7 +84,9 @@ impl JoinOptions {
             sparse: self.sparse,
             metric: self.metric,
             adaptive: self.adaptive,
-            rotate_interval: None, // Natively `config` says it.
+            // Natively `config` says these.
+            rotate_interval: None,
+            ice_transport_policy: None,
             base: self.config.as_ref(),
         };
         options.config()

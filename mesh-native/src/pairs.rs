@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_core::agent::LinkFact;
-use mesh_core::{Channel, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal};
 use tokio::sync::{mpsc, oneshot};
 use webrtc::data_channel::RTCDataChannelInit;
 use webrtc::peer_connection::{RTCCertificate, SettingEngine};
@@ -83,7 +83,12 @@ impl Pairs {
         let (sender, facts) = mpsc::channel(FACTS_MAX);
         let ends: Arc<Vec<End>> = Arc::new((0..2 * pairs).map(|_| End::default()).collect());
         for (id, end) in ends.iter().enumerate().step_by(2) {
-            end.set(Link::offer(&factory, id as u64, &[], sender.clone()));
+            end.set(Link::offer(
+                &factory,
+                id as u64,
+                &IceConfig::default(),
+                sender.clone(),
+            ));
         }
         let (opened, all_open) = oneshot::channel();
         let relay = Relay {
@@ -153,8 +158,8 @@ impl Single {
         let factory = factory.map_err(|error| error.to_string())?;
         let (sender, facts) = mpsc::channel(FACTS_MAX);
         let link = match offer_sdp {
-            Some(sdp) => Link::answer(&factory, 0, &[], sdp, sender),
-            None => Link::offer(&factory, 0, &[], sender),
+            Some(sdp) => Link::answer(&factory, 0, &IceConfig::default(), sdp, sender),
+            None => Link::offer(&factory, 0, &IceConfig::default(), sender),
         };
         Ok(Self { link, facts })
     }
@@ -226,7 +231,13 @@ impl Relay {
         let end = &self.ends[to as usize];
         if let LinkSignal::Offer { sdp } = signal {
             let facts = self.sender.clone();
-            end.set(Link::answer(&self.factory, to, &[], sdp, facts));
+            end.set(Link::answer(
+                &self.factory,
+                to,
+                &IceConfig::default(),
+                sdp,
+                facts,
+            ));
         } else {
             end.with(|link| link.apply(signal));
         }

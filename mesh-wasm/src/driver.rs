@@ -239,11 +239,8 @@ impl State {
             }
             // Browsers make a certificate for each connection anyway.
             Output::OpenLink {
-                link,
-                offer,
-                ice_servers,
-                ..
-            } => match Link::open(offer, &ice_servers, driver.link_teller(link)) {
+                link, offer, ice, ..
+            } => match Link::open(offer, &ice, driver.link_teller(link)) {
                 Ok(connection) => {
                     self.links.insert(link, connection);
                 }

@@ -11,7 +11,7 @@ use js_sys::Reflect;
 use mesh_core::agent::{
     AdmissionError, AdmissionStep, AgentOptions, AgentState, Finding, JOIN_TIMEOUT,
 };
-use mesh_core::{Config, Identity, Metric};
+use mesh_core::{Config, IceTransportPolicy, Identity, Metric};
 use wasm_bindgen::JsValue;
 
 use crate::abort::{Abort, unless_aborted};
@@ -22,7 +22,7 @@ use crate::error::{self, error};
 use crate::events::EventStream;
 use crate::{hub_url, log};
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 13] = [
     "signaling",
     "room",
     "name",
@@ -31,6 +31,7 @@ const OPTIONS: [&str; 12] = [
     "metric",
     "adaptive",
     "rotateEveryMs",
+    "iceTransportPolicy",
     "identity",
     "timeoutMs",
     "signal",
@@ -93,6 +94,8 @@ impl JoinOptions {
             metric: options.choice("metric", &metrics)?.unwrap_or_default(),
             adaptive: options.flag("adaptive")?.unwrap_or_default(),
             rotate_interval: options.duration("rotateEveryMs")?,
+            ice_transport_policy: options
+                .choice("iceTransportPolicy", &IceTransportPolicy::WORDS)?,
             base: None,
         };
         let config = chosen

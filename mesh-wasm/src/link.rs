@@ -12,13 +12,13 @@ use js_sys::{Array, Reflect, Uint8Array};
 use mesh_core::agent::{
     LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
 };
-use mesh_core::{Channel, IceServer, LinkSignal};
+use mesh_core::{Channel, IceConfig, IceTransportPolicy, LinkSignal};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
     RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceConnectionState,
-    RtcIceGatheringState, RtcIceServer, RtcOfferOptions, RtcPeerConnection,
+    RtcIceGatheringState, RtcIceServer, RtcIceTransportPolicy, RtcOfferOptions, RtcPeerConnection,
     RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
 };
 
@@ -82,10 +82,10 @@ impl Link {
     /// The cause, where the browser refuses a peer connection: it allows some hundreds a page.
     pub(crate) fn open(
         offer: Option<String>,
-        ice_servers: &[IceServer],
+        ice: &IceConfig,
         tell: impl Fn(LinkFact) + 'static,
     ) -> Result<Self, LinkEnd> {
-        let connection = RtcPeerConnection::new_with_configuration(&configuration(ice_servers))
+        let connection = RtcPeerConnection::new_with_configuration(&configuration(ice))
             .map_err(|thrown| LinkEnd::NotMade(describe(&thrown)))?;
         let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
         let mut link = Self {
@@ -353,9 +353,9 @@ fn page_is_hiding() -> bool {
     kind.is_ok_and(|kind| kind.as_string().as_deref() == Some("pagehide"))
 }
 
-fn configuration(ice_servers: &[IceServer]) -> RtcConfiguration {
+fn configuration(ice: &IceConfig) -> RtcConfiguration {
     let servers = Array::new();
-    for server in ice_servers {
+    for server in &ice.servers {
         let entry = RtcIceServer::new();
         let urls: Array = server
             .urls
@@ -373,6 +373,10 @@ fn configuration(ice_servers: &[IceServer]) -> RtcConfiguration {
     }
     let configuration = RtcConfiguration::new();
     configuration.set_ice_servers(&servers);
+    configuration.set_ice_transport_policy(match ice.policy {
+        IceTransportPolicy::All => RtcIceTransportPolicy::All,
+        IceTransportPolicy::Relay => RtcIceTransportPolicy::Relay,
+    });
     configuration
 }
 

@@ -44,6 +44,11 @@ export interface JoinOptions {
     adaptive?: boolean;
     /** How long links keep their DTLS keys, on average; 0 for as long as they are open. 3,600,000 if not given. */
     rotateEveryMs?: number;
+    /**
+     * Which candidates links may use: `all` (the default), or `relay`, so that no peer learns an address of this
+     * machine; the signaling server must then name a TURN server.
+     */
+    iceTransportPolicy?: "all" | "relay";
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array | ArrayBuffer;
     /** How long to try to reach the signaling server, each of several at least once; 5,000 if not given. */

@@ -143,8 +143,15 @@ impl AgentProcess {
     ///
     /// # Errors
     /// As [`AgentProcess::join`].
-    pub async fn join_on(host: &Host, url: &str, room: &str, name: &str) -> Result<Self> {
-        let process = MeshProcess::start_on(host, &arguments(url, room, name))?;
+    pub async fn join_on(
+        host: &Host,
+        url: &str,
+        room: &str,
+        name: &str,
+        more: &[&str],
+    ) -> Result<Self> {
+        let arguments = [&arguments(url, room, name), more].concat();
+        let process = MeshProcess::start_on(host, &arguments)?;
         Self::meet(process, name).await
     }
 

@@ -143,6 +143,11 @@ impl Host {
         self.ip(&[&add[..], nodad].concat()).await
     }
 
+    /// The name of its namespace.
+    pub fn name(&self) -> &str {
+        &self.namespace
+    }
+
     /// `ip` on this host.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub mod site;
 pub mod soak;
 pub mod streams;
 pub mod tls;
+pub mod turn;
 pub mod wait;
 
 /// Prints a figure or a warning of a test, for people who read its output.

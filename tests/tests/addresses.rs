@@ -66,8 +66,8 @@ async fn an_agent_whose_address_changes_is_back_before_its_old_one_times_out() -
     let _hub = MeshProcess::start_on(&anna, &["signal", "--listen", HUB])?;
     let url = format!("ws://{HUB}/signal");
     let agents = tokio::try_join!(
-        AgentProcess::join_on(&anna, &url, ROOM, "anna"),
-        AgentProcess::join_on(&ben, &url, ROOM, "ben")
+        AgentProcess::join_on(&anna, &url, ROOM, "anna", &[]),
+        AgentProcess::join_on(&ben, &url, ROOM, "ben", &[])
     )?;
     until_complete(&[&agents.0, &agents.1], SOON).await?;
     ben.ip(&["address", "flush", "dev", "eth0"]).await?;
@@ -99,8 +99,8 @@ async fn link(anna: &Host, ben: &Host) -> Result<()> {
     let _hub = MeshProcess::start_on(anna, &["signal", "--listen", HUB])?;
     let url = format!("ws://{HUB}/signal");
     let (anna, ben) = tokio::try_join!(
-        AgentProcess::join_on(anna, &url, ROOM, "anna"),
-        AgentProcess::join_on(ben, &url, ROOM, "ben")
+        AgentProcess::join_on(anna, &url, ROOM, "anna", &[]),
+        AgentProcess::join_on(ben, &url, ROOM, "ben", &[])
     )?;
     until_complete(&[&anna, &ben], SOON).await?;
     let reply = anna.request(ben.id(), "over what works").await?;

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MUCH_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where documents are.
-const DOCUMENTS: [&str; 16] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -45,6 +45,7 @@ const DOCUMENTS: [&str; 16] = [
     "docs/library.md",
     "docs/measured.md",
     "docs/monitoring.md",
+    "docs/nat.md",
     "docs/sizing.md",
     "docs/testing.md",
     "docs/troubleshooting.md",
@@ -352,8 +353,8 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
             MeshProcess::start_on(&between, &["signal", "--listen", HUB, "--ice-server", &ice])?;
         until_listening(&between, "--tcp", 9600).await?;
         let (anna, ben) = tokio::try_join!(
-            AgentProcess::join_on(&anna, &url, ROOM, "anna"),
-            AgentProcess::join_on(&ben, &url, ROOM, "ben")
+            AgentProcess::join_on(&anna, &url, ROOM, "anna", &[]),
+            AgentProcess::join_on(&ben, &url, ROOM, "ben", &[])
         )?;
         if works {
             until_complete(&[&anna, &ben], SOON).await?;

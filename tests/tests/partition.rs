@@ -40,7 +40,7 @@ async fn a_partition_that_heals_while_the_hub_is_dead_merges() -> Result<()> {
         (&right, "ben"),
         (&right, "bo"),
     ];
-    let joining = hosts.map(|(host, name)| AgentProcess::join_on(host, &url, ROOM, name));
+    let joining = hosts.map(|(host, name)| AgentProcess::join_on(host, &url, ROOM, name, &[]));
     let agents = try_join_all(joining).await?;
     let members: Vec<_> = agents.iter().map(|agent| agent as &dyn Member).collect();
     until_complete(&members, SOON).await?;

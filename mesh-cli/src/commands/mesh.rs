@@ -1,7 +1,7 @@
 //! How agents keep the mesh: options that `mesh up` and `mesh agent` share.
 
 use clap::Args;
-use mesh_core::{Adaptive, Config, Metric};
+use mesh_core::{Adaptive, Config, IceTransportPolicy, Metric};
 use mesh_native::JoinOptions;
 
 use super::config::limits::{self, AdaptiveLimits, Fault, MeshLimits};
@@ -22,6 +22,10 @@ pub(crate) struct MeshArgs {
     /// Let the number of links follow the state of the mesh.
     #[arg(long)]
     adaptive: bool,
+    /// Which candidates links may use: all, or relay, so that no peer learns an address of this
+    /// machine; the server must then name a TURN server.
+    #[arg(long, value_name = "POLICY", default_value_t = IceTransportPolicy::All)]
+    ice_transport_policy: IceTransportPolicy,
     #[command(flatten)]
     limits: MeshLimits,
     #[command(flatten)]
@@ -52,6 +56,7 @@ impl MeshArgs {
         let mut config = limits::defaults();
         self.limits.apply(&mut config);
         config.k = self.k;
+        config.ice_transport_policy = self.ice_transport_policy;
         config.adaptive = Some(rules);
         config
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::ConfigError;
+use crate::ice::IceTransportPolicy;
 use crate::metric::Metric;
 
 /// How long joining may take, unless the application says otherwise, before the last failure is
@@ -30,6 +31,8 @@ pub struct AgentOptions<'a> {
     /// How long links keep their keys, on average; zero for as long as they are open. `None` for
     /// what `base` says.
     pub rotate_interval: Option<Duration>,
+    /// Which candidates links may use. `None` for what `base` says.
+    pub ice_transport_policy: Option<IceTransportPolicy>,
     /// Limits and intervals other than the defaults. What has a field of its own here counts as it
     /// stands here; of [`Config::adaptive`] the rules are taken.
     pub base: Option<&'a Config>,
@@ -52,9 +55,10 @@ impl AgentOptions<'_> {
             adaptive: self.adaptive.then(|| rules.unwrap_or_default()),
             ..self.base.cloned().unwrap_or(defaults)
         };
-        let rotate_interval = self.rotate_interval.unwrap_or(config.rotate_interval);
+        let policy = self.ice_transport_policy;
         let config = Config {
-            rotate_interval,
+            rotate_interval: self.rotate_interval.unwrap_or(config.rotate_interval),
+            ice_transport_policy: policy.unwrap_or(config.ice_transport_policy),
             ..config
         };
         let config = config.with_hubs(self.hubs)?;
@@ -80,6 +84,7 @@ mod tests {
             metric: Metric::Hops,
             adaptive: false,
             rotate_interval: None,
+            ice_transport_policy: None,
             base: None,
         }
     }

@@ -269,7 +269,7 @@ impl Links {
             peer,
             offer,
             fresh_keys: role == Role::Successor,
-            ice_servers: self.ice_servers.clone(),
+            ice: self.ice(cx),
         });
         link
     }

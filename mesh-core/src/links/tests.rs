@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::context::Context;
+use crate::ice::IceConfig;
 use crate::id::{MessageId, Target};
 use crate::io::Channel;
 use crate::payload::Delivery;
@@ -132,7 +133,7 @@ fn an_offer_its_answer_and_a_candidate_make_a_link() {
         peer,
         offer: None,
         fresh_keys: false,
-        ice_servers: Vec::new(),
+        ice: IceConfig::default(),
     };
     assert_eq!(orders(&mut cx), [expected]);
     let attempt = attempt(&mut links, &cx);

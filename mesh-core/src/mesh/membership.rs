@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use crate::error::RejectReason;
-use crate::ice::IceServer;
+use crate::ice::{IceServer, IceTransportPolicy};
 use crate::id::{PeerId, SocketId};
 use crate::io::{Event, WarningCode};
 use crate::links::Suspicion;
@@ -21,6 +21,10 @@ const LISTED_TWICE: Duration = Duration::from_secs(5);
 
 /// How soon the database is compared with another neighbour's after the room was divided.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(2);
+
+/// No link of an agent can open that uses relayed candidates alone.
+const NO_RELAY: &str = "only relayed candidates may be used, and the signaling server names no \
+                        TURN server: no link can open. Name one there, or allow all candidates";
 
 impl Mesh {
     pub(super) fn signaling_opened(&mut self, socket: SocketId) {
@@ -212,6 +216,13 @@ impl Mesh {
                     ),
                 }),
             }
+        }
+        let relay_only = self.cx.config.ice_transport_policy == IceTransportPolicy::Relay;
+        if relay_only && !usable.iter().any(IceServer::is_turn) {
+            self.cx.emit(Event::Warning {
+                code: WarningCode::IceServer,
+                message: NO_RELAY.to_owned(),
+            });
         }
         self.links.set_ice_servers(usable);
     }

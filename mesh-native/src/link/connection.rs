@@ -12,14 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use mesh_core::agent::{LinkEnd, LinkFact};
-use mesh_core::{Channel, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use webrtc::error::{Error, Result};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceServer,
-    RTCPeerConnectionState, RTCSessionDescription,
+    PeerConnection, PeerConnectionBuilder, RTCPeerConnectionState, RTCSessionDescription,
 };
 
 use super::LinkFactory;
@@ -93,14 +92,9 @@ impl From<Unheard> for Ending {
 }
 
 /// Runs one link until it ends.
-pub(super) async fn run(
-    factory: LinkFactory,
-    ice_servers: Vec<RTCIceServer>,
-    opening: Opening,
-    ends: Ends,
-) {
+pub(super) async fn run(factory: LinkFactory, ice: IceConfig, opening: Opening, ends: Ends) {
     let facts = Facts::new(ends.id, ends.facts.clone());
-    match Session::build(factory, ice_servers, ends).await {
+    match Session::build(factory, &ice, ends).await {
         Ok(session) => session.run(opening).await,
         Err(error) => {
             let end = LinkEnd::NotMade(error.to_string());
@@ -129,20 +123,15 @@ struct Session {
 }
 
 impl Session {
-    async fn build(
-        factory: LinkFactory,
-        ice_servers: Vec<RTCIceServer>,
-        ends: Ends,
-    ) -> Result<Self> {
+    async fn build(factory: LinkFactory, ice: &IceConfig, ends: Ends) -> Result<Self> {
         let pace = Pace::new(factory.shared.connecting.clone());
         let (notify, notices) = mpsc::channel(NOTICES_MAX);
-        let configuration = RTCConfigurationBuilder::new()
-            .with_ice_servers(ice_servers)
+        let configuration = settings::configuration(ice)
             .with_certificates(vec![factory.certificate.clone()])
             .build();
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration)
-            .with_setting_engine(factory.shared.engine.clone())
+            .with_setting_engine(factory.shared.engines.of(ice.policy))
             .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
             .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
             .with_udp_addrs(vec![ends.addresses]);

@@ -35,10 +35,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_core::agent::LinkFact;
-use mesh_core::{Channel, IceServer, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use webrtc::peer_connection::{RTCCertificate, SettingEngine};
+use webrtc::peer_connection::RTCCertificate;
+#[cfg(feature = "pairs")]
+use webrtc::peer_connection::SettingEngine;
 
 pub(crate) use self::pace::Connecting;
 pub(crate) use self::settings::LinkSettings;
@@ -47,7 +49,7 @@ pub(crate) use self::settings::channel_init;
 
 use self::connection::{Command, Opening};
 use self::mdns::MdnsResolver;
-use self::settings::{Addresses, LinkAddresses};
+use self::settings::{Addresses, Engines, LinkAddresses};
 use self::traffic::Flow;
 
 /// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
@@ -73,7 +75,7 @@ pub(crate) struct LinkFactory {
 }
 
 struct Shared {
-    engine: SettingEngine,
+    engines: Engines,
     addresses: Addresses,
     resolver: MdnsResolver,
     connecting: Connecting,
@@ -88,11 +90,11 @@ impl LinkFactory {
     pub(crate) fn new(settings: LinkSettings, connecting: Connecting) -> Result<Self, LinkError> {
         let crypto = settings::crypto_provider()?;
         let certificate = settings::certificate(&*crypto)?;
-        let engine = settings::engine(Arc::clone(&crypto));
+        let engines = Engines::new(&crypto);
         let addresses = Addresses::new(settings);
         let resolver = MdnsResolver::new();
         let shared = Arc::new(Shared {
-            engine,
+            engines,
             addresses,
             resolver,
             connecting,
@@ -126,7 +128,7 @@ impl LinkFactory {
     /// What the library is told for each link.
     #[cfg(feature = "pairs")]
     pub(crate) fn told(self) -> (SettingEngine, RTCCertificate) {
-        (self.shared.engine.clone(), self.certificate)
+        (self.shared.engines.any.clone(), self.certificate)
     }
 }
 
@@ -154,10 +156,10 @@ impl Link {
     pub(crate) fn offer(
         factory: &LinkFactory,
         id: u64,
-        ice_servers: &[IceServer],
+        ice: &IceConfig,
         facts: mpsc::Sender<(u64, LinkFact)>,
     ) -> Self {
-        Self::start(factory, id, ice_servers, Opening::Offer, facts)
+        Self::start(factory, id, ice, Opening::Offer, facts)
     }
 
     /// Starts a link from a peer's offer: [`LinkFact::Signal`] with an answer follows soon.
@@ -167,33 +169,26 @@ impl Link {
     pub(crate) fn answer(
         factory: &LinkFactory,
         id: u64,
-        ice_servers: &[IceServer],
+        ice: &IceConfig,
         offer_sdp: String,
         facts: mpsc::Sender<(u64, LinkFact)>,
     ) -> Self {
-        Self::start(
-            factory,
-            id,
-            ice_servers,
-            Opening::Answer { offer_sdp },
-            facts,
-        )
+        Self::start(factory, id, ice, Opening::Answer { offer_sdp }, facts)
     }
 
     fn start(
         factory: &LinkFactory,
         id: u64,
-        ice_servers: &[IceServer],
+        ice: &IceConfig,
         opening: Opening,
         facts: mpsc::Sender<(u64, LinkFact)>,
     ) -> Self {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let flow = Arc::new(Flow::default());
-        let servers = settings::ice_servers(ice_servers);
         let addresses = LinkAddresses::new(Arc::clone(&factory.shared));
         let session = connection::run(
             factory.clone(),
-            servers,
+            ice.clone(),
             opening,
             connection::Ends {
                 id,

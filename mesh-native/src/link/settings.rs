@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mesh_core::{Channel, IceServer};
+use mesh_core::{Channel, IceConfig, IceServer, IceTransportPolicy};
 use rtc::crypto::{self, RTCCryptoProvider, SignatureScheme};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::certificate::CertificateParams;
@@ -17,7 +17,8 @@ use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use rtc::peer_connection::transport::RTCDtlsRole;
 use webrtc::data_channel::RTCDataChannelInit;
 use webrtc::peer_connection::{
-    CipherSuiteId, RTCCertificate, RTCIceServer, SettingEngine, SettingEngineBuilder,
+    CipherSuiteId, RTCCertificate, RTCConfigurationBuilder, RTCIceServer, RTCIceTransportPolicy,
+    SettingEngine, SettingEngineBuilder,
 };
 
 use super::{LinkError, Shared};
@@ -43,6 +44,10 @@ const CHECKS_MAX: u16 = 500;
 /// The wait before a pair with a peer-reflexive candidate is used. Such is the first path to a
 /// tab behind mDNS names or a NAT; waiting lets a path over known addresses win.
 const PEER_REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
+
+/// The wait before a pair with a relayed candidate is used: a direct path that is found at the same
+/// time wins. The default, 2 s, would be added to each relayed link.
+const RELAY_WAIT: Duration = Duration::from_millis(250);
 
 /// Consent is renewed this often, half as often as RFC 7675 recommends: links that opened together
 /// renew it together, and a check is as much work as a message. A dead peer is noticed earlier by
@@ -173,8 +178,32 @@ pub(super) fn certificate(crypto: &dyn RTCCryptoProvider) -> Result<RTCCertifica
         .map_err(|error| certificate_error(error.to_string()))
 }
 
-/// How the WebRTC stack is to behave.
-pub(super) fn engine(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
+/// How the WebRTC stack is to behave, by what a link may use.
+pub(super) struct Engines {
+    /// Any candidate.
+    pub(super) any: SettingEngine,
+    /// Relayed candidates alone, where there is nothing better to wait for.
+    relay: SettingEngine,
+}
+
+impl Engines {
+    pub(super) fn new(crypto: &Arc<dyn RTCCryptoProvider>) -> Self {
+        Self {
+            any: engine(Arc::clone(crypto), RELAY_WAIT),
+            relay: engine(Arc::clone(crypto), Duration::ZERO),
+        }
+    }
+
+    /// The one for a link.
+    pub(super) fn of(&self, policy: IceTransportPolicy) -> SettingEngine {
+        match policy {
+            IceTransportPolicy::All => self.any.clone(),
+            IceTransportPolicy::Relay => self.relay.clone(),
+        }
+    }
+}
+
+fn engine(crypto: Arc<dyn RTCCryptoProvider>, relay_wait: Duration) -> SettingEngine {
     SettingEngineBuilder::new()
         .with_crypto_provider(crypto)
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS_MAX))
@@ -184,6 +213,7 @@ pub(super) fn engine(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
             Some(KEEPALIVE),
         )
         .with_prflx_acceptance_min_wait(Some(PEER_REFLEXIVE_WAIT))
+        .with_relay_acceptance_min_wait(Some(relay_wait))
         // A restart is for a path that is gone, most often with an address of this machine.
         .with_discard_local_candidates_during_ice_restart(true)
         // One resolver serves all links instead: see `mdns`.
@@ -212,9 +242,20 @@ pub(crate) fn channel_init(channel: Channel) -> RTCDataChannelInit {
     }
 }
 
+/// What a connection gathers candidates with, as the WebRTC stack wants it.
+pub(super) fn configuration(ice: &IceConfig) -> RTCConfigurationBuilder {
+    let policy = match ice.policy {
+        IceTransportPolicy::All => RTCIceTransportPolicy::All,
+        IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
+    };
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(ice_servers(&ice.servers))
+        .with_ice_transport_policy(policy)
+}
+
 /// The servers as the WebRTC stack wants them. Those it cannot use are left out, for one bad URL
 /// from the hub would keep every link from opening.
-pub(super) fn ice_servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
+fn ice_servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
     let each_url = servers.iter().flat_map(|server| {
         server.urls.iter().map(|url| RTCIceServer {
             // A query is not allowed after stun:, but common.

@@ -74,7 +74,12 @@ impl Bench {
 
     fn offer(&mut self) {
         let id = self.links.len() as u64;
-        let link = Link::offer(&self.factory, id, &[], self.sender.clone());
+        let link = Link::offer(
+            &self.factory,
+            id,
+            &IceConfig::default(),
+            self.sender.clone(),
+        );
         self.links.extend([Some(link), None]);
     }
 
@@ -107,7 +112,13 @@ impl Bench {
         match (signal, &mut self.links[to as usize]) {
             (LinkSignal::Offer { sdp }, answerer @ None) => {
                 let facts = self.sender.clone();
-                *answerer = Some(Link::answer(&self.factory, to, &[], sdp, facts));
+                *answerer = Some(Link::answer(
+                    &self.factory,
+                    to,
+                    &IceConfig::default(),
+                    sdp,
+                    facts,
+                ));
             }
             (signal, Some(link)) => link.apply(signal),
             // A candidate that overtook its offer.
@@ -291,7 +302,13 @@ async fn bad_signals_do_no_harm() {
     ] {
         let id = bench.links.len() as u64;
         let facts = bench.sender.clone();
-        let link = Link::answer(&bench.factory, id, &[], sdp.to_owned(), facts);
+        let link = Link::answer(
+            &bench.factory,
+            id,
+            &IceConfig::default(),
+            sdp.to_owned(),
+            facts,
+        );
         bench.links.extend([Some(link), None]);
         let reason = bench.closed(id).await;
         assert!(reason.starts_with("bad description"), "{reason}");

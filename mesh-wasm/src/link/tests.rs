@@ -23,7 +23,8 @@ impl End {
         let teller = move |fact| {
             let _ = tell.unbounded_send(fact); // After the test nobody listens.
         };
-        let link = Link::open(offer, &[], teller).expect("the browser has WebRTC");
+        let link =
+            Link::open(offer, &IceConfig::default(), teller).expect("the browser has WebRTC");
         Self { link, facts }
     }
 

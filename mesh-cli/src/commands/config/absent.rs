@@ -1,7 +1,7 @@
 //! Options that people look for under another name, or that this version does not have.
 
 /// What to do instead, by the name in lower case without `_` and `-`.
-const WORDS: [(&str, &str); 33] = [
+const WORDS: [(&str, &str); 32] = [
     (
         "agentcount",
         "[up] agents is how many agents `mesh up` starts",
@@ -48,10 +48,6 @@ const WORDS: [(&str, &str); 33] = [
     ("stunservers", SERVERS),
     ("turnservers", SERVERS),
     ("iceserver", SERVERS),
-    (
-        "icetransportpolicy",
-        "relay alone cannot be demanded yet: all candidates are used",
-    ),
     (
         "turnfallbacktimeout",
         "there is no such wait: relayed candidates are tried from the start, \
