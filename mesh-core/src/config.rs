@@ -11,6 +11,7 @@ use crate::error::ConfigError;
 use crate::ice::IceTransportPolicy;
 use crate::metric::Metric;
 use crate::name::check_name;
+use crate::signaling::TurnMint;
 use crate::topology::SHARD_MEMBERS;
 use crate::wire::FRAME_BYTES_MAX;
 
@@ -341,6 +342,8 @@ pub struct HubConfig {
     pub members_delay: Duration,
     /// STUN and TURN servers handed to members.
     pub ice_servers: Vec<crate::ice::IceServer>,
+    /// TURN servers for which each member gets credentials of its own.
+    pub turn: Option<TurnMint>,
 }
 
 impl Default for HubConfig {
@@ -357,6 +360,7 @@ impl Default for HubConfig {
             shard_members: SHARD_MEMBERS,
             members_delay: Duration::from_millis(10),
             ice_servers: Vec::new(),
+            turn: None,
         }
     }
 }

@@ -160,6 +160,14 @@ pub enum Output {
         /// What it gathers candidates with.
         ice: IceConfig,
     },
+    /// From its next round on a link's peer connection gathers candidates with this. Nothing
+    /// changes until then.
+    ConfigureLink {
+        /// The link.
+        link: LinkId,
+        /// What it gathers candidates with.
+        ice: IceConfig,
+    },
     /// Restart ICE on a link's peer connection, with sockets bound anew, and offer: its path is
     /// away.
     RestartLink {

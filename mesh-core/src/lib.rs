@@ -96,7 +96,7 @@ pub use mesh::Mesh;
 pub use metric::{Metric, ParseMetricError};
 pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, SendOptions, check_json};
 pub use samples::{Sample, Stopwatch};
-pub use signaling::{Hub, HubInput, HubOutput, HubStats};
+pub use signaling::{Hub, HubInput, HubOutput, HubStats, TurnMint, TurnSecret};
 pub use stats::{Gauges, LinkCounts, RepairStep, Stats};
 pub use time::{Instant, UnixTime};
 pub use timeout::TimeoutReason;

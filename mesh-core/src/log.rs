@@ -96,6 +96,7 @@ impl fmt::Display for Brief<'_, Output> {
                 };
                 write!(f, "OpenLink {link:?} {peer:?} {end}")
             }
+            Output::ConfigureLink { link, .. } => write!(f, "ConfigureLink {link:?}"),
             Output::RestartLink { link } => write!(f, "RestartLink {link:?}"),
             Output::ApplySignal { link, signal } => {
                 write!(f, "ApplySignal {link:?} {}", kind(signal))

@@ -251,6 +251,11 @@ impl Driver {
                 };
                 self.links.insert(link, connection);
             }
+            Output::ConfigureLink { link, ice } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.configure(ice);
+                }
+            }
             Output::RestartLink { link } => {
                 if let Some(link) = self.links.get(&link) {
                     link.restart();

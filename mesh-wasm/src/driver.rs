@@ -246,6 +246,11 @@ impl State {
                 }
                 Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
             },
+            Output::ConfigureLink { link, ice } => {
+                if let Some(connection) = self.links.get(&link) {
+                    connection.configure(&ice);
+                }
+            }
             Output::RestartLink { link } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.restart();

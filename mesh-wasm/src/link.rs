@@ -105,6 +105,15 @@ impl Link {
         Ok(link)
     }
 
+    /// Gathers candidates with this from its next round on.
+    pub(crate) fn configure(&self, ice: &IceConfig) {
+        // A closed connection, or servers that the core has not checked: it goes on with those that
+        // it has.
+        let _ = self
+            .connection
+            .set_configuration_with_configuration(&configuration(ice));
+    }
+
     /// Restarts ICE and offers: the path is away, perhaps with the address that it began at.
     pub(crate) fn restart(&self) {
         self.describe(Opening::Restart);

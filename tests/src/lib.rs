@@ -19,6 +19,7 @@ pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod recorder;
 pub mod redis;
 pub mod script;
 pub mod sentinels;

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use crate::hosts::Host;
 use crate::wait::{SOON, until};
@@ -22,22 +24,34 @@ const COMMON: [&str; 8] = [
     "log-file=stdout",
 ];
 
+/// How long coturn's client has: with a good password it takes about a second.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(6);
+
 /// A TURN server. Dropped, it is killed.
 #[derive(Debug)]
 pub struct TurnServer {
     child: Child,
     folder: PathBuf,
-    host: String,
+    host: Option<String>,
     port: u16,
 }
 
 impl TurnServer {
-    /// Starts one on a host, at an address of it, with these lines of configuration.
+    /// Starts one on a host, else on this machine, at an address of it, with these lines of
+    /// configuration.
     ///
     /// # Errors
     /// If coturn is missing, or does not serve.
-    pub async fn start(host: &Host, (address, port): (&str, u16), lines: &[&str]) -> Result<Self> {
-        let name = format!("mesh-turn-{}-{}-{port}", std::process::id(), host.name());
+    pub async fn start(
+        host: Option<&Host>,
+        (address, port): (&str, u16),
+        lines: &[&str],
+    ) -> Result<Self> {
+        let name = format!(
+            "mesh-turn-{}-{}-{port}",
+            std::process::id(),
+            host.map_or("here", Host::name)
+        );
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder)?;
         let listening = [
@@ -51,21 +65,21 @@ impl TurnServer {
         let server = Self {
             child,
             folder,
-            host: host.name().to_owned(),
+            host: host.map(|host| host.name().to_owned()),
             port,
         };
         server.until_it_serves().await?;
         Ok(server)
     }
 
-    fn spawn(host: &Host, folder: &PathBuf) -> Result<Child> {
+    fn spawn(host: Option<&Host>, folder: &PathBuf) -> Result<Child> {
         // A restart goes on with the same log.
         let log = fs::OpenOptions::new()
             .append(true)
             .create(true)
             .open(folder.join("log"))?;
-        let mut turn = host.command();
-        turn.args(["turnserver", "-c", "turnserver.conf", "--pidfile", "pid"])
+        let mut turn = on(host.map(Host::name), "turnserver");
+        turn.args(["-c", "turnserver.conf", "--pidfile", "pid"])
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log)
@@ -77,8 +91,8 @@ impl TurnServer {
 
     async fn until_it_serves(&self) -> Result<()> {
         until("the TURN server serves", SOON, async || {
-            let mut sockets = Command::new("ip");
-            let sockets = sockets.args(["netns", "exec", &self.host, "ss", "-uln"]);
+            let mut sockets = on(self.host.as_deref(), "ss");
+            let sockets = sockets.arg("-uln");
             let open = String::from_utf8(sockets.output().await?.stdout)?;
             ensure!(open.contains(&format!(":{} ", self.port)), "{open}");
             Ok(())
@@ -108,7 +122,7 @@ impl TurnServer {
     ///
     /// # Errors
     /// If it does not serve again.
-    pub async fn restart(&mut self, host: &Host) -> Result<()> {
+    pub async fn restart(&mut self, host: Option<&Host>) -> Result<()> {
         self.child.kill().await?;
         self.child = Self::spawn(host, &self.folder)?;
         self.until_it_serves().await
@@ -123,6 +137,36 @@ impl TurnServer {
         let status = Command::new("kill").args(["-s", name, &id]).status();
         ensure!(status.await?.success(), "it cannot be sent {name}");
         Ok(())
+    }
+}
+
+/// A program on a host, or on this machine.
+fn on(host: Option<&str>, program: &str) -> Command {
+    let Some(host) = host else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", host, program]);
+    command
+}
+
+/// Whether a server relays for a user with this password, as coturn's own client finds.
+///
+/// # Errors
+/// If coturn's client is missing.
+pub async fn relays((address, port): (&str, u16), user: &str, password: &str) -> Result<bool> {
+    let mut client = Command::new("turnutils_uclient");
+    let client = client
+        .args(["-y", "-n", "1", "-m", "1", "-u", user, "-w", password])
+        .args(["-p", &port.to_string(), address])
+        .kill_on_drop(true)
+        .output();
+    match timeout(CLIENT_PATIENCE, client).await {
+        Ok(ended) => {
+            let said = ended.context("there is no turnutils_uclient: install coturn")?;
+            Ok(String::from_utf8_lossy(&said.stdout).contains("Total lost packets 0"))
+        }
+        Err(_) => Ok(false), // It asks again and again.
     }
 }
 

@@ -1,12 +1,18 @@
 //! Links through a TURN server: a real coturn, between hosts whose network the test changes.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use mesh_tests::agents::AgentProcess;
+use mesh_tests::exposition::Exposition;
 use mesh_tests::hosts::{self, Host, Network};
 use mesh_tests::member::{Member, until_complete};
-use mesh_tests::process::MeshProcess;
-use mesh_tests::turn::TurnServer;
-use mesh_tests::wait::SOON;
+use mesh_tests::process::{MeshProcess, free_port};
+use mesh_tests::recorder::Recorder;
+use mesh_tests::report;
+use mesh_tests::turn::{self, TurnServer};
+use mesh_tests::wait::{SOON, until};
+use serde_json::Value;
 
 const ROOM: &str = "relayed";
 
@@ -14,6 +20,47 @@ const ROOM: &str = "relayed";
 const BETWEEN: &str = "203.0.113.1";
 const HUB: &str = "203.0.113.1:9600";
 const URL: &str = "ws://203.0.113.1:9600/signal";
+
+/// What hub and TURN server share.
+const SECRET: &str = "a-secret-of-hub-and-coturn-alone";
+
+/// What coturn needs for that.
+const SHARED: [&str; 2] = [
+    "use-auth-secret",
+    "static-auth-secret=a-secret-of-hub-and-coturn-alone",
+];
+
+/// How long credentials hold, and how long links go on with and after them: for the whole of it set
+/// MESH_TURN_LONG.
+fn lifetimes() -> (Duration, Duration) {
+    match std::env::var_os("MESH_TURN_LONG") {
+        None => (Duration::from_secs(10), Duration::from_secs(40)),
+        Some(_) => (Duration::from_secs(60), Duration::from_secs(600)),
+    }
+}
+
+/// A file with the secret, removed when dropped.
+struct SecretFile(std::path::PathBuf);
+
+impl SecretFile {
+    fn new(of: &str) -> Result<Self> {
+        let name = format!("mesh-turn-secret-{}-{of}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, format!("{SECRET}\n"))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> Result<&str> {
+        self.0.to_str().context("the folder's name is no text")
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        // Nothing real is secret in it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// A network with a host for the servers, and others.
 struct Hosts {
@@ -62,8 +109,18 @@ async fn agents_that_may_only_be_relayed_link_over_servers_with_their_own_users(
     }
     let hosts = Hosts::new(&["anna", "ben"]).await?;
     let users = |user| ["lt-cred-mech", user];
-    let one = TurnServer::start(&hosts.between, (BETWEEN, 3478), &users("user=one:first")).await?;
-    let two = TurnServer::start(&hosts.between, (BETWEEN, 3479), &users("user=two:other")).await?;
+    let one = TurnServer::start(
+        Some(&hosts.between),
+        (BETWEEN, 3478),
+        &users("user=one:first"),
+    )
+    .await?;
+    let two = TurnServer::start(
+        Some(&hosts.between),
+        (BETWEEN, 3479),
+        &users("user=two:other"),
+    )
+    .await?;
     let _hub = hosts
         .hub(&[
             "--ice-server",
@@ -91,6 +148,149 @@ async fn agents_that_may_only_be_relayed_link_over_servers_with_their_own_users(
     ensure!(
         setup.is_some_and(|ms| ms < 2_000.0),
         "opened in {setup:?} ms"
+    );
+    Ok(())
+}
+
+/// All user names and passwords in what a hub has said, in their order, each once.
+fn users(told: &str) -> Vec<(String, String)> {
+    let mut users = Vec::new();
+    for part in told.split("\"username\":\"").skip(1) {
+        let text = |part: &str| part.split('"').next().unwrap_or_default().to_owned();
+        let password = part.split("\"credential\":\"").nth(1).unwrap_or_default();
+        let user = (text(part), text(password));
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
+    users
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_gets_new_credentials_in_time_and_coturn_refuses_the_old_ones() -> Result<()> {
+    let secret = SecretFile::new("refused")?;
+    let [hub_port, metrics_port, port] = [free_port()?, free_port()?, free_port()?];
+    let here = ("127.0.0.1", port);
+    let lines = [&SHARED[..], &["allow-loopback-peers"]].concat();
+    let server = TurnServer::start(None, here, &lines).await?;
+    let (listen, metrics) = (
+        format!("127.0.0.1:{hub_port}"),
+        format!("127.0.0.1:{metrics_port}"),
+    );
+    let hub = MeshProcess::start(&[
+        "signal",
+        "--listen",
+        &listen,
+        "--metrics",
+        &metrics,
+        "--turn-url",
+        &format!("turn:127.0.0.1:{port}"),
+        "--turn-secret-file",
+        secret.path()?,
+        "--turn-ttl",
+        "10s",
+    ])?;
+    let serves = |line: &String| line.contains("page");
+    hub.stderr.first("the hub serves", SOON, serves).await?;
+    let recorder = Recorder::start(hub_port).await?;
+    let pings = ["--signaling-ping", "1s"];
+    let agent = AgentProcess::join(&recorder.url(), ROOM, "anna", &pings).await?;
+    let (user, password) = users(&recorder.told())
+        .first()
+        .cloned()
+        .context("the welcome has credentials")?;
+    let good = turn::relays(here, &user, &password).await?;
+    ensure!(good, "coturn refuses new credentials: {}", server.log());
+    until("new credentials", SOON, async || {
+        ensure!(users(&recorder.told()).len() > 1, "none yet");
+        Ok(())
+    })
+    .await?;
+    until("coturn refuses what has expired", SOON, async || {
+        ensure!(!turn::relays(here, &user, &password).await?, "it relays");
+        Ok(())
+    })
+    .await?;
+    let (user, password) = users(&recorder.told()).pop().context("they are there")?;
+    let good = turn::relays(here, &user, &password).await?;
+    ensure!(
+        good,
+        "coturn refuses the newest credentials: {}",
+        server.log()
+    );
+    let shown = format!("{:?}", Exposition::of(metrics_port).await?);
+    let logs = [hub.stderr.all(|_| true), agent.logged().await].concat();
+    for text in [recorder.told(), shown, logs.join(" ")] {
+        ensure!(!text.contains(SECRET), "the secret shows: {text}");
+    }
+    ensure!(!logs.join(" ").contains(&password), "a password is logged");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relayed_links_and_new_ones_go_on_when_credentials_expire() -> Result<()> {
+    if !hosts::can_be_made("relayed links go on when credentials expire").await {
+        return Ok(());
+    }
+    let secret = SecretFile::new("goes-on")?;
+    let hosts = Hosts::new(&["anna", "ben", "cleo"]).await?;
+    let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+    let (ttl, lasts) = lifetimes();
+    let ttl = format!("{}s", ttl.as_secs());
+    let _hub = hosts
+        .hub(&[
+            "--turn-url",
+            "turn:203.0.113.1:3478",
+            "--turn-secret-file",
+            secret.path()?,
+            "--turn-ttl",
+            &ttl,
+        ])
+        .await?;
+    let options = ["--ice-transport-policy", "relay", "--signaling-ping", "2s"];
+    let (anna, ben) = tokio::try_join!(
+        hosts.agent(0, "anna", &options),
+        hosts.agent(1, "ben", &options)
+    )?;
+    until_complete(&[&anna, &ben], SOON).await?;
+    let begun = Instant::now();
+    let mut replies = 0;
+    while begun.elapsed() < lasts {
+        let reply = anna.request(ben.id(), "still?").await?;
+        ensure!(reply == "still?", "the reply is {reply}");
+        replies += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await; // The pace of the requests.
+    }
+    let cleo = hosts.agent(2, "cleo", &options).await?;
+    until_complete(&[&anna, &ben, &cleo], SOON).await?;
+    let reply = cleo.request(anna.id(), "new?").await?;
+    ensure!(reply == "new?", "the reply is {reply}");
+    for agent in [&anna, &ben] {
+        for kind in ["linkClosed", "linkFailed", "linkRotated"] {
+            let events: Vec<Value> = agent.events(kind).await?;
+            ensure!(events.is_empty(), "{}: {events:?}", agent.name());
+        }
+    }
+    let mut users = server.allocations();
+    users.sort();
+    users.dedup();
+    report(&format!(
+        "{replies} replies in {lasts:?}, users of allocations: {users:?}"
+    ));
+    let log = server.log();
+    let lines = log.lines();
+    let refreshed = lines
+        .filter(|line| line.contains("REFRESH processed, success"))
+        .count();
+    // coturn gives each allocation ten minutes, and agents ask for more when half is over.
+    let asked = lasts > Duration::from_secs(300);
+    ensure!(
+        !asked || refreshed >= 2,
+        "refreshed {refreshed} times: {log}"
+    );
+    ensure!(
+        users.len() >= 4,
+        "each member and time has its user: {users:?}"
     );
     Ok(())
 }

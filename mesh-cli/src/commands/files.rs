@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
 
+use anyhow::{Context as _, bail};
+
 /// Bytes of a text file, a list of certificates or of servers, at most: far more than either needs.
 pub(crate) const TEXT_MAX: u64 = 1024 * 1024;
 
@@ -27,6 +29,18 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
+}
+
+/// What a file holds in one line.
+pub(crate) fn line(path: &Path, what: &str) -> anyhow::Result<String> {
+    let what = || format!("{what} in {}", path.display());
+    let bytes = read(path, TEXT_MAX).with_context(what)?;
+    let text = String::from_utf8(bytes).with_context(what)?;
+    let line = text.trim_end_matches(['\r', '\n']);
+    if line.is_empty() || line.contains(['\r', '\n']) {
+        bail!("{} is not in one line", what());
+    }
+    Ok(line.to_owned())
 }
 
 #[cfg(test)]

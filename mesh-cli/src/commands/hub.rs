@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
-use mesh_core::{HubConfig, IceServer};
+use mesh_core::{HubConfig, IceServer, TurnMint};
 use mesh_native::Metrics;
 use mesh_native::hub::{
     AllowedOrigin, BindError, HubOptions, HubServer, IpNet, RedisUrl, has_package,
@@ -12,6 +12,7 @@ use mesh_native::hub::{
 use super::config::limits::{self, Fault, HubLimits};
 use super::ice::IceArgs;
 use super::metrics::MetricsArgs;
+use super::turn::TurnArgs;
 use super::{raise_file_limit, reachable};
 
 /// The port of the seed, and of every example.
@@ -60,6 +61,8 @@ pub(crate) struct HubArgs {
     #[command(flatten)]
     ice: IceArgs,
     #[command(flatten)]
+    turn: TurnArgs,
+    #[command(flatten)]
     limits: HubLimits,
     #[command(flatten)]
     metrics: MetricsArgs,
@@ -81,7 +84,15 @@ fn network(text: &str) -> Result<IpNet, String> {
 impl HubArgs {
     /// What is wrong with these options, alone or together.
     pub(crate) fn faults(&self) -> Vec<Fault> {
-        let mut faults = limits::faults(self.config(Vec::new()).problems());
+        let mut faults = Vec::new();
+        let turn = self.turn.mint().unwrap_or_else(|error| {
+            faults.push(Fault {
+                option: "turn_secret_file",
+                reason: format!("{error:#}"),
+            });
+            None
+        });
+        faults.extend(limits::faults(self.config(Vec::new(), turn).problems()));
         if let Err(error) = self.ice.servers() {
             faults.push(Fault {
                 option: "ice_servers",
@@ -91,9 +102,10 @@ impl HubArgs {
         faults
     }
 
-    fn config(&self, ice_servers: Vec<IceServer>) -> HubConfig {
+    fn config(&self, ice_servers: Vec<IceServer>, turn: Option<TurnMint>) -> HubConfig {
         let mut config = HubConfig {
             ice_servers,
+            turn,
             ..HubConfig::default()
         };
         self.limits.apply(&mut config);
@@ -107,7 +119,7 @@ impl HubArgs {
 
     /// Takes the ports. `links` is how many links this process has beside the server.
     pub(crate) fn bind(&self, links: usize) -> anyhow::Result<HubServer> {
-        let config = self.config(self.ice.servers()?);
+        let config = self.config(self.ice.servers()?, self.turn.mint()?);
         limits::refuse(&limits::faults(config.problems()))?;
         let mut options = HubOptions::from(config);
         options.connections_per_address = self.connections_per_address;

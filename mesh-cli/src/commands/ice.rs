@@ -97,7 +97,7 @@ impl Listed {
         let credential = match (self.credential, &self.credential_file) {
             (Some(_), Some(_)) => bail!("of credential and credential_file only one can count"),
             (credential, None) => credential,
-            (None, Some(path)) => Some(password(path)?),
+            (None, Some(path)) => Some(files::line(path, "the password")?),
         };
         let server = IceServer {
             urls: self.urls,
@@ -107,18 +107,6 @@ impl Listed {
         server.check().map_err(|cause| anyhow!(cause))?;
         Ok(server)
     }
-}
-
-/// The password that a file holds, in one line.
-fn password(path: &Path) -> anyhow::Result<String> {
-    let what = || format!("the password in {}", path.display());
-    let bytes = files::read(path, files::TEXT_MAX).with_context(what)?;
-    let text = String::from_utf8(bytes).with_context(what)?;
-    let line = text.trim_end_matches(['\r', '\n']);
-    if line.is_empty() || line.contains(['\r', '\n']) {
-        bail!("{} is not in one line", what());
-    }
-    Ok(line.to_owned())
 }
 
 /// Parses `stun:host:port` or `turn:host:port,user,password`.

@@ -15,6 +15,7 @@ mod service;
 pub(crate) mod signal;
 pub(crate) mod simulate;
 pub(crate) mod topology;
+mod turn;
 pub(crate) mod up;
 mod usage;
 

@@ -343,7 +343,8 @@ impl<R: Reader> AgentState<R> {
             }
             Output::Writable => self.callers.wake(),
             Output::Emit(event) => self.tell(event),
-            Output::RestartLink { .. }
+            Output::ConfigureLink { .. }
+            | Output::RestartLink { .. }
             | Output::SendSignaling { .. }
             | Output::OpenLink { .. }
             | Output::ApplySignal { .. }

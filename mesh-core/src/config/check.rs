@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Adaptive, Config, HubConfig, K};
 use crate::error::ConfigError;
+use crate::signaling::{TurnMint, TurnSecret};
 
 /// The longest interval: a day. A longer one is a slip of the unit.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -17,6 +18,11 @@ const COUNT_MAX: usize = 10_000_000;
 
 /// The largest number of bytes of a queue or text: 1 GiB.
 const BYTES_MAX: usize = 1 << 30;
+
+/// How long credentials of TURN servers may hold. Below the first a member that has just pinged
+/// would be without any before it pings again, and the clocks of hub and server would have to agree
+/// to the second; one that is given away should be of no use the day after.
+const TURN_TTLS: (Duration, Duration) = (Duration::from_secs(10), DURATION_MAX);
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -195,6 +201,24 @@ impl Adaptive {
     }
 }
 
+impl TurnMint {
+    fn check(&self, rules: &mut Rules) {
+        rules.within("turn_ttl", self.ttl, TURN_TTLS);
+        if self.urls.is_empty() {
+            let reason = "there is a secret, but no server that it is for";
+            rules.refuse("turn_url", reason.to_owned());
+        }
+        if self.secret.is_short() {
+            let reason = format!(
+                "the secret has less than {} bytes, which members could guess: `openssl rand -hex \
+                 32` makes one",
+                TurnSecret::BYTES_MIN
+            );
+            rules.refuse("turn_secret_file", reason);
+        }
+    }
+}
+
 impl HubConfig {
     /// What cannot work, each with the field at fault; empty for the defaults.
     pub fn problems(&self) -> Vec<ConfigError> {
@@ -218,6 +242,9 @@ impl HubConfig {
             named!(pair self, ping_after),
             named!(pair self, silence_max),
         );
+        if let Some(turn) = &self.turn {
+            turn.check(&mut rules);
+        }
         rules.0
     }
 }

@@ -399,6 +399,8 @@ impl Links {
             }
             link.negotiation.begin_round(round);
             let link = link.id;
+            let ice = self.ice(cx);
+            cx.order(Output::ConfigureLink { link, ice });
             return cx.order(Output::ApplySignal { link, signal });
         }
         if link.negotiation.round != round {

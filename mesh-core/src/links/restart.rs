@@ -225,6 +225,8 @@ impl Links {
         restarts.given_up_at = None;
         negotiation.begin_round(negotiation.round().saturating_add(1));
         decided!(cx, ?link, ?peer, "restart ICE");
+        let ice = self.ice(cx);
+        cx.order(Output::ConfigureLink { link, ice });
         cx.order(Output::RestartLink { link });
     }
 

@@ -68,7 +68,14 @@ impl Mesh {
                 self.members_changed();
                 self.overlay.settle_waiting(&mut self.cx);
             }
-            Some(ClientFact::Time(time)) => self.hub_told_time(time),
+            Some(ClientFact::Pong(time, ice_servers)) => {
+                if let Some(time) = time {
+                    self.hub_told_time(time);
+                }
+                if let Some(servers) = ice_servers {
+                    self.take_ice_servers(servers);
+                }
+            }
             Some(ClientFact::Signal(signed)) => self.with_net(|messages, net| {
                 messages.direct_received(&signed, None, 0, net);
             }),

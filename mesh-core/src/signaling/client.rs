@@ -80,8 +80,8 @@ pub(crate) struct Lost {
 pub(crate) enum ClientFact {
     /// Admitted, for the first time or again.
     Admitted(Admission),
-    /// The hub has told its time.
-    Time(HubTime),
+    /// The hub has answered a sign of life: its time, and servers in the place of those before.
+    Pong(Option<HubTime>, Option<Vec<IceServer>>),
     Divided(Listing),
     Members {
         joined: Vec<Member>,
@@ -268,7 +268,7 @@ impl Client {
             }
             (message, Stage::Admitted { .. }) => {
                 let fact = told(conversation, message);
-                (fact, None)
+                (Some(fact), None)
             }
             _ => (Some(ClientFact::Nonsense), None),
         }
@@ -433,8 +433,8 @@ impl Client {
 }
 
 /// What the hub that serves tells.
-fn told(conversation: &Conversation, message: HubMessage) -> Option<ClientFact> {
-    Some(match message {
+fn told(conversation: &Conversation, message: HubMessage) -> ClientFact {
+    match message {
         HubMessage::Divided { listing } => ClientFact::Divided(listing),
         HubMessage::Members {
             joined,
@@ -448,11 +448,12 @@ fn told(conversation: &Conversation, message: HubMessage) -> Option<ClientFact> 
             newcomers,
         },
         HubMessage::Signal { message, .. } => ClientFact::Signal(message),
-        HubMessage::Pong { time_ms } => {
-            return conversation.hub_time(time_ms).map(ClientFact::Time);
-        }
+        HubMessage::Pong {
+            time_ms,
+            ice_servers,
+        } => ClientFact::Pong(conversation.hub_time(time_ms), ice_servers),
         _ => ClientFact::Nonsense,
-    })
+    }
 }
 
 /// The wait before the next attempt, which doubles each time that all addresses have failed.

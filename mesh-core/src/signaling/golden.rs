@@ -1,5 +1,6 @@
 //! The texts between agents and the hub, as PROTOCOL.md shows them.
 
+use super::minting::tests::mint;
 use super::*;
 use crate::document::{assert_golden, table};
 use crate::ice::IceServer;
@@ -36,8 +37,16 @@ fn solicit() -> Signed {
     identity(1).sign("demo", &Message { header, content })
 }
 
+/// Answers a sign of life, perhaps with new credentials.
+fn pong(ice_servers: Option<Vec<IceServer>>) -> HubMessage {
+    HubMessage::Pong {
+        time_ms: Some(1_795_848_138_456),
+        ice_servers,
+    }
+}
+
 /// The texts of PROTOCOL.md, in the order of a conversation.
-fn texts() -> [String; 14] {
+fn texts() -> [String; 15] {
     let member = Member {
         peer: identity(2).peer(),
         name: "agent-002".into(),
@@ -49,6 +58,7 @@ fn texts() -> [String; 14] {
         shards: Shards::WHOLE,
     };
     let (one, two) = (identity(1), identity(2).peer());
+    let minted = vec![mint().mint("8a88e3dd7409f195", 1_795_848_138)];
     let proof = one.sign("demo", &admit());
     let stun = IceServer {
         urls: vec!["stun:stun.example.org:3478".into()],
@@ -90,9 +100,8 @@ fn texts() -> [String; 14] {
             message: solicit(),
         }),
         client(ClientMessage::Ping),
-        hub(HubMessage::Pong {
-            time_ms: Some(1_795_848_138_456),
-        }),
+        hub(pong(None)),
+        hub(pong(Some(minted))),
         client(ClientMessage::Leave),
         hub(HubMessage::Move { within_ms: 4_000 }),
         hub(HubMessage::Error {

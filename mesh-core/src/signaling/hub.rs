@@ -70,7 +70,7 @@ impl Hub {
         self.clock = Some((now, unix_now));
     }
 
-    fn time_ms(&self, now: Instant) -> Option<u64> {
+    pub(super) fn time_ms(&self, now: Instant) -> Option<u64> {
         let (at, unix) = self.clock?;
         Some((unix + now.since(at)).as_micros() / 1_000)
     }
@@ -233,9 +233,8 @@ impl Hub {
                 self.relay(id, &room, peer, to, message);
                 Ok(())
             }
-            (ClientMessage::Ping, ClientState::Admitted { .. }) => {
-                let time_ms = self.time_ms(now);
-                self.send(id, &HubMessage::Pong { time_ms });
+            (ClientMessage::Ping, ClientState::Admitted { peer, .. }) => {
+                self.pong(id, peer, now);
                 Ok(())
             }
             (ClientMessage::Leave, _) => {
@@ -341,7 +340,7 @@ impl Hub {
             };
         }
         self.stats.admitted += 1;
-        let ice_servers = self.config.ice_servers.clone();
+        let ice_servers = self.ice_servers(id, peer, now);
         let welcome = HubMessage::Welcome {
             listing,
             ice_servers,

@@ -14,6 +14,7 @@ mod drain;
 #[cfg(test)]
 mod golden;
 mod hub;
+mod minting;
 mod port;
 mod protocol;
 mod room;
@@ -26,6 +27,7 @@ mod tests;
 pub(crate) use client::{Admission, Arrival, Client, ClientFact, ClientTask, HubTime, Lost};
 pub(crate) use crowd::Crowd;
 pub use hub::Hub;
+pub use minting::{TurnMint, TurnSecret};
 pub use port::{HubInput, HubOutput};
 pub use protocol::{ClientMessage, ErrorCode, HubMessage, Listing, Member, PROTOCOL_VERSION};
 pub(crate) use room::notice_delay;

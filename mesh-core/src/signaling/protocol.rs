@@ -111,6 +111,10 @@ pub enum HubMessage {
         /// The hub's clock, as in [`HubMessage::Welcome`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         time_ms: Option<u64>,
+        /// Servers in the place of those in [`HubMessage::Welcome`], where their credentials are
+        /// about to expire.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ice_servers: Option<Vec<IceServer>>,
     },
     /// The hub is about to stop: the agent is to go to another, each at a moment of its own.
     Move {

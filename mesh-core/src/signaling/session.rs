@@ -13,6 +13,8 @@ pub(super) struct Client {
     pub(super) state: ClientState,
     last_heard: Instant,
     last_pinged: Instant,
+    /// When its credentials of TURN servers were made, if it got any.
+    pub(super) minted_at: Instant,
     /// Texts that it may still send now; refilled at the configured rate.
     allowance: f64,
 }
@@ -55,6 +57,7 @@ impl Client {
             },
             last_heard: now,
             last_pinged: now,
+            minted_at: now,
             allowance: f64::from(config.burst),
         }
     }

@@ -132,6 +132,7 @@ impl World {
                 }
             }
             Output::OpenLink { link, offer, .. } => self.open_connection(agent, link, offer),
+            Output::ConfigureLink { .. } => {} // All paths of this network are alike.
             Output::RestartLink { link } => self.restart_ice(agent, link),
             Output::ApplySignal { link, signal } => self.apply(agent, link, &signal),
             Output::Transmit {

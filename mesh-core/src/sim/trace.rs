@@ -198,6 +198,12 @@ impl Trace {
                 head(73);
                 self.word(link.0);
             }
+            // Without servers it changes nothing.
+            Output::ConfigureLink { link, ice } if !ice.servers.is_empty() => {
+                head(74);
+                self.word(link.0);
+            }
+            Output::ConfigureLink { .. } => {}
             Output::Emit(event) => {
                 head(72);
                 self.event(event);

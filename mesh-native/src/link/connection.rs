@@ -56,6 +56,7 @@ const NOTICES_MAX: usize = 64;
 /// An order to a link.
 #[derive(Debug)]
 pub(super) enum Command {
+    Configure(IceConfig),
     Apply(LinkSignal),
     Restart,
     Transmit(Channel, Bytes),
@@ -296,6 +297,13 @@ impl Session {
                     self.remote.forget();
                     // Boxed, or every link would carry this future to its end.
                     Box::pin(self.describe(Opening::Answer { offer_sdp })).await?;
+                }
+                Command::Configure(ice) => {
+                    let configuration = settings::configuration(&ice).build();
+                    if let Err(error) = self.connection.set_configuration(configuration).await {
+                        // It goes on with the servers that it has.
+                        tracing::debug!(%error, "ICE servers not taken");
+                    }
                 }
                 Command::Restart if self.pace.is_open() => {
                     self.pace.restarting();

@@ -213,6 +213,11 @@ impl Link {
         !bound.is_empty() && bound.iter().all(|address| is_gone(address.ip()))
     }
 
+    /// Gathers candidates with this from its next round on.
+    pub(crate) fn configure(&self, ice: IceConfig) {
+        self.order(Command::Configure(ice));
+    }
+
     /// Restarts ICE with sockets bound anew: [`LinkFact::Signal`] with an offer follows soon.
     pub(crate) fn restart(&self) {
         self.order(Command::Restart);

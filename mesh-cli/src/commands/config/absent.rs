@@ -1,7 +1,7 @@
 //! Options that people look for under another name, or that this version does not have.
 
 /// What to do instead, by the name in lower case without `_` and `-`.
-const WORDS: [(&str, &str); 32] = [
+const WORDS: [(&str, &str); 34] = [
     (
         "agentcount",
         "[up] agents is how many agents `mesh up` starts",
@@ -48,6 +48,8 @@ const WORDS: [(&str, &str); 32] = [
     ("stunservers", SERVERS),
     ("turnservers", SERVERS),
     ("iceserver", SERVERS),
+    ("turnsecret", SECRET),
+    ("staticauthsecret", SECRET),
     (
         "turnfallbacktimeout",
         "there is no such wait: relayed candidates are tried from the start, \
@@ -88,6 +90,8 @@ const WORDS: [(&str, &str); 32] = [
 const PARTIAL: &str = "a live mesh is always a partial mesh, and of all with all up to 20 members; \
                        `mesh topology --kind` compares others";
 const SERVERS: &str = "STUN and TURN servers are listed under [[hub.ice_servers]]";
+const SECRET: &str = "the secret of TURN servers stands in a file, [hub] turn_secret_file, or in \
+                      the environment, MESH_TURN_SECRET";
 const ROTATION: &str = "[mesh] rotate_interval is how long links keep their keys, 1h unless set; \
                         0s turns rotation off";
 const CERTIFICATES: &str = "certificates are always checked: of links by signed fingerprints, of a \

@@ -18,8 +18,9 @@ use crate::commands::up::UpArgs;
 /// What every variable of the environment begins with.
 pub(super) const PREFIX: &str = "MESH_";
 
-/// Options that stand on a command line alone: `ice_servers` does all that `ice_server` does.
-const ONLY_FLAGS: [&str; 3] = ["help", "config", "ice_server"];
+/// Options that stand on a command line alone: `ice_servers` does all that `ice_server` does, and
+/// `turn_secret` is refused there.
+const ONLY_FLAGS: [&str; 4] = ["help", "config", "ice_server", "turn_secret"];
 
 /// A section: `[name]`, and what is in it.
 pub(super) struct Section {

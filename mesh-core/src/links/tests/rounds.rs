@@ -35,7 +35,10 @@ fn a_live_link_goes_through_further_rounds_at_both_ends() {
             !links.restart_asked(higher, (attempt, Step::Rebind), &mut cx),
             "it offers"
         );
-        assert_eq!(orders(&mut cx), [Output::RestartLink { link: id }]);
+        let configured = |link, ice| Output::ConfigureLink { link, ice };
+        let (ice, link) = (IceConfig::default(), id);
+        let restart = Output::RestartLink { link };
+        assert_eq!(orders(&mut cx), [configured(id, ice.clone()), restart]);
         assert!(!links.restart_asked(higher, (attempt, Step::Rebind), &mut cx));
         assert_eq!(orders(&mut cx), [], "not at once again");
         links.signaled(id, offer(), &cx);
@@ -47,7 +50,8 @@ fn a_live_link_goes_through_further_rounds_at_both_ends() {
             other.apply(message(lower, higher, copy), (attempt, round), offer(), its);
         }
         let (link, signal) = (there, offer());
-        assert_eq!(orders(its), [Output::ApplySignal { link, signal }], "once");
+        let apply = Output::ApplySignal { link, signal };
+        assert_eq!(orders(its), [configured(there, ice), apply], "once");
         other.signaled(there, answer(), its);
         let signal = answer();
         assert_eq!(signals(other), [PeerSignal::Link { round, signal }]);

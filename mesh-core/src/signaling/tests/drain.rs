@@ -58,8 +58,8 @@ fn members_are_served_until_they_leave() {
     clients.admit(1, &identity(1), "a");
     clients.hub.drain(Duration::from_secs(4), clients.now);
     clients.drain();
-    let pong = clients.say(1, &ClientMessage::Ping);
-    assert_eq!(pong, [(1, HubMessage::Pong { time_ms: None })]);
+    let answer = clients.say(1, &ClientMessage::Ping);
+    assert_eq!(answer, [(1, pong())]);
     clients.say(1, &ClientMessage::Leave);
     assert_eq!(clients.hub.stats().clients, 0);
 }
