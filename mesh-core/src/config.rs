@@ -112,6 +112,10 @@ pub struct Config {
     /// Which candidates links may use: all, or relayed ones alone, so that no peer learns an
     /// address of this machine.
     pub ice_transport_policy: IceTransportPolicy,
+    /// How long ICE looks for a direct path, from the answer on, until relayed candidates are
+    /// gathered too; zero for at once. A direct path is found in two round trips or three, and a
+    /// relay that was allocated in vain costs its server a port.
+    pub turn_fallback_timeout: Duration,
     /// How long a link keeps its DTLS keys, on average; zero for as long as it is open. An hour
     /// bounds what a stolen key reads, and costs a handshake a link.
     pub rotate_interval: Duration,
@@ -251,6 +255,7 @@ impl Config {
             redials_max: 3,
             unreachable_for: Duration::from_secs(30),
             ice_transport_policy: IceTransportPolicy::default(),
+            turn_fallback_timeout: Duration::from_secs(2),
             rotate_interval: Duration::from_secs(3_600),
             ping_interval: Duration::from_secs(5),
             ping_interval_max: Duration::from_secs(15),

@@ -14,6 +14,8 @@ pub enum TimeoutReason {
     Verify,
     /// A link that has not opened in time is given up.
     Negotiation,
+    /// A link that has found no direct path tries relays.
+    Fallback,
     /// A busy signaling server is given the signals of a link again.
     Relay,
     /// A neighbour is pinged, or has left pings unanswered.

@@ -87,6 +87,7 @@ impl JoinOptions {
             // Natively `config` says these.
             rotate_interval: None,
             ice_transport_policy: None,
+            turn_fallback_timeout: None,
             base: self.config.as_ref(),
         };
         options.config()

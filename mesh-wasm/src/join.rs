@@ -22,7 +22,7 @@ use crate::error::{self, error};
 use crate::events::EventStream;
 use crate::{hub_url, log};
 
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "signaling",
     "room",
     "name",
@@ -32,6 +32,7 @@ const OPTIONS: [&str; 13] = [
     "adaptive",
     "rotateEveryMs",
     "iceTransportPolicy",
+    "turnFallbackMs",
     "identity",
     "timeoutMs",
     "signal",
@@ -96,6 +97,7 @@ impl JoinOptions {
             rotate_interval: options.duration("rotateEveryMs")?,
             ice_transport_policy: options
                 .choice("iceTransportPolicy", &IceTransportPolicy::WORDS)?,
+            turn_fallback_timeout: options.duration("turnFallbackMs")?,
             base: None,
         };
         let config = chosen

@@ -49,6 +49,11 @@ export interface JoinOptions {
      * machine; the signaling server must then name a TURN server.
      */
     iceTransportPolicy?: "all" | "relay";
+    /**
+     * How long a direct path is looked for until relays of TURN servers are asked for too; 0 for from the start.
+     * 2,000 if not given.
+     */
+    turnFallbackMs?: number;
     /** 32 secret bytes from `exportIdentity`; a new identity if not given. */
     identity?: Uint8Array | ArrayBuffer;
     /** How long to try to reach the signaling server, each of several at least once; 5,000 if not given. */
@@ -233,14 +238,14 @@ export interface Stats {
 
 /**
  * What is due: `signaling` (a server is dialled, pinged, given up), `verify` (records), `negotiation` (a link has not
- * opened), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `rotate`
+ * opened), `fallback` (it tries relays), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `rotate`
  * (its keys), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
  * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
  * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages).
  */
 export type TimeoutReason =
-    | "signaling" | "verify" | "negotiation" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
+    | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
     | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts";
 

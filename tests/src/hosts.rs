@@ -143,6 +143,27 @@ impl Host {
         self.ip(&[&add[..], nodad].concat()).await
     }
 
+    /// Drops what comes from these addresses, or nothing any more: no end is told, and unlike
+    /// [`Network::isolate`] hosts still find each other's interfaces.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn drop_from(&self, addresses: &[&str]) -> Result<()> {
+        let set = addresses.join(", ");
+        let rule = match addresses {
+            [] => String::new(),
+            _ => format!("add rule inet test in ip saddr {{ {set} }} drop"),
+        };
+        let rules = format!(
+            "add table inet test; delete table inet test; add table inet test; add chain inet test \
+             in {{ type filter hook input priority 0; }}; {rule}"
+        );
+        let output = self.command().args(["nft", &rules]).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "nft {rules}: {said}");
+        Ok(())
+    }
+
     /// The name of its namespace.
     pub fn name(&self) -> &str {
         &self.namespace

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use mesh_tests::agents::AgentProcess;
 use mesh_tests::exposition::Exposition;
 use mesh_tests::hosts::{self, Host, Network};
-use mesh_tests::member::{Member, until_complete};
+use mesh_tests::member::{Member, stats, until_complete};
 use mesh_tests::process::{MeshProcess, free_port};
 use mesh_tests::recorder::Recorder;
 use mesh_tests::report;
@@ -94,6 +95,15 @@ impl Hosts {
         let serves = |line: &String| line.contains("listen") || line.contains("page");
         hub.stderr.first("the hub serves", SOON, serves).await?;
         Ok(hub)
+    }
+
+    /// Lets no packet pass between the first two hosts, or all again.
+    async fn block(&self, blocked: bool) -> Result<()> {
+        for (host, other) in [(0, "203.0.113.3"), (1, "203.0.113.2")] {
+            let others: &[&str] = if blocked { &[other] } else { &[] };
+            self.others[host].drop_from(others).await?;
+        }
+        Ok(())
     }
 
     /// An agent on a host.
@@ -292,5 +302,99 @@ async fn relayed_links_and_new_ones_go_on_when_credentials_expire() -> Result<()
         users.len() >= 4,
         "each member and time has its user: {users:?}"
     );
+    Ok(())
+}
+
+/// A hub that makes credentials, with the file of its secret.
+async fn minting_hub(hosts: &Hosts, of: &str) -> Result<(MeshProcess, SecretFile)> {
+    let secret = SecretFile::new(of)?;
+    let hub = hosts
+        .hub(&[
+            "--turn-url",
+            "turn:203.0.113.1:3478",
+            "--turn-secret-file",
+            secret.path()?,
+        ])
+        .await?;
+    Ok((hub, secret))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_open_directly_allocate_no_relay() -> Result<()> {
+    if !hosts::can_be_made("links that open directly allocate no relay").await {
+        return Ok(());
+    }
+    // Of all with all: 21 links, or 105.
+    let members = match std::env::var_os("MESH_TURN_LONG") {
+        None => 7,
+        Some(_) => 15,
+    };
+    let hosts = Hosts::new(&["anna", "ben", "cleo"]).await?;
+    let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+    let (_hub, _secret) = minting_hub(&hosts, "direct").await?;
+    let names: Vec<String> = (0..members)
+        .map(|number| format!("agent-{number}"))
+        .collect();
+    let joining = names.iter().enumerate();
+    let joining = joining.map(|(number, name)| hosts.agent(number % 3, name, &[]));
+    let agents = try_join_all(joining).await?;
+    let all: Vec<_> = agents.iter().map(|agent| agent as &dyn Member).collect();
+    until("all with all are linked", SOON, async || {
+        for agent in &all {
+            let open = stats(*agent).await?.links.open;
+            ensure!(open == members - 1, "{} has {open} links", agent.name());
+        }
+        Ok(())
+    })
+    .await?;
+    let users = server.allocations();
+    ensure!(users.is_empty(), "allocations of {users:?}");
+    report(&format!(
+        "{} direct links, no allocation",
+        members * (members - 1) / 2
+    ));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_a_direct_path_is_relayed_within_a_second_after_the_wait() -> Result<()> {
+    if !hosts::can_be_made("a link without a direct path is relayed").await {
+        return Ok(());
+    }
+    let hosts = Hosts::new(&["anna", "ben"]).await?;
+    hosts.block(true).await?;
+    let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+    let (_hub, _secret) = minting_hub(&hosts, "fallback").await?;
+    for wait_ms in [2_000.0, 500.0] {
+        let before = server.allocations().len();
+        let wait = format!("{wait_ms}ms");
+        let options = ["--turn-fallback-timeout", &wait];
+        let (anna, ben) = tokio::try_join!(
+            hosts.agent(0, "anna", &options),
+            hosts.agent(1, "ben", &options)
+        )?;
+        until_complete(&[&anna, &ben], SOON).await?;
+        let reply = anna.request(ben.id(), "over a relay").await?;
+        ensure!(reply == "over a relay", "the reply is {reply}");
+        for agent in [&anna, &ben] {
+            let opened = agent.line("a link opens", |line| line["type"] == "linkOpened");
+            let setup = opened.await?["setupMs"]
+                .as_f64()
+                .context("it took some time")?;
+            report(&format!(
+                "{} opened after {setup:.0} ms of {wait_ms} ms",
+                agent.name()
+            ));
+            let over = setup - wait_ms;
+            ensure!(
+                (0.0..1_000.0).contains(&over),
+                "{setup} ms after a wait of {wait_ms} ms"
+            );
+            let failed = agent.events("linkFailed").await?;
+            ensure!(failed.is_empty(), "not at once: {failed:?}");
+        }
+        let made = server.allocations().len() - before;
+        ensure!(made == 2, "one allocation for each end, not {made}");
+    }
     Ok(())
 }

@@ -33,6 +33,9 @@ pub struct AgentOptions<'a> {
     pub rotate_interval: Option<Duration>,
     /// Which candidates links may use. `None` for what `base` says.
     pub ice_transport_policy: Option<IceTransportPolicy>,
+    /// How long a direct path is looked for until relays are asked for; zero for from the start.
+    /// `None` for what `base` says.
+    pub turn_fallback_timeout: Option<Duration>,
     /// Limits and intervals other than the defaults. What has a field of its own here counts as it
     /// stands here; of [`Config::adaptive`] the rules are taken.
     pub base: Option<&'a Config>,
@@ -55,9 +58,10 @@ impl AgentOptions<'_> {
             adaptive: self.adaptive.then(|| rules.unwrap_or_default()),
             ..self.base.cloned().unwrap_or(defaults)
         };
-        let policy = self.ice_transport_policy;
+        let (policy, fallback) = (self.ice_transport_policy, self.turn_fallback_timeout);
         let config = Config {
             rotate_interval: self.rotate_interval.unwrap_or(config.rotate_interval),
+            turn_fallback_timeout: fallback.unwrap_or(config.turn_fallback_timeout),
             ice_transport_policy: policy.unwrap_or(config.ice_transport_policy),
             ..config
         };
@@ -85,6 +89,7 @@ mod tests {
             adaptive: false,
             rotate_interval: None,
             ice_transport_policy: None,
+            turn_fallback_timeout: None,
             base: None,
         }
     }

@@ -173,6 +173,11 @@ impl Config {
         ] {
             rules.ordered(low, high);
         }
+        // A relayed path takes its time too.
+        rules.below(
+            named!(pair self, turn_fallback_timeout),
+            named!(pair self, open_timeout),
+        );
         // A hub that is back must see its members before they count as gone.
         rules.below(
             named!(pair self, signaling_retry_max),
@@ -294,6 +299,7 @@ mod tests {
                 "ttl",
                 "redial_min",
                 "deadline_max",
+                "turn_fallback_timeout",
                 "signaling_retry_max",
                 "latency_low",
                 "failure_rate"

@@ -141,8 +141,11 @@ impl Link {
             LinkState::Negotiating { until } => {
                 let again = self.negotiation.relayed.deadline();
                 let again = again.map(|at| (at, TimeoutReason::Relay));
+                let fallback = self.negotiation.fallback_at;
+                let fallback = fallback.map(|at| (at, TimeoutReason::Fallback));
                 let until = (until, TimeoutReason::Negotiation);
-                again.map_or(until, |again| again.min(until))
+                let others = [again, fallback].into_iter().flatten();
+                others.fold(until, std::cmp::min)
             }
             LinkState::Open => {
                 let rotate = self.rotate_at.map(|at| (at, TimeoutReason::Rotate));

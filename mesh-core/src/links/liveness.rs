@@ -45,7 +45,10 @@ impl Links {
     pub(crate) fn attend(&mut self, id: LinkId, cx: &mut Context) {
         match self.table.get(id).map(|link| link.state) {
             None => {} // Closed with one before it.
-            Some(LinkState::Negotiating { until }) if until > cx.now => self.give_again(id, cx),
+            Some(LinkState::Negotiating { until }) if until > cx.now => {
+                self.give_again(id, cx);
+                self.fall_back(id, cx);
+            }
             Some(LinkState::Negotiating { .. }) => {
                 self.close(id, "it did not open in time", cx);
             }

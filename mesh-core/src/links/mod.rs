@@ -14,6 +14,7 @@ mod lane;
 mod link;
 mod liveness;
 mod negotiation;
+mod path;
 mod queue;
 mod relayed;
 mod restart;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::RejectReason;
-use crate::ice::{IceConfig, IceServer};
+use crate::ice::IceServer;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::log::decided;
@@ -234,16 +235,6 @@ impl Links {
 
 /// The life of a link.
 impl Links {
-    /// STUN and TURN servers for links from now on.
-    pub(crate) fn set_ice_servers(&mut self, servers: Vec<IceServer>) {
-        self.ice_servers = servers;
-    }
-
-    /// What a connection gathers candidates with.
-    fn ice(&self, cx: &Context) -> IceConfig {
-        IceConfig::relayed(&self.ice_servers, cx.config.ice_transport_policy)
-    }
-
     /// The driver reports that all channels of a link are open.
     pub(crate) fn opened(&mut self, id: LinkId, cx: &mut Context) {
         let link = self.table.get_mut(id);

@@ -54,6 +54,10 @@ pub(crate) struct Negotiation {
     reached_at: Option<Instant>,
     /// What the hub was given of it.
     pub(super) relayed: Relayed,
+    /// Whether its connection may be relayed by now.
+    pub(super) relays: bool,
+    /// When it may, if it has found no path by then.
+    pub(super) fallback_at: Option<Instant>,
 }
 
 /// The message that an answer came in, and when.
@@ -86,6 +90,8 @@ impl Negotiation {
             described_at: now,
             reached_at: None,
             relayed: Relayed::default(),
+            relays: false,
+            fallback_at: None,
         }
     }
 
@@ -106,6 +112,12 @@ impl Negotiation {
         self.round = round;
         self.candidates = 0;
         self.answer = None;
+        self.relayed.clear();
+    }
+
+    /// Whether ICE has found a path.
+    pub(super) fn has_reached(&self) -> bool {
+        self.reached_at.is_some()
     }
 
     /// The link was silent and works again.
@@ -239,11 +251,13 @@ impl Links {
         &mut self,
         peer: PeerId,
         role: Role,
-        negotiation: Negotiation,
+        mut negotiation: Negotiation,
         patience: Duration,
         offer: Option<String>,
         cx: &mut Context,
     ) -> LinkId {
+        negotiation.relays = Self::relays_at_once(cx);
+        let relays = negotiation.relays;
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
         let (via_hub, failures) = (negotiation.via_hub, self.failures(peer));
@@ -269,7 +283,7 @@ impl Links {
             peer,
             offer,
             fresh_keys: role == Role::Successor,
-            ice: self.ice(cx),
+            ice: self.ice(relays, cx),
         });
         link
     }
@@ -298,13 +312,13 @@ impl Links {
             negotiation.described_at = cx.now;
         }
         let round = negotiation.round;
+        let was_open = link.opened_at.is_some();
         let offers = matches!(signal, LinkSignal::Offer { .. });
         let (to, attempt) = (link.peer, negotiation.attempt);
-        let way = match round {
-            0 => Way::AsBegun {
-                via_hub: negotiation.via_hub,
-            },
-            _ => Way::Both,
+        let via_hub = negotiation.via_hub;
+        let way = match was_open && round > 0 {
+            false => Way::AsBegun { via_hub },
+            true => Way::Both,
         };
         let is_successor = link.role == Role::Successor;
         let predecessor = self.to(to).map(|link| link.negotiation.attempt);
@@ -369,7 +383,9 @@ impl Links {
         cx: &Context,
     ) -> Option<(LinkId, &'static str)> {
         let link = self.to(peer)?;
-        let unanswered = cx.this < peer && link.negotiation.answer.is_none();
+        // A further round tells that there was an answer.
+        let answered = link.negotiation.answer.is_some() || link.negotiation.round > 0;
+        let unanswered = cx.this < peer && !answered;
         let repeated_at = link.negotiation.relayed.repeated_at();
         let age = cx
             .now
@@ -398,8 +414,13 @@ impl Links {
                 return; // It has come over another path before.
             }
             link.negotiation.begin_round(round);
-            let link = link.id;
-            let ice = self.ice(cx);
+            if link.opened_at.is_none() {
+                link.negotiation.relays = true;
+                let until = cx.now + patience;
+                link.state = LinkState::Negotiating { until };
+            }
+            let (link, relays) = (link.id, link.negotiation.relays);
+            let ice = self.ice(relays, cx);
             cx.order(Output::ConfigureLink { link, ice });
             return cx.order(Output::ApplySignal { link, signal });
         }
@@ -416,7 +437,11 @@ impl Links {
             Verdict::Apply | Verdict::Answered => {}
             Verdict::Reject(reason) => return self.reject(None, Some(from), reason, cx),
         }
+        let answers = !matches!(signal, LinkSignal::Candidate { .. });
         let link = link.id;
+        if answers && is_opening && round == 0 {
+            self.plan_fallback(link, cx);
+        }
         cx.order(Output::ApplySignal { link, signal });
     }
 

@@ -140,13 +140,6 @@ impl Restarts {
     }
 }
 
-impl Link {
-    /// Whether an offer is of a round that has not begun yet, on a connection that was open.
-    pub(super) fn takes_round(&self, round: u16) -> bool {
-        self.opened_at.is_some() && round > self.negotiation.round()
-    }
-}
-
 impl Links {
     /// The path of a link may be away: takes one of its restarts, and returns the peer, the attempt
     /// and the step for which it is to be asked. Without a way for signals it waits.
@@ -224,8 +217,9 @@ impl Links {
         };
         restarts.given_up_at = None;
         negotiation.begin_round(negotiation.round().saturating_add(1));
+        let relays = negotiation.relays;
         decided!(cx, ?link, ?peer, "restart ICE");
-        let ice = self.ice(cx);
+        let ice = self.ice(relays, cx);
         cx.order(Output::ConfigureLink { link, ice });
         cx.order(Output::RestartLink { link });
     }

@@ -1,5 +1,6 @@
 //! Links by themselves: calls in, exact orders and events out.
 
+mod path;
 mod rounds;
 
 use std::time::Duration;

@@ -20,6 +20,8 @@ pub struct WorldConfig {
     pub metric: Metric,
     /// How long links keep their keys, on average.
     pub rotate_interval: Duration,
+    /// The hub names a TURN server.
+    pub turn: bool,
     /// How k follows the state of the mesh.
     pub adaptive: Option<Adaptive>,
     /// Members of a shard, about.
@@ -43,6 +45,7 @@ impl WorldConfig {
             sparse: false,
             metric: Metric::default(),
             rotate_interval: Duration::from_secs(3_600),
+            turn: false,
             adaptive: None,
             shard_members: SHARD_MEMBERS,
             latency_min: Duration::from_millis(5),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
+use super::relay::turn_server;
 use super::trace::Fault;
 use super::{EPOCH, World};
 use crate::config::HubConfig;
@@ -66,6 +67,7 @@ impl World {
         let seed = self.draw_seed();
         let config = HubConfig {
             shard_members: self.config.shard_members,
+            ice_servers: Vec::from_iter(self.config.turn.then(turn_server)),
             ..HubConfig::default()
         };
         self.hub = Some(Hub::new(config, seed));

@@ -29,6 +29,7 @@ mod pace;
 mod partition;
 #[cfg(test)]
 mod regressions;
+mod relay;
 mod report;
 mod restart;
 #[cfg(test)]
@@ -86,6 +87,8 @@ pub struct World {
     only_through: Option<usize>,
     /// Agents between which no path leads.
     parted: BTreeSet<(usize, usize)>,
+    /// Pairs of agents between which no direct path leads.
+    blocked: BTreeSet<(usize, usize)>,
     queue: BTreeMap<(Instant, u64), Box<Happening>>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
@@ -156,6 +159,7 @@ impl World {
             connections: Vec::new(),
             only_through: None,
             parted: BTreeSet::new(),
+            blocked: BTreeSet::new(),
             queue: BTreeMap::new(),
             queued: 0,
             sent: BTreeMap::new(),

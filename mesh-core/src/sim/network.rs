@@ -33,7 +33,7 @@ pub(super) struct Connection {
     /// Frames get through.
     pub(super) up: bool,
     /// They did once.
-    was_up: bool,
+    pub(super) was_up: bool,
     /// What every frame takes longer than usual.
     pub(super) delay: Duration,
     /// What is held up in each direction, while it is.
@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) bandwidth: Option<u32>,
     pub(super) flows: [Flow; 2],
     pub(super) acquaintance: Acquaintance,
+    /// Whether each end has asked a TURN server for a relay.
+    pub(super) relays: [bool; 2],
     /// What its ends know of the ICE restart that is under way.
     pub(super) restart: Option<IceRestart>,
     /// Until when what was ordered before it was closed is sent.
@@ -131,8 +133,13 @@ impl World {
                     self.hub_later(HubInput::TextReceived(client, text));
                 }
             }
-            Output::OpenLink { link, offer, .. } => self.open_connection(agent, link, offer),
-            Output::ConfigureLink { .. } => {} // All paths of this network are alike.
+            Output::OpenLink {
+                link, offer, ice, ..
+            } => {
+                self.open_connection(agent, link, offer);
+                self.configure(agent, link, &ice);
+            }
+            Output::ConfigureLink { link, ice } => self.configure(agent, link, &ice),
             Output::RestartLink { link } => self.restart_ice(agent, link),
             Output::ApplySignal { link, signal } => self.apply(agent, link, &signal),
             Output::Transmit {
@@ -244,6 +251,7 @@ impl World {
                 bandwidth: rough.and_then(|rough| rough.bandwidth),
                 flows: Default::default(),
                 acquaintance: Acquaintance::new(trickles),
+                relays: [false; 2],
                 restart: None,
                 closes_by: None,
             });
@@ -275,9 +283,14 @@ impl World {
             {
                 return;
             }
-            if self.connections[connection].restart.is_some() {
+            if !self.has_path(connection, [a.agent, b.agent]) {
+                return;
+            }
+            let there = &self.connections[connection];
+            if there.restart.is_some() && there.was_up {
                 return self.restarted(connection, [a, b]);
             }
+            self.opened_after(connection);
             self.connections[connection].up = true;
             self.connections[connection].was_up = true;
             self.connections[connection].arrival = [self.now; 2];

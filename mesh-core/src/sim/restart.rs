@@ -15,7 +15,7 @@ use crate::wire::LinkSignal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IceRestart {
     /// The answer to the latest offer was applied.
-    answered: bool,
+    pub(super) answered: bool,
 }
 
 impl World {
@@ -51,7 +51,9 @@ impl World {
         };
         let there = &mut self.connections[connection];
         there.restart = Some(IceRestart { answered: false });
-        there.hold_up();
+        if there.was_up {
+            there.hold_up();
+        }
         let sdp = format!("v=0 restart connection {connection}");
         self.restart_signal(agent, link, LinkSignal::Offer { sdp });
     }

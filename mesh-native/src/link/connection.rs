@@ -22,6 +22,7 @@ use webrtc::peer_connection::{
 };
 
 use super::LinkFactory;
+use super::early::Stage;
 use super::observer::{Notice, Observer};
 use super::pace::Pace;
 use super::remote::Remote;
@@ -292,7 +293,7 @@ impl Session {
                         .await?;
                     self.pace.connecting();
                 }
-                Command::Apply(LinkSignal::Offer { sdp: offer_sdp }) if self.pace.is_open() => {
+                Command::Apply(LinkSignal::Offer { sdp: offer_sdp }) if self.has_described() => {
                     self.pace.restarting();
                     self.remote.forget();
                     // Boxed, or every link would carry this future to its end.
@@ -305,7 +306,7 @@ impl Session {
                         tracing::debug!(%error, "ICE servers not taken");
                     }
                 }
-                Command::Restart if self.pace.is_open() => {
+                Command::Restart if self.has_described() => {
                     self.pace.restarting();
                     self.remote.forget();
                     let restarted = self.connection.restart_ice().await;
@@ -317,11 +318,16 @@ impl Session {
                 }
                 Command::Apply(LinkSignal::Offer { .. } | LinkSignal::Answer { .. })
                 | Command::Restart => {
-                    tracing::debug!("description ignored: the link has one, or is not open");
+                    tracing::debug!("description ignored: another comes first");
                 }
             }
         }
         Ok(self.outbound.check().await?)
+    }
+
+    /// Whether an offer and its answer were applied, so that another round may begin.
+    fn has_described(&self) -> bool {
+        self.pace.gate().is(Stage::Described)
     }
 
     async fn hear(&mut self, notice: Notice) -> std::result::Result<(), Ending> {

@@ -142,10 +142,15 @@ impl Pace {
         }
     }
 
-    /// ICE looks for another path, on a connection that is open.
+    /// ICE looks for another path, on a connection that is open, or has found none yet.
     pub(super) fn restarting(&self) {
         let now = self.micros(Instant::now());
-        self.restarting_since.store(now, Ordering::Relaxed);
+        let since = if self.is_open() {
+            &self.restarting_since
+        } else {
+            &self.connecting_since
+        };
+        since.store(now, Ordering::Relaxed);
     }
 
     fn is_connecting(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Options that people look for under another name, or that this version does not have.
 
 /// What to do instead, by the name in lower case without `_` and `-`.
-const WORDS: [(&str, &str); 34] = [
+const WORDS: [(&str, &str); 33] = [
     (
         "agentcount",
         "[up] agents is how many agents `mesh up` starts",
@@ -50,11 +50,6 @@ const WORDS: [(&str, &str); 34] = [
     ("iceserver", SERVERS),
     ("turnsecret", SECRET),
     ("staticauthsecret", SECRET),
-    (
-        "turnfallbacktimeout",
-        "there is no such wait: relayed candidates are tried from the start, \
-                             beside the direct ones",
-    ),
     ("enablesrtpkeyrotation", ROTATION),
     ("srtpkeyrotationinterval", ROTATION),
     (

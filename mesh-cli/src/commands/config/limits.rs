@@ -104,6 +104,9 @@ limits! {
         redials_max: u32 => redials_max,
         /// How long the topology then does without it.
         unreachable_for: Span => unreachable_for,
+        /// How long a direct path is looked for until relays of TURN servers are asked for; 0s for
+        /// from the start.
+        turn_fallback_timeout: Span => turn_fallback_timeout,
         /// How long links keep their DTLS keys, on average; 0s for as long as they are open.
         rotate_interval: Span => rotate_interval,
         /// Time between keepalive pings on a quiet link.
