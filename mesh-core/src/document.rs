@@ -21,6 +21,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "links/liveness.rs",
     "links/mod.rs",
     "links/negotiation.rs",
+    "links/path.rs",
     "links/queue.rs",
     "links/restart.rs",
     "links/shares.rs",

@@ -63,6 +63,62 @@ impl FromStr for IceTransportPolicy {
     }
 }
 
+/// Where an address of a link's end is known from, as WebRTC's `RTCIceCandidateType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateType {
+    /// The machine has it.
+    Host,
+    /// A STUN server has seen it.
+    Srflx,
+    /// The other end has seen it.
+    Prflx,
+    /// A TURN server has it.
+    Relay,
+}
+
+impl CandidateType {
+    /// The type that a candidate names so.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "host" => Self::Host,
+            "srflx" => Self::Srflx,
+            "prflx" => Self::Prflx,
+            "relay" => Self::Relay,
+            _ => return None,
+        })
+    }
+}
+
+/// The way that a link takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkPath {
+    /// The address at this end.
+    pub local: CandidateType,
+    /// The address at the other end.
+    pub remote: CandidateType,
+    /// Whether it leads over a TURN server. An end that has the relay always knows.
+    pub relayed: bool,
+}
+
+impl LinkPath {
+    /// The way from one address to another.
+    pub fn new(local: CandidateType, remote: CandidateType) -> Self {
+        let relayed = [local, remote].contains(&CandidateType::Relay);
+        Self {
+            local,
+            remote,
+            relayed,
+        }
+    }
+
+    /// Whether it is, or could be without this end's knowledge.
+    pub(crate) fn may_be_relayed(self) -> bool {
+        self.relayed || self.remote == CandidateType::Prflx
+    }
+}
+
 /// What a link's connection gathers candidates with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceConfig {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LossReason, RejectReason};
-use crate::ice::IceConfig;
+use crate::ice::{IceConfig, LinkPath};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
@@ -80,6 +80,13 @@ pub enum Input {
     LinkReached {
         /// The link.
         link: LinkId,
+    },
+    /// The way that the link takes, once ICE has found one, and after each further round.
+    LinkPath {
+        /// The link.
+        link: LinkId,
+        /// The way.
+        path: LinkPath,
     },
     /// All channels of the link are open. Comes before its first frame.
     LinkOpened {
@@ -280,6 +287,13 @@ pub enum Event {
         peer: PeerId,
         /// Time from the decision to rotate, or from the offer, in milliseconds.
         took_ms: f64,
+    },
+    /// The way that a link takes is known, or is another now.
+    LinkPath {
+        /// The other end.
+        peer: PeerId,
+        /// The way.
+        path: LinkPath,
     },
     /// A link that was open is closed.
     LinkClosed {

@@ -87,7 +87,7 @@ pub use config::{
 pub use error::{
     ConfigError, DecodeError, LossReason, MeshError, RejectReason, SendError, VerifyError,
 };
-pub use ice::{IceConfig, IceServer, IceTransportPolicy};
+pub use ice::{CandidateType, IceConfig, IceServer, IceTransportPolicy, LinkPath};
 pub use id::{
     ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,
 };

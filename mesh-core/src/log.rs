@@ -39,6 +39,7 @@ pub(crate) const fn name_of(signal: &PeerSignal) -> &'static str {
         PeerSignal::Ask(Step::Restart) => "ask-restart",
         PeerSignal::Ask(Step::Succeed) => "ask-succeed",
         PeerSignal::Ask(Step::Rebind) => "ask-rebind",
+        PeerSignal::Ask(Step::Direct) => "ask-direct",
         PeerSignal::Solicit => "solicit",
         PeerSignal::Decline => "decline",
     }
@@ -58,6 +59,7 @@ impl fmt::Display for Brief<'_, Input> {
                 write!(f, "LinkSignaled {link:?} {}", kind(signal))
             }
             Input::LinkReached { link } => write!(f, "LinkReached {link:?}"),
+            Input::LinkPath { link, path } => write!(f, "LinkPath {link:?} {path:?}"),
             Input::LinkOpened { link } => write!(f, "LinkOpened {link:?}"),
             Input::LinkStranded { link } => write!(f, "LinkStranded {link:?}"),
             Input::FrameReceived {
@@ -131,6 +133,7 @@ const fn about(event: &Event) -> (&'static str, Option<PeerId>) {
         Event::LinkClosed { peer, .. } => ("LinkClosed", Some(*peer)),
         Event::LinkFailed { peer, .. } => ("LinkFailed", Some(*peer)),
         Event::LinkRotated { peer, .. } => ("LinkRotated", Some(*peer)),
+        Event::LinkPath { peer, .. } => ("LinkPath", Some(*peer)),
         Event::TopologyChanged => ("TopologyChanged", None),
         Event::Message(message) => ("Message", Some(message.from)),
         Event::Sending { to, .. } => ("Sending", Some(*to)),

@@ -24,6 +24,8 @@ pub enum TimeoutReason {
     Drain,
     /// A link gets fresh keys.
     Rotate,
+    /// A relayed link looks for a direct path.
+    Direct,
     /// Links follow the members of the room.
     Settle,
     /// This agent's links are announced.

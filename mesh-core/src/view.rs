@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ice::LinkPath;
 use crate::id::PeerId;
 use crate::timeout::TimeoutReason;
 
@@ -22,6 +23,8 @@ pub struct PeerView {
     pub next_hop: Option<PeerId>,
     /// Smoothed round-trip time of the direct link.
     pub rtt_ms: Option<f64>,
+    /// The way of the direct link; null while it is not known.
+    pub path: Option<LinkPath>,
     /// Whether the signaling server lists it.
     pub in_hub: bool,
 }

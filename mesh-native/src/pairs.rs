@@ -184,6 +184,7 @@ impl Single {
                 LinkFact::FrameReceived { channel, frame } => Told::Received(channel, frame),
                 LinkFact::Closed(end) => Told::Closed(end.to_string()),
                 LinkFact::Reached
+                | LinkFact::Path(_)
                 | LinkFact::Stranded
                 | LinkFact::Congested
                 | LinkFact::Drained => continue,
@@ -212,7 +213,7 @@ impl Relay {
             let end = &self.ends[id as usize];
             match fact {
                 LinkFact::Signal(signal) => self.deliver(id ^ 1, signal),
-                LinkFact::Reached | LinkFact::Stranded => {}
+                LinkFact::Reached | LinkFact::Path(_) | LinkFact::Stranded => {}
                 LinkFact::Opened => {
                     self.open += 1;
                     if self.open == self.ends.len() {

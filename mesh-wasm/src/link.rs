@@ -7,24 +7,28 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures::future::{AbortHandle, abortable};
-use js_sys::{Array, Reflect, Uint8Array};
+use js_sys::{Reflect, Uint8Array};
 use mesh_core::agent::{
     LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
 };
-use mesh_core::{Channel, IceConfig, IceTransportPolicy, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
-    RtcDataChannelType, RtcIceCandidate, RtcIceCandidateInit, RtcIceConnectionState,
-    RtcIceGatheringState, RtcIceServer, RtcIceTransportPolicy, RtcOfferOptions, RtcPeerConnection,
-    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+    MessageEvent, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState, RtcDataChannelType,
+    RtcIceCandidate, RtcIceCandidateInit, RtcIceConnectionState, RtcIceGatheringState,
+    RtcOfferOptions, RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState,
+    RtcSdpType, RtcSessionDescriptionInit,
 };
 
 use crate::clock::set_timeout;
 use crate::error::describe;
+use configuration::configuration;
+use tasks::Tasks;
 
+mod configuration;
+mod path;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -53,9 +57,7 @@ pub(crate) struct Link {
     /// The description was told: candidates found later follow one by one.
     described: Rc<Cell<bool>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
-    /// What waits for the browser, given up with the link: promises of a closed connection never
-    /// settle, and whoever awaits them keeps the connection for ever.
-    tasks: RefCell<Vec<AbortHandle>>,
+    tasks: Tasks,
 }
 
 /// What is described.
@@ -97,7 +99,7 @@ impl Link {
             early: Rc::new(RefCell::new(Some(Vec::new()))),
             described: Rc::default(),
             handlers: Vec::new(),
-            tasks: RefCell::default(),
+            tasks: Tasks::default(),
         };
         link.listen_to_connection();
         link.listen_to_channels();
@@ -124,7 +126,7 @@ impl Link {
         self.described.set(false);
         let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
         let (described, tell) = (Rc::clone(&self.described), Rc::clone(&self.tell));
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             if let Err(end) =
                 describe_locally(&connection, opening, &early, &described, &tell).await
             {
@@ -142,7 +144,7 @@ impl Link {
                 let set = self.connection.set_remote_description(&answer);
                 let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
                 let tell = Rc::clone(&self.tell);
-                self.spawn(async move {
+                self.tasks.spawn(async move {
                     if let Err(thrown) = JsFuture::from(set).await {
                         let end = LinkEnd::BadDescription(describe(&thrown));
                         tell(LinkFact::Closed(end));
@@ -189,14 +191,6 @@ impl Link {
         Ok(())
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let (task, handle) = abortable(task);
-        self.tasks.borrow_mut().push(handle);
-        spawn_local(async move {
-            let _ = task.await; // Given up, if the link is dropped first.
-        });
-    }
-
     fn handler(&mut self, handle: impl FnMut(JsValue) + 'static) -> js_sys::Function {
         let closure = Closure::<dyn FnMut(JsValue)>::new(handle);
         let function = closure.as_ref().unchecked_ref::<js_sys::Function>().clone();
@@ -224,9 +218,11 @@ impl Link {
         });
         self.connection.set_onconnectionstatechange(Some(&on_state));
         let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
+        let tasks = self.tasks.clone();
         let on_ice_state = self.handler(move |_| {
             if connection.ice_connection_state() == RtcIceConnectionState::Connected {
                 told(LinkFact::Reached);
+                tell_path(&connection, &told, &tasks);
             }
         });
         self.connection
@@ -242,7 +238,12 @@ impl Link {
         for channel in Channel::ALL {
             let data_channel = self.channels[usize::from(channel.id())].clone();
             let (state, told) = (Rc::clone(&opening), Rc::clone(&self.tell));
-            let on_open = self.handler(move |_| state.opened(&told));
+            let (connection, tasks) = (self.connection.clone(), self.tasks.clone());
+            let on_open = self.handler(move |_| {
+                if state.opened(&told) {
+                    tell_path(&connection, &told, &tasks); // ICE may have found a better one since.
+                }
+            });
             data_channel.set_onopen(Some(&on_open));
 
             let (state, told) = (Rc::clone(&opening), Rc::clone(&self.tell));
@@ -270,17 +271,20 @@ impl Link {
 }
 
 impl Channels {
-    fn opened(&self, tell: &Tell) {
+    /// One more is open. Returns whether all are.
+    fn opened(&self, tell: &Tell) -> bool {
         if self.is_full() {
-            return; // It has ended.
+            return false; // It has ended.
         }
         self.missing.set(self.missing.get().saturating_sub(1));
-        if self.missing.get() == 0 {
+        let all = self.missing.get() == 0;
+        if all {
             tell(LinkFact::Opened);
             for (channel, frame) in self.held.take() {
                 tell(LinkFact::FrameReceived { channel, frame });
             }
         }
+        all
     }
 
     fn received(&self, channel: Channel, data: &JsValue, tell: &Tell) {
@@ -312,6 +316,16 @@ impl Channels {
     }
 }
 
+/// Tells the way that a connection takes, as soon as the browser knows it.
+fn tell_path(connection: &RtcPeerConnection, tell: &Tell, tasks: &Tasks) {
+    let (connection, tell) = (connection.clone(), Rc::clone(tell));
+    tasks.spawn(async move {
+        if let Some(path) = path::path(&connection).await {
+            tell(LinkFact::Path(path));
+        }
+    });
+}
+
 /// Bytes that wait in all channels.
 fn buffered(channels: &[RtcDataChannel; 3]) -> usize {
     let waiting = channels
@@ -322,9 +336,7 @@ fn buffered(channels: &[RtcDataChannel; 3]) -> usize {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for task in self.tasks.take() {
-            task.abort();
-        }
+        self.tasks.abort();
         self.connection.set_onconnectionstatechange(None);
         self.connection.set_oniceconnectionstatechange(None);
         self.connection.set_onicecandidate(None);
@@ -360,33 +372,6 @@ fn page_is_hiding() -> bool {
     let event = of(&js_sys::global(), "event");
     let kind = event.and_then(|event| of(&event, "type")); // Fails where there is no event.
     kind.is_ok_and(|kind| kind.as_string().as_deref() == Some("pagehide"))
-}
-
-fn configuration(ice: &IceConfig) -> RtcConfiguration {
-    let servers = Array::new();
-    for server in &ice.servers {
-        let entry = RtcIceServer::new();
-        let urls: Array = server
-            .urls
-            .iter()
-            .map(|url| JsValue::from_str(url))
-            .collect();
-        entry.set_urls(&urls);
-        if let Some(username) = &server.username {
-            entry.set_username(username);
-        }
-        if let Some(credential) = &server.credential {
-            entry.set_credential(credential);
-        }
-        servers.push(&entry);
-    }
-    let configuration = RtcConfiguration::new();
-    configuration.set_ice_servers(&servers);
-    configuration.set_ice_transport_policy(match ice.policy {
-        IceTransportPolicy::All => RtcIceTransportPolicy::All,
-        IceTransportPolicy::Relay => RtcIceTransportPolicy::Relay,
-    });
-    configuration
 }
 
 fn create_channel(connection: &RtcPeerConnection, channel: Channel) -> RtcDataChannel {

@@ -147,6 +147,8 @@ export type MeshEvent =
     | { type: "linkOpened"; peer: PeerId; setupMs: number; describedMs: number; answeredMs: number | null; reachedMs: number | null }
     /** A link goes on over another connection, which has fresh DTLS keys. */
     | { type: "linkRotated"; peer: PeerId; tookMs: number }
+    /** The way that a link takes is known, or is another now. */
+    | { type: "linkPath"; peer: PeerId; path: LinkPath }
     | { type: "linkClosed"; peer: PeerId; reason: string }
     | { type: "linkFailed"; peer: PeerId; reason: string }
     | { type: "topologyChanged" }
@@ -165,6 +167,16 @@ export type MeshEvent =
     /** The last event. */
     | { type: "left" };
 
+/** Where an address is known from: the machine, a STUN server, the other end, a TURN server. */
+export type CandidateType = "host" | "srflx" | "prflx" | "relay";
+
+/** The way of a link: the kinds of the addresses at its ends, and whether it leads over a TURN server. */
+export interface LinkPath {
+    local: CandidateType;
+    remote: CandidateType;
+    relayed: boolean;
+}
+
 export interface Peer {
     id: PeerId;
     name: string;
@@ -174,6 +186,8 @@ export interface Peer {
     nextHop: PeerId | null;
     /** Of the direct link. */
     rttMs: number | null;
+    /** The way of the direct link; null while it is not known. */
+    path: LinkPath | null;
     /** Whether the signaling server lists it. */
     inHub: boolean;
 }
@@ -239,13 +253,13 @@ export interface Stats {
 /**
  * What is due: `signaling` (a server is dialled, pinged, given up), `verify` (records), `negotiation` (a link has not
  * opened), `fallback` (it tries relays), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `rotate`
- * (its keys), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
+ * (its keys), `direct` (a relayed one looks for a better way), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
  * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
  * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages).
  */
 export type TimeoutReason =
-    | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "settle" | "announce" | "gossip"
+    | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "direct" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
     | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts";
 

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use mesh_tests::agents::AgentProcess;
 use mesh_tests::exposition::Exposition;
 use mesh_tests::hosts::{self, Host, Network};
-use mesh_tests::member::{Member, stats, until_complete};
+use mesh_tests::member::{Member, peers, stats, until_complete};
 use mesh_tests::process::{MeshProcess, free_port};
 use mesh_tests::recorder::Recorder;
 use mesh_tests::report;
@@ -152,7 +152,11 @@ async fn agents_that_may_only_be_relayed_link_over_servers_with_their_own_users(
         let all = !users.is_empty() && users.iter().all(|of| of == user);
         ensure!(all, "allocations of {users:?}: {}", server.log());
     }
-    // Nothing else leads from one to the other.
+    let way = path(&anna, &ben).await?;
+    ensure!(
+        way["local"] == "relay" && way["relayed"] == true,
+        "the way is {way}"
+    );
     let opened = anna.events("linkOpened").await?;
     let setup = opened.first().context("it has opened")?["setupMs"].as_f64();
     ensure!(
@@ -160,6 +164,28 @@ async fn agents_that_may_only_be_relayed_link_over_servers_with_their_own_users(
         "opened in {setup:?} ms"
     );
     Ok(())
+}
+
+/// The way of an agent's link to a peer, as `peers()` tells it.
+async fn path(agent: &AgentProcess, peer: &AgentProcess) -> Result<Value> {
+    let mut peers = agent.table("peers").await?;
+    let rows = peers.as_array_mut().context("peers() is a list")?;
+    let id = peer.id().to_string();
+    let row = rows.iter_mut().find(|row| row["id"] == *id);
+    Ok(row.context("it knows the peer")?["path"].take())
+}
+
+/// Waits until either end's link is relayed, or both are direct.
+async fn until_relayed(ends: [&AgentProcess; 2], relayed: bool, within: Duration) -> Result<()> {
+    let what = format!("a link whose way is relayed: {relayed}");
+    until(&what, within, async || {
+        let paths = [path(ends[0], ends[1]).await?, path(ends[1], ends[0]).await?];
+        ensure!(paths.iter().all(|path| !path.is_null()), "{paths:?}");
+        let is_relayed = paths.iter().any(|path| path["relayed"] == true);
+        ensure!(is_relayed == relayed, "{paths:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// All user names and passwords in what a hub has said, in their order, each once.
@@ -221,13 +247,16 @@ async fn a_member_gets_new_credentials_in_time_and_coturn_refuses_the_old_ones()
         Ok(())
     })
     .await?;
-    let (user, password) = users(&recorder.told()).pop().context("they are there")?;
-    let good = turn::relays(here, &user, &password).await?;
-    ensure!(
-        good,
-        "coturn refuses the newest credentials: {}",
-        server.log()
-    );
+    let password = until("the newest credentials are good", SOON, async || {
+        let (user, password) = users(&recorder.told()).pop().context("none")?;
+        ensure!(
+            turn::relays(here, &user, &password).await?,
+            "refused: {}",
+            server.log()
+        );
+        Ok(password)
+    })
+    .await?;
     let shown = format!("{:?}", Exposition::of(metrics_port).await?);
     let logs = [hub.stderr.all(|_| true), agent.logged().await].concat();
     for text in [recorder.told(), shown, logs.join(" ")] {
@@ -397,4 +426,186 @@ async fn a_link_without_a_direct_path_is_relayed_within_a_second_after_the_wait(
         ensure!(made == 2, "one allocation for each end, not {made}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relayed_link_is_direct_within_a_minute_after_the_block_ends() -> Result<()> {
+    if !hosts::can_be_made("a relayed link becomes direct").await {
+        return Ok(());
+    }
+    let hosts = Hosts::new(&["anna", "ben"]).await?;
+    hosts.block(true).await?;
+    let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+    let (_hub, _secret) = minting_hub(&hosts, "upgrade").await?;
+    let (anna, ben) = tokio::try_join!(hosts.agent(0, "anna", &[]), hosts.agent(1, "ben", &[]))?;
+    until_complete(&[&anna, &ben], SOON).await?;
+    until_relayed([&anna, &ben], true, SOON).await?;
+    let made = server.allocations().len();
+    hosts.block(false).await?;
+    let begun = Instant::now();
+    let mut asked = 0;
+    until(
+        "the link to be direct",
+        Duration::from_secs(60),
+        async || {
+            let reply = anna.request(ben.id(), "meanwhile").await?;
+            ensure!(reply == "meanwhile", "the reply is {reply}");
+            asked += 1;
+            let paths = [path(&anna, &ben).await?, path(&ben, &anna).await?];
+            ensure!(
+                paths.iter().all(|path| path["relayed"] == false),
+                "{paths:?}"
+            );
+            Ok(())
+        },
+    )
+    .await?;
+    let took = begun.elapsed();
+    report(&format!(
+        "direct {took:?} after the block ended, {asked} replies meanwhile"
+    ));
+    for agent in [&anna, &ben] {
+        for kind in ["linkClosed", "linkFailed"] {
+            let events = agent.events(kind).await?;
+            ensure!(events.is_empty(), "{}: {events:?}", agent.name());
+        }
+        let ways = agent.events("linkPath").await?;
+        let relayed: Vec<_> = ways.iter().map(|event| &event["path"]["relayed"]).collect();
+        ensure!(
+            relayed.last() == Some(&&Value::Bool(false)),
+            "{}: {ways:?}",
+            agent.name()
+        );
+    }
+    ensure!(
+        server.allocations().len() == made,
+        "a direct try asks for no relay"
+    );
+    // The relays are given back.
+    until("the allocations to end", SOON, async || {
+        let log = server.log();
+        let ended = log
+            .lines()
+            .filter(|line| line.contains(": delete: realm="))
+            .count();
+        ensure!(ended >= made, "{ended} of {made}: {log}");
+        Ok(())
+    })
+    .await
+}
+
+/// Three agents of which two are linked over the TURN server alone, and the third to both.
+struct Relayed {
+    hosts: Hosts,
+    server: TurnServer,
+    _hub: (MeshProcess, SecretFile),
+    anna: AgentProcess,
+    ben: AgentProcess,
+    _cleo: AgentProcess,
+}
+
+impl Relayed {
+    async fn new(of: &str) -> Result<Self> {
+        let hosts = Hosts::new(&["anna", "ben", "cleo"]).await?;
+        hosts.block(true).await?;
+        let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+        let hub = minting_hub(&hosts, of).await?;
+        let (anna, ben, cleo) = tokio::try_join!(
+            hosts.agent(0, "anna", &[]),
+            hosts.agent(1, "ben", &[]),
+            hosts.agent(2, "cleo", &[])
+        )?;
+        until_complete(&[&anna, &ben, &cleo], SOON).await?;
+        until_relayed([&anna, &ben], true, SOON).await?;
+        Ok(Self {
+            hosts,
+            server,
+            _hub: hub,
+            anna,
+            ben,
+            _cleo: cleo,
+        })
+    }
+
+    /// Waits until the relayed link carries again what it did not, and asks all the while: each
+    /// request must be answered, over the third agent if need be.
+    async fn until_back(&self, broken: Instant) -> Result<Duration> {
+        until("the relayed link is away", SOON, async || {
+            self.ask().await?;
+            let direct = self.linked().await?;
+            ensure!(!direct, "it is linked");
+            Ok(())
+        })
+        .await?;
+        let away = broken.elapsed();
+        until(
+            "the relayed link is back",
+            Duration::from_secs(20),
+            async || {
+                self.ask().await?;
+                ensure!(self.linked().await?, "it is not linked");
+                Ok(())
+            },
+        )
+        .await?;
+        let took = broken.elapsed();
+        report(&format!(
+            "away was noticed after {away:?}, and back after {took:?}"
+        ));
+        ensure!(took < Duration::from_secs(20), "it took {took:?}");
+        until_relayed([&self.anna, &self.ben], true, SOON).await?;
+        Ok(took)
+    }
+
+    async fn ask(&self) -> Result<()> {
+        let reply = self.anna.request(self.ben.id(), "still?").await?;
+        ensure!(reply == "still?", "the reply is {reply}");
+        Ok(())
+    }
+
+    async fn linked(&self) -> Result<bool> {
+        let peers = peers(&self.anna).await?;
+        let ben = peers.iter().find(|peer| peer.id == self.ben.id());
+        Ok(ben.context("it is a member")?.direct)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relayed_links_are_back_within_20_s_after_the_turn_server_is_killed() -> Result<()> {
+    if !hosts::can_be_made("a TURN server that is killed").await {
+        return Ok(());
+    }
+    let mut relayed = Relayed::new("killed").await?;
+    let broken = Instant::now();
+    let Relayed { server, hosts, .. } = &mut relayed;
+    server.restart(Some(&hosts.between)).await?;
+    relayed.until_back(broken).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_go_over_others_while_the_turn_server_is_stalled() -> Result<()> {
+    if !hosts::can_be_made("a TURN server that is stalled").await {
+        return Ok(());
+    }
+    let relayed = Relayed::new("stalled").await?;
+    relayed.server.signal("STOP").await?;
+    let stalled = Instant::now();
+    while stalled.elapsed() < Duration::from_secs(5) {
+        relayed.ask().await?;
+    }
+    relayed.server.signal("CONT").await?;
+    until(
+        "the relayed link is there",
+        Duration::from_secs(15),
+        async || {
+            relayed.ask().await?;
+            ensure!(relayed.linked().await?, "it is not linked");
+            Ok(())
+        },
+    )
+    .await?;
+    let took = stalled.elapsed();
+    report(&format!("linked {took:?} after the stall began"));
+    until_relayed([&relayed.anna, &relayed.ben], true, SOON).await
 }

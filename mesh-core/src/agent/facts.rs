@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::ice::LinkPath;
 use crate::id::{LinkId, SocketId};
 use crate::io::{Channel, Input};
 use crate::wire::LinkSignal;
@@ -16,6 +17,8 @@ pub enum LinkFact {
     Signal(LinkSignal),
     /// ICE has found a path; DTLS and the channels follow.
     Reached,
+    /// The way that it takes, once ICE has found one, and after each further round.
+    Path(LinkPath),
     /// All three channels are open. Comes before the first frame.
     Opened,
     /// All addresses of this machine that it leaves from are gone.
@@ -114,6 +117,7 @@ impl LinkFact {
         match self {
             Self::Signal(signal) => Input::LinkSignaled { link, signal },
             Self::Reached => Input::LinkReached { link },
+            Self::Path(path) => Input::LinkPath { link, path },
             Self::Opened => Input::LinkOpened { link },
             Self::Stranded => Input::LinkStranded { link },
             Self::FrameReceived { channel, frame } => Input::FrameReceived {
@@ -148,11 +152,13 @@ impl SocketFact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ice::CandidateType;
 
     #[test]
     fn a_fact_of_a_link_is_the_input_of_that_link() {
         let link = LinkId(7);
         let signal = LinkSignal::Offer { sdp: "v=0".into() };
+        let path = LinkPath::new(CandidateType::Host, CandidateType::Relay);
         let (channel, frame) = (Channel::Data, Bytes::from_static(b"frame"));
         let received = LinkFact::FrameReceived {
             channel,
@@ -164,6 +170,7 @@ mod tests {
                 Input::LinkSignaled { link, signal },
             ),
             (LinkFact::Reached, Input::LinkReached { link }),
+            (LinkFact::Path(path), Input::LinkPath { link, path }),
             (LinkFact::Opened, Input::LinkOpened { link }),
             (
                 received,

@@ -3,9 +3,11 @@
 use super::keepalive::Keepalive;
 use super::lane::Lane;
 use super::negotiation::Negotiation;
+use super::path::Upgrade;
 use super::queue::LinkQueue;
 use super::restart::Restarts;
 use crate::config::Config;
+use crate::ice::LinkPath;
 use crate::id::{LinkId, PeerId};
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
@@ -28,6 +30,10 @@ pub(crate) struct Link {
     pub(crate) opened_at: Option<Instant>,
     pub(crate) keepalive: Keepalive,
     pub(crate) restarts: Restarts,
+    /// The way that it takes, as far as the driver has told.
+    pub(crate) path: Option<LinkPath>,
+    /// How it looks for a better one.
+    pub(super) upgrade: Upgrade,
     pub(crate) queue: LinkQueue,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
@@ -81,6 +87,8 @@ impl Link {
             opened_at: None,
             keepalive: Keepalive::new(config, now),
             restarts: Restarts::default(),
+            path: None,
+            upgrade: Upgrade::default(),
             queue: LinkQueue::default(),
             misdeeds: 0,
         }
@@ -149,7 +157,9 @@ impl Link {
             }
             LinkState::Open => {
                 let rotate = self.rotate_at.map(|at| (at, TimeoutReason::Rotate));
-                rotate.map_or(keepalive, |rotate| rotate.min(keepalive))
+                let direct = self.upgrade.at.map(|at| (at, TimeoutReason::Direct));
+                let others = [rotate, direct].into_iter().flatten();
+                others.fold(keepalive, std::cmp::min)
             }
             LinkState::Draining { until } => keepalive.min((until, TimeoutReason::Drain)),
         }

@@ -61,6 +61,7 @@ impl Links {
 
     fn keep_alive(&mut self, id: LinkId, cx: &mut Context) {
         self.check_rotation(id, cx);
+        self.check_upgrade(id, cx);
         let jitter = cx.jitter();
         let rhythm = (self.ping_interval(cx), cx.grace());
         let Some(link) = self.table.get_mut(id) else {

@@ -267,6 +267,7 @@ impl Links {
         self.dialer.opened(peer);
         cx.stats.links.opened += 1;
         cx.emit(opened);
+        self.path_known(id, cx);
         self.events.push_back(LinkEvent::Up(id, peer));
     }
 
@@ -289,7 +290,7 @@ impl Links {
         let jitter = cx.jitter();
         let was = match link.state {
             _ if link.role == Role::Successor => {
-                self.succession_failed(peer, jitter, cx);
+                self.succession_failed(peer, link.negotiation.direct_only, jitter, cx);
                 Was::Negotiating
             }
             _ if link.role == Role::Replaced => Was::Draining,

@@ -58,6 +58,8 @@ pub(crate) struct Negotiation {
     pub(super) relays: bool,
     /// When it may, if it has found no path by then.
     pub(super) fallback_at: Option<Instant>,
+    /// It is to bring a direct path, and is given up without.
+    pub(super) direct_only: bool,
 }
 
 /// The message that an answer came in, and when.
@@ -92,6 +94,7 @@ impl Negotiation {
             relayed: Relayed::default(),
             relays: false,
             fallback_at: None,
+            direct_only: false,
         }
     }
 
@@ -256,7 +259,7 @@ impl Links {
         offer: Option<String>,
         cx: &mut Context,
     ) -> LinkId {
-        negotiation.relays = Self::relays_at_once(cx);
+        negotiation.relays = Self::relays_at_once(role, cx);
         let relays = negotiation.relays;
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);

@@ -99,14 +99,20 @@ impl Links {
         let is_crowded = negotiating.count() >= cx.config.negotiating_max;
         let retry = spread(RETRY, cx.jitter());
         let link = self.table.get_mut(id).filter(|link| link.is_open())?;
+        let seeks_direct = link.upgrade.take_due();
         if is_crowded || !can_signal {
             let wait = if is_crowded { TURN } else { retry };
-            link.rotate_at = Some(cx.now + wait);
+            if seeks_direct {
+                link.upgrade.at = Some(cx.now + wait);
+            } else {
+                link.rotate_at = Some(cx.now + wait);
+            }
             return None;
         }
         let peer = link.peer;
         let attempt = cx.rng.next_u64();
-        let negotiation = Negotiation::new(attempt, via_hub, cx.now);
+        let mut negotiation = Negotiation::new(attempt, via_hub, cx.now);
+        negotiation.direct_only = seeks_direct;
         let patience = cx.config.open_timeout;
         Some(self.negotiate(peer, Role::Successor, negotiation, patience, None, cx))
     }
@@ -153,6 +159,7 @@ impl Links {
         old.rotate_at = None;
         let keepalive = old.keepalive.succeeded(cx.now);
         let (opened_at, misdeeds, kbps) = (old.opened_at, old.misdeeds, old.queue.kbps());
+        let upgrade = old.upgrade.succeeded();
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
@@ -160,6 +167,7 @@ impl Links {
         link.keepalive = keepalive;
         link.opened_at = opened_at;
         link.misdeeds = misdeeds;
+        link.upgrade = upgrade;
         link.queue.set_kbps(kbps);
         let took = cx.now.since(link.negotiation.started_at());
         decided!(cx, link = ?id, ?former, ?peer, "go on over a link with fresh keys");
@@ -168,12 +176,22 @@ impl Links {
             peer,
             took_ms: took.as_secs_f64() * 1e3,
         });
+        self.path_known(id, cx);
         let link = id;
         self.events.push_back(LinkEvent::Replaced { former, link });
     }
 
     /// A successor did not open: the link goes on, and its lower end tries again.
-    pub(super) fn succession_failed(&mut self, peer: PeerId, jitter: f64, cx: &mut Context) {
+    pub(super) fn succession_failed(
+        &mut self,
+        peer: PeerId,
+        sought_direct: bool,
+        jitter: f64,
+        cx: &mut Context,
+    ) {
+        if sought_direct {
+            return self.plan_upgrade(peer, jitter, cx);
+        }
         decided!(
             cx,
             ?peer,

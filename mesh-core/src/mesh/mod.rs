@@ -102,6 +102,7 @@ impl Mesh {
             Input::SignalingClosed { socket, reason } => self.signaling_closed(socket, reason),
             Input::LinkSignaled { link, signal } => self.links.signaled(link, signal, cx),
             Input::LinkReached { link } => self.links.reached(link, cx),
+            Input::LinkPath { link, path } => self.links.path_found(link, path, cx),
             Input::LinkOpened { link } => self.links.opened(link, cx),
             Input::LinkStranded { link } => self.links.stranded(link, cx),
             Input::FrameReceived {
@@ -112,7 +113,10 @@ impl Mesh {
             Input::LinkCongested { link } => self.links.set_congested(link, true, cx),
             Input::LinkDrained { link } => self.links.set_congested(link, false, cx),
             Input::LinkClosed { link, reason } => self.links.closed(link, &reason, cx),
-            Input::NetworkChanged => self.woke_up(),
+            Input::NetworkChanged => {
+                self.woke_up();
+                self.links.seek_direct(&mut self.cx);
+            }
         }
         self.carry_events();
     }

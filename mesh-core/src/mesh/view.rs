@@ -45,6 +45,7 @@ impl Mesh {
                     hops: route.map(|route| route.hops),
                     next_hop: route.and_then(|route| route.next_hops.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
+                    path: link.and_then(|link| link.path),
                     in_hub: self.overlay.lists(id),
                 }
             })

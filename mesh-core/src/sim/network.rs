@@ -291,6 +291,7 @@ impl World {
                 return self.restarted(connection, [a, b]);
             }
             self.opened_after(connection);
+            self.tell_paths(connection, [a, b]);
             self.connections[connection].up = true;
             self.connections[connection].was_up = true;
             self.connections[connection].arrival = [self.now; 2];

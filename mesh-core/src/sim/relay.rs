@@ -1,9 +1,11 @@
 //! Paths that are direct, or lead over a TURN server.
 
 use super::World;
+use super::network::ConnectionEnd;
 use super::restart::IceRestart;
-use crate::ice::{IceConfig, IceServer};
+use crate::ice::{CandidateType, IceConfig, IceServer, LinkPath};
 use crate::id::LinkId;
+use crate::io::Input;
 
 /// The TURN server that the hub of a world may name.
 pub(super) fn turn_server() -> IceServer {
@@ -42,9 +44,37 @@ impl World {
 
     /// Whether any path leads from one end of a connection to the other.
     pub(super) fn has_path(&self, connection: usize, agents: [usize; 2]) -> bool {
-        let pair = (agents[0].min(agents[1]), agents[0].max(agents[1]));
         let relays = self.connections[connection].relays;
-        !self.blocked.contains(&pair) || relays.contains(&true)
+        !self.is_blocked(agents) || relays.contains(&true)
+    }
+
+    /// The drivers of both ends tell the way of a connection, in a world that has several.
+    pub(super) fn tell_paths(&mut self, connection: usize, ends: [ConnectionEnd; 2]) {
+        if !self.config.turn {
+            return;
+        }
+        let pair = ends.map(|end| end.agent);
+        let blocked = self.is_blocked(pair);
+        let relays = self.connections[connection].relays;
+        // One relay is enough, and the offerer's is there first. Its peer takes the address for one
+        // that it has found out itself.
+        let side = usize::from(!relays[0]);
+        let (here, there) = match blocked {
+            true => (CandidateType::Relay, CandidateType::Prflx),
+            false => (CandidateType::Host, CandidateType::Host),
+        };
+        let paths = [
+            LinkPath::new(here, CandidateType::Host),
+            LinkPath::new(CandidateType::Host, there),
+        ];
+        for (end, path) in [ends[side], ends[1 - side]].into_iter().zip(paths) {
+            let link = end.link;
+            self.reach(end.agent, Input::LinkPath { link, path });
+        }
+    }
+
+    fn is_blocked(&self, [one, other]: [usize; 2]) -> bool {
+        self.blocked.contains(&(one.min(other), one.max(other)))
     }
 
     /// A connection opens, perhaps in a further round of its negotiation.
@@ -125,6 +155,91 @@ mod tests {
                 0,
                 "seed {seed}: on the same connection"
             );
+        }
+    }
+
+    /// Whether an agent's link to another is relayed, as it knows.
+    fn path(world: &World, one: usize, other: usize) -> Option<LinkPath> {
+        let peer = world.agents()[other].id();
+        let peers = world.agents()[one].mesh().peers();
+        peers
+            .iter()
+            .find(|view| view.id == peer)
+            .and_then(|view| view.path)
+    }
+
+    #[test]
+    fn a_relayed_link_is_direct_within_a_minute_after_it_can_be_and_nothing_is_lost() {
+        for seed in 0..16 {
+            let mut world = world(seed);
+            world.block_direct(1, 4, true);
+            assert!(
+                world.run_until(SECOND * 20, World::is_converged),
+                "seed {seed}"
+            );
+            world.run_for(SECOND * 10);
+            let knows = |world: &World| {
+                let paths = [path(world, 1, 4), path(world, 4, 1)];
+                paths.iter().flatten().any(|path| path.relayed)
+            };
+            assert!(knows(&world), "seed {seed}");
+            // It looks for a direct path now and then, in vain, and goes on.
+            world.run_for(SECOND * 300);
+            let failed = |event: &Event| {
+                matches!(event, Event::LinkClosed { .. } | Event::LinkFailed { .. })
+            };
+            let tries = world.connections.len();
+            assert!(
+                (20..28).contains(&tries),
+                "seed {seed}: {tries} connections"
+            );
+            world.block_direct(1, 4, false);
+            let is_direct = |world: &World| {
+                let paths = [path(world, 1, 4), path(world, 4, 1)];
+                paths
+                    .iter()
+                    .all(|path| path.is_some_and(|path| !path.relayed))
+                    && !knows(world)
+            };
+            assert!(
+                world.run_until(SECOND * 60, is_direct),
+                "seed {seed}: {}",
+                world.troubles()
+            );
+            let told = world
+                .agents()
+                .iter()
+                .any(|agent| agent.events().iter().any(failed));
+            assert!(!told, "seed {seed}: it was never away");
+            let made = world.connections.len();
+            world.run_for(SECOND * 300);
+            assert_eq!(world.connections.len(), made, "seed {seed}: it is content");
+            world.check_settled();
+        }
+    }
+
+    #[test]
+    fn another_network_is_tried_at_once() {
+        for seed in 0..8 {
+            let mut world = world(seed);
+            world.block_direct(1, 4, true);
+            assert!(
+                world.run_until(SECOND * 20, World::is_converged),
+                "seed {seed}"
+            );
+            world.run_for(SECOND * 100);
+            world.block_direct(1, 4, false);
+            world.inject(1, Input::NetworkChanged);
+            let is_direct = |world: &World| {
+                let paths = [path(world, 1, 4), path(world, 4, 1)];
+                paths
+                    .iter()
+                    .all(|path| path.is_some_and(|path| !path.relayed))
+            };
+            let soon = world.run_until(SECOND * 4, is_direct);
+            let events = world.agents()[4].events().iter();
+            let rotated = events.filter(|event| matches!(event, Event::LinkRotated { .. }));
+            assert!(soon && rotated.count() > 0, "seed {seed}");
         }
     }
 

@@ -91,6 +91,7 @@ impl World {
         for (at, happening) in there.unblock() {
             self.queue_at(at.max(self.now + Duration::from_millis(1)), happening);
         }
+        self.tell_paths(connection, ends);
         for end in ends {
             self.reach(end.agent, Input::LinkReached { link: end.link });
         }

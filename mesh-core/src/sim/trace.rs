@@ -115,6 +115,10 @@ impl Trace {
                 head(36);
                 self.word(link.0);
             }
+            Input::LinkPath { link, path } => {
+                head(44);
+                self.word(link.0 << 1 | u64::from(path.relayed));
+            }
             Input::LinkOpened { link } => {
                 head(37);
                 self.word(link.0);

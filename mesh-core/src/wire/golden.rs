@@ -208,6 +208,7 @@ fn signals() -> Vec<(&'static str, Content)> {
         ("ask-restart", signal(300, PeerSignal::Ask(Step::Restart))),
         ("ask-succeed", signal(300, PeerSignal::Ask(Step::Succeed))),
         ("ask-rebind", signal(300, PeerSignal::Ask(Step::Rebind))),
+        ("ask-direct", signal(300, PeerSignal::Ask(Step::Direct))),
         (
             "progress",
             Content::Progress(Progress {

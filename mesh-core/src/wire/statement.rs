@@ -289,6 +289,8 @@ pub enum Step {
     Succeed,
     /// The same as a restart, at once: the address that the author's end left from is gone.
     Rebind,
+    /// A direct path, of the lower end: the link is relayed.
+    Direct,
 }
 
 /// What a backend's peer connection produces and consumes.

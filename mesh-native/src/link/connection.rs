@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use mesh_core::agent::{LinkEnd, LinkFact};
-use mesh_core::{Channel, IceConfig, LinkSignal};
+use mesh_core::{CandidateType, Channel, IceConfig, LinkPath, LinkSignal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -337,7 +337,11 @@ impl Session {
             Notice::Reached => {
                 self.open_by
                     .get_or_insert_with(|| Instant::now() + HANDSHAKE_TIMEOUT);
-                Ok(self.facts.send(LinkFact::Reached).await?)
+                self.facts.send(LinkFact::Reached).await?;
+                match self.path().await {
+                    Some(path) => Ok(self.facts.send(LinkFact::Path(path)).await?),
+                    None => Ok(()),
+                }
             }
             Notice::Failed(RTCPeerConnectionState::Failed) => Err(Ending::Lost(LinkEnd::NoPath)),
             Notice::Failed(state) => Err(lost(&format!("the connection is {state}"))),
@@ -346,6 +350,16 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// The way that it takes.
+    async fn path(&self) -> Option<LinkPath> {
+        let sctp = self.connection.sctp().await?;
+        let ice = sctp.transport().ice_transport();
+        let pair = ice.get_selected_candidate_pair().await.ok()??;
+        let [local, remote] = [pair.local(), pair.remote()]
+            .map(|candidate| CandidateType::named(&candidate.typ.to_string()));
+        Some(LinkPath::new(local?, remote?))
     }
 
     async fn trickle(&self, candidate: String) -> std::result::Result<(), Ending> {

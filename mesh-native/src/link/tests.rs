@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use mesh_core::{CandidateType, LinkPath};
 use tokio::time::timeout;
 
 use super::*;
@@ -98,6 +99,11 @@ impl Bench {
                 LinkFact::Signal(signal) => signal,
                 LinkFact::Reached => {
                     self.reached += 1;
+                    continue;
+                }
+                LinkFact::Path(path) => {
+                    let host = CandidateType::Host;
+                    assert_eq!(path, LinkPath::new(host, host), "on one machine");
                     continue;
                 }
                 fact => return (id, fact),
