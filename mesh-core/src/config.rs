@@ -146,6 +146,12 @@ pub struct Config {
     pub link_queue_bytes_max: usize,
     /// Bytes of the largest message that is taken: what an application must hold in memory.
     pub large_bytes_max: usize,
+    /// Messages that this agent's application may send in a second, on average; zero for as many as
+    /// the mesh takes, which makes a sender wait. A bound is for programs that others write: a swarm
+    /// whose agents may each send 100 a second is not brought down by one that runs wild.
+    pub messages_per_second: u32,
+    /// Messages that may be sent at once under that limit, after a rest.
+    pub messages_burst: u32,
     /// How far a message's date may be off our clock, against replays of old recordings: as long as
     /// a message may wait, and a minute by which two clocks may disagree.
     pub clock_skew_max: Duration,
@@ -267,6 +273,8 @@ impl Config {
             link_queue_max: 1_000,
             link_queue_bytes_max: 4 << 20,
             large_bytes_max: 16 << 20,
+            messages_per_second: 0,
+            messages_burst: 50,
             clock_skew_max: Duration::from_secs(120),
             pending_max: 4_096,
             deadline: Duration::from_secs(5),

@@ -210,6 +210,11 @@ pub enum SendError {
     /// The queue to the next hop is full: wait for [`Output::Writable`](crate::Output::Writable).
     #[error("the queue to the next hop is full: wait until it is writable")]
     Backpressure,
+    /// The application has sent as many of late as
+    /// [`Config::messages_per_second`](crate::Config::messages_per_second) allows. One more may be
+    /// sent after this time.
+    #[error("more messages than this agent may send: wait {0:?}")]
+    RateLimited(Duration),
     /// As many messages await a receipt or a reply as are allowed.
     #[error("{0} messages await a receipt already: wait until some are delivered")]
     TooManyPending(usize),
@@ -232,6 +237,7 @@ impl SendError {
             Self::Json(_) => "json",
             Self::TopicTooLong { .. } => "topic-too-long",
             Self::Backpressure => "backpressure",
+            Self::RateLimited(_) => "rate-limited",
             Self::TooManyPending(_) => "too-many-pending",
             Self::UnknownRequest => "unknown-request",
             Self::Deadline(_) => "deadline",
@@ -264,6 +270,14 @@ pub enum MeshError {
 }
 
 impl MeshError {
+    /// After how long the same may succeed, where that is known.
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Send(SendError::RateLimited(wait)) => Some(wait),
+            _ => None,
+        }
+    }
+
     /// A stable code for programs, the same in every binding.
     pub const fn code(self) -> &'static str {
         match self {

@@ -24,7 +24,13 @@ pub(crate) fn not_admitted(cause: &AdmissionError) -> JsValue {
 }
 
 pub(crate) fn mesh_error(cause: MeshError) -> JsValue {
-    error(cause.code(), &cause.to_string())
+    let error = error(cause.code(), &cause.to_string());
+    if let Some(wait) = cause.retry_after() {
+        let ms = wait.as_secs_f64() * 1e3;
+        let set = js_sys::Reflect::set(&error, &"retryAfterMs".into(), &ms.into());
+        debug_assert!(set.is_ok(), "errors take properties");
+    }
+    error
 }
 
 /// What JavaScript threw, for people.

@@ -22,7 +22,7 @@ use crate::error::{self, error};
 use crate::events::EventStream;
 use crate::{hub_url, log};
 
-const OPTIONS: [&str; 14] = [
+const OPTIONS: [&str; 16] = [
     "signaling",
     "room",
     "name",
@@ -33,6 +33,8 @@ const OPTIONS: [&str; 14] = [
     "rotateEveryMs",
     "iceTransportPolicy",
     "turnFallbackMs",
+    "messagesPerSecond",
+    "messagesBurst",
     "identity",
     "timeoutMs",
     "signal",
@@ -86,6 +88,13 @@ impl JoinOptions {
             ("latency", Metric::Latency),
             ("bandwidth", Metric::Bandwidth),
         ];
+        let mut base = Config::new(&room, &name).map_err(|cause| error::config_error(&cause))?;
+        let limit = |name| {
+            let number = options.whole_number(name)?;
+            Ok::<_, JsValue>(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+        };
+        base.messages_per_second = limit("messagesPerSecond")?.unwrap_or(base.messages_per_second);
+        base.messages_burst = limit("messagesBurst")?.unwrap_or(base.messages_burst);
         let chosen = AgentOptions {
             room: &room,
             name: &name,
@@ -98,7 +107,7 @@ impl JoinOptions {
             ice_transport_policy: options
                 .choice("iceTransportPolicy", &IceTransportPolicy::WORDS)?,
             turn_fallback_timeout: options.duration("turnFallbackMs")?,
-            base: None,
+            base: Some(&base),
         };
         let config = chosen
             .config()

@@ -42,6 +42,13 @@ export interface JoinOptions {
     metric?: "hops" | "latency" | "bandwidth";
     /** Whether k follows the state of the mesh: more links where messages are slow, fewer where they are quick or fail. */
     adaptive?: boolean;
+    /**
+     * Messages that may be sent in a second, on average; more reject with the code `rate-limited`. Not limited if not
+     * given: a call then waits while the mesh takes no more.
+     */
+    messagesPerSecond?: number;
+    /** Messages that may be sent at once under that limit, after a rest; 50 if not given. */
+    messagesBurst?: number;
     /** How long links keep their DTLS keys, on average; 0 for as long as they are open. 3,600,000 if not given. */
     rotateEveryMs?: number;
     /**
@@ -378,7 +385,7 @@ export type MeshErrorCode =
     | "peer-id" | "message-id" | "topic" | "payload" | "json"
     // of a message
     | "to-self" | "unknown-peer" | "too-large" | "topic-too-long" | "unknown-request" | "deadline" | "no-reply"
-    | "not-delivered"
+    | "not-delivered" | "rate-limited"
     // of an iterator whose `next` is called again and again without waiting
     | "too-many-pending"
     // of an agent that is not in the mesh
@@ -388,4 +395,6 @@ export type MeshErrorCode =
 export interface MeshError extends Error {
     name: "MeshError";
     code: MeshErrorCode;
+    /** After how long one more message may be sent, with the code `rate-limited`. */
+    retryAfterMs?: number;
 }

@@ -54,6 +54,7 @@ mod tests {
                 bytes: 0,
                 bytes_max: 0,
             },
+            SendError::RateLimited(Duration::ZERO),
             SendError::UnknownRequest,
             SendError::Deadline(Duration::ZERO),
         ];

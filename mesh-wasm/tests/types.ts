@@ -39,7 +39,7 @@ export async function use(): Promise<void> {
     const controller = new AbortController();
     const mesh = await Mesh.join({
         signaling: "ws://localhost:9600/signal", room: "demo", name: "tab",
-        k: 4, sparse: true, metric: "latency", adaptive: false, rotateEveryMs: 60_000, identity: new Uint8Array(32),
+        k: 4, sparse: true, metric: "latency", adaptive: false, rotateEveryMs: 60_000, messagesPerSecond: 100, messagesBurst: 50, identity: new Uint8Array(32),
         timeoutMs: 1_000, signal: controller.signal,
     });
     await mesh.ready();

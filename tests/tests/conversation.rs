@@ -270,6 +270,33 @@ async fn members_of_one_name_are_told_apart() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_over_its_limit_is_told_how_long_to_wait() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let limits = ["--max-messages-per-second", "10", "--max-burst-size", "2"];
+    let anna = AgentProcess::join(&hub.url(), ROOM, "anna", &limits).await?;
+    let mut codes = Vec::new();
+    let mut wait_ms = 0.0;
+    for _ in 0..3 {
+        let told = anna
+            .command(json!({ "type": "broadcast", "payload": "to all" }))
+            .await?;
+        wait_ms = told["retryAfterMs"].as_f64().unwrap_or(wait_ms);
+        codes.push(told["code"].clone());
+    }
+    ensure!(
+        codes == [json!(null), json!(null), json!("rate-limited")],
+        "{codes:?}"
+    );
+    ensure!(wait_ms > 0.0 && wait_ms <= 100.0, "{wait_ms}");
+    tokio::time::sleep(Duration::from_secs_f64(wait_ms / 1e3)).await; // As long as it says.
+    let told = anna
+        .command(json!({ "type": "broadcast", "payload": "to all" }))
+        .await?;
+    ensure!(told["type"] == "result", "{told}");
+    Ok(())
+}
+
 async fn join_two() -> Result<(HubProcess, AgentProcess, AgentProcess)> {
     let hub = HubProcess::start().await?;
     let url = hub.url();

@@ -333,6 +333,20 @@ async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
     for told in [&disposed[0], &disposed[1]] {
         ensure!(told["code"] == "closed", "{disposed}");
     }
+    let limited = stage
+        .run(
+            "const limited = await Mesh.join({ ...options, messagesPerSecond: 10, messagesBurst: 1 });
+            await limited.broadcast('', 'x');
+            const error = await limited.broadcast('', 'x').catch((error) => error);
+            limited.free();
+            return [error.code, error.retryAfterMs];",
+        )
+        .await?;
+    let wait_ms = limited[1].as_f64().unwrap_or_default();
+    ensure!(
+        limited[0] == "rate-limited" && wait_ms > 0.0 && wait_ms <= 100.0,
+        "{limited}"
+    );
     stage.others(0).await?;
     stage.tab.close().await
 }

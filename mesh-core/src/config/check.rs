@@ -16,6 +16,10 @@ const DURATION_MIN: Duration = Duration::from_millis(1);
 /// The largest count of anything: more would not fit into memory.
 const COUNT_MAX: usize = 10_000_000;
 
+/// The most messages that a limit lets an application send in a second, or at once: more than a core
+/// signs.
+const RATE_MAX: u32 = 1_000_000;
+
 /// The largest number of bytes of a queue or text: 1 GiB.
 const BYTES_MAX: usize = 1 << 30;
 
@@ -125,6 +129,12 @@ impl Config {
         rules.within("links_slack", self.links_slack, (0, 64));
         rules.within("redials_max", self.redials_max, (1, 1_000));
         rules.within("pings_max", self.pings_max, (1, 100));
+        rules.within(
+            "messages_per_second",
+            self.messages_per_second,
+            (0, RATE_MAX),
+        );
+        rules.within("messages_burst", self.messages_burst, (1, RATE_MAX));
         rules.within("ttl", self.ttl, (1, crate::messages::TTL_MAX));
         // One message of the largest size must fit.
         let largest = crate::wire::FRAME_BYTES_MAX;

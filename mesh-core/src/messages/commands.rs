@@ -89,6 +89,7 @@ impl Messages {
         net: &mut Net<'_>,
     ) -> Result<MessageId, SendError> {
         check(&payload, topic, PAYLOAD_BYTES_MAX, net)?;
+        self.rate.check(&net.cx.config, net.cx.now)?;
         if !net.has_way_to_room() && self.waiting.is_full(&net.cx.config) {
             return Err(self.backpressure());
         }
@@ -102,6 +103,7 @@ impl Messages {
         let mut data = Data::one(payload, Delivery::Reliable);
         topic.clone_into(&mut data.items[0].topic);
         net.cx.stats.broadcasts += 1;
+        self.rate.count(&net.cx.config, net.cx.now);
         Ok(self.draft(Target::Room, data, None, net.cx.config.deadline, net))
     }
 
@@ -142,6 +144,7 @@ impl Messages {
         if deadline.is_zero() || deadline > net.cx.config.deadline_max {
             return Err(SendError::Deadline(net.cx.config.deadline_max));
         }
+        self.rate.check(&net.cx.config, net.cx.now)?;
         let acknowledged = data.delivery == Delivery::Acknowledged;
         if acknowledged && self.pending.len() >= net.cx.config.pending_max {
             self.backpressured = true;
@@ -149,7 +152,9 @@ impl Messages {
         }
         if data.items[0].payload.is_large() {
             let (payload, wants_reply) = (data.items.remove(0).payload, data.wants_reply);
-            return self.send_large(to, payload, wants_reply, (options, deadline), net);
+            let id = self.send_large(to, payload, wants_reply, (options, deadline), net)?;
+            self.rate.count(&net.cx.config, net.cx.now);
+            return Ok(id);
         }
         let in_stream = data.delivery != Delivery::Datagram;
         if in_stream && !self.stream_has_room(to, net) {
@@ -167,6 +172,7 @@ impl Messages {
             }
             Err(_) => None,
         };
+        self.rate.count(&net.cx.config, net.cx.now);
         let header = self.next_header(Target::Peer(to), net);
         if in_stream {
             data.place = Some(self.place(&header, &data, (options.ordered, deadline), net));

@@ -15,6 +15,7 @@ mod losses;
 mod outcomes;
 mod outgoing;
 mod pending;
+mod rate;
 mod replay;
 mod stream;
 mod streams;
@@ -40,6 +41,7 @@ use large::Large;
 use outcomes::Outcomes;
 use outgoing::Drafts;
 use pending::Pending;
+use rate::Rate;
 use stream::Inbox;
 use streams::Streams;
 use waiting::Waiting;
@@ -60,6 +62,8 @@ pub(crate) struct Messages {
     drafts: Drafts,
     /// Those that no way leads to yet.
     waiting: Waiting,
+    /// How many the application has sent of late.
+    rate: Rate,
     /// Those that may still be told to have failed.
     outcomes: Outcomes,
     sequences: BTreeMap<Target, u64>,

@@ -1,7 +1,7 @@
 //! Options that people look for under another name, or that this version does not have.
 
 /// What to do instead, by the name in lower case without `_` and `-`.
-const WORDS: [(&str, &str); 33] = [
+const WORDS: [(&str, &str); 31] = [
     (
         "agentcount",
         "[up] agents is how many agents `mesh up` starts",
@@ -59,8 +59,6 @@ const WORDS: [(&str, &str); 33] = [
     ),
     ("allowselfsignedcerts", CERTIFICATES),
     ("enablecertvalidation", CERTIFICATES),
-    ("maxmessagespersecond", RATE),
-    ("maxburstsize", RATE),
     ("burstwindowms", RATE),
     (
         "connectionfailurerate",
@@ -91,8 +89,8 @@ const ROTATION: &str = "[mesh] rotate_interval is how long links keep their keys
                         0s turns rotation off";
 const CERTIFICATES: &str = "certificates are always checked: of links by signed fingerprints, of a \
                             wss: server by this machine's CAs and [agent] ca";
-const RATE: &str = "agents have no such limit yet: a full queue makes the sender wait, see \
-                    [mesh] max_queue_size; a server's clients have [hub] client_rate";
+const RATE: &str = "[mesh] max_burst_size may be sent at once, and is there again at \
+                    max_messages_per_second";
 
 /// What to do instead of an option of this name.
 pub(super) fn words_for(key: &str) -> Option<&'static str> {

@@ -77,6 +77,10 @@ limits! {
         max_queue_size: usize => link_queue_max,
         /// The same in bytes.
         max_queue_bytes: Size => link_queue_bytes_max,
+        /// Messages that an agent may send in a second, on average; 0 for no limit but the queues.
+        max_messages_per_second: u32 => messages_per_second,
+        /// Messages that may be sent at once under that limit, after a rest.
+        max_burst_size: u32 => messages_burst,
         /// Bytes of the largest message that an agent takes; larger ones are refused.
         large_bytes_max: Size => large_bytes_max,
         /// Messages and requests that may await their receipt or reply.

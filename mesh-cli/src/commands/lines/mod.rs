@@ -34,8 +34,25 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// within a second; the rest is for a reader that is slow, not for one that has stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a command failed: a code for programs, the cause for people.
-type Failure = (&'static str, String);
+/// Why a command failed.
+struct Failure {
+    /// For programs.
+    code: &'static str,
+    /// The cause, for people.
+    message: String,
+    /// After how long the same may succeed, where that is known.
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    const fn new(code: &'static str, message: String) -> Self {
+        Self {
+            code,
+            message,
+            retry_after: None,
+        }
+    }
+}
 
 /// Where a command came from: the number of its line, and how it calls itself.
 #[derive(Debug)]
@@ -51,7 +68,14 @@ impl Origin {
                 result["type"] = "result".into();
                 result
             }
-            Err((code, message)) => json!({ "type": "error", "code": code, "message": message }),
+            Err(failure) => {
+                let mut line =
+                    json!({ "type": "error", "code": failure.code, "message": failure.message });
+                if let Some(wait) = failure.retry_after {
+                    line["retryAfterMs"] = json!(wait.as_secs_f64() * 1e3);
+                }
+                line
+            }
         };
         line["line"] = self.number.into();
         if !self.reference.is_null() {
@@ -229,7 +253,7 @@ async fn obey(
         };
         let origin = Origin { number, reference };
         let outcome = match command {
-            Err(why) => Err(("bad-command", why)),
+            Err(why) => Err(Failure::new("bad-command", why)),
             Ok(Command::Close) => {
                 tokio::select! {
                     () = finish(agent, requests) => {}
@@ -300,7 +324,7 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             true => Ok(json!({})),
             false => {
                 let why = "no large message with this id is being sent: it may have ended";
-                Err(("unknown-message", why.to_owned()))
+                Err(Failure::new("unknown-message", why.to_owned()))
             }
         },
         Command::Reply { id, payload } => {
@@ -340,7 +364,11 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
 }
 
 fn failure(error: MeshError) -> Failure {
-    (error.code(), error.to_string())
+    Failure {
+        code: error.code(),
+        message: error.to_string(),
+        retry_after: error.retry_after(),
+    }
 }
 
 /// A member by id, or by name if only one has it.
@@ -352,7 +380,7 @@ fn find(agent: &Agent, wanted: &str) -> Result<PeerId, Failure> {
     let named: Vec<&PeerView> = peers.iter().filter(|peer| peer.name == wanted).collect();
     match named[..] {
         [peer] => Ok(peer.id),
-        [] => Err((
+        [] => Err(Failure::new(
             "unknown-peer",
             format!("no member of the room is called {wanted:?}"),
         )),
@@ -364,7 +392,7 @@ fn find(agent: &Agent, wanted: &str) -> Result<PeerId, Failure> {
                 ids.len(),
                 ids.join(", ")
             );
-            Err(("ambiguous-peer", message))
+            Err(Failure::new("ambiguous-peer", message))
         }
     }
 }
