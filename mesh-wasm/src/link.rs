@@ -211,8 +211,11 @@ impl Link {
         });
         self.connection.set_onicecandidate(Some(&on_candidate));
         let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
+        let described = Rc::clone(&self.described);
         let on_state = self.handler(move |_| {
-            if connection.connection_state() == RtcPeerConnectionState::Failed {
+            // At the start of a round that finds no path of the round before Chrome says so too, for
+            // a moment: it is looked at again when the round is described.
+            if described.get() && has_failed(&connection) {
                 told(LinkFact::Closed(LinkEnd::NoPath));
             }
         });
@@ -451,7 +454,14 @@ async fn describe_locally(
         LinkSignal::Offer { sdp }
     }));
     described.set(true);
-    Ok(())
+    match has_failed(connection) {
+        true => Err(LinkEnd::NoPath),
+        false => Ok(()),
+    }
+}
+
+fn has_failed(connection: &RtcPeerConnection) -> bool {
+    connection.connection_state() == RtcPeerConnectionState::Failed
 }
 
 /// Completes when candidates have been gathered, or after a moment.

@@ -1,7 +1,7 @@
 //! Browser tabs with the page in them, through WebDriver.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::hosts::Host;
 use crate::member::{Member, REQUEST_DEADLINE};
 use crate::process::{free_port, lines_of};
 use crate::report;
@@ -57,7 +58,7 @@ impl Browser {
         }
     }
 
-    fn capabilities(self, more: &[String]) -> Result<Capabilities> {
+    fn capabilities(self, more: &[String], on_host: Option<&Path>) -> Result<Capabilities> {
         let options = match self {
             Self::Chrome => "goog:chromeOptions",
             Self::Firefox => "moz:firefoxOptions",
@@ -69,6 +70,9 @@ impl Browser {
         let (_, variable, _) = self.program();
         if let Ok(binary) = std::env::var(variable) {
             chosen["binary"] = binary.into();
+        }
+        if let Some(script) = on_host {
+            chosen["binary"] = script.to_string_lossy().into();
         }
         if let Some(arguments) = chosen["args"].as_array_mut() {
             arguments.extend(more.iter().map(|argument| argument.as_str().into()));
@@ -159,8 +163,12 @@ impl Window {
     /// # Errors
     /// If the browser does not start or the address does not load.
     pub async fn open(browser: Browser, more: &[String], url: &str) -> Result<Self> {
+        Self::open_as(browser, browser.capabilities(more, None)?, url).await
+    }
+
+    async fn open_as(browser: Browser, capabilities: Capabilities, url: &str) -> Result<Self> {
         let driver = Driver::start(browser)?;
-        let client = driver.connect(browser.capabilities(more)?).await?;
+        let client = driver.connect(capabilities).await?;
         let script = Some(REQUEST_DEADLINE + SOON);
         let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
         client.update_timeouts(timeouts).await?;
@@ -171,6 +179,31 @@ impl Window {
         };
         window.goto(url).await?;
         Ok(window)
+    }
+
+    /// Opens an address in a Chrome on a host of the test's own. Its driver stays on this machine
+    /// and talks to it over a pipe.
+    ///
+    /// # Errors
+    /// As [`Window::open`].
+    pub async fn open_on(host: &Host, url: &str) -> Result<Self> {
+        let browser = Browser::Chrome;
+        let (_, variable, _) = browser.program();
+        let binary = std::env::var(variable).unwrap_or_else(|_| "chromium".to_owned());
+        let script = std::env::temp_dir().join(format!("chrome-on-{}", host.name()));
+        let enter = format!("exec ip netns exec {} {binary} \"$@\"", host.name());
+        std::fs::write(&script, format!("#!/bin/sh\n{enter}\n"))?;
+        let made = Command::new("chmod").arg("+x").arg(&script).status().await;
+        ensure!(
+            made?.success(),
+            "{} cannot be made a program",
+            script.display()
+        );
+        let more = ["--remote-debugging-pipe".to_owned()];
+        let capabilities = browser.capabilities(&more, Some(&script))?;
+        let opened = Self::open_as(browser, capabilities, url).await;
+        std::fs::remove_file(&script)?;
+        opened
     }
 
     /// Goes to another address.
@@ -260,7 +293,22 @@ impl Tab {
     /// # Errors
     /// If the browser does not start or the page does not join.
     pub async fn open(browser: Browser, url: &str) -> Result<Self> {
-        let mut tab = Self::load(browser, url).await?;
+        let tab = Self::load(browser, url).await?;
+        tab.joined(url).await
+    }
+
+    /// The same in a Chrome on a host of the test's own.
+    ///
+    /// # Errors
+    /// As [`Tab::open`].
+    pub async fn open_on(host: &Host, url: &str) -> Result<Self> {
+        let tab = Self::of(Window::open_on(host, url).await?);
+        tab.joined(url).await
+    }
+
+    async fn joined(self, url: &str) -> Result<Self> {
+        let browser = self.window.browser;
+        let mut tab = self;
         tab.until_joined()
             .await
             .with_context(|| format!("{browser:?} at {url}"))?;
@@ -278,11 +326,15 @@ impl Tab {
     /// # Errors
     /// If the browser does not start or the page does not load.
     pub async fn load(browser: Browser, url: &str) -> Result<Self> {
-        Ok(Self {
-            window: Window::open(browser, &[], url).await?,
+        Ok(Self::of(Window::open(browser, &[], url).await?))
+    }
+
+    fn of(window: Window) -> Self {
+        Self {
+            window,
             id: PeerId::from_bytes([0; 32]),
             name: String::new(),
-        })
+        }
     }
 
     /// Waits until the page says that it has joined.

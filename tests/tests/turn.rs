@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use mesh_tests::agents::AgentProcess;
+use mesh_tests::browser::{self, Tab};
 use mesh_tests::exposition::Exposition;
 use mesh_tests::hosts::{self, Host, Network};
 use mesh_tests::member::{Member, peers, stats, until_complete};
@@ -167,7 +168,7 @@ async fn agents_that_may_only_be_relayed_link_over_servers_with_their_own_users(
 }
 
 /// The way of an agent's link to a peer, as `peers()` tells it.
-async fn path(agent: &AgentProcess, peer: &AgentProcess) -> Result<Value> {
+async fn path(agent: &dyn Member, peer: &dyn Member) -> Result<Value> {
     let mut peers = agent.table("peers").await?;
     let rows = peers.as_array_mut().context("peers() is a list")?;
     let id = peer.id().to_string();
@@ -176,7 +177,7 @@ async fn path(agent: &AgentProcess, peer: &AgentProcess) -> Result<Value> {
 }
 
 /// Waits until either end's link is relayed, or both are direct.
-async fn until_relayed(ends: [&AgentProcess; 2], relayed: bool, within: Duration) -> Result<()> {
+async fn until_relayed(ends: [&dyn Member; 2], relayed: bool, within: Duration) -> Result<()> {
     let what = format!("a link whose way is relayed: {relayed}");
     until(&what, within, async || {
         let paths = [path(ends[0], ends[1]).await?, path(ends[1], ends[0]).await?];
@@ -492,6 +493,49 @@ async fn a_relayed_link_is_direct_within_a_minute_after_the_block_ends() -> Resu
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_is_relayed_without_a_direct_path_and_direct_once_there_is_one() -> Result<()> {
+    const WHAT: &str = "a tab that is relayed";
+    if !browser::are_wanted(WHAT) || !hosts::can_be_made(WHAT).await {
+        return Ok(());
+    }
+    let hosts = Hosts::new(&["anna", "ben"]).await?;
+    hosts.block(true).await?;
+    let server = TurnServer::start(Some(&hosts.between), (BETWEEN, 3478), &SHARED).await?;
+    let (_hub, _secret) = minting_hub(&hosts, "tab").await?;
+    let page = format!("http://{HUB}/?room={ROOM}&name=tab");
+    let tab = Tab::open_on(&hosts.others[0], &page).await?;
+    let ben = hosts.agent(1, "ben", &[]).await?;
+    until_complete(&[&tab, &ben], SOON).await?;
+    until_relayed([&tab, &ben], true, SOON).await?;
+    let made = server.allocations().len();
+    ensure!(made > 0, "{}", server.log());
+    let opened = ben.line("the link opens", |line| line["type"] == "linkOpened");
+    let setup = opened.await?["setupMs"]
+        .as_f64()
+        .context("it took some time")?;
+    report(&format!(
+        "tab and agent relayed after {setup:.0} ms, {made} allocations"
+    ));
+    ensure!(setup > 2_000.0 && setup < 3_500.0, "it took {setup} ms");
+    let reply = ben.request(tab.id(), "over a relay").await?;
+    ensure!(reply == "over a relay", "the reply is {reply}");
+    hosts.block(false).await?;
+    let begun = Instant::now();
+    until_relayed([&tab, &ben], false, Duration::from_secs(60)).await?;
+    report(&format!(
+        "direct {:?} after the block ended",
+        begun.elapsed()
+    ));
+    let reply = ben.request(tab.id(), "directly").await?;
+    ensure!(reply == "directly", "the reply is {reply}");
+    ensure!(
+        server.allocations().len() == made,
+        "a direct try asks for no relay"
+    );
+    tab.close().await
 }
 
 /// Three agents of which two are linked over the TURN server alone, and the third to both.
