@@ -213,7 +213,7 @@ impl Link {
         let (connection, told) = (self.connection.clone(), Rc::clone(&self.tell));
         let described = Rc::clone(&self.described);
         let on_state = self.handler(move |_| {
-            // At the start of a round that finds no path of the round before Chrome says so too, for
+            // At the start of a round, where the round before found no path, Chrome says so too for
             // a moment: it is looked at again when the round is described.
             if described.get() && has_failed(&connection) {
                 told(LinkFact::Closed(LinkEnd::NoPath));

@@ -28,6 +28,8 @@ struct Failed {
     retry_at: Instant,
     /// Until then something else is tried.
     held_until: Instant,
+    /// ICE ended without a path before relays were tried.
+    lacks_path: bool,
 }
 
 impl Dialer {
@@ -53,6 +55,17 @@ impl Dialer {
     /// An attempt to link failed. `jitter` is between 0 and 1.
     pub(crate) fn failed(&mut self, peer: PeerId, config: &Config, jitter: f64, now: Instant) {
         self.wait(peer, config.redial_min, config, jitter, now);
+    }
+
+    /// The attempt that failed had an answer, and ended before relays were tried: a WebRTC stack
+    /// may give up sooner than the mesh. The next has them from the start.
+    pub(crate) fn lacked_path(&mut self, peer: PeerId) {
+        self.failed.entry(peer).or_default().lacks_path = true;
+    }
+
+    /// Whether relays are to be tried from the start.
+    pub(crate) fn lacks_path(&self, peer: PeerId) -> bool {
+        self.failed.get(&peer).is_some_and(|it| it.lacks_path)
     }
 
     /// The peer has the next move, as the offerer; looked at again later, as if it had failed.

@@ -297,6 +297,9 @@ impl Links {
             LinkState::Negotiating { .. } => {
                 cx.stats.links.failed += 1;
                 self.dialer.failed(peer, &cx.config, jitter, cx.now);
+                if link.negotiation.lacks_path() {
+                    self.dialer.lacked_path(peer);
+                }
                 cx.emit(Event::LinkFailed { peer, reason });
                 Was::Negotiating
             }

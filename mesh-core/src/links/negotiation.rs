@@ -118,6 +118,11 @@ impl Negotiation {
         self.relayed.clear();
     }
 
+    /// Whether it was answered and found no path, with direct candidates alone.
+    pub(super) fn lacks_path(&self) -> bool {
+        self.answer.is_some() && self.reached_at.is_none() && !self.relays
+    }
+
     /// Whether ICE has found a path.
     pub(super) fn has_reached(&self) -> bool {
         self.reached_at.is_some()
@@ -259,7 +264,8 @@ impl Links {
         offer: Option<String>,
         cx: &mut Context,
     ) -> LinkId {
-        negotiation.relays = Self::relays_at_once(role, cx);
+        let lacks_path = self.dialer.lacks_path(peer) && role == Role::Only;
+        negotiation.relays = Self::relays_at_once(role, cx) || lacks_path;
         let relays = negotiation.relays;
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);

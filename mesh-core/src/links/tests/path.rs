@@ -156,3 +156,29 @@ fn without_a_turn_server_no_further_round_begins() {
     attend_after(&mut links, &mut cx, SECOND * 5);
     assert_eq!(orders(&mut cx), []);
 }
+
+#[test]
+fn an_attempt_that_ends_before_relays_are_tried_is_followed_by_one_that_begins_with_them() {
+    let [this, peer] = peers();
+    let (mut links, mut cx, id, _) = answered();
+    links.closed(id, "no path", &mut cx);
+    let opened = |links: &mut Links, cx: &mut Context| {
+        orders(cx);
+        links.dial(peer, false, cx);
+        match &orders(cx)[..] {
+            [Output::OpenLink { ice, link, .. }] => (ice.clone(), *link),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (ice, again) = opened(&mut links, &mut cx);
+    assert_eq!(ice, relayed());
+    links.opened(again, &mut cx);
+    links.forget_failures(peer);
+    links.close(again, "enough", &mut cx);
+    let (ice, third) = opened(&mut links, &mut cx);
+    assert_eq!(ice, direct(), "it was open");
+    // An attempt that was not answered says nothing of paths.
+    links.closed(third, "no answer", &mut cx);
+    assert_eq!(opened(&mut links, &mut cx).0, direct());
+    assert!(this < peer);
+}
