@@ -535,8 +535,34 @@ async fn a_tab_is_relayed_without_a_direct_path_and_direct_once_there_is_one() -
         server.allocations().len() == made,
         "a direct try asks for no relay"
     );
+
+    // Another agent of the same page, which may only be relayed.
+    let arguments = [ROOM.into(), ben.id().to_string().into()];
+    let told = tab.evaluate(RELAY_ONLY, &arguments).await?;
+    ensure!(told["path"]["local"] == "relay", "the page tells {told}");
+    ensure!(told["refused"] == "options", "the page tells {told}");
+    ensure!(server.allocations().len() > made, "{}", server.log());
     tab.close().await
 }
+
+/// Joins a room, and returns the way of the link to a peer, and how a bad policy is refused.
+const RELAY_ONLY: &str = "
+    const [room, peer] = arguments;
+    return (async () => {
+        const { default: init, Mesh } = await import('/pkg/mesh_wasm.js');
+        await init();
+        const signaling = `ws://${location.host}/signal`;
+        const options = { signaling, room, name: 'hidden', iceTransportPolicy: 'relay' };
+        const bad = Mesh.join({ ...options, iceTransportPolicy: 'direct' });
+        const refused = await bad.then(() => null, (error) => error.code);
+        const mesh = await Mesh.join({ ...options, turnFallbackMs: 500 });
+        for await (const event of mesh.events()) {
+            if (event.type === 'linkPath' && event.peer === peer) break;
+        }
+        const path = mesh.peers().find(({ id }) => id === peer).path;
+        await mesh.close();
+        return { path, refused };
+    })();";
 
 /// Three agents of which two are linked over the TURN server alone, and the third to both.
 struct Relayed {
