@@ -21,6 +21,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod recorder;
 pub mod redis;
+pub mod relayed;
 pub mod script;
 pub mod sentinels;
 pub mod site;
