@@ -112,6 +112,8 @@ pub struct Gauges {
     pub links_negotiating: usize,
     /// Links that take no new messages and close soon.
     pub links_draining: usize,
+    /// Links that lead over a TURN server, as far as this end knows.
+    pub links_relayed: usize,
     /// Links of which more is buffered than is good: nothing but control is sent until they have
     /// drained.
     pub links_congested: usize,

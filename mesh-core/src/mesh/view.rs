@@ -162,6 +162,8 @@ impl Mesh {
             gauges.links_open += usize::from(link.is_open());
             gauges.links_negotiating += usize::from(link.is_negotiating());
             gauges.links_draining += usize::from(link.is_draining());
+            let relayed = link.is_open() && link.path.is_some_and(|path| path.relayed);
+            gauges.links_relayed += usize::from(relayed);
             gauges.links_congested += usize::from(link.queue.is_congested());
             gauges.records_queued += link.queue.queued();
             gauges.bytes_unacknowledged += link.queue.unacknowledged_bytes();

@@ -183,6 +183,15 @@ mod tests {
                 paths.iter().flatten().any(|path| path.relayed)
             };
             assert!(knows(&world), "seed {seed}");
+            let relayed = |world: &World| {
+                let gauges = world.agents().iter().map(|agent| agent.mesh().gauges());
+                gauges.map(|gauges| gauges.links_relayed).sum::<usize>()
+            };
+            assert_eq!(
+                relayed(&world),
+                1,
+                "seed {seed}: the end that has the relay knows"
+            );
             // It looks for a direct path now and then, in vain, and goes on.
             world.run_for(SECOND * 300);
             let failed = |event: &Event| {
@@ -206,6 +215,7 @@ mod tests {
                 "seed {seed}: {}",
                 world.troubles()
             );
+            assert_eq!(relayed(&world), 0, "seed {seed}");
             let told = world
                 .agents()
                 .iter()

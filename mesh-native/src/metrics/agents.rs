@@ -110,6 +110,12 @@ impl AgentsSnapshot {
             self.sum(|agent| agent.links_wanted),
         )?;
         families.gauge(
+            "mesh_links_relayed",
+            "Links that lead over a TURN server, as far as the agents of this process know: at \
+             least one end of each does.",
+            self.sum(|agent| agent.links_relayed),
+        )?;
+        families.gauge(
             "mesh_links_congested",
             "Links whose data channels buffer more than is good, and which get nothing until they \
              have drained.",
