@@ -44,8 +44,10 @@ mod options;
 #[doc(hidden)]
 pub mod pairs;
 mod process;
+mod proxy;
 mod shared;
 mod signaling;
+mod tls;
 
 pub use agent::{Agent, Events, PendingReply, Sending};
 pub use error::JoinError;

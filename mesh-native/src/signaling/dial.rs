@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use mesh_core::agent::{AdmissionError, Finding, HubAddress};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error};
@@ -17,8 +16,9 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use super::READ_BYTES;
 use super::address;
 use super::first_bytes::{FirstBytes, Listening};
-use super::tls;
 use crate::error::JoinError;
+use crate::proxy::{self, ConnectError, Proxies};
+use crate::tls;
 
 /// Bytes of an answer's line that an error passes on: a hub's longest words have about 200.
 const LINE_MAX: usize = 400;
@@ -111,9 +111,9 @@ impl Endpoint {
         let HubAddress {
             url, host, port, ..
         } = &self.0.address;
-        let stream = TcpStream::connect((&**host, *port))
+        let stream = proxy::connect(Proxies::of_environment(), host, *port, None)
             .await
-            .map_err(|error| Failure::Passing(error.to_string()))?;
+            .map_err(|error| self.no_way(&error))?;
         if let Ok(address) = stream.local_addr() {
             let _ = source.set(address.ip().to_canonical()); // Dialled once.
         }
@@ -128,6 +128,16 @@ impl Endpoint {
         match opening.await {
             Ok((socket, _response)) => Ok(socket),
             Err(error) => Err(self.judge(&error, &first)),
+        }
+    }
+
+    fn no_way(&self, error: &ConnectError) -> Failure {
+        let reason = error.to_string();
+        if error.is_final() {
+            let url = self.url().to_owned();
+            Failure::Final(AdmissionError::Unreachable { url, reason })
+        } else {
+            Failure::Passing(reason)
         }
     }
 

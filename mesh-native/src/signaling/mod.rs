@@ -3,7 +3,6 @@
 mod address;
 mod dial;
 mod first_bytes;
-mod tls;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

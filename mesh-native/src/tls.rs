@@ -29,7 +29,7 @@ static ROOTS: LazyLock<(RootCertStore, String)> = LazyLock::new(|| {
 ///
 /// # Errors
 /// [`JoinError::Ca`] if there is none in it, or nothing to trust at all.
-pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, JoinError> {
+pub(crate) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, JoinError> {
     let ca_error = |reason: String| JoinError::Ca { reason };
     let (machine, troubles) = &*ROOTS;
     let mut roots = machine.clone();
@@ -58,7 +58,7 @@ pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, JoinError> 
 }
 
 /// Why a server is not believed, and what to do; nothing for other errors.
-pub(super) fn why_distrusted(error: &rustls::Error) -> Option<String> {
+pub(crate) fn why_distrusted(error: &rustls::Error) -> Option<String> {
     let rustls::Error::InvalidCertificate(error) = error else {
         return None;
     };

@@ -1,0 +1,234 @@
+//! One connection over TCP, and what its failure means.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::{Proxies, Proxy, address};
+
+/// How long a proxy may take to connect: it waits as long for the server as TCP does, and a hub or a
+/// TURN server that is there answers within a second.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a proxy's answer that are read: the headers of one have some hundreds.
+const ANSWER_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of its first line that an error passes on.
+const LINE_MAX: usize = 100;
+
+/// Why a connection could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ConnectError {
+    /// The host has no address.
+    #[error("{host} has no address: {reason}")]
+    Unresolved {
+        /// The host.
+        host: String,
+        /// What the resolver says.
+        reason: String,
+    },
+    /// No proxy is between, and the host takes no connection.
+    #[error("{reason}")]
+    Unreachable {
+        /// What the system says.
+        reason: String,
+    },
+    /// The environment names a proxy that cannot be used.
+    #[error("{variable} names no proxy that can be used: {reason}")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// The cause.
+        reason: String,
+    },
+    /// The proxy takes no connection.
+    #[error(
+        "the proxy {proxy} cannot be reached: {reason}; correct the variable, or name {host} in \
+         NO_PROXY to do without"
+    )]
+    ProxyUnreachable {
+        /// The proxy, with the variable.
+        proxy: String,
+        /// The host behind it.
+        host: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The proxy wants a user, or another one.
+    #[error(
+        "the proxy {proxy} {} (407): write http://user:password@… in the variable",
+        if *.given { "does not take the user and password given" } else { "wants a user" }
+    )]
+    ProxyUser {
+        /// The proxy, with the variable.
+        proxy: String,
+        /// Whether there was a user.
+        given: bool,
+    },
+    /// The proxy does not connect to the server.
+    #[error(
+        "the proxy {proxy} does not connect to {target}: it answers {status}; have it allow that \
+         address and port, or name the host in NO_PROXY if it can be reached without"
+    )]
+    ProxyRefuses {
+        /// The proxy, with the variable.
+        proxy: String,
+        /// Where the connection should lead.
+        target: String,
+        /// Its answer.
+        status: String,
+    },
+    /// What answers is no proxy.
+    #[error("{proxy} is no HTTP proxy: it answers {said:?}")]
+    NoProxy {
+        /// The address, with the variable.
+        proxy: String,
+        /// What it says.
+        said: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether it stays so until somebody changes a setting.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Setting { .. } | Self::ProxyUser { .. })
+    }
+}
+
+/// Connects to a server, from an address of this machine if one is given.
+///
+/// # Errors
+/// The cause and the remedy.
+pub(crate) async fn connect(
+    proxies: &Proxies,
+    host: &str,
+    port: u16,
+    from: Option<IpAddr>,
+) -> Result<TcpStream, ConnectError> {
+    let stream = match proxies.to(host, port)? {
+        None => direct(host, port, from).await?,
+        Some(proxy) => {
+            let reached = direct(&proxy.host, proxy.port, from).await;
+            let stream = reached.map_err(|error| ConnectError::ProxyUnreachable {
+                proxy: proxy.to_string(),
+                host: host.to_owned(),
+                reason: error.to_string(),
+            })?;
+            ask(proxy, stream, host, port).await?
+        }
+    };
+    // Each text and datagram is to leave at once. Only a socket that has ended refuses.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn direct(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream, ConnectError> {
+    let mut last = None;
+    for to in addresses(host, port, from).await? {
+        match connect_to(to, from).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error.to_string()),
+        }
+    }
+    let reason = last.unwrap_or_else(|| format!("{host} has no address of that family"));
+    Err(ConnectError::Unreachable { reason })
+}
+
+/// The addresses of a host that can be reached from one of this machine.
+///
+/// # Errors
+/// [`ConnectError::Unresolved`]
+pub(super) async fn addresses(
+    host: &str,
+    port: u16,
+    from: Option<IpAddr>,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let unresolved = |error: io::Error| ConnectError::Unresolved {
+        host: host.to_owned(),
+        reason: error.to_string(),
+    };
+    let found = lookup_host((host, port)).await.map_err(unresolved)?;
+    let suits = |to: &SocketAddr| from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
+    Ok(found.filter(suits).collect())
+}
+
+async fn connect_to(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else {
+        return TcpStream::connect(to).await;
+    };
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
+}
+
+/// Has a proxy connect to the server.
+async fn ask(
+    proxy: &Proxy,
+    mut stream: TcpStream,
+    host: &str,
+    port: u16,
+) -> Result<TcpStream, ConnectError> {
+    let target = address(host, port);
+    let head = timeout(ANSWER_TIMEOUT, exchange(proxy, &mut stream, &target)).await;
+    let refused = |status: String| ConnectError::ProxyRefuses {
+        proxy: proxy.to_string(),
+        target: target.clone(),
+        status,
+    };
+    let head = match head {
+        Err(_) => return Err(refused(format!("nothing within {ANSWER_TIMEOUT:?}"))),
+        Ok(Err(error)) => return Err(refused(format!("nothing ({error})"))),
+        Ok(Ok(head)) => String::from_utf8_lossy(&head).into_owned(),
+    };
+    let line: String = head
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(LINE_MAX)
+        .collect();
+    let status = line
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.split_once(' '));
+    match status.map(|(_, status)| status.trim()) {
+        None => Err(ConnectError::NoProxy {
+            proxy: proxy.to_string(),
+            said: line,
+        }),
+        Some(status) if status.starts_with('2') => Ok(stream),
+        Some(status) if status.starts_with("407") => Err(ConnectError::ProxyUser {
+            proxy: proxy.to_string(),
+            given: proxy.authorization.is_some(),
+        }),
+        Some(status) => Err(refused(status.to_owned())),
+    }
+}
+
+/// Sends the request, and reads the head of the answer: not a byte more, for what follows is the
+/// server's.
+async fn exchange(proxy: &Proxy, stream: &mut TcpStream, target: &str) -> io::Result<Vec<u8>> {
+    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some(authorization) = &proxy.authorization {
+        request += &format!("Proxy-Authorization: {authorization}\r\n");
+    }
+    request += "\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < ANSWER_BYTES_MAX {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            // A line of something else, perhaps.
+            Err(_) if !head.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(head)
+}
