@@ -77,6 +77,7 @@ impl Agent {
         let settings = LinkSettings {
             loopback: endpoints.iter().any(Endpoint::is_loopback),
             addresses: options.addresses,
+            ca: options.ca,
         };
         let factory =
             options

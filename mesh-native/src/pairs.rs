@@ -77,6 +77,7 @@ impl Pairs {
         let settings = LinkSettings {
             loopback: true,
             addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            ca: None,
         };
         let factory =
             LinkFactory::new(settings, Connecting::default()).map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 //! The machine's roots are read by `rustls-native-certs` and checked by rustls itself, so a
 //! certificate is judged, and an error worded, the same on every system.
 
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::CertificateDer;
@@ -55,6 +56,19 @@ pub(crate) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, JoinError> 
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The error of TLS within one of a connection.
+pub(crate) fn error_in(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Why a handshake failed, for people.
+pub(crate) fn failure(error: &io::Error) -> String {
+    match error_in(error).and_then(why_distrusted) {
+        Some(reason) => format!("its certificate is not to be trusted: {reason}"),
+        None => format!("the TLS handshake failed: {error}"),
+    }
 }
 
 /// Why a server is not believed, and what to do; nothing for other errors.

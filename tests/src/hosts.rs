@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use crate::report;
+use crate::wait::{SOON, until};
 
 /// Whether this machine can make hosts; says so loudly if not.
 pub async fn can_be_made(test: &str) -> bool {
@@ -30,6 +31,8 @@ pub struct Network {
 #[derive(Debug)]
 pub struct Host {
     namespace: String,
+    /// Variables of the environment of what runs there.
+    variables: Vec<(String, String)>,
 }
 
 impl Network {
@@ -105,7 +108,64 @@ impl Host {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let namespace = format!("mesh-{}-{number}-{name}", std::process::id());
         ip(&["netns", "add", &namespace]).await?;
-        Ok(Self { namespace })
+        Ok(Self {
+            namespace,
+            variables: Vec::new(),
+        })
+    }
+
+    /// The name of its namespace, which no other host has.
+    pub fn name(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Sets a variable for all commands that are made from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has the host drop what these rules of nft's `output` hook match, as a firewall before it
+    /// would; none for no firewall.
+    ///
+    /// # Errors
+    /// What nft says.
+    pub async fn drop_outgoing(&self, rules: &[&str]) -> Result<()> {
+        let rules: String = rules.iter().map(|rule| format!("{rule} drop\n")).collect();
+        self.nft(&format!(
+            "add table inet firewall\ndelete table inet firewall\ntable inet firewall {{\n\
+             chain out {{\ntype filter hook output priority 0;\n{rules}}}\n}}\n"
+        ))
+        .await
+    }
+
+    /// Has nft carry out a script on this host.
+    ///
+    /// # Errors
+    /// What it says.
+    pub async fn nft(&self, script: &str) -> Result<()> {
+        let output = self.command().args(["nft", script]).output().await;
+        let output = output.context("there is no nft")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "nft {script:?}: {said}");
+        Ok(())
+    }
+
+    /// Waits until something on this host listens on a port of TCP or UDP.
+    ///
+    /// # Errors
+    /// If nothing does soon.
+    pub async fn until_listening(&self, protocol: &str, port: u16) -> Result<()> {
+        let kind = format!("--{protocol}");
+        let what = format!("{protocol} {port} to be open");
+        until(&what, SOON, async || {
+            let mut sockets = self.command();
+            let sockets = sockets.args(["ss", &kind, "--listening", "--numeric"]);
+            let open = String::from_utf8(sockets.output().await?.stdout)?;
+            ensure!(open.contains(&format!(":{port} ")), "{open}");
+            Ok(())
+        })
+        .await
     }
 
     /// An interface that leads nowhere, with these addresses.
@@ -164,11 +224,6 @@ impl Host {
         Ok(())
     }
 
-    /// The name of its namespace.
-    pub fn name(&self) -> &str {
-        &self.namespace
-    }
-
     /// `ip` on this host.
     ///
     /// # Errors
@@ -181,6 +236,8 @@ impl Host {
     pub fn command(&self) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);
+        let variables = self.variables.iter();
+        command.envs(variables.map(|(name, value)| (name, value)));
         command
     }
 }

@@ -11,6 +11,7 @@ pub mod balancer;
 pub mod browser;
 pub mod exposition;
 pub mod hosts;
+pub mod http_proxy;
 pub mod hub;
 pub mod markdown;
 pub mod member;

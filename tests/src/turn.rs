@@ -10,19 +10,31 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::hosts::Host;
+use crate::tls::certify;
 use crate::wait::{SOON, until};
 
 /// What every configuration has: the tests' networks are no secret, and nothing lies about.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 6] = [
     "realm=test",
     "fingerprint",
     "no-cli",
-    "no-tls",
-    "no-dtls",
     "verbose",
     "simple-log",
     "log-file=stdout",
 ];
+
+/// What those have that speak no TLS.
+const PLAIN: [&str; 2] = ["no-tls", "no-dtls"];
+
+/// The only user of a server that is reached by all ways.
+pub const USER: &str = "mesh";
+/// Its password.
+pub const PASSWORD: &str = "right";
+
+/// Its ports: of UDP and TCP, and of TLS, where firewalls let through what looks like the Web.
+pub const PORT: u16 = 3478;
+/// The port of TLS.
+pub const TLS_PORT: u16 = 443;
 
 /// How long coturn's client has: with a good password it takes about a second.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(6);
@@ -42,9 +54,52 @@ impl TurnServer {
     ///
     /// # Errors
     /// If coturn is missing, or does not serve.
-    pub async fn start(
+    pub async fn start(host: Option<&Host>, at: (&str, u16), lines: &[&str]) -> Result<Self> {
+        Self::start_certified(host, at, None, &[&PLAIN, lines].concat()).await
+    }
+
+    /// Starts one that is reached by UDP, TCP and TLS, certified for its address by a CA made for
+    /// the test. It has one user, [`USER`] with [`PASSWORD`].
+    ///
+    /// # Errors
+    /// As [`TurnServer::start`].
+    pub async fn start_on(host: &Host, address: &str, lines: &[&str]) -> Result<Self> {
+        Self::start_named(host, address, address, lines).await
+    }
+
+    /// The same, certified for a name.
+    ///
+    /// # Errors
+    /// As [`TurnServer::start`].
+    pub async fn start_named(
+        host: &Host,
+        address: &str,
+        name: &str,
+        lines: &[&str],
+    ) -> Result<Self> {
+        let own = [
+            "lt-cred-mech".to_owned(),
+            format!("user={USER}:{PASSWORD}"),
+            format!("relay-ip={address}"),
+            format!("tls-listening-port={TLS_PORT}"),
+            "cert=certificate.pem".to_owned(),
+            "pkey=key.pem".to_owned(),
+        ];
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let lines = [&own[..], lines].concat();
+        let at = (address, PORT);
+        let server = Self::start_certified(Some(host), at, Some(name), &lines).await?;
+        for port in [PORT, TLS_PORT] {
+            let listening = host.until_listening("tcp", port).await;
+            listening.with_context(|| server.log())?;
+        }
+        Ok(server)
+    }
+
+    async fn start_certified(
         host: Option<&Host>,
         (address, port): (&str, u16),
+        certified: Option<&str>,
         lines: &[&str],
     ) -> Result<Self> {
         let name = format!(
@@ -54,6 +109,9 @@ impl TurnServer {
         );
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder)?;
+        if let Some(name) = certified {
+            certify(&folder, name, false)?;
+        }
         let listening = [
             format!("listening-ip={address}"),
             format!("listening-port={port}"),
@@ -99,6 +157,19 @@ impl TurnServer {
         })
         .await
         .with_context(|| self.log())
+    }
+
+    /// A file with the certificate of its CA.
+    pub fn ca_file(&self) -> String {
+        self.folder.join("ca.pem").display().to_string()
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// All that it said so far.
@@ -175,4 +246,9 @@ impl Drop for TurnServer {
         // Its folder holds nothing that a failed test does not tell.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The server of a URL with its user, as `--ice-server` has it.
+pub fn with_user(url: &str) -> String {
+    format!("{url},{USER},{PASSWORD}")
 }

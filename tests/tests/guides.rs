@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mesh_tests::agents::AgentProcess;
-use mesh_tests::hosts::{self, Host, Network};
+use mesh_tests::hosts::{self, Network};
 use mesh_tests::markdown::{Fence, anchors, fences, links, words_of_code};
 use mesh_tests::member::{Member, until_complete};
 use mesh_tests::npm::{copy_folder, root, scratch};
 use mesh_tests::process::{MeshProcess, run_mesh};
-use mesh_tests::wait::{SOON, until};
+use mesh_tests::wait::SOON;
 use mesh_tests::{report, script, tls};
 use serde_json::Value;
 use tokio::process::Command;
@@ -294,18 +294,6 @@ async fn the_table_of_links_is_what_mesh_topology_prints() -> Result<()> {
     Ok(())
 }
 
-/// Waits until something on a host listens on a port.
-async fn until_listening(host: &Host, protocol: &str, port: u16) -> Result<()> {
-    until(&format!("{protocol} {port} to be open"), SOON, async || {
-        let mut sockets = host.command();
-        let sockets = sockets.args(["ss", protocol, "--listening", "--numeric"]);
-        let open = String::from_utf8(sockets.output().await?.stdout)?;
-        ensure!(open.contains(&format!(":{port} ")), "{open}");
-        Ok(())
-    })
-    .await
-}
-
 /// Two hosts that reach a third one alone: what `deploy/turnserver.conf` is for.
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> {
@@ -337,7 +325,8 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
         .stdout(fs::File::create(&log)?)
         .kill_on_drop(true)
         .spawn()?;
-    until_listening(&between, "--udp", 3478)
+    between
+        .until_listening("udp", 3478)
         .await
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
     let password = conf
@@ -351,7 +340,7 @@ async fn agents_that_reach_only_the_turn_server_link_through_it() -> Result<()> 
     ] {
         let _hub =
             MeshProcess::start_on(&between, &["signal", "--listen", HUB, "--ice-server", &ice])?;
-        until_listening(&between, "--tcp", 9600).await?;
+        between.until_listening("tcp", 9600).await?;
         let (anna, ben) = tokio::try_join!(
             AgentProcess::join_on(&anna, &url, ROOM, "anna", &[]),
             AgentProcess::join_on(&ben, &url, ROOM, "ben", &[])

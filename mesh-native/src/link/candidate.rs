@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use super::turn;
+
 /// Candidates accepted from one peer: of its own addresses, of those that others see it under, and
 /// of relays. Agents of ours have six addresses at most, browsers fewer; each candidate is paired
 /// with every address of ours and checked many times a second, wherever the peer says that it is.
@@ -93,7 +95,8 @@ pub(super) fn is_of_one_host(address: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_broadcast(),
         IpAddr::V6(_) => false,
     };
-    !(broadcast || address.is_multicast() || address.is_unspecified())
+    let nowhere = address.is_unspecified() || turn::is_stand_in(address);
+    !(broadcast || address.is_multicast() || nowhere)
 }
 
 /// Takes from a description the candidates that must not reach the WebRTC stack as they are;

@@ -29,6 +29,7 @@ use super::remote::Remote;
 use super::runtime::LinkRuntime;
 use super::settings::{self, LinkAddresses};
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
+use super::turn::Streams;
 
 /// How long a description waits for candidates. Those of our own interfaces are there within a
 /// millisecond; a STUN server nearby can still make it.
@@ -77,6 +78,8 @@ pub(super) struct Ends {
     pub(super) flow: Arc<Flow>,
     /// What its sockets are bound to.
     pub(super) addresses: LinkAddresses,
+    /// The TURN servers that it reaches over TCP and TLS.
+    pub(super) streams: Arc<Streams>,
 }
 
 /// Why a link ends.
@@ -111,6 +114,7 @@ pub(super) async fn run(factory: LinkFactory, ice: IceConfig, opening: Opening, 
 struct Session {
     facts: Facts,
     orders: mpsc::Receiver<Command>,
+    streams: Arc<Streams>,
     flow: Arc<Flow>,
     pace: Arc<Pace>,
     connection: Arc<dyn PeerConnection>,
@@ -128,13 +132,14 @@ impl Session {
     async fn build(factory: LinkFactory, ice: &IceConfig, ends: Ends) -> Result<Self> {
         let pace = Pace::new(factory.shared.connecting.clone());
         let (notify, notices) = mpsc::channel(NOTICES_MAX);
-        let configuration = settings::configuration(ice)
+        let configuration = settings::configuration(ice, &ends.streams)
             .with_certificates(vec![factory.certificate.clone()])
             .build();
+        let runtime = LinkRuntime::new(Arc::clone(&pace), Arc::clone(&ends.streams));
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_setting_engine(factory.shared.engines.of(ice.policy))
-            .with_runtime(Arc::new(LinkRuntime::new(Arc::clone(&pace))))
+            .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
             .with_udp_addrs(vec![ends.addresses]);
         // Boxed, or every link would carry this future's 20 KB to its end.
@@ -161,6 +166,7 @@ impl Session {
         Ok(Self {
             facts,
             orders: ends.orders,
+            streams: ends.streams,
             flow,
             pace,
             connection,
@@ -300,7 +306,7 @@ impl Session {
                     Box::pin(self.describe(Opening::Answer { offer_sdp })).await?;
                 }
                 Command::Configure(ice) => {
-                    let configuration = settings::configuration(&ice).build();
+                    let configuration = settings::configuration(&ice, &self.streams).build();
                     if let Err(error) = self.connection.set_configuration(configuration).await {
                         // It goes on with the servers that it has.
                         tracing::debug!(%error, "ICE servers not taken");

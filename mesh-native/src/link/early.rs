@@ -246,6 +246,14 @@ fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
     }
 }
 
+/// Whether a TURN server has passed a datagram on.
+pub(super) fn is_relayed(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(0x40..=0x4f) => true,
+        _ => stun_type(bytes) == Some(DATA_INDICATION),
+    }
+}
+
 /// What a TURN server has passed on from the peer, by channel or by indication.
 fn relayed(bytes: &[u8]) -> Option<&[u8]> {
     match bytes.first()? {

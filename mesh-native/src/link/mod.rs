@@ -21,12 +21,14 @@ mod early;
 mod mdns;
 mod observer;
 mod pace;
+mod relayed;
 mod remote;
 mod runtime;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,6 +53,7 @@ use self::connection::{Command, Opening};
 use self::mdns::MdnsResolver;
 use self::settings::{Addresses, Engines, LinkAddresses};
 use self::traffic::Flow;
+use self::turn::{StreamSettings, Streams};
 
 /// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
 /// over all of them in one turn.
@@ -79,6 +82,7 @@ struct Shared {
     addresses: Addresses,
     resolver: MdnsResolver,
     connecting: Connecting,
+    streams: Arc<StreamSettings>,
 }
 
 impl LinkFactory {
@@ -91,6 +95,7 @@ impl LinkFactory {
         let crypto = settings::crypto_provider()?;
         let certificate = settings::certificate(&*crypto)?;
         let engines = Engines::new(&crypto);
+        let streams = Arc::new(StreamSettings::new(settings.ca.clone()));
         let addresses = Addresses::new(settings);
         let resolver = MdnsResolver::new();
         let shared = Arc::new(Shared {
@@ -98,6 +103,7 @@ impl LinkFactory {
             addresses,
             resolver,
             connecting,
+            streams,
         });
         Ok(Self {
             certificate,
@@ -185,6 +191,7 @@ impl Link {
     ) -> Self {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let flow = Arc::new(Flow::default());
+        let streams = Streams::new(Arc::clone(&factory.shared.streams));
         let addresses = LinkAddresses::new(Arc::clone(&factory.shared));
         let session = connection::run(
             factory.clone(),
@@ -196,6 +203,7 @@ impl Link {
                 orders,
                 flow: Arc::clone(&flow),
                 addresses: addresses.clone(),
+                streams,
             },
         );
         tokio::spawn(session);

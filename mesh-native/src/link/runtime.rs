@@ -8,11 +8,13 @@
 //!   Sends are tried at once; only a full buffer registers for writability, until it has room.
 //!   Neither do they ask for GRO, whose receive buffers are 96 KB a socket.
 //!   What comes too early for the library is held back ([`super::early`]).
+//! - **TURN over TCP and TLS**: see [`super::turn`].
 //! - **Sleeps** go through the connection's [`Pace`].
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,6 +26,8 @@ use webrtc::runtime::{
 };
 
 use super::pace::Pace;
+use super::relayed::Relayed;
+use super::turn::Streams;
 
 /// The host resolver is asked inside the connection's own loop: an unanswered name must not
 /// hold up connectivity over the addresses already known.
@@ -33,11 +37,26 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct LinkRuntime {
     pace: Arc<Pace>,
+    streams: Arc<Streams>,
+    relayed: Arc<Relayed>,
 }
 
 impl LinkRuntime {
-    pub(super) fn new(pace: Arc<Pace>) -> Self {
-        Self { pace }
+    pub(super) fn new(pace: Arc<Pace>, streams: Arc<Streams>) -> Self {
+        Self {
+            pace,
+            streams,
+            relayed: Arc::default(),
+        }
+    }
+}
+
+/// `host:port` as it can be resolved: of a TURN server the library gives an IPv6 address without
+/// brackets.
+fn bracketed(host: &str) -> Cow<'_, str> {
+    match host.rsplit_once(':') {
+        Some((ip, port)) if ip.parse::<Ipv6Addr>().is_ok() => format!("[{ip}]:{port}").into(),
+        _ => host.into(),
     }
 }
 
@@ -52,7 +71,7 @@ impl Runtime for LinkRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        LinkSocket::wrap(socket, Arc::clone(&self.pace))
+        LinkSocket::wrap(socket, self)
     }
 
     fn wrap_tcp_listener(
@@ -74,10 +93,15 @@ impl Runtime for LinkRuntime {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         Box::pin(async move {
-            match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(host)).await {
-                Ok(found) => Ok(found?.collect()),
-                Err(elapsed) => Err(elapsed.into()),
-            }
+            let found = tokio::time::timeout(RESOLVE_TIMEOUT, async {
+                if let Some(stand_ins) = self.streams.resolve(host).await {
+                    return stand_ins;
+                }
+                let host = bracketed(host);
+                let found = tokio::net::lookup_host(&*host).await?;
+                Ok(found.collect())
+            });
+            found.await?
         })
     }
 
@@ -86,6 +110,9 @@ impl Runtime for LinkRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        if let Some(turn) = self.relayed.another_turn() {
+            return Box::pin(turn);
+        }
         Box::pin(tokio::time::sleep(self.pace.sleep(duration)))
     }
 
@@ -127,6 +154,7 @@ mod socket {
     use super::*;
     use crate::link::asymmetric::Asymmetric;
     use crate::link::early::Early;
+    use crate::link::turn::SocketStreams;
 
     /// A UDP socket that registers for writability only while its send buffer is full.
     #[derive(Debug)]
@@ -136,23 +164,45 @@ mod socket {
         full: Mutex<Option<AsyncFd<UdpSocket>>>,
         early: Arc<Early>,
         asymmetric: Asymmetric,
+        streams: SocketStreams,
+        relayed: Arc<Relayed>,
         pace: Arc<Pace>,
     }
 
     impl LinkSocket {
         pub(super) fn wrap(
             socket: UdpSocket,
-            pace: Arc<Pace>,
+            runtime: &LinkRuntime,
         ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
             socket.set_nonblocking(true)?;
+            let local = socket.local_addr()?.ip();
             let socket = register(socket, Interest::READABLE)?;
             Ok(Arc::new(Self {
                 socket,
                 full: Mutex::new(None),
-                early: pace.gate().add_socket(),
+                early: runtime.pace.gate().add_socket(),
                 asymmetric: Asymmetric::default(),
-                pace,
+                streams: SocketStreams::new(Arc::clone(&runtime.streams), local),
+                relayed: Arc::clone(&runtime.relayed),
+                pace: Arc::clone(&runtime.pace),
             }))
+        }
+
+        /// The next datagram, from a stream or from the socket itself.
+        fn poll_next(
+            &self,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<(usize, SocketAddr)>> {
+            if let Poll::Ready(received) = self.streams.poll(cx, buf) {
+                return Poll::Ready(Ok(received));
+            }
+            loop {
+                let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
+                if let Ok(received) = guard.try_io(|socket| socket.get_ref().recv_from(buf)) {
+                    return Poll::Ready(received);
+                }
+            }
         }
 
         fn poll_send_when_writable(
@@ -233,11 +283,10 @@ mod socket {
             if !self.pace.is_open() && !self.asymmetric.is_worth_sending(to, bytes) {
                 return Poll::Ready(Ok(bytes.len()));
             }
-            match self
-                .socket
-                .get_ref()
-                .send_to(transmit.contents, transmit.destination)
-            {
+            if self.streams.send(to, bytes) {
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            match self.socket.get_ref().send_to(bytes, to) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.poll_send_when_writable(cx, transmit)
                 }
@@ -262,20 +311,18 @@ mod socket {
                 let gate = self.pace.gate();
                 if !is_open && let Poll::Ready((len, addr)) = self.early.poll(gate, cx.waker(), buf)
                 {
+                    self.relayed.note(&buf[..len]);
                     *meta = received(len, addr);
                     return Poll::Ready(Ok(1));
                 }
-                let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
-                let Ok(result) = guard.try_io(|socket| socket.get_ref().recv_from(buf)) else {
-                    continue;
-                };
-                let (len, addr) = result?;
+                let (len, addr) = std::task::ready!(self.poll_next(cx, buf))?;
                 if !is_open {
                     self.asymmetric.note(addr, &buf[..len]);
                     if self.early.hold(gate, addr, &buf[..len]) {
                         continue;
                     }
                 }
+                self.relayed.note(&buf[..len]);
                 self.pace.observe_received(&buf[..len]);
                 *meta = received(len, addr);
                 return Poll::Ready(Ok(1));
@@ -294,7 +341,7 @@ mod socket {
     impl LinkSocket {
         pub(super) fn wrap(
             socket: UdpSocket,
-            _pace: Arc<Pace>,
+            _runtime: &LinkRuntime,
         ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
             TokioRuntime.wrap_udp_socket(socket)
         }
@@ -314,6 +361,34 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
+    fn runtime(pace: &Arc<Pace>) -> LinkRuntime {
+        LinkRuntime::new(Arc::clone(pace), Streams::new(Arc::default()))
+    }
+
+    #[tokio::test]
+    async fn the_driver_takes_another_turn_after_what_came_through_a_relay() {
+        let pace = Pace::new(Connecting::default());
+        pace.opened();
+        let runtime = runtime(&pace);
+        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let socket = LinkSocket::wrap(bound, &runtime).expect("registered");
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let to = socket.local_addr().expect("bound");
+        let long = Duration::from_secs(3600);
+        assert!(
+            futures::poll!(runtime.sleep(long)).is_pending(),
+            "there is nothing"
+        );
+        let datagram = [0x40, 0, 0, 1, 7];
+        server.send_to(&datagram, to).expect("sent");
+        let received = tokio::time::timeout(DEADLINE, receive(&*socket)).await;
+        assert_eq!(received, Ok(datagram.to_vec()));
+        assert!(
+            futures::poll!(runtime.sleep(long)).is_ready(),
+            "it must not wait"
+        );
+    }
+
     async fn receive(socket: &dyn AsyncUdpSocket) -> Vec<u8> {
         let mut buffer = [0; 2_000];
         let mut meta = [RecvMeta::default()];
@@ -324,11 +399,25 @@ mod tests {
         buffer[..meta[0].len].to_vec()
     }
 
+    #[test]
+    fn an_ipv6_address_gets_the_brackets_that_the_library_has_lost() {
+        for (given, expected) in [
+            ("2001:db8::1:3478", "[2001:db8::1]:3478"),
+            ("::1:3478", "[::1]:3478"),
+            ("[::1]:3478", "[::1]:3478"),
+            ("192.0.2.1:3478", "192.0.2.1:3478"),
+            ("turn.example:3478", "turn.example:3478"),
+        ] {
+            assert_eq!(bracketed(given), expected);
+        }
+    }
+
     #[tokio::test]
     async fn what_came_early_is_handed_over_when_the_link_has_got_so_far() {
         let pace = Pace::new(Connecting::default());
         let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        let socket = LinkSocket::wrap(bound, Arc::clone(&pace)).expect("registered");
+        let runtime = runtime(&pace);
+        let socket = LinkSocket::wrap(bound, &runtime).expect("registered");
         let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let to = socket.local_addr().expect("bound");
         let stun = |head: [u8; 4]| [&head[..], &[0x21, 0x12, 0xa4, 0x42], &[7; 12]].concat();

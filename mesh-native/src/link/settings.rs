@@ -21,6 +21,7 @@ use webrtc::peer_connection::{
     SettingEngine, SettingEngineBuilder,
 };
 
+use super::turn::{Streams, Told};
 use super::{LinkError, Shared};
 use crate::addresses;
 
@@ -72,6 +73,9 @@ pub(crate) struct LinkSettings {
     /// Gather exactly these addresses, reading no interfaces, when not empty: for hosts where
     /// only one address is to be used, and load tests, which save the other sockets.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Certificates in PEM that TURN servers may be certified by, beside those that the machine
+    /// trusts.
+    pub(crate) ca: Option<Vec<u8>>,
 }
 
 impl LinkSettings {
@@ -243,33 +247,43 @@ pub(crate) fn channel_init(channel: Channel) -> RTCDataChannelInit {
 }
 
 /// What a connection gathers candidates with, as the WebRTC stack wants it.
-pub(super) fn configuration(ice: &IceConfig) -> RTCConfigurationBuilder {
+pub(super) fn configuration(ice: &IceConfig, streams: &Streams) -> RTCConfigurationBuilder {
     let policy = match ice.policy {
         IceTransportPolicy::All => RTCIceTransportPolicy::All,
         IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
     };
     RTCConfigurationBuilder::new()
-        .with_ice_servers(ice_servers(&ice.servers))
+        .with_ice_servers(ice_servers(&ice.servers, streams))
         .with_ice_transport_policy(policy)
 }
 
 /// The servers as the WebRTC stack wants them. Those it cannot use are left out, for one bad URL
 /// from the hub would keep every link from opening.
-fn ice_servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
+fn ice_servers(servers: &[IceServer], streams: &Streams) -> Vec<RTCIceServer> {
     let each_url = servers.iter().flat_map(|server| {
-        server.urls.iter().map(|url| RTCIceServer {
+        server.urls.iter().filter_map(|url| {
             // A query is not allowed after stun:, but common.
-            urls: match url.split_once('?') {
-                Some((plain, _)) if plain.starts_with("stun:") => vec![plain.to_owned()],
-                _ => vec![url.clone()],
-            },
-            username: server.username.clone().unwrap_or_default(),
-            credential: server.credential.clone().unwrap_or_default(),
+            let plain = match url.split_once('?') {
+                Some((plain, _)) if plain.starts_with("stun:") => plain,
+                _ => url,
+            };
+            let url = match streams.tell_stack(plain) {
+                Ok(Told::Plainly) => plain.to_owned(),
+                Ok(Told::StandIn(url)) => url,
+                Err(trouble) => {
+                    streams.settings().tell(&trouble);
+                    return None;
+                }
+            };
+            Some(RTCIceServer {
+                urls: vec![url],
+                username: server.username.clone().unwrap_or_default(),
+                credential: server.credential.clone().unwrap_or_default(),
+            })
         })
     });
     let usable = |server: &RTCIceServer| {
-        let plain = |url: &String| url.starts_with("stun:") || url.starts_with("turn:");
-        let usable = server.urls.iter().all(plain) && server.urls().is_ok();
+        let usable = server.urls().is_ok();
         if !usable {
             tracing::debug!(urls = ?server.urls, "ICE server left out");
         }
@@ -293,18 +307,27 @@ mod tests {
             username: None,
             ..server(&["turn:192.0.2.2"])
         };
-        let servers = ice_servers(&[
-            server(&["stun:192.0.2.1:3478", "turns:192.0.2.1", "http://192.0.2.1"]),
-            server(&["nonsense", "turn:192.0.2.1:3478?transport=udp"]),
+        let servers = [
+            server(&["stun:192.0.2.1:3478", "stuns:192.0.2.1", "http://192.0.2.1"]),
+            server(&[
+                "nonsense",
+                "turn:192.0.2.1:3478?transport=udp",
+                "turns:192.0.2.3",
+            ]),
             anonymous,
-        ]);
+        ];
+        let servers = ice_servers(&servers, &Streams::new(Arc::default()));
         let urls: Vec<&str> = servers
             .iter()
             .map(|server| server.urls[0].as_str())
             .collect();
         assert_eq!(
             urls,
-            ["stun:192.0.2.1:3478", "turn:192.0.2.1:3478?transport=udp"]
+            [
+                "stun:192.0.2.1:3478",
+                "turn:192.0.2.1:3478?transport=udp",
+                "turn:0.turn-stream.invalid:3478?transport=udp"
+            ]
         );
         assert_eq!(servers[1].credential, "secret");
     }
@@ -313,14 +336,14 @@ mod tests {
     fn given_addresses_replace_the_interfaces() {
         let only: IpAddr = "127.0.0.1".parse().expect("an address");
         let addresses = Addresses::new(LinkSettings {
-            loopback: false,
             addresses: vec![only],
+            ..LinkSettings::default()
         })
         .current();
         assert_eq!(addresses, [SocketAddr::new(only, 0)]);
         let loopback = Addresses::new(LinkSettings {
             loopback: true,
-            addresses: Vec::new(),
+            ..LinkSettings::default()
         })
         .current();
         assert!(loopback.iter().any(|address| address.ip().is_loopback()));

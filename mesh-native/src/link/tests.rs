@@ -31,6 +31,7 @@ fn factory() -> LinkFactory {
     let settings = LinkSettings {
         loopback: true,
         addresses,
+        ca: None,
     };
     LinkFactory::new(settings, Connecting::default()).expect("a factory")
 }

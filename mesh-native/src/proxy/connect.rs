@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::{Proxies, Proxy, address};
 
-/// How long a proxy may take to connect: it waits as long for the server as TCP does, and a hub or a
-/// TURN server that is there answers within a second.
+/// How long a proxy may take to connect: it waits as long for the server as TCP does, and a hub or
+/// a TURN server that is there answers within a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of a proxy's answer that are read: the headers of one have some hundreds.
@@ -61,7 +61,7 @@ pub(crate) enum ConnectError {
     },
     /// The proxy wants a user, or another one.
     #[error(
-        "the proxy {proxy} {} (407): write http://user:password@… in the variable",
+        "the proxy {proxy} {} ({status}): write http://user:password@… in the variable",
         if *.given { "does not take the user and password given" } else { "wants a user" }
     )]
     ProxyUser {
@@ -69,6 +69,8 @@ pub(crate) enum ConnectError {
         proxy: String,
         /// Whether there was a user.
         given: bool,
+        /// Its answer.
+        status: String,
     },
     /// The proxy does not connect to the server.
     #[error(
@@ -143,7 +145,7 @@ async fn direct(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream
 ///
 /// # Errors
 /// [`ConnectError::Unresolved`]
-pub(super) async fn addresses(
+async fn addresses(
     host: &str,
     port: u16,
     from: Option<IpAddr>,
@@ -155,6 +157,25 @@ pub(super) async fn addresses(
     let found = lookup_host((host, port)).await.map_err(unresolved)?;
     let suits = |to: &SocketAddr| from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
     Ok(found.filter(suits).collect())
+}
+
+/// Whether a server, or the proxy before it, has addresses of IPv4 and of IPv6.
+///
+/// # Errors
+/// [`ConnectError::Setting`], [`ConnectError::Unresolved`]
+pub(crate) async fn families(
+    proxies: &Proxies,
+    host: &str,
+    port: u16,
+) -> Result<(bool, bool), ConnectError> {
+    let (host, port) = match proxies.to(host, port)? {
+        Some(proxy) => (&*proxy.host, proxy.port),
+        None => (host, port),
+    };
+    let found = addresses(host, port, None).await?;
+    let v4 = found.iter().any(SocketAddr::is_ipv4);
+    let v6 = found.iter().any(SocketAddr::is_ipv6);
+    Ok((v4, v6))
 }
 
 async fn connect_to(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -204,10 +225,14 @@ async fn ask(
             said: line,
         }),
         Some(status) if status.starts_with('2') => Ok(stream),
-        Some(status) if status.starts_with("407") => Err(ConnectError::ProxyUser {
-            proxy: proxy.to_string(),
-            given: proxy.authorization.is_some(),
-        }),
+        // tinyproxy answers a wrong password with 401, as a server would.
+        Some(status) if ["407", "401"].iter().any(|code| status.starts_with(code)) => {
+            Err(ConnectError::ProxyUser {
+                proxy: proxy.to_string(),
+                given: proxy.authorization.is_some(),
+                status: status.to_owned(),
+            })
+        }
         Some(status) => Err(refused(status.to_owned())),
     }
 }

@@ -18,7 +18,7 @@ use data_encoding::BASE64;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-pub(crate) use self::connect::{ConnectError, connect};
+pub(crate) use self::connect::{ConnectError, connect, families};
 use self::exempt::Exempt;
 
 /// The variables that may name a proxy, the first that is set counts.

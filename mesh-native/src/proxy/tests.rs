@@ -126,7 +126,7 @@ async fn what_a_proxy_refuses_is_named_with_the_remedy() {
             "",
             "wants a user",
         ),
-        ("HTTP/1.0 407 No\r\n\r\n", "a:b@", "does not take the user"),
+        ("HTTP/1.0 401 No\r\n\r\n", "a:b@", "does not take the user"),
         (
             "HTTP/1.1 403 Filtered\r\n\r\n",
             "",
@@ -152,7 +152,7 @@ async fn what_a_proxy_refuses_is_named_with_the_remedy() {
             text.contains(words) && text.contains("HTTPS_PROXY"),
             "{text}"
         );
-        assert_eq!(error.is_final(), answer.contains("407"), "{text}");
+        assert_eq!(error.is_final(), text.contains("user:password"), "{text}");
     }
 }
 

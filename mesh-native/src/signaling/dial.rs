@@ -1,7 +1,6 @@
 //! One attempt to reach the signaling server, and what its failure means: what may heal is tried
 //! again, what cannot ends a join at once.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -148,7 +147,7 @@ impl Endpoint {
             Failure::Final(AdmissionError::NotAHub { url, reason })
         };
         if let Error::Io(error) = error
-            && let Some(error) = rustls_error(error)
+            && let Some(error) = tls::error_in(error)
             && let Some(reason) = tls::why_distrusted(error)
         {
             let url = url();
@@ -191,10 +190,6 @@ fn is_cut_off(error: &tungstenite::error::ProtocolError) -> bool {
         error,
         ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake
     )
-}
-
-fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 /// What an answer other than an upgrade means; the error is one that may heal: of a proxy whose

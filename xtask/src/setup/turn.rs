@@ -1,16 +1,16 @@
-//! coturn and what else the guides' commands use.
+//! coturn, the HTTP proxy before it, and what else the guides' commands use.
 
 use anyhow::Result;
 
 use super::debian;
 use crate::workspace::Workspace;
 
-const PROGRAMS: [&str; 4] = ["turnserver", "turnutils_uclient", "curl", "ss"];
+const PROGRAMS: [&str; 5] = ["turnserver", "turnutils_uclient", "tinyproxy", "curl", "ss"];
 
-const PACKAGES: [&str; 3] = ["coturn", "curl", "iproute2"];
+const PACKAGES: [&str; 4] = ["coturn", "tinyproxy", "curl", "iproute2"];
 
-const REMEDY: &str = "the guides' commands need coturn, curl and ss: install them (Debian: coturn, \
-                      curl, iproute2)";
+const REMEDY: &str = "the guides and tests of TURN need coturn, tinyproxy, curl and ss: install \
+                      them (Debian: coturn, tinyproxy, curl, iproute2)";
 
 /// Installs them where they are missing and that is possible.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
