@@ -29,6 +29,8 @@
 mod addresses;
 mod agent;
 mod clock;
+#[cfg(feature = "doctor")]
+pub mod doctor;
 mod driver;
 mod error;
 #[cfg(feature = "hub")]

@@ -77,7 +77,8 @@ pub(crate) fn why_distrusted(error: &rustls::Error) -> Option<String> {
         return None;
     };
     Some(match error {
-        CertificateError::UnknownIssuer => {
+        // Of an issuer that has the name of one that is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its issuer is not trusted here; if it should be, give the issuer's certificate with \
              --ca FILE (JoinOptions::ca)"
                 .to_owned()

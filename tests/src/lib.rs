@@ -9,6 +9,7 @@
 pub mod agents;
 pub mod balancer;
 pub mod browser;
+pub mod doctor;
 pub mod exposition;
 pub mod hosts;
 pub mod http_proxy;

@@ -161,6 +161,7 @@ async fn options_in_the_guides_exist_where_they_stand() -> Result<()> {
         "simulate",
         "load-test",
         "hub-test",
+        "doctor",
     ];
     for command in commands {
         let help = run_mesh(&[command, "--help"], SOON).await?;

@@ -110,7 +110,7 @@ impl Listed {
 }
 
 /// Parses `stun:host:port` or `turn:host:port,user,password`.
-fn parse_ice_server(text: &str) -> Result<IceServer, String> {
+pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
     let mut parts = text.split(',').map(str::to_owned);
     let server = IceServer {
         urls: parts.next().into_iter().collect(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod config;
+pub(crate) mod doctor;
 mod files;
 mod hub;
 pub(crate) mod hub_test;

@@ -49,11 +49,17 @@ pub(crate) use self::settings::LinkSettings;
 #[cfg(feature = "pairs")]
 pub(crate) use self::settings::channel_init;
 
+pub(crate) use self::settings::crypto_provider;
+#[cfg(feature = "doctor")]
+pub(crate) use self::turn::{StreamServer, StreamSettings, TurnStream};
+
 use self::connection::{Command, Opening};
 use self::mdns::MdnsResolver;
 use self::settings::{Addresses, Engines, LinkAddresses};
 use self::traffic::Flow;
-use self::turn::{StreamSettings, Streams};
+#[cfg(not(feature = "doctor"))]
+use self::turn::StreamSettings;
+use self::turn::Streams;
 
 /// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
 /// over all of them in one turn.
@@ -92,7 +98,7 @@ impl LinkFactory {
     /// # Errors
     /// When no certificate can be generated, or no crypto provider is compiled in.
     pub(crate) fn new(settings: LinkSettings, connecting: Connecting) -> Result<Self, LinkError> {
-        let crypto = settings::crypto_provider()?;
+        let crypto = crypto_provider()?;
         let certificate = settings::certificate(&*crypto)?;
         let engines = Engines::new(&crypto);
         let streams = Arc::new(StreamSettings::new(settings.ca.clone()));
@@ -114,7 +120,7 @@ impl LinkFactory {
     /// The same, with a certificate of its own; with the same if none can be generated, which then
     /// could not have been at first.
     pub(crate) fn with_fresh_keys(&self) -> Self {
-        let fresh = settings::crypto_provider().and_then(|crypto| settings::certificate(&*crypto));
+        let fresh = crypto_provider().and_then(|crypto| settings::certificate(&*crypto));
         let certificate = fresh.unwrap_or_else(|error| {
             tracing::warn!(%error, "keys not rotated");
             self.certificate.clone()

@@ -168,7 +168,7 @@ impl fmt::Debug for LinkAddresses {
 }
 
 /// The crypto that all links of a process share.
-pub(super) fn crypto_provider() -> Result<Arc<dyn RTCCryptoProvider>, LinkError> {
+pub(crate) fn crypto_provider() -> Result<Arc<dyn RTCCryptoProvider>, LinkError> {
     crypto::default_provider().map_err(|error| LinkError::Crypto(error.to_string()))
 }
 

@@ -23,7 +23,7 @@ use crate::tls;
 const LINE_MAX: usize = 400;
 
 /// A WebSocket, over TLS or not.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<Listening>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Listening>>;
 
 /// The signaling server of an agent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,6 +73,12 @@ impl Endpoint {
         &self.0.address.url
     }
 
+    /// Its host and port.
+    #[cfg(feature = "doctor")]
+    pub(crate) fn host(&self) -> (&str, u16) {
+        (&self.0.address.host, self.0.address.port)
+    }
+
     /// Whether it names this machine: agents of one machine can then use its loopback.
     pub(crate) fn is_loopback(&self) -> bool {
         address::is_of_this_machine(&self.0.address)
@@ -97,7 +103,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The cause, for people.
-    pub(super) async fn dial(&self, source: &OnceLock<IpAddr>) -> Result<Socket, String> {
+    pub(crate) async fn dial(&self, source: &OnceLock<IpAddr>) -> Result<Socket, String> {
         match self.attempt(source).await {
             Ok(socket) => Ok(socket),
             Err(Failure::Passing(reason)) => Err(reason),

@@ -38,7 +38,7 @@ impl FirstBytes {
 
 /// The connection.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(crate) struct Listening {
     stream: TcpStream,
     first: FirstBytes,
 }

@@ -14,8 +14,7 @@ use mesh_core::agent::{SocketEnd, SocketFact};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-pub(crate) use self::dial::Endpoint;
-use self::dial::Socket;
+pub(crate) use self::dial::{Endpoint, Socket};
 
 /// Texts that may wait to be sent. A join at k = 64 sends some hundreds in a burst.
 const QUEUE: usize = 1_024;

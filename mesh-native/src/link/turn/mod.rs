@@ -8,6 +8,8 @@
 mod carrier;
 mod framing;
 mod server;
+#[cfg(feature = "doctor")]
+mod stream;
 
 use std::fmt;
 use std::io;
@@ -18,7 +20,9 @@ use rtc::ice::url::{ProtoType, SchemeType, Url};
 use rustls::ClientConfig;
 
 pub(super) use self::carrier::SocketStreams;
-pub(super) use self::server::StreamServer;
+pub(crate) use self::server::StreamServer;
+#[cfg(feature = "doctor")]
+pub(crate) use self::stream::TurnStream;
 use crate::proxy::{self, Proxies};
 use crate::tls;
 
@@ -41,7 +45,7 @@ const TOLD_MAX: usize = 64;
 
 /// What the links of a process share about streams: whom they trust, and what was told already.
 #[derive(Debug, Default)]
-pub(super) struct StreamSettings {
+pub(crate) struct StreamSettings {
     ca: Option<Vec<u8>>,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     told: Mutex<Vec<String>>,
@@ -49,7 +53,7 @@ pub(super) struct StreamSettings {
 
 impl StreamSettings {
     /// Servers may also be certified by the CA in this PEM text.
-    pub(super) fn new(ca: Option<Vec<u8>>) -> Self {
+    pub(crate) fn new(ca: Option<Vec<u8>>) -> Self {
         Self {
             ca,
             ..Self::default()
