@@ -55,6 +55,22 @@ impl Network {
     /// If the system refuses.
     pub async fn host(&self, name: &str, interface: &str, addresses: &[&str]) -> Result<Host> {
         let host = Host::new(name).await?;
+        host.ip(&["link", "set", "lo", "up"]).await?;
+        self.attach(&host, name, interface, addresses).await?;
+        Ok(host)
+    }
+
+    /// Gives a host an `interface` on this switch, whose port is called `to-` and this name.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn attach(
+        &self,
+        host: &Host,
+        name: &str,
+        interface: &str,
+        addresses: &[&str],
+    ) -> Result<()> {
         let (port, namespace) = (format!("to-{name}"), &*host.namespace);
         let pair = [
             "link", "add", &*port, "type", "veth", "peer", "name", interface,
@@ -65,12 +81,11 @@ impl Network {
         self.switch
             .ip(&["link", "set", &port, "master", "switch", "up"])
             .await?;
-        host.ip(&["link", "set", "lo", "up"]).await?;
         host.ip(&["link", "set", interface, "up"]).await?;
         for address in addresses {
             host.add_address(interface, address).await?;
         }
-        Ok(host)
+        Ok(())
     }
 
     /// The switch, whose ports are called `to-` and the name of the host.
@@ -139,6 +154,24 @@ impl Host {
         .await
     }
 
+    /// Has names lead to these addresses for what runs on this host.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn set_names(&self, names: &[(&str, &str)]) -> Result<()> {
+        // `ip netns exec` puts it in the place of /etc/hosts.
+        let folder = self.settings();
+        std::fs::create_dir_all(&folder)?;
+        let lines = names.iter().map(|(ip, name)| format!("{ip} {name}\n"));
+        let text: String = lines.collect();
+        std::fs::write(folder.join("hosts"), format!("127.0.0.1 localhost\n{text}"))?;
+        Ok(())
+    }
+
+    fn settings(&self) -> std::path::PathBuf {
+        std::path::Path::new("/etc/netns").join(&self.namespace)
+    }
+
     /// Has nft carry out a script on this host.
     ///
     /// # Errors
@@ -188,6 +221,17 @@ impl Host {
         Ok(())
     }
 
+    /// A default route on which everything is lost.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn add_void(&self) -> Result<()> {
+        self.add_dead_end("void", &[]).await?;
+        // Or whoever sends would be told that nobody answers there.
+        self.ip(&["link", "set", "void", "arp", "off"]).await?;
+        self.ip(&["route", "add", "default", "dev", "void"]).await
+    }
+
     /// Another address for an interface.
     ///
     /// # Errors
@@ -224,6 +268,19 @@ impl Host {
         Ok(())
     }
 
+    /// Makes it a router.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn forward(&self) -> Result<()> {
+        let mut command = self.command();
+        let set = ["sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1"];
+        let output = command.args(set).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "sysctl: {said}");
+        Ok(())
+    }
+
     /// `ip` on this host.
     ///
     /// # Errors
@@ -245,6 +302,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let delete = ["netns", "delete", &self.namespace];
+        let _ = std::fs::remove_dir_all(self.settings());
         // What runs there keeps it until it ends, and is killed by the test too.
         let _ = std::process::Command::new("ip").args(delete).status();
     }

@@ -16,6 +16,7 @@ pub mod http_proxy;
 pub mod hub;
 pub mod markdown;
 pub mod member;
+pub mod nat;
 pub mod npm;
 pub mod page;
 pub mod process;

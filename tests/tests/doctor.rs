@@ -30,7 +30,7 @@ impl Net {
         let addresses = ["203.0.113.1/24", "203.0.113.9/24"];
         let middle = network.host("middle", "eth0", &addresses).await?;
         let mut anna = network.host("anna", "eth0", &["203.0.113.2/24"]).await?;
-        let beside = ["--listening-ip", BESIDE];
+        let beside = ["listening-ip=203.0.113.9"];
         let turn = TurnServer::start_on(&middle, TURN, &beside).await?;
         anna.set_variable("SSL_CERT_FILE", &turn.ca_file());
         let mut arguments = vec![

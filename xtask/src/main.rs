@@ -14,6 +14,7 @@ mod foreign;
 mod hub_load;
 mod lint;
 mod measured;
+mod nat;
 mod package;
 mod process;
 mod setup;
@@ -83,6 +84,9 @@ enum Command {
     /// accounts for each message, `soak` alone is a long run. Writes the tables of docs/healing.md.
     /// Needs root and Linux.
     Soak(soak::SoakArgs),
+    /// Put pairs of agents behind NATs and firewalls of every kind, for about ten minutes; writes
+    /// docs/nat.md. Needs root and Linux.
+    Nat,
     /// Open links between ours and other WebRTC stacks (aiortc, libdatachannel, werift); writes the
     /// table of docs/foreign.md. Installs them into target/foreign.
     Foreign {
@@ -126,6 +130,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench { rounds, .. } => bench::run(&workspace, rounds),
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Soak(args) => soak::run(&workspace, &args),
+        Command::Nat => nat::run(&workspace),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),
         Command::PackageTest => package::test::run(&workspace),

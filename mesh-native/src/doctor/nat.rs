@@ -66,23 +66,21 @@ pub(super) async fn examine(servers: &[IceServer], report: &mut Report) {
             continue;
         };
         any = true;
-        let Some(address) = resolve(url, &parsed, report).await else {
-            continue;
-        };
-        match first_answer(address).await {
-            Some(answer) => {
-                let found = format!("this machine is seen as {}", answer.mapped);
-                report.ok(Check::Stun, url, &found, Some(answer.took));
-                answers.push((address, answer));
+        let before = answers.len();
+        let mut silent = Vec::new();
+        for address in resolve(url, &parsed, report).await {
+            match first_answer(address).await {
+                Some(answer) => {
+                    let found = format!("this machine is seen as {}", answer.mapped);
+                    report.ok(Check::Stun, url, &found, Some(answer.took));
+                    answers.push((address, answer));
+                }
+                None => silent.push(address),
             }
-            None => report.wrong(
-                Check::Stun,
-                url,
-                &format!("no answer from {address} over UDP"),
-                "let UDP out to that address and port; where a firewall does not, links need a \
-                 TURN server over TCP or TLS. If other machines get no answer either, the server \
-                 is down, or its address is wrong",
-            ),
+        }
+        let works_otherwise = answers.len() > before;
+        for address in silent {
+            tell_silence(url, address, works_otherwise, report);
         }
     }
     if any {
@@ -97,22 +95,57 @@ fn speaks_stun(url: &str) -> Option<Url> {
     (over_udp && matches!(parsed.scheme, SchemeType::Stun | SchemeType::Turn)).then_some(parsed)
 }
 
-async fn resolve(url: &str, parsed: &Url, report: &mut Report) -> Option<SocketAddr> {
-    let reason = match lookup_host((parsed.host.as_str(), parsed.port)).await {
-        Ok(mut found) => match found.next() {
-            Some(address) => return Some(address),
-            None => "none".to_owned(),
-        },
-        Err(error) => error.to_string(),
-    };
-    let found = format!("{} has no address: {reason}", parsed.host);
-    report.wrong(
-        Check::Stun,
-        url,
-        &found,
-        "correct the name, or the DNS of this machine",
-    );
-    None
+async fn resolve(url: &str, parsed: &Url, report: &mut Report) -> Vec<SocketAddr> {
+    match reachable(parsed).await {
+        Ok(addresses) => addresses,
+        Err(reason) => {
+            let remedy = "correct the name, or the DNS of this machine";
+            report.wrong(Check::Stun, url, &reason, remedy);
+            Vec::new()
+        }
+    }
+}
+
+/// An address of each family that this machine has a way to; if it has none, any.
+///
+/// # Errors
+/// If the name has no address.
+pub(super) async fn reachable(parsed: &Url) -> Result<Vec<SocketAddr>, String> {
+    let host = parsed.host.as_str();
+    let found = lookup_host((host, parsed.port)).await;
+    let found = found.map_err(|error| format!("{host} has no address: {error}"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    let mut ways = Vec::new();
+    for is_v4 in [true, false] {
+        if let Some(&address) = found.iter().find(|address| address.is_ipv4() == is_v4)
+            && source_to(address).await.is_some()
+        {
+            ways.push(address);
+        }
+    }
+    if ways.is_empty() {
+        let first = found.first();
+        ways.push(*first.ok_or_else(|| format!("{host} has no address"))?);
+    }
+    Ok(ways)
+}
+
+fn tell_silence(url: &str, address: SocketAddr, works_otherwise: bool, report: &mut Report) {
+    if works_otherwise {
+        let found = format!("no answer from {address}, while the other family of addresses works");
+        let remedy = "that family is broken between here and there: have it repaired, or turned \
+                      off on this machine; links take the other";
+        report.wrong(Check::Stun, url, &found, remedy);
+    } else {
+        report.wrong(
+            Check::Stun,
+            url,
+            &format!("no answer from {address} over UDP"),
+            "let UDP out to that address and port; where a firewall does not, links need a TURN \
+             server over TCP or TLS. If other machines get no answer either, the server is down, \
+             or its address is wrong",
+        );
+    }
 }
 
 async fn first_answer(server: SocketAddr) -> Option<Answer> {

@@ -9,9 +9,10 @@ use rtc::ice::url::{ProtoType, SchemeType, Url};
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::turn::client::{Client, ClientConfig, Event};
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::nat::reachable;
 use super::stun::socket_for;
 use super::{Check, Report};
 use crate::link::{StreamServer, StreamSettings, TurnStream, crypto_provider};
@@ -54,9 +55,7 @@ pub(super) async fn examine(servers: &[IceServer], settings: &StreamSettings, re
             _ => continue,
         };
         let began = Instant::now();
-        let allocated = timeout(PATIENCE, allocate(server, &parsed, check, settings)).await;
-        let silent = || Err(format!("no answer within {PATIENCE:?}"));
-        match allocated.unwrap_or_else(|_| silent()) {
+        match over_either(server, &parsed, check, settings).await {
             Ok(relayed) => {
                 let found = format!("it relays at {relayed}");
                 report.ok(check, url, &found, Some(began.elapsed()));
@@ -64,6 +63,28 @@ pub(super) async fn examine(servers: &[IceServer], settings: &StreamSettings, re
             Err(reason) => report.wrong(check, url, &reason, remedy(&reason)),
         }
     }
+}
+
+/// Over UDP the families of addresses are tried one after the other; streams do it themselves.
+async fn over_either(
+    server: &IceServer,
+    parsed: &Url,
+    check: Check,
+    settings: &StreamSettings,
+) -> Result<SocketAddr, String> {
+    let ways = match check {
+        Check::TurnUdp => reachable(parsed).await?,
+        _ => vec![ON_A_STREAM],
+    };
+    let mut outcome = Err("it has no address".to_owned());
+    for way in ways {
+        let allocated = timeout(PATIENCE, allocate(server, parsed, (check, way), settings)).await;
+        outcome = allocated.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// What to do about a failed allocation.
@@ -95,9 +116,9 @@ enum Pipe {
 impl Pipe {
     async fn open(
         parsed: &Url,
-        check: Check,
+        (check, way): (Check, SocketAddr),
         settings: &StreamSettings,
-    ) -> Result<(Self, SocketAddr), String> {
+    ) -> Result<Self, String> {
         if check != Check::TurnUdp {
             let server = StreamServer {
                 host: parsed.host.clone(),
@@ -105,16 +126,13 @@ impl Pipe {
                 tls: check == Check::TurnTls,
             };
             let stream = TurnStream::open(&server, settings).await?;
-            return Ok((Self::Stream(Box::new(stream)), ON_A_STREAM));
+            return Ok(Self::Stream(Box::new(stream)));
         }
-        let found = lookup_host((parsed.host.as_str(), parsed.port)).await;
-        let mut found =
-            found.map_err(|error| format!("{} has no address: {error}", parsed.host))?;
-        let server = found.next().ok_or("it has no address")?;
-        let socket = socket_for(server)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok((Self::Datagrams(socket, server), server))
+        let socket = socket_for(way).await;
+        Ok(Self::Datagrams(
+            socket.map_err(|error| error.to_string())?,
+            way,
+        ))
     }
 
     async fn send(&mut self, datagram: &[u8]) -> Result<(), String> {
@@ -145,10 +163,10 @@ impl Pipe {
 async fn allocate(
     server: &IceServer,
     parsed: &Url,
-    check: Check,
+    (check, address): (Check, SocketAddr),
     settings: &StreamSettings,
 ) -> Result<SocketAddr, String> {
-    let (mut pipe, address) = Pipe::open(parsed, check, settings).await?;
+    let mut pipe = Pipe::open(parsed, (check, address), settings).await?;
     let local = SocketAddr::new(
         if address.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()

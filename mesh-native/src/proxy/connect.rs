@@ -1,19 +1,25 @@
 //! One connection over TCP, and what its failure means.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Proxies, Proxy, address};
 
 /// How long a proxy may take to connect: it waits as long for the server as TCP does, and a hub or
 /// a TURN server that is there answers within a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one address is tried before the next is tried too, as RFC 8305 has it.
+const ATTEMPTS_APART: Duration = Duration::from_millis(250);
 
 /// Bytes of a proxy's answer that are read: the headers of one have some hundreds.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
@@ -130,15 +136,44 @@ pub(crate) async fn connect(
 }
 
 async fn direct(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream, ConnectError> {
+    let mut waiting = in_turns(addresses(host, port, from).await?);
+    let mut attempts = FuturesUnordered::new();
     let mut last = None;
-    for to in addresses(host, port, from).await? {
-        match connect_to(to, from).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error.to_string()),
+    loop {
+        if let Some(to) = waiting.pop_front() {
+            attempts.push(connect_to(to, from));
+        }
+        let next = async {
+            match waiting.is_empty() {
+                true => std::future::pending().await,
+                false => sleep(ATTEMPTS_APART).await,
+            }
+        };
+        tokio::select! {
+            attempt = attempts.next() => match attempt {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = Some(error.to_string()),
+                None => break,
+            },
+            () = next => {}
         }
     }
     let reason = last.unwrap_or_else(|| format!("{host} has no address of that family"));
     Err(ConnectError::Unreachable { reason })
+}
+
+/// The families in turns, beginning with the one that the system likes best: where one of them is
+/// broken the other is tried soon (RFC 8305, section 4).
+fn in_turns(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let best = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut liked, mut other): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|to| to.is_ipv4() == best);
+    let mut turns = VecDeque::new();
+    while !(liked.is_empty() && other.is_empty()) {
+        turns.extend(liked.pop_front());
+        turns.extend(other.pop_front());
+    }
+    turns
 }
 
 /// The addresses of a host that can be reached from one of this machine.
@@ -256,4 +291,20 @@ async fn exchange(proxy: &Proxy, stream: &mut TcpStream, target: &str) -> io::Re
         }
     }
     Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_are_tried_in_turns() {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+            let parsed = texts.iter().map(|text| text.parse().expect("an address"));
+            parsed.collect()
+        };
+        let given = parse(&["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1"]);
+        let turns = parse(&["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1"]);
+        assert_eq!(in_turns(given), turns);
+    }
 }
