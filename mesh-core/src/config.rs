@@ -147,8 +147,8 @@ pub struct Config {
     /// Bytes of the largest message that is taken: what an application must hold in memory.
     pub large_bytes_max: usize,
     /// Messages that this agent's application may send in a second, on average; zero for as many as
-    /// the mesh takes, which makes a sender wait. A bound is for programs that others write: a swarm
-    /// whose agents may each send 100 a second is not brought down by one that runs wild.
+    /// the mesh takes, which makes a sender wait. A bound is for programs that others write: a
+    /// swarm whose agents may each send 100 a second is not brought down by one that runs wild.
     pub messages_per_second: u32,
     /// Messages that may be sent at once under that limit, after a rest.
     pub messages_burst: u32,

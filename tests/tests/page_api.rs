@@ -333,9 +333,20 @@ async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
     for told in [&disposed[0], &disposed[1]] {
         ensure!(told["code"] == "closed", "{disposed}");
     }
+    stage.others(0).await?;
+    stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_over_its_limit_is_told_how_long_to_wait() -> Result<()> {
+    if !are_wanted("limited senders") {
+        return Ok(());
+    }
+    let mut stage = Stage::set(Browser::Chrome).await?;
     let limited = stage
         .run(
-            "const limited = await Mesh.join({ ...options, messagesPerSecond: 10, messagesBurst: 1 });
+            "const rate = { messagesPerSecond: 10, messagesBurst: 1 };
+            const limited = await Mesh.join({ ...options, ...rate });
             await limited.broadcast('', 'x');
             const error = await limited.broadcast('', 'x').catch((error) => error);
             limited.free();
@@ -347,7 +358,6 @@ async fn what_waits_is_given_up_by_its_signal_or_by_closing() -> Result<()> {
         limited[0] == "rate-limited" && wait_ms > 0.0 && wait_ms <= 100.0,
         "{limited}"
     );
-    stage.others(0).await?;
     stage.tab.close().await
 }
 

@@ -16,8 +16,8 @@ const DURATION_MIN: Duration = Duration::from_millis(1);
 /// The largest count of anything: more would not fit into memory.
 const COUNT_MAX: usize = 10_000_000;
 
-/// The most messages that a limit lets an application send in a second, or at once: more than a core
-/// signs.
+/// The most messages that a limit lets an application send in a second, or at once: more than a
+/// core signs.
 const RATE_MAX: u32 = 1_000_000;
 
 /// The largest number of bytes of a queue or text: 1 GiB.

@@ -76,8 +76,8 @@ impl Mesh {
         let content = Content::Signal { attempt, signal };
         let target = Target::Peer(to);
         let envelope = self.with_net(|messages, net| messages.sign(target, content, net));
-        // A peer that no path leads to, or none that works, the hub may know though it has not listed
-        // it yet: a newcomer whose offer is to be answered, or an agent that has just come back.
+        // A peer that no path leads to, or none that works, the hub may know though it has not
+        // listed it yet: a newcomer whose offer is to be answered, or an agent that is just back.
         let has_route = self.routing.routes().contains(to);
         let use_hub = if has_route && way != Way::Both {
             via_hub && self.hub_reaches(to)

@@ -12,6 +12,7 @@ mod join_burst;
 mod roster;
 mod selection;
 mod shard;
+mod surplus;
 #[cfg(test)]
 mod tests;
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use super::early::is_relayed;
 
 /// Turns after that in which something was received, until its answer is on the way: it reaches the
-/// connection, which tells of it or has it read, and so has something to send; that reaches the TURN
-/// client; it leaves.
+/// connection, which tells of it or has it read, and so has something to send; that reaches the
+/// TURN client; it leaves.
 const TURNS_AFTER_RECEIVING: u8 = 3;
 
 /// Turns after that in which the application has sent, or has read and made room.

@@ -251,9 +251,9 @@ async fn read(
     }
 }
 
-/// Sends what waits, each datagram by itself: what comes in one piece a server passes on in one, and
-/// of 64 KiB that the other relay got at once, coturn lost some. A request that the stack repeats
-/// while the stream opens is sent once.
+/// Sends what waits, each datagram by itself: what comes in one piece a server passes on in one,
+/// and of 64 KiB that the other relay got at once, coturn lost some. A request that the stack
+/// repeats while the stream opens is sent once.
 async fn write(
     mut writer: impl AsyncWrite + Unpin,
     first: Bytes,
