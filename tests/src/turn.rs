@@ -117,7 +117,8 @@ impl TurnServer {
             format!("listening-port={port}"),
         ];
         let all = COMMON.iter().chain(lines).map(|line| (*line).to_owned());
-        let all: Vec<String> = all.chain(listening).collect();
+        // The first address is that whose questions the second may answer.
+        let all: Vec<String> = listening.into_iter().chain(all).collect();
         fs::write(folder.join("turnserver.conf"), all.join("\n"))?;
         let child = Self::spawn(host, &folder)?;
         let server = Self {
