@@ -342,7 +342,7 @@ async fn an_agent_over_its_limit_is_told_how_long_to_wait() -> Result<()> {
     if !are_wanted("limited senders") {
         return Ok(());
     }
-    let mut stage = Stage::set(Browser::Chrome).await?;
+    let stage = Stage::set(Browser::Chrome).await?;
     let limited = stage
         .run(
             "const rate = { messagesPerSecond: 10, messagesBurst: 1 };
