@@ -145,6 +145,8 @@ const HANDLERS = {
     note(state, now, "info", `Link to ${nameIn(state, peer)} open after ${Math.round(setupMs ?? 0)} ms`),
   linkRotated: (state, { now, peer, tookMs }) =>
     note(state, now, "info", `Link to ${nameIn(state, peer)} has fresh keys after ${Math.round(tookMs ?? 0)} ms`),
+  linkPath: (state, { now, peer, path }) =>
+    path.relayed ? note(state, now, "info", `Link to ${nameIn(state, peer)} goes over a TURN server`, `${path.local} to ${path.remote}`) : state,
   linkClosed: (state, { now, peer, reason }) => note(state, now, "info", `Link to ${nameIn(state, peer)} closed`, reason),
   linkFailed: (state, { now, peer, reason }) => note(state, now, "warn", `Link to ${nameIn(state, peer)} failed`, reason),
   rejected: (state, { now, via, author, reason }) => {

@@ -24,6 +24,7 @@ function told(event: MeshEvent): string {
         case "deliveryFailed": return event.reason;
         case "lagged": return `${event.missed} missed`;
         case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
+        case "linkPath": return `${event.path.local} to ${event.path.remote}${event.path.relayed ? ", relayed" : ""}`;
         case "sending": case "receiving": return `${event.bytes} of ${event.bytesTotal}`;
         case "joined": case "refused": case "signalingLost": case "signalingRestored":
         case "signalingMoved": case "peerJoined":

@@ -173,8 +173,10 @@ fn end_to_end(tools: &Tools<'_>, no_browsers: bool) -> Result<()> {
     } else {
         tools.browsers()?.for_end_to_end(cmd)
     };
-    // In release, as users run it; the agents in the tests' own process then share that build.
+    // In release, as users run it; the agents in the tests' own process then share that build. One
+    // failure does not hide the next.
     cmd.args(["test", "--release", "--package", "mesh-tests"])
+        .arg("--no-fail-fast")
         .run()
 }
 

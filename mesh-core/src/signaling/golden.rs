@@ -68,7 +68,7 @@ fn texts() -> [String; 15] {
     let hub = |message: HubMessage| serde_json::to_string(&message).expect("encodes");
     [
         client(ClientMessage::Hello {
-            version: 1,
+            version: PROTOCOL_VERSION,
             room: "demo".into(),
             peer: one.peer(),
             name: "agent-001".into(),
