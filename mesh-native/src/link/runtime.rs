@@ -60,14 +60,20 @@ fn bracketed(host: &str) -> Cow<'_, str> {
     }
 }
 
+tokio::task_local! {
+    /// Set in the task of a connection's driver, which alone takes turns. Closing waits for it to
+    /// give relays back, by a sleep of another task.
+    static DRIVER: ();
+}
+
 impl Runtime for LinkRuntime {
     /// Spawns the connection's driver: with no TCP candidates it is the only task ever spawned.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
         let guard = DriverGuard(Arc::clone(&self.pace));
-        TokioRuntime.spawn(Box::pin(async move {
+        TokioRuntime.spawn(Box::pin(DRIVER.scope((), async move {
             let _guard = guard;
             future.await;
-        }))
+        })))
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -110,7 +116,8 @@ impl Runtime for LinkRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        if let Some(turn) = self.relayed.another_turn() {
+        let is_driver = DRIVER.try_with(|()| ()).is_ok();
+        if let Some(turn) = is_driver.then(|| self.relayed.another_turn()).flatten() {
             return Box::pin(turn);
         }
         Box::pin(tokio::time::sleep(self.pace.sleep(duration)))
@@ -375,8 +382,9 @@ mod tests {
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let to = socket.local_addr().expect("bound");
         let long = Duration::from_secs(3600);
+        let driver_sleeps = || DRIVER.sync_scope((), || runtime.sleep(long));
         assert!(
-            futures::poll!(runtime.sleep(long)).is_pending(),
+            futures::poll!(driver_sleeps()).is_pending(),
             "there is nothing"
         );
         let datagram = [0x40, 0, 0, 1, 7];
@@ -384,7 +392,11 @@ mod tests {
         let received = tokio::time::timeout(DEADLINE, receive(&*socket)).await;
         assert_eq!(received, Ok(datagram.to_vec()));
         assert!(
-            futures::poll!(runtime.sleep(long)).is_ready(),
+            futures::poll!(runtime.sleep(long)).is_pending(),
+            "another task waits"
+        );
+        assert!(
+            futures::poll!(driver_sleeps()).is_ready(),
             "it must not wait"
         );
     }
