@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::liveness::SUSPECT_AFTER;
-use super::restart::RESTART_PATIENCE;
+use super::restart::{RESTART_PATIENCE, Restarts};
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
@@ -99,17 +99,10 @@ impl SilentLinks {
         kept.find(|link| link.peer == peer)
     }
 
-    /// The links whose ICE is to be restarted now.
-    pub(crate) fn restarts_due(&self, now: Instant) -> Vec<LinkId> {
+    /// The links for which a moment of their restarts has come.
+    fn due(&self, now: Instant, moment: impl Fn(&Restarts) -> Option<Instant>) -> Vec<LinkId> {
         let kept = self.kept.iter().map(|(_, link)| link);
-        let due = kept.filter(|link| link.restarts.due_at().is_some_and(|at| at <= now));
-        due.map(|link| link.id).collect()
-    }
-
-    /// The links whose paths are given up now.
-    fn given_up(&self, now: Instant) -> Vec<LinkId> {
-        let kept = self.kept.iter().map(|(_, link)| link);
-        let due = kept.filter(|link| link.restarts.given_up_at().is_some_and(|at| at <= now));
+        let due = kept.filter(|link| moment(&link.restarts).is_some_and(|at| at <= now));
         due.map(|link| link.id).collect()
     }
 
@@ -125,17 +118,14 @@ impl SilentLinks {
         kept.find(|link| link.id == id)
     }
 
-    /// The links whose other ends are to be asked for a sign of life now, each with its question.
-    pub(crate) fn ask(&mut self, now: Instant) -> impl Iterator<Item = &mut Link> {
+    /// The links whose other ends are to be asked for a sign of life now.
+    pub(crate) fn due_for_asking(&mut self, now: Instant) -> impl Iterator<Item = &mut Link> {
         let due = self.ask_at <= now;
         if due {
             self.ask_at = now + SUSPECT_AFTER;
         }
         let kept = self.kept.iter_mut().filter(move |_| due);
-        kept.map(move |(_, link)| {
-            link.queue.control(&Record::Ping { nonce: nonce(now) });
-            link
-        })
+        kept.map(|(_, link)| link)
     }
 
     #[cfg(test)]
@@ -180,7 +170,7 @@ impl Links {
             return self.queue_control(id, &pong);
         };
         link.queue.control(&pong);
-        self.ask_one(id, cx);
+        ask(link, cx);
     }
 
     /// A silent connection leads both ways again, and is a link again.
@@ -213,13 +203,13 @@ impl Links {
             decided!(cx, ?link, "close a connection that stayed silent");
             cx.order(Output::CloseLink { link });
         }
-        for link in self.silent.ask(cx.now) {
-            transmit_all(link, cx);
+        for link in self.silent.due_for_asking(cx.now) {
+            ask(link, cx);
         }
-        for link in self.silent.given_up(cx.now) {
+        for link in self.silent.due(cx.now, Restarts::given_up_at) {
             self.begin_restart(link, cx);
         }
-        let due = self.silent.restarts_due(cx.now).into_iter();
+        let due = self.silent.due(cx.now, Restarts::due_at).into_iter();
         self.events.extend(due.map(LinkEvent::RestartDue));
         self.arm_silent(cx);
     }
@@ -227,10 +217,7 @@ impl Links {
     /// Asks over a silent connection for a sign of life: it has a path again.
     pub(super) fn ask_one(&mut self, id: LinkId, cx: &mut Context) {
         if let Some(link) = self.silent.get_mut(id) {
-            link.queue.control(&Record::Ping {
-                nonce: nonce(cx.now),
-            });
-            transmit_all(link, cx);
+            ask(link, cx);
         }
     }
 
@@ -241,9 +228,10 @@ impl Links {
     }
 }
 
-/// Orders all that is queued on a connection.
-fn transmit_all(link: &mut Link, cx: &mut Context) {
-    let id = link.id;
+/// Asks over a connection for a sign of life, after all that is queued on it.
+fn ask(link: &mut Link, cx: &mut Context) {
+    let (id, nonce) = (link.id, nonce(cx.now));
+    link.queue.control(&Record::Ping { nonce });
     while let Some((channel, frame)) = link.queue.next_frame(cx.now) {
         cx.order(Output::Transmit {
             link: id,
@@ -263,7 +251,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::links::negotiation::Negotiation;
-    use crate::links::restart::Restarts;
 
     fn at(seconds: u64) -> Instant {
         Instant::default() + Duration::from_secs(seconds)
@@ -302,8 +289,8 @@ mod tests {
         silent.keep(link(1, 1), at(100));
         assert_eq!(silent.deadline(), Some(at(101)));
         silent.keep(link(2, 2), at(105));
-        assert_eq!(silent.ask(at(218)).count(), 2);
-        assert_eq!(silent.ask(at(218)).count(), 0, "a moment ago");
+        assert_eq!(silent.due_for_asking(at(218)).count(), 2);
+        assert_eq!(silent.due_for_asking(at(218)).count(), 0, "a moment ago");
         assert_eq!(silent.deadline(), Some(at(219)));
         assert_eq!(silent.take_expired(at(219)), None);
         assert_eq!(silent.take_expired(at(220)), Some(LinkId(1)));

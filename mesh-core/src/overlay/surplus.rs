@@ -26,8 +26,8 @@ impl Overlay {
 
     /// Whether others do not know how many links this agent can spare.
     pub(super) fn can_spare_unknown(&self, links: &Links, routing: &Routing, cx: &Context) -> bool {
-        let spare = self.links_to_spare(links, cx);
-        spare > 0 && routing.database().balance(self.this) != Some(self.balance(links, cx))
+        let balance = self.balance(links, cx);
+        balance < 0 && routing.database().balance(self.this) != Some(balance)
     }
 
     /// Open links inside the shard beyond those that this agent ought to have.
