@@ -105,6 +105,17 @@ impl World {
         })
     }
 
+    /// Whether each agent that lives has so many links to others that do, or as many as there are.
+    #[cfg(test)]
+    pub(super) fn has_links(&self, wanted: usize) -> bool {
+        let living = self.living();
+        let ids: Vec<_> = living.iter().map(|&i| self.agents[i].id()).collect();
+        self.all(&living, |mesh| {
+            let links = mesh.open_peers().filter(|peer| ids.contains(peer));
+            links.count() >= wanted.min(ids.len() - 1)
+        })
+    }
+
     /// Whether nothing waits to be sent, acknowledged, answered or gossiped.
     pub fn is_idle(&self) -> bool {
         self.all(&self.living(), Mesh::is_idle)

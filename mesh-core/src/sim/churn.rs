@@ -97,14 +97,7 @@ fn after_a_death_all_have_k_links_again_even_who_are_linked_with_each_other() {
 fn in_a_small_room_all_have_k_links_again_after_each_of_many_deaths() {
     const K: usize = 4;
     const AGENTS: usize = 2 * K;
-    let is_complete = |world: &World| {
-        let living = world.living();
-        let ids: Vec<_> = living.iter().map(|&a| world.agents()[a].id()).collect();
-        living.into_iter().all(|agent| {
-            let links = world.agents()[agent].mesh().open_peers();
-            links.filter(|peer| ids.contains(peer)).count() >= K.min(ids.len() - 1)
-        })
-    };
+    let is_complete = |world: &World| world.has_links(K);
     for seed in 0..40 {
         let mut world = World::formed(seed, Some(K), AGENTS);
         for death in 0..6 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
+use super::relay::pair;
 use super::relay::turn_server;
 use super::trace::Fault;
 use super::{EPOCH, World};
@@ -185,10 +186,9 @@ impl World {
     /// No path leads from one agent to another any more: what travels is held up, and no connection
     /// opens.
     pub fn part(&mut self, a: usize, b: usize) {
-        for (from, to) in [(a, b), (b, a)] {
-            self.block(from, to);
-            self.parted.insert((from, to));
-        }
+        self.block(a, b);
+        self.block(b, a);
+        self.parted.insert(pair([a, b]));
     }
 
     /// From now on no connection opens but those with this agent, as where everybody but one is

@@ -121,19 +121,6 @@ impl Traffic {
 }
 
 impl World {
-    /// Every agent that lives has k links to others that do, or as many as there are.
-    fn has_k_links(&self) -> bool {
-        let living = self.living();
-        let ids: Vec<_> = living
-            .iter()
-            .map(|&agent| self.agents()[agent].id())
-            .collect();
-        living.into_iter().all(|agent| {
-            let links = self.agents()[agent].mesh().open_peers();
-            links.filter(|peer| ids.contains(peer)).count() >= K.min(ids.len() - 1)
-        })
-    }
-
     fn has_failed(&self, sent: &Sent) -> bool {
         let mut events = self.agents()[sent.from].events().iter();
         events.any(|event| matches!(event, Event::DeliveryFailed { id, .. } if *id == sent.id))
@@ -191,7 +178,7 @@ fn suffer(fault: Fault, seed: u64, latency_ms: (u64, u64)) -> (Duration, Duratio
     let mut linked_at = None;
     while world.now().since(since) < WATCHED {
         traffic.run(&mut world, STEP * 10, apart);
-        let is_linked = fault != Fault::Killed || world.has_k_links();
+        let is_linked = fault != Fault::Killed || world.has_links(K);
         linked_at = linked_at.filter(|_| is_linked);
         linked_at = linked_at.or(is_linked.then_some(world.now()));
     }

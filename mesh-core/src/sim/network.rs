@@ -276,13 +276,6 @@ impl World {
 
     pub(super) fn established(&mut self, connection: usize) {
         if let [Some(a), Some(b)] = self.connections[connection].ends {
-            if self
-                .only_through
-                .is_some_and(|only| ![a.agent, b.agent].contains(&only))
-                || self.parted.contains(&(a.agent, b.agent))
-            {
-                return;
-            }
             if !self.has_path(connection, [a.agent, b.agent]) {
                 return;
             }

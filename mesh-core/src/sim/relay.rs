@@ -20,7 +20,7 @@ impl World {
     /// No direct path leads from one agent to another any more, or one does again. Connections that
     /// are open go on.
     pub fn block_direct(&mut self, one: usize, other: usize, blocked: bool) {
-        let pair = (one.min(other), one.max(other));
+        let pair = pair([one, other]);
         if blocked {
             self.blocked.insert(pair);
         } else {
@@ -45,7 +45,9 @@ impl World {
     /// Whether any path leads from one end of a connection to the other.
     pub(super) fn has_path(&self, connection: usize, agents: [usize; 2]) -> bool {
         let relays = self.connections[connection].relays;
-        !self.is_blocked(agents) || relays.contains(&true)
+        let is_let = self.only_through.is_none_or(|only| agents.contains(&only));
+        let is_cut = self.parted.contains(&pair(agents));
+        is_let && !is_cut && (!self.is_blocked(agents) || relays.contains(&true))
     }
 
     /// The drivers of both ends tell the way of a connection, in a world that has several.
@@ -53,8 +55,7 @@ impl World {
         if !self.config.turn {
             return;
         }
-        let pair = ends.map(|end| end.agent);
-        let blocked = self.is_blocked(pair);
+        let blocked = self.is_blocked(ends.map(|end| end.agent));
         let relays = self.connections[connection].relays;
         // One relay is enough, and the offerer's is there first. Its peer takes the address for one
         // that it has found out itself.
@@ -73,8 +74,8 @@ impl World {
         }
     }
 
-    fn is_blocked(&self, [one, other]: [usize; 2]) -> bool {
-        self.blocked.contains(&(one.min(other), one.max(other)))
+    fn is_blocked(&self, agents: [usize; 2]) -> bool {
+        self.blocked.contains(&pair(agents))
     }
 
     /// A connection opens, perhaps in a further round of its negotiation.
@@ -82,6 +83,11 @@ impl World {
         let restart = &mut self.connections[connection].restart;
         restart.take_if(|restart| *restart == IceRestart { answered: true });
     }
+}
+
+/// Two agents, the lower first.
+pub(super) fn pair([one, other]: [usize; 2]) -> (usize, usize) {
+    (one.min(other), one.max(other))
 }
 
 #[cfg(test)]
@@ -168,6 +174,13 @@ mod tests {
             .and_then(|view| view.path)
     }
 
+    /// Whether both ends of a link know that it is direct.
+    fn is_direct(world: &World, one: usize, other: usize) -> bool {
+        let paths = [path(world, one, other), path(world, other, one)];
+        let direct = |path: &Option<LinkPath>| path.is_some_and(|path| !path.relayed);
+        paths.iter().all(direct)
+    }
+
     #[test]
     fn a_relayed_link_is_direct_within_a_minute_after_it_can_be_and_nothing_is_lost() {
         for seed in 0..16 {
@@ -203,13 +216,7 @@ mod tests {
                 "seed {seed}: {tries} connections"
             );
             world.block_direct(1, 4, false);
-            let is_direct = |world: &World| {
-                let paths = [path(world, 1, 4), path(world, 4, 1)];
-                paths
-                    .iter()
-                    .all(|path| path.is_some_and(|path| !path.relayed))
-                    && !knows(world)
-            };
+            let is_direct = |world: &World| is_direct(world, 1, 4) && !knows(world);
             assert!(
                 world.run_until(SECOND * 60, is_direct),
                 "seed {seed}: {}",
@@ -240,13 +247,7 @@ mod tests {
             world.run_for(SECOND * 100);
             world.block_direct(1, 4, false);
             world.inject(1, Input::NetworkChanged);
-            let is_direct = |world: &World| {
-                let paths = [path(world, 1, 4), path(world, 4, 1)];
-                paths
-                    .iter()
-                    .all(|path| path.is_some_and(|path| !path.relayed))
-            };
-            let soon = world.run_until(SECOND * 4, is_direct);
+            let soon = world.run_until(SECOND * 4, |world| is_direct(world, 1, 4));
             let events = world.agents()[4].events().iter();
             let rotated = events.filter(|event| matches!(event, Event::LinkRotated { .. }));
             assert!(soon && rotated.count() > 0, "seed {seed}");
