@@ -18,6 +18,7 @@ pub mod markdown;
 pub mod member;
 pub mod nat;
 pub mod npm;
+pub mod output;
 pub mod page;
 pub mod process;
 pub mod prometheus;

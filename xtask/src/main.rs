@@ -21,6 +21,7 @@ mod setup;
 mod soak;
 mod steps;
 mod table;
+mod tables;
 mod test;
 mod tidy;
 mod wasm;

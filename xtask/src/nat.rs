@@ -1,12 +1,10 @@
 //! `cargo xtask nat`: agents behind NATs and firewalls of every kind; the tables of docs/nat.md.
 
-use std::fs;
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
-
-use crate::demo::{build_release, mesh_binary};
-use crate::workspace::{Workspace, read};
-use crate::{measured, setup, table};
+use crate::tables::Run;
+use crate::workspace::Workspace;
+use crate::{measured, setup, tables};
 
 const DOCUMENT: &str = "docs/nat.md";
 
@@ -18,27 +16,16 @@ const COMMAND: &str = "cargo xtask nat";
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::for_soak(workspace)?;
     setup::for_guides(workspace)?;
-    build_release(
-        workspace,
-        &["mesh-cli", "mesh-native", "mesh-tests"],
-        &["--bins"],
-    )?;
-    let file = workspace.target.join("nat.md");
-    // Else that of an earlier run would be taken for this one's.
-    fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    let ended = workspace
-        .cmd(workspace.target.join("release/nat"))
-        .env("MESH_BIN", mesh_binary(workspace))
-        .arg("--out")
-        .arg(&file)
-        .run();
-    let tables = read(&file)?;
-    if tables.is_empty() {
-        return ended.context("the run has told nothing");
-    }
-    let text = format!("On a machine of {}.\n\n{tables}", measured::machine());
-    table::write(workspace, DOCUMENT, COMMAND, &text)?;
-    ended
+    tables::build(workspace)?;
+    let run = Run {
+        program: "nat",
+        arguments: &[],
+        file: "nat.md",
+        document: DOCUMENT,
+        command: COMMAND,
+        head: &format!("On a machine of {}.", measured::machine()),
+    };
+    run.write(workspace)
 }
 
 #[cfg(test)]
@@ -46,6 +33,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::table;
+    use crate::workspace::read;
 
     #[test]
     fn the_document_has_a_place_for_the_tables() {

@@ -5,9 +5,9 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
-use crate::demo::{build_release, mesh_binary};
-use crate::workspace::{Workspace, read};
-use crate::{measured, setup, table};
+use crate::tables::Run;
+use crate::workspace::Workspace;
+use crate::{measured, setup, tables};
 
 const DOCUMENT: &str = "docs/healing.md";
 
@@ -46,11 +46,7 @@ enum What {
 /// then it fails.
 pub(crate) fn run(workspace: &Workspace, args: &SoakArgs) -> Result<()> {
     setup::for_soak(workspace)?;
-    build_release(
-        workspace,
-        &["mesh-cli", "mesh-native", "mesh-tests"],
-        &["--bins"],
-    )?;
+    tables::build(workspace)?;
     match &args.what {
         Some(What::Faults { each }) => soak(
             workspace,
@@ -70,27 +66,19 @@ pub(crate) fn run(workspace: &Workspace, args: &SoakArgs) -> Result<()> {
 fn soak(workspace: &Workspace, part: &str, arguments: &[&str]) -> Result<()> {
     let folder = workspace.target.join(TABLES);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let file = folder.join(format!("{part}.md"));
-    // Else that of an earlier run would be taken for this one's.
-    fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    let ended = workspace
-        .cmd(workspace.target.join("release/soak"))
-        .env("MESH_BIN", mesh_binary(workspace))
-        .args(arguments)
-        .arg("--out")
-        .arg(&file)
-        .run();
-    let tables = read(&file)?;
-    if tables.is_empty() {
-        return ended.context("the run has told nothing");
-    }
-    let text = format!(
-        "`soak {}` on a machine of {}.\n\n{tables}",
-        arguments.join(" "),
-        measured::machine()
-    );
-    table::write(workspace, DOCUMENT, &command(part), &text)?;
-    ended
+    let run = Run {
+        program: "soak",
+        arguments,
+        file: &format!("{TABLES}/{part}.md"),
+        document: DOCUMENT,
+        command: &command(part),
+        head: &format!(
+            "`soak {}` on a machine of {}.",
+            arguments.join(" "),
+            measured::machine()
+        ),
+    };
+    run.write(workspace)
 }
 
 /// What the line before a table says.
@@ -103,6 +91,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::table;
+    use crate::workspace::read;
 
     #[test]
     fn the_document_has_a_place_for_each_table() {

@@ -11,7 +11,7 @@ use mesh_tests::hosts;
 use mesh_tests::nat::{
     Cell, HUB_URL, Internet, PAIRS, Place, Servers, Side, is_expected, measure, row, tables,
 };
-use mesh_tests::soak::tables::progress;
+use mesh_tests::output::{print, progress};
 
 /// Puts pairs of agents behind NATs and firewalls, and tells which link, how, and after how long.
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ async fn run(args: &Args) -> Result<bool> {
         .into_iter()
         .map(|(place, said, _)| (place, said))
         .collect();
-    print(args, &tables(&rows, &diagnoses))?;
+    print(&tables(&rows, &diagnoses), args.out.as_deref())?;
     Ok(good)
 }
 
@@ -121,18 +121,4 @@ async fn diagnose(place: Place) -> Result<(Place, String, bool)> {
     };
     progress(&format!("{}: the doctor says: {said}", place.name()));
     Ok((place, said, right))
-}
-
-/// Prints the tables, and writes them where they are asked for.
-fn print(args: &Args, text: &str) -> Result<()> {
-    #[expect(clippy::print_stdout, reason = "a command: its tables are its output")]
-    {
-        println!("{text}");
-    }
-    match &args.out {
-        Some(file) => {
-            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
-        }
-        None => Ok(()),
-    }
 }

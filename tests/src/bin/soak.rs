@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use mesh_tests::hosts;
+use mesh_tests::output::{print, progress};
 use mesh_tests::soak::accounts::Accounts;
 use mesh_tests::soak::closed::closed;
 use mesh_tests::soak::faults::{Fault, measured};
 use mesh_tests::soak::steady::{self, Samples};
-use mesh_tests::soak::tables::{Readings, progress};
+use mesh_tests::soak::tables::Readings;
 use mesh_tests::soak::world::World;
 use mesh_tests::soak::{Dice, chaos, traffic};
 
@@ -79,7 +80,7 @@ async fn main() -> Result<ExitCode> {
         match &args.what {
             What::Closed { links } => {
                 let (text, flat) = closed(*links).await?;
-                print(&args, &text)?;
+                print(&text, args.out.as_deref())?;
                 Ok(flat)
             }
             What::Faults { agents, each, only } => {
@@ -165,7 +166,10 @@ async fn heal(world: &World, args: &Args, chosen: &[Fault], each: usize) -> Resu
     })
     .await?;
     let (text, met) = readings.table();
-    print(args, &format!("{text}\n{}", accounts.table()))?;
+    print(
+        &format!("{text}\n{}", accounts.table()),
+        args.out.as_deref(),
+    )?;
     let balanced = told(&accounts);
     Ok(met && troubles.is_empty() && balanced)
 }
@@ -185,7 +189,7 @@ async fn storm(world: &World, args: &Args, lasts: Duration, permille: u32) -> Re
         .map(|(fault, count)| format!("{count} {}", fault.name()))
         .collect();
     let text = format!("Faults: {}.\n\n{}", struck.join(", "), accounts.table());
-    print(args, &text)?;
+    print(&text, args.out.as_deref())?;
     Ok(told(&accounts))
 }
 
@@ -205,7 +209,10 @@ async fn last(world: &World, args: &Args, lasts: Duration) -> Result<bool> {
     .await?;
     let samples = samples.into_inner().ok().context("sampling has failed")?;
     let (text, flat) = samples.table();
-    print(args, &format!("{text}\n{}", accounts.table()))?;
+    print(
+        &format!("{text}\n{}", accounts.table()),
+        args.out.as_deref(),
+    )?;
     let balanced = told(&accounts);
     Ok(balanced && flat)
 }
@@ -218,19 +225,5 @@ fn told(accounts: &Accounts) -> bool {
             progress(&format!("THE ACCOUNTS DO NOT BALANCE: {error:#}"));
             false
         }
-    }
-}
-
-/// Prints the tables, and writes them where they are asked for.
-fn print(args: &Args, text: &str) -> Result<()> {
-    #[expect(clippy::print_stdout, reason = "a command: its tables are its output")]
-    {
-        println!("{text}");
-    }
-    match &args.out {
-        Some(file) => {
-            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
-        }
-        None => Ok(()),
     }
 }

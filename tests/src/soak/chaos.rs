@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::Dice;
 use super::accounts::Accounts;
 use super::faults::{Fault, begin};
-use super::tables::progress;
 use super::world::World;
+use crate::output::progress;
 use crate::wait::until;
 
 /// How long after the last message its outcome may take: acknowledged ones have a deadline of 5 s,

@@ -8,8 +8,8 @@ use tokio::process::Command;
 use super::agent::SoakAgent;
 use super::ledger::Ledger;
 use super::process::Taken;
-use super::tables::progress;
 use crate::hub::HubProcess;
+use crate::output::progress;
 use crate::wait::{SOON, until};
 
 const ROOM: &str = "closed";

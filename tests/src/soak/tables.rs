@@ -1,4 +1,4 @@
-//! What a soak tells: its tables, as Markdown, and its progress.
+//! What a soak tells: its tables, as Markdown.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,6 @@ use super::observe::Healing;
 
 /// How soon every agent is to have its links again, in seconds.
 const LINKS_S: f64 = 10.0;
-
-/// Tells people what a run is doing.
-pub fn progress(text: &str) {
-    #[expect(clippy::print_stderr, reason = "stdout is for the tables")]
-    {
-        eprintln!("{text}");
-    }
-}
 
 /// What was seen of each measure.
 #[derive(Debug, Default)]
