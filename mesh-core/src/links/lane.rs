@@ -14,12 +14,12 @@ const AHEAD_START: usize = 32 * 1024;
 const AHEAD_MIN: usize = CHUNK_BYTES;
 const AHEAD_MAX: usize = 2 << 20;
 
-/// Acknowledgements whose mean counts: one that jitter held up says little, and the first of a
-/// burst waits for none.
+/// Acknowledgements whose lower quartile counts: jitter holds up some, and the first of a burst
+/// waits for none.
 const RECENT: usize = 8;
 
-/// What they may take more than four times the shortest time: more would only wait in the
-/// connection, and what may not wait behind it.
+/// The time that they may take beyond twice the shortest: more would only wait in the connection,
+/// and small messages behind it. About what a connection on loopback takes.
 const WAITING_MAX: Duration = Duration::from_micros(250);
 
 /// After which the shortest time is measured anew: paths change.
@@ -124,15 +124,20 @@ impl Ahead {
             self.recent.pop_front();
         }
         self.recent.push_back(took);
-        let count = u32::try_from(self.recent.len()).unwrap_or(1);
-        let mean = self.recent.iter().sum::<Duration>() / count;
-        if mean <= shortest * 4 + WAITING_MAX {
+        if self.lower_quartile() <= shortest * 2 + WAITING_MAX {
             self.max = (self.max + bytes).min(AHEAD_MAX);
         } else if self.shrunk_at.is_none_or(|at| now.since(at) > shortest) {
             self.shrunk_at = Some(now);
             self.max = (self.max / 2).max(AHEAD_MIN);
             self.recent.clear();
         }
+    }
+
+    /// What the quicker of the recent acknowledgements took.
+    fn lower_quartile(&self) -> Duration {
+        let mut recent: Vec<_> = self.recent.iter().copied().collect();
+        recent.sort_unstable();
+        recent.get(recent.len() / 4).copied().unwrap_or_default()
     }
 
     /// Nothing that was sent will be acknowledged.
@@ -162,5 +167,20 @@ mod tests {
         assert_eq!(quick, [2, 4, 8, 16, 32, 64, 128, 128], "it doubles");
         let slow: Vec<_> = (0..8).map(|_| round(200)).collect();
         assert_eq!(slow, [128, 64, 32, 16, 8, 4, 2, 1], "and halves");
+    }
+
+    #[test]
+    fn jitter_is_no_queue() {
+        let mut ahead = Ahead::default();
+        let mut now = Instant::from_micros(1);
+        // 20 ms, and up to 20 ms more each way.
+        for jitter in [0, 31, 12, 25, 18, 8, 36, 22].into_iter().cycle().take(160) {
+            while ahead.has_room() {
+                ahead.sent(16 * 1024, now);
+            }
+            now = now + Duration::from_millis(20 + jitter);
+            (0..ahead.sent.len()).for_each(|_| ahead.acknowledged(now));
+        }
+        assert_eq!(ahead.max, AHEAD_MAX);
     }
 }
