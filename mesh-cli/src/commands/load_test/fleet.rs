@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures::future::{join_all, try_join_all};
 use indicatif::ProgressBar;
-use mesh_core::{Stats, Topology};
+use mesh_core::Stats;
 use mesh_native::hub::{HubOptions, HubServer, has_package};
 use mesh_native::{Agent, JoinError, JoinOptions, Process};
 use tokio::process::Child;
@@ -190,12 +190,6 @@ impl Fleet {
             }
         }
         self.agents.len()
-    }
-
-    /// The links that these members want: with few of them, or an odd k, some want fewer than k.
-    pub(super) fn planned_links(&self, k: usize) -> usize {
-        let members = self.agents.iter().map(Tested::id).collect();
-        Topology::sharded(&members, k).links().count()
     }
 
     pub(super) async fn stats(&self) -> Vec<Stats> {
