@@ -130,7 +130,7 @@ pub struct SocketId(pub u64);
 pub struct MessageId {
     /// Who wrote and signed the message.
     pub author: PeerId,
-    /// The author's incarnation: grows each time that it starts.
+    /// The author's incarnation: the time at which it started, in microseconds since 1970.
     pub incarnation: u64,
     /// Whom it is for; each target has its own sequence.
     pub target: Target,

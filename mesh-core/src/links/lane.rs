@@ -18,9 +18,9 @@ const AHEAD_MAX: usize = 2 << 20;
 /// waits for none.
 const RECENT: usize = 8;
 
-/// The time that they may take beyond twice the shortest: more would only wait in the connection,
-/// and small messages behind it. About what a connection on loopback takes.
-const WAITING_MAX: Duration = Duration::from_micros(250);
+/// How many times the shortest time they may take: more would only wait in the connection, and
+/// small messages behind it. Less would take jitter for waiting.
+const WAITING_MAX: u32 = 4;
 
 /// After which the shortest time is measured anew: paths change.
 const SHORTEST_FOR: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ impl Ahead {
             self.recent.pop_front();
         }
         self.recent.push_back(took);
-        if self.lower_quartile() <= shortest * 2 + WAITING_MAX {
+        if self.lower_quartile() <= shortest * WAITING_MAX {
             self.max = (self.max + bytes).min(AHEAD_MAX);
         } else if self.shrunk_at.is_none_or(|at| now.since(at) > shortest) {
             self.shrunk_at = Some(now);
@@ -173,7 +173,7 @@ mod tests {
     fn jitter_is_no_queue() {
         let mut ahead = Ahead::default();
         let mut now = Instant::from_micros(1);
-        // 20 ms, and up to 20 ms more each way.
+        // 20 ms, and up to 20 ms more each way; what comes later waits for what was sent before.
         for jitter in [0, 31, 12, 25, 18, 8, 36, 22].into_iter().cycle().take(160) {
             while ahead.has_room() {
                 ahead.sent(16 * 1024, now);

@@ -142,9 +142,11 @@ impl Negotiation {
     /// Whether the peer has said something else after its answer: an offer that it asks for, say,
     /// means that it has lost the link.
     fn was_answered_before(&self, later: &MessageId) -> bool {
-        let order = |id: &MessageId| (id.incarnation, id.sequence);
+        // What a former life of the peer says is taken for a replay before it comes here.
+        let is_before =
+            |id: &MessageId| id.incarnation != later.incarnation || id.sequence < later.sequence;
         let answer = self.answer.as_ref();
-        answer.is_some_and(|answer| order(&answer.id) < order(later))
+        answer.is_some_and(|answer| is_before(&answer.id))
     }
 
     /// Judges a signal of this round from the other end. `awaits` says that this end has offered.

@@ -130,10 +130,6 @@ impl Messages {
         let (incarnation, now) = (header.incarnation, net.cx.now);
         let new = || Outbox::new(incarnation, header.sequence);
         let outbox = self.streams.by_target.entry(to).or_insert_with(new);
-        if outbox.incarnation() != incarnation {
-            self.streams.slots -= outbox.slots();
-            *outbox = new(); // This agent has found that it must outlive another of its identity.
-        }
         // A receipt tells of the others.
         let awaits_news = data.delivery == Delivery::Reliable || data.wants_reply;
         let bytes = data.items.iter().map(|item| item.payload.len()).sum();

@@ -422,3 +422,10 @@ fn what_a_stream_waits_for_is_never_in_the_past() {
         Scenario::draw_rough(seed).run();
     }
 }
+
+/// A record of an earlier life came to its author, which went on under another incarnation: the
+/// messages that were under way came to a target that had heard of that, and took them for replays.
+#[test]
+fn messages_under_way_outlive_the_news_of_an_earlier_life() {
+    Scenario::draw_rough(846).run();
+}

@@ -46,11 +46,6 @@ impl Trust {
         self.incarnation = unix_now.as_micros();
     }
 
-    /// An earlier life of this identity has dated something so: this one comes after it.
-    pub(crate) fn outlive(&mut self, version: u64) {
-        self.incarnation = self.incarnation.max(version.saturating_add(1));
-    }
-
     /// Signs for this agent's room.
     pub(crate) fn sign(&self, statement: &impl Statement, cx: &mut Context) -> Signed {
         let (identity, room) = (&self.identity, &cx.config.room);
