@@ -359,8 +359,8 @@ impl Routing {
     }
 
     /// A record of an earlier life of this agent is about, newer than what it says now (its clock
-    /// was set back): the next record of this life comes after it. Messages go by their dates alone,
-    /// so that those under way stay of this life.
+    /// was set back): the next record of this life comes after it. Messages go by their dates
+    /// alone, so that those under way stay of this life.
     fn outlived(&mut self, version: u64, trust: &mut Trust, cx: &mut Context) {
         decided!(cx, version, "take over from an earlier life of this agent");
         if version >= cx.unix().as_micros() {

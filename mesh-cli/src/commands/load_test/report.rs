@@ -232,12 +232,7 @@ impl Report {
             seed: test.seed,
             interrupted: phases.interrupted,
             machine: Machine::this(),
-            links: Links::of(
-                &seen.links,
-                formed,
-                planned_links(fleet.agents.len(), k),
-                open,
-            ),
+            links: Links::of(&seen.links, formed, planned_links(agents, k), open),
             offered: seen.offered,
             sent: seen.sent,
             delivered: seen.delivered,
