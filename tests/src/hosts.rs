@@ -118,7 +118,11 @@ impl Network {
 }
 
 impl Host {
-    async fn new(name: &str) -> Result<Self> {
+    /// A host without an interface.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) async fn new(name: &str) -> Result<Self> {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let namespace = format!("mesh-{}-{number}-{name}", std::process::id());
@@ -127,6 +131,15 @@ impl Host {
             namespace,
             variables: Vec::new(),
         })
+    }
+
+    /// Moves an interface of this machine to the host, under another name.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) async fn take_interface(&self, interface: &str, name: &str) -> Result<()> {
+        ip(&["link", "set", interface, "netns", &self.namespace]).await?;
+        self.ip(&["link", "set", interface, "name", name]).await
     }
 
     /// The name of its namespace, which no other host has.

@@ -20,6 +20,8 @@ pub mod nat;
 pub mod npm;
 pub mod output;
 pub mod page;
+#[cfg(target_os = "linux")]
+pub mod paths;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;

@@ -16,6 +16,7 @@ mod lint;
 mod measured;
 mod nat;
 mod package;
+mod paths;
 mod process;
 mod setup;
 mod soak;
@@ -88,6 +89,9 @@ enum Command {
     /// Put pairs of agents behind NATs and firewalls of every kind, for about ten minutes; writes
     /// docs/nat.md. Needs root and Linux.
     Nat,
+    /// Measure the mesh, bare webrtc and two tabs over paths with delay, jitter and loss, for about
+    /// twenty minutes; writes docs/paths.md. Needs root and Linux.
+    Paths,
     /// Open links between ours and other WebRTC stacks (aiortc, libdatachannel, werift); writes the
     /// table of docs/foreign.md. Installs them into target/foreign.
     Foreign {
@@ -132,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Soak(args) => soak::run(&workspace, &args),
         Command::Nat => nat::run(&workspace),
+        Command::Paths => paths::run(&workspace),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),
         Command::PackageTest => package::test::run(&workspace),

@@ -24,6 +24,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         document: DOCUMENT,
         command: COMMAND,
         head: &format!("On a machine of {}.", measured::machine()),
+        browsers: None,
     };
     run.write(workspace)
 }

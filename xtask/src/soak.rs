@@ -77,6 +77,7 @@ fn soak(workspace: &Workspace, part: &str, arguments: &[&str]) -> Result<()> {
             arguments.join(" "),
             measured::machine()
         ),
+        browsers: None,
     };
     run.write(workspace)
 }

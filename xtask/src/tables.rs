@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result};
 
 use crate::demo::{build_release, mesh_binary};
+use crate::setup::BrowserSetup;
 use crate::table;
 use crate::workspace::{Workspace, read};
 
@@ -31,6 +32,8 @@ pub(crate) struct Run<'a> {
     pub(crate) command: &'a str,
     /// The words above its tables.
     pub(crate) head: &'a str,
+    /// The browsers that it may use.
+    pub(crate) browsers: Option<&'a BrowserSetup>,
 }
 
 impl Run<'_> {
@@ -39,13 +42,15 @@ impl Run<'_> {
         let file = workspace.target.join(self.file);
         // Else that of an earlier run would be taken for this one's.
         fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
-        let ended = workspace
-            .cmd(workspace.target.join("release").join(self.program))
-            .env("MESH_BIN", mesh_binary(workspace))
-            .args(self.arguments)
-            .arg("--out")
-            .arg(&file)
-            .run();
+        let program = workspace.target.join("release").join(self.program);
+        let cmd = workspace
+            .cmd(program)
+            .env("MESH_BIN", mesh_binary(workspace));
+        let cmd = match self.browsers {
+            Some(browsers) => browsers.for_end_to_end(cmd),
+            None => cmd,
+        };
+        let ended = cmd.args(self.arguments).arg("--out").arg(&file).run();
         let tables = read(&file)?;
         if tables.is_empty() {
             return ended.context("the run has told nothing");

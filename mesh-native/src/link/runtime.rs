@@ -60,6 +60,10 @@ fn bracketed(host: &str) -> Cow<'_, str> {
     }
 }
 
+/// Bytes of datagrams that the system may hold for a link, asked of it: what a peer may have in
+/// flight can come in one burst. It is taken only while it is needed.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+
 tokio::task_local! {
     /// Set in the task of a connection's driver, which alone takes turns. Closing waits for it to
     /// give relays back, by a sleep of another task.
@@ -77,6 +81,8 @@ impl Runtime for LinkRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        // The system may allow less: then a burst loses more.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         LinkSocket::wrap(socket, self)
     }
 

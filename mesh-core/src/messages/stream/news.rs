@@ -80,8 +80,8 @@ impl Outbox {
         Some(news)
     }
 
-    /// News have come, of all up to this number. Returns whether they took far longer than they
-    /// could.
+    /// News have come, of all up to this number. Returns whether they, and those before, took far
+    /// longer than they could.
     fn answered(&mut self, seen: u64, now: Instant) -> bool {
         let Some(asked) = self.asked.take() else {
             return false;
@@ -94,13 +94,22 @@ impl Outbox {
         let mut is_slow = false;
         if asked.again == 0 && !asked.is_put_off {
             let sample = now.since(asked.at);
-            let smooth = |old: Duration| (old * 7 + sample) / 8;
-            self.round_trip = Some(self.round_trip.map_or(sample, smooth));
+            let (trip, deviation) = match self.round_trip {
+                None => (sample, sample / 2),
+                Some(old) => (
+                    (old * 7 + sample) / 8,
+                    (self.deviation * 3 + old.abs_diff(sample)) / 4,
+                ),
+            };
+            (self.round_trip, self.deviation) = (Some(trip), deviation);
             let shortest = self
                 .shortest
                 .map_or(sample, |shortest| shortest.min(sample));
             self.shortest = Some(shortest);
-            is_slow = sample > shortest * 2 + QUEUEING_MAX;
+            // One may have been held up by a lost packet; what waits in queues makes all slow.
+            let slow = sample > shortest * 2 + QUEUEING_MAX;
+            is_slow = slow && self.was_slow;
+            self.was_slow = slow;
         }
         self.ask_of_rest(now);
         is_slow

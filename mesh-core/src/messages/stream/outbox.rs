@@ -125,6 +125,10 @@ pub(crate) struct Outbox {
     pub(super) unasked: usize,
     /// The smoothed round trip of questions.
     pub(super) round_trip: Option<Duration>,
+    /// How far round trips are off that, smoothed too.
+    pub(super) deviation: Duration,
+    /// The last round trip was far longer than the shortest.
+    pub(super) was_slow: bool,
     /// The shortest one.
     pub(super) shortest: Option<Duration>,
     /// Some are known to be lost.
@@ -145,6 +149,8 @@ impl Outbox {
             asked: None,
             unasked: 0,
             round_trip: None,
+            deviation: Duration::ZERO,
+            was_slow: false,
             shortest: None,
             lost: false,
         }
@@ -340,7 +346,9 @@ impl Outbox {
     /// When the question that is not answered is asked again.
     fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
         let asked = self.asked?;
-        let usual = self.round_trip.map_or(FIRST_PATIENCE, |trip| trip * 2);
+        // A link that lost a packet holds up all that comes after: round trips vary (RFC 6298).
+        let longest = |trip: Duration| (trip * 2).max(trip + self.deviation * 4);
+        let usual = self.round_trip.map_or(FIRST_PATIENCE, longest);
         let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
         Some(asked.at + wait.min(patience.max.max(usual * 2)))
     }
@@ -375,7 +383,7 @@ impl Outbox {
         if self.ask_again_at(patience).is_some_and(|at| at <= now)
             && let Some(asked) = &mut self.asked
         {
-            let is_first = std::mem::replace(&mut asked.is_put_off, false);
+            asked.is_put_off = false;
             asked.again += 1;
             asked.at = now;
             // It is news, or it is answered because it is not.
@@ -388,7 +396,8 @@ impl Outbox {
                     _ => probe,
                 }));
             }
-            if !is_first {
+            // One question may be held up; two that are not answered are of a path that is full.
+            if asked.again > 1 {
                 self.window.shrink(self.round_trip(), now);
             }
         }

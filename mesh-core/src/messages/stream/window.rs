@@ -13,8 +13,9 @@ use crate::time::Instant;
 /// the smallest usual SCTP window takes.
 const SLOTS_START: f64 = 64.0;
 
-/// Slots at least: with fewer a lost message would not be followed by any that show it.
-const SLOTS_MIN: f64 = 8.0;
+/// Slots at least: two of the largest messages, so that one is under way while news of the other
+/// are, and a lost message is followed by others that show it.
+const SLOTS_MIN: f64 = 32.0;
 
 /// Slots at most: 1,024 messages or 1 MiB, what a path of a round trip of 100 ms needs for
 /// 80 Mbit/s, and as many as the queue of one link holds.
@@ -104,7 +105,7 @@ mod tests {
         (0..10).for_each(|ms| window.shrink(Duration::from_millis(10), at(ms)));
         assert_eq!(window.slots(), 32);
         (1..10).for_each(|n| window.shrink(Duration::from_millis(10), at(n * 100)));
-        assert_eq!(window.slots(), 8);
+        assert_eq!(window.slots(), 32);
     }
 
     #[test]

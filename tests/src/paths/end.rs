@@ -1,0 +1,111 @@
+//! One end of a path, as a process of its own on its host: it reads commands line by line, and
+//! answers each with a line.
+//!
+//! `rtt`: asks the other end 100 bytes at a time and tells the round trips. `flood MS`: sends as
+//! fast as the connection takes it. `total`: tells how many bytes the other end has sent here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES};
+
+/// The longest that a question may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What can be measured: a connection with the other end.
+#[async_trait]
+pub(super) trait Connection: Send + Sync + 'static {
+    /// Asks the other end something that it answers.
+    async fn ask(&self, payload: Vec<u8>) -> Result<()>;
+
+    /// Sends bytes, as soon as there is room.
+    async fn send(&self, payload: Vec<u8>) -> Result<()>;
+}
+
+/// The bytes that have come.
+pub(super) type Total = Arc<AtomicU64>;
+
+/// The commands that this process is given.
+pub(super) struct Commands {
+    lines: tokio::io::Lines<BufReader<tokio::io::Stdin>>,
+}
+
+impl Commands {
+    pub(super) fn new() -> Self {
+        let lines = BufReader::new(tokio::io::stdin()).lines();
+        Self { lines }
+    }
+
+    /// The next command; none when there will be no more.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>> {
+        let line = self.lines.next_line().await?;
+        let parse = |line: String| serde_json::from_str(&line).with_context(|| line.clone());
+        line.map(parse).transpose()
+    }
+
+    /// Carries out what both kinds of ends can do, until there are no more commands.
+    pub(super) async fn serve(
+        mut self,
+        connection: Arc<impl Connection>,
+        total: Total,
+    ) -> Result<()> {
+        while let Some(command) = self.next().await? {
+            match command[0].as_str() {
+                Some("rtt") => answer(&json!(round_trips(&connection).await?)),
+                Some("flood") => {
+                    let millis = command[1].as_u64().context("how long")?;
+                    flood(&connection, Duration::from_millis(millis)).await?;
+                    answer(&Value::Null);
+                }
+                Some("total") => answer(&json!(total.load(Ordering::Relaxed))),
+                _ => bail!("an unknown command: {command}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers a command.
+pub(super) fn answer(value: &Value) {
+    #[expect(clippy::print_stdout, reason = "the other process reads it")]
+    {
+        println!("{value}");
+    }
+}
+
+/// Round trips in milliseconds.
+async fn round_trips(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
+    let mut asking = Vec::new();
+    for _ in 0..ASKED {
+        let connection = Arc::clone(connection);
+        asking.push(tokio::spawn(async move {
+            let began = Instant::now();
+            let asked = connection.ask(vec![b'x'; ASKED_BYTES]);
+            tokio::time::timeout(PATIENCE, asked).await??;
+            anyhow::Ok(began.elapsed().as_secs_f64() * 1e3)
+        }));
+        tokio::time::sleep(ASKED_EVERY).await; // The pace of what is measured.
+    }
+    let mut took = Vec::new();
+    for asked in asking {
+        took.push(asked.await??);
+    }
+    Ok(took)
+}
+
+async fn flood(connection: &Arc<impl Connection>, how_long: Duration) -> Result<()> {
+    let until = tokio::time::Instant::now() + how_long;
+    // What no longer has room then is not sent.
+    while let Ok(sent) =
+        tokio::time::timeout_at(until, connection.send(vec![b'x'; FLOOD_BYTES])).await
+    {
+        sent?;
+    }
+    Ok(())
+}

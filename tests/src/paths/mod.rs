@@ -1,0 +1,36 @@
+//! What a path costs: throughput and round trips over paths with delay, jitter and loss, of the
+//! mesh over one link and three, of bare `webrtc`, and of two tabs of Chromium. `cargo xtask paths`
+//! makes the tables of docs/paths.md of it.
+
+mod bare;
+mod end;
+mod ours;
+mod run;
+mod switch;
+mod table;
+
+use std::time::Duration;
+
+pub use run::{Ends, Figures, System, measure};
+pub use switch::{Path, Switch};
+pub use table::{Row, tables};
+
+/// Questions of which the round trips are told, 20 ms apart.
+const ASKED: usize = 100;
+const ASKED_EVERY: Duration = Duration::from_millis(20);
+const ASKED_BYTES: usize = 100;
+
+/// The bytes of a message of a flood: nearly as many as one has that is not sent in parts.
+const FLOOD_BYTES: usize = 15_000;
+
+/// One end, in the process that was started for it.
+///
+/// # Errors
+/// What went wrong.
+pub async fn run_end(arguments: &[String]) -> anyhow::Result<()> {
+    match arguments {
+        [kind, hub, name] if kind == "ours" => ours::run(hub, name).await,
+        [kind, address] if kind == "bare" => bare::run(address).await,
+        _ => anyhow::bail!("an unknown kind of end: {arguments:?}"),
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask paths`: throughput and round trips over long and lossy paths; docs/paths.md.
+
+use anyhow::Result;
+
+use crate::tables::Run;
+use crate::workspace::Workspace;
+use crate::{measured, setup, tables};
+
+const DOCUMENT: &str = "docs/paths.md";
+
+/// What the line before the tables says.
+const COMMAND: &str = "cargo xtask paths";
+
+/// Builds the command, runs, and writes the tables, even if a connection fails: then it fails.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    setup::for_soak(workspace)?;
+    let browsers = setup::for_browsers(workspace)?;
+    tables::build(workspace)?;
+    let run = Run {
+        program: "paths",
+        arguments: &[],
+        file: "paths.md",
+        document: DOCUMENT,
+        command: COMMAND,
+        head: &format!("On a machine of {}.", measured::machine()),
+        browsers: Some(&browsers),
+    };
+    run.write(workspace)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::table;
+    use crate::workspace::read;
+
+    #[test]
+    fn the_document_has_a_place_for_the_tables() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let document = read(&root.join(DOCUMENT)).expect("it is checked in");
+        table::parts(&document, COMMAND).expect("it is marked");
+    }
+}
