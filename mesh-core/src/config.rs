@@ -15,38 +15,37 @@ use crate::signaling::TurnMint;
 use crate::topology::SHARD_MEMBERS;
 use crate::wire::FRAME_BYTES_MAX;
 
-/// How long a room or agent name may be, in bytes: it rides in every link-state record.
+/// Bytes of the name of a room or an agent, at most: the agent's is in each of its link-state
+/// records.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// How long a topic may be, in bytes.
+/// Bytes of a topic, at most: every message under one signature carries its own.
 pub const TOPIC_BYTES_MAX: usize = 128;
 
-/// The largest payload of one message: a frame less the envelope, signature, header and topic.
+/// Bytes of the largest payload of one message: a frame less envelope, signature, header and topic.
 pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 
-/// Addresses of signaling servers that an agent takes at most: a join may try each for seconds.
+/// Addresses of signaling servers that an agent takes, at most: a join may try each for seconds.
 pub(crate) const HUBS_MAX: usize = 16;
 
-/// Time between an agent's pings to its hub: short enough that proxies, which give a quiet
-/// WebSocket a minute, keep it.
+/// Time between an agent's pings to its hub. Proxies close a quiet WebSocket after a minute.
 const SIGNALING_PING: Duration = Duration::from_secs(15);
 
-/// Pings that a hub misses until it takes a client for dead: one may be late, and one lost with a
-/// retransmission.
-const PINGS_MISSED: u32 = 3;
-
-/// How long members that are gone may take to come back, after a restart of the hub or where many
-/// died at once. So long an agent takes them for members, a room that has opened heeds how agents
-/// say that it was divided, for the first that are back are no small room, and one that has shrunk
-/// keeps its shards. Longer than the longest wait before a hub is dialled again.
+/// Time that members who are gone have to come back, after a restart of the hub or where many died
+/// at once. For as long an agent counts them as members, a new room heeds how returning agents say
+/// that it was divided, for the first of them are no small room, and a room that has shrunk keeps
+/// its shards. Longer than the longest wait before a hub is dialled again.
 pub(crate) const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The longest wait before a hub is dialled again: news of newcomers is late by no more.
+/// The longest wait before a hub is dialled again: an agent learns of newcomers no later.
 const SIGNALING_RETRY_MAX: Duration = Duration::from_secs(10);
 
-const _: () = assert!(SIGNALING_RETRY_MAX.as_millis() < RETURN_PATIENCE.as_millis());
+const _: () = assert!(
+    SIGNALING_RETRY_MAX.as_millis() < RETURN_PATIENCE.as_millis(),
+    "a hub that is back sees its members before they count as gone"
+);
 
-/// How long either end of signaling may take for its next step until the other gives it up: several
+/// Time that either end of signaling has for its next step until the other gives it up: several
 /// round trips to the other side of the world, by a machine that is busy with a crowd.
 const SIGNALING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,9 +53,9 @@ const SIGNALING_TIMEOUT: Duration = Duration::from_secs(10);
 /// as many.
 const ROOM_MEMBERS_MAX: usize = 20_000;
 
-/// The links that an agent may keep: with fewer than two a member's death parts the room, and more
+/// The links that an agent may keep. With fewer than two the death of a member parts the room; more
 /// than 64 cost each agent more than they shorten paths.
-const K: RangeInclusive<usize> = 2..=64;
+pub(crate) const K: RangeInclusive<usize> = 2..=64;
 
 /// How an agent behaves. [`Config::new`] gives defaults that suit most.
 #[derive(Clone, Debug, PartialEq)]
@@ -340,7 +339,8 @@ pub struct HubConfig {
     pub text_bytes_max: usize,
     /// How long a client may take to prove its identity.
     pub admission_timeout: Duration,
-    /// Silence after which a client is taken for dead: three missed pings.
+    /// Silence after which a client is taken for dead: three missed pings, of which one may be late
+    /// and one lost with a retransmission.
     pub silence_max: Duration,
     /// Silence after which the hub pings a client, and then every half of it. An agent that pings
     /// every 15 s needs none.
@@ -366,7 +366,7 @@ impl Default for HubConfig {
             room_members_max: ROOM_MEMBERS_MAX,
             text_bytes_max: 32 * 1024,
             admission_timeout: SIGNALING_TIMEOUT,
-            silence_max: SIGNALING_PING * PINGS_MISSED,
+            silence_max: SIGNALING_PING * 3,
             ping_after: Duration::from_secs(18),
             rate: 200,
             burst: 1_000,

@@ -16,9 +16,6 @@ use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
 use crate::timers::Timers;
 
-/// Orders that an empty outbox has room for.
-const OUTBOX_KEPT: usize = 64;
-
 /// The agent's surroundings: its configuration, clocks, randomness, counters and the orders that
 /// its driver is to carry out.
 #[derive(Debug)]
@@ -89,12 +86,12 @@ impl Context {
         self.outbox.push_back(output);
     }
 
-    /// The next order. Gives memory back once there is none: a join burst's events are soon over,
-    /// and take as much as a mesh.
+    /// The next order. Gives memory back once there is none, but for some orders: a join burst's
+    /// events are soon over, and take as much as a mesh.
     pub(crate) fn next_order(&mut self) -> Option<Output> {
         let order = self.outbox.pop_front();
         if order.is_none() {
-            self.outbox.shrink_to(OUTBOX_KEPT);
+            self.outbox.shrink_to(64);
         }
         order
     }

@@ -7,16 +7,18 @@
 
 use crate::config::{Config, HubConfig};
 
+/// The document itself.
 const TEXT: &str = include_str!("../../PROTOCOL.md");
 
-/// The files whose constants PROTOCOL.md may name.
+/// Files of the core, read in by their paths.
 macro_rules! sources {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!($path))),*] };
 }
+
+/// Paths and texts of the files whose constants PROTOCOL.md may name.
 const SOURCES: &[(&str, &str)] = sources![
     "config.rs",
     "links/dialer.rs",
-    "links/keepalive.rs",
     "links/lane.rs",
     "links/liveness.rs",
     "links/mod.rs",
@@ -40,7 +42,6 @@ const SOURCES: &[(&str, &str)] = sources![
     "messages/stream/window.rs",
     "messages/streams.rs",
     "metric.rs",
-    "overlay/degree.rs",
     "overlay/join_burst.rs",
     "overlay/mod.rs",
     "overlay/selection.rs",
@@ -130,6 +131,9 @@ impl Value {
     /// What an expression of the code is worth, if it is as simple as those of constants are.
     fn evaluate(code: &str) -> Option<Self> {
         let code = code.trim();
+        if let Some((left, right)) = code.split_once(".saturating_mul(") {
+            return Self::evaluate(&format!("{left} * {}", right.strip_suffix(')')?));
+        }
         type Operation = fn(f64, f64) -> f64;
         let operations: [(&str, Operation); 4] = [
             (" - ", |a, b| a - b),
@@ -150,6 +154,7 @@ impl Value {
                 return Self::parse(&format!("{}{unit}", argument.strip_suffix(')')?));
             }
         }
+        let code = code.split_once(" as ").map_or(code, |(value, _)| value);
         Self::parse(code).or_else(|| {
             SOURCES
                 .iter()
@@ -241,6 +246,8 @@ fn expressions_are_read_as_the_compiler_does() {
         ("64 * 1024", "64 KiB"),
         ("1.0 / 32.0", "0.03125"),
         ("FRAME_BYTES_MAX - 512", "15,872"),
+        ("2 * SPAN_MAX as usize * SLOT_BYTES", "2 MiB"),
+        ("SEEK_AFTER.saturating_mul(5)", "5 s"),
     ] {
         let (code, shown) = (Value::evaluate(code), Value::parse(shown));
         assert!(code.expect("read").agrees(shown.expect("read")), "{code:?}");

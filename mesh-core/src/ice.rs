@@ -245,6 +245,7 @@ fn is_turn(url: &str) -> bool {
 }
 
 fn check_address(address: &str) -> Result<(), &'static str> {
+    /// The error of a URL with another port.
     const PORT: &str = "the port is a number from 1 to 65535";
     let (host_is_valid, port) = match address.strip_prefix('[') {
         Some(rest) => {

@@ -32,16 +32,18 @@ pub enum Metric {
 #[error("{0:?} is no metric; there are hops, latency, bandwidth")]
 pub struct ParseMetricError(String);
 
-/// What one more hop costs by latency, in microseconds: a forwarder takes its time too.
+/// Cost of one more hop by latency, in microseconds: a forwarder takes its time too.
 const HOP_US: u32 = 500;
 
-/// The round trip of a link that nobody has measured yet, in microseconds.
+/// Round trip that counts for a link which nobody has measured yet, in microseconds: that of a
+/// usual path, so that it is neither sought nor shunned.
 const UNMEASURED_US: u32 = 50_000;
 
-/// The bandwidth at which a link costs 1, in kbit/s: 10 Gbit/s.
+/// Bandwidth at which a link costs 1, in kbit/s: 10 Gbit/s, more than any link between two agents
+/// carries.
 const REFERENCE_KBPS: u32 = 10_000_000;
 
-/// The bandwidth of a link that has never been busy, in kbit/s.
+/// Bandwidth that counts for a link which was never busy, in kbit/s: that of a usual access line.
 const UNMEASURED_KBPS: u32 = 100_000;
 
 impl Metric {

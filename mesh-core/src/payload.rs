@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::config::PAYLOAD_BYTES_MAX;
 
-/// Arrays and objects inside each other that a JSON payload may have at most: the limit of
-/// serde_json, so that whatever the mesh delivers can be parsed without a deep stack.
+/// Arrays and objects inside each other that a JSON payload may have, at most: the limit of
+/// serde_json, so that no delivered payload needs a deep stack to be parsed.
 pub const JSON_DEPTH_MAX: usize = 128;
 
 /// The content of a message: as JavaScript has it, a string, bytes, or any JSON value.

@@ -10,10 +10,14 @@ pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The shortest of [`spread`]'s waits, as a part of the mean: a quarter either way keeps agents
+/// that begin together apart after a few rounds, and leaves the mean.
+pub(crate) const SPREAD_MIN: f64 = 0.75;
+
 /// A wait of three to five fourths of another, by a random number from 0 to 1: what many agents
 /// begin at once they do not all repeat at once.
 pub(crate) fn spread(wait: Duration, jitter: f64) -> Duration {
-    wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0)
+    wait.mul_f64(SPREAD_MIN + jitter.clamp(0.0, 1.0) * 2.0 * (1.0 - SPREAD_MIN))
 }
 
 /// An index below `count`, which is not zero.

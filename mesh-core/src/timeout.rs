@@ -74,7 +74,6 @@ mod tests {
     use crate::config::Config;
     use crate::id::Target;
     use crate::mesh::Mesh;
-    use crate::overlay::ADAPT_INTERVAL;
     use crate::payload::Delivery;
     use crate::sim::World;
     use crate::time::{Instant, UnixTime};
@@ -84,7 +83,7 @@ mod tests {
     #[test]
     fn an_agent_that_joins_says_when_it_acts_next() {
         let config = Config::new("room", "name").expect("valid");
-        let in_ms = ADAPT_INTERVAL.as_secs_f64() * 1e3;
+        let in_ms = config.ping_interval.as_secs_f64() * 1e3;
         let (identity, now) = (Identity::from_secret([1; 32]), Instant::default());
         let mut mesh = Mesh::new(config, identity, [2; 32], now, UnixTime::from_micros(1));
         assert_eq!(mesh.next_timeout(now), None, "it has not joined");

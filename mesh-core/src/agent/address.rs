@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// How long an address may be, in bytes: proxies refuse longer ones.
+/// Bytes of an address at most: proxies refuse longer ones.
 const URL_BYTES_MAX: usize = 2_048;
 
 /// The form of an address, for errors.

@@ -82,6 +82,7 @@ impl AdmissionError {
     }
 }
 
+/// The code of a join that has found no hub.
 const UNREACHABLE: &str = "signaling-unreachable";
 
 /// Several causes, one after the other.

@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use crate::io::Event;
+use crate::messages::OF_AUTHOR_MAX;
 
-/// Events that wait for one reader at most. A reader that awaits nothing else keeps up with
-/// thousands a turn of the driver; a reader that is further behind is told so.
+/// Events that wait for one reader at most. A reader that does nothing else keeps up with thousands
+/// a turn of the driver; one that is further behind is told so.
 pub const EVENTS_MAX: usize = 4_096;
 
-/// Memory that the waiting events of one reader may take, in bytes: what an abandoned reader
-/// costs. 500 of the largest messages fit.
+/// Bytes of the events that wait for one reader at most: the cost of a reader that was abandoned.
+/// 500 of the largest messages fit.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
-/// Large messages that may wait for one reader, whatever their size: as many of two authors as an
-/// agent takes at once. They take none of the room of other events.
-const LARGE_MAX: usize = 4;
+/// Large messages that wait for one reader at most, whatever their size: as many of two authors as
+/// an agent takes at once. They take no room of other events.
+const LARGE_MAX: usize = 2 * OF_AUTHOR_MAX;
 
 /// The agent's end of one reader: the reader's [`EventQueue`], behind the lock that the threads of
 /// a binding need.

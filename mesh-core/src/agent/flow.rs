@@ -1,22 +1,23 @@
 //! When a link buffers more than is good, and when it has drained: the same for every WebRTC stack.
 
 use crate::io::Channel;
+use crate::wire::FRAME_BYTES_MAX;
 
-/// Bytes waiting in the data channels of a link from which on it is congested: what 20 Mbit/s carry
-/// in a tenth of a second. More in the queue would only add latency.
+/// Bytes waiting in the data channels of a link at which it is congested: those that 20 Mbit/s
+/// carry in a tenth of a second. More would only add latency.
 const HIGH_WATER_BYTES: usize = 256 * 1024;
 
-/// Bytes waiting in one data channel at which the stack is to tell that it has drained: half of
-/// what the smallest usual window of SCTP takes, so that the channel does not run dry meanwhile.
+/// Bytes waiting in one data channel at which the stack tells that it has drained: half of the
+/// smallest usual window of SCTP, so that the channel does not run dry meanwhile.
 pub const LOW_WATER_BYTES: u32 = 64 * 1024;
 
-/// Bytes waiting in all channels up to which a link has drained. Since the last channel to reach
-/// its own low water must find the sum below this, it is no lower than all three together.
+/// Bytes waiting in all channels at which a link has drained. The last channel that falls to its
+/// low water must find the sum below this, so it is all of them together.
 const DRAINED_BYTES: usize = Channel::ALL.len() * LOW_WATER_BYTES as usize;
 
-/// Bytes that are sent until the data channels are asked again how much waits in them: the largest
-/// frame. Asking costs about as much as sending a small one.
-pub const MEASURED_BYTES: usize = 16 * 1024;
+/// Bytes that are sent until the data channels are asked again how much waits in them: one frame of
+/// the largest size. To ask costs about as much as to send a small one.
+pub const MEASURED_BYTES: usize = FRAME_BYTES_MAX;
 
 const _: () = assert!(DRAINED_BYTES < HIGH_WATER_BYTES, "a congested link drains");
 const _: () = assert!(MEASURED_BYTES < HIGH_WATER_BYTES - DRAINED_BYTES);

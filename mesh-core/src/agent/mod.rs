@@ -39,8 +39,8 @@ use crate::samples::Sample;
 use crate::signaling::HubMessage;
 use crate::time::{Instant, UnixTime};
 
-/// Characters of an address, or of a stranger's text, that an error repeats: a host and the
-/// beginning of a path, and enough to know either by.
+/// Characters of an address, or of a text from elsewhere, that an error repeats: host and beginning
+/// of the path, enough to recognise either.
 const QUOTED_CHARS: usize = 80;
 
 /// An agent, and all that its binding's handles wait for.

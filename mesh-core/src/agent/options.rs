@@ -6,10 +6,16 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::ice::IceTransportPolicy;
 use crate::metric::Metric;
+use crate::signaling::ELSEWHERE_PATIENCE;
 
-/// How long joining may take, unless the application says otherwise, before the last failure is
-/// reported: a page or a program that cannot join says so before a person gives up on it.
+/// Time that joining may take until the last failure is reported, unless the application sets
+/// another: a person gives up on a page or program that says nothing for longer.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    ELSEWHERE_PATIENCE.as_millis() * 2 < JOIN_TIMEOUT.as_millis(),
+    "an agent joins though the first two hubs are dead machines"
+);
 
 /// The choices of an application, whatever form they had.
 #[derive(Clone, Copy, Debug)]

@@ -12,12 +12,12 @@ use std::time::Duration;
 use crate::signaling::HubTime;
 use crate::time::{Instant, UnixTime};
 
-/// How far the machine's clock may run ahead of the monotonic one between two looks until it counts
-/// as a leap: adjustments by NTP are smaller.
+/// Lead of the machine's clock over the monotonic one between two looks from which on it is a leap:
+/// adjustments by NTP are smaller.
 const LEAP_MIN: Duration = Duration::from_secs(2);
 
-/// How far the machine's clock may be off the hub's until the user is told: message dates and
-/// certificates bear this much, logs of two machines can still be compared.
+/// Difference between the machine's clock and the hub's from which on the user is told: dates of
+/// messages and certificates bear this much, and logs of two machines can still be compared.
 const OFF_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// How late the driver may be for being busy; whatever is later was not running. A process that
-/// forms a thousand agents on two cores is late by two or three seconds.
+/// The longest lag of a driver that is only busy; a longer one means that the process did not run.
+/// A process in which a thousand agents form a mesh on two cores lags by two or three seconds.
 const LAG_MAX: Duration = Duration::from_secs(5);
 
-/// Extra delay of deferrable work for each second that the driver is late.
+/// Extra delay of deferrable work for each second of the driver's lag: the machine then does four
+/// parts of other work to one of this.
 const LAG_WEIGHT: u32 = 4;
 
 /// Translates the driver's time into the agent's, and back.

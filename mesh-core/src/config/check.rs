@@ -7,26 +7,18 @@ use super::{Adaptive, Config, HubConfig, K};
 use crate::error::ConfigError;
 use crate::signaling::{TurnMint, TurnSecret};
 
-/// The longest interval: a day. A longer one is a slip of the unit.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 3_600);
-
-/// The shortest: timers have no finer step that would be of use.
-const DURATION_MIN: Duration = Duration::from_millis(1);
+/// The shortest and the longest interval: timers have no finer step that would be of use, and more
+/// than a day is a slip of the unit.
+const DURATIONS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(24 * 3_600));
 
 /// The largest count of anything: more would not fit into memory.
 const COUNT_MAX: usize = 10_000_000;
 
-/// The most messages that a limit lets an application send in a second, or at once: more than a
-/// core signs.
+/// The largest rate, of messages or texts, in a second or at once: more than a core signs.
 const RATE_MAX: u32 = 1_000_000;
 
-/// The largest number of bytes of a queue or text: 1 GiB.
+/// The most bytes of a queue or message: 1 GiB, and a larger one is a slip of the unit.
 const BYTES_MAX: usize = 1 << 30;
-
-/// How long credentials of TURN servers may hold. Below the first a member that has just pinged
-/// would be without any before it pings again, and the clocks of hub and server would have to agree
-/// to the second; one that is given away should be of no use the day after.
-const TURN_TTLS: (Duration, Duration) = (Duration::from_secs(10), DURATION_MAX);
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -46,7 +38,7 @@ impl Rules {
 
     fn durations(&mut self, all: &[(&'static str, Duration)]) {
         for &(field, value) in all {
-            self.within(field, value, (DURATION_MIN, DURATION_MAX));
+            self.within(field, value, DURATIONS);
         }
     }
 
@@ -218,7 +210,10 @@ impl Adaptive {
 
 impl TurnMint {
     fn check(&self, rules: &mut Rules) {
-        rules.within("turn_ttl", self.ttl, TURN_TTLS);
+        // Shorter-lived credentials could end before the next ping brings others, and the clocks of
+        // hub and server would have to agree to the second. Longer-lived ones could be given away.
+        let ttls = (Duration::from_secs(10), DURATIONS.1);
+        rules.within("turn_ttl", self.ttl, ttls);
         if self.urls.is_empty() {
             let reason = "there is a secret, but no server that it is for";
             rules.refuse("turn_url", reason.to_owned());
@@ -250,8 +245,8 @@ impl HubConfig {
         rules.within("shard_members", self.shard_members, (16, COUNT_MAX));
         // An offer with its candidates must fit.
         rules.within("text_bytes_max", self.text_bytes_max, (4 * 1024, 1 << 20));
-        rules.within("rate", self.rate, (1, 1_000_000));
-        rules.within("burst", self.burst, (1, 1_000_000));
+        rules.within("rate", self.rate, (1, RATE_MAX));
+        rules.within("burst", self.burst, (1, RATE_MAX));
         // Without a ping before it every quiet client would be taken for dead.
         rules.below(
             named!(pair self, ping_after),

@@ -9,9 +9,9 @@ use crate::id::PeerId;
 use crate::rng::spread;
 use crate::time::Instant;
 
-/// How long the higher end of a wanted link waits for the lower end's offer before it asks for one,
-/// and the lower end for a sign that its offer was seen: in a mass join the other end may be busy
-/// for seconds. The wait for an offer doubles as that for a redial does.
+/// Wait of the higher end of a link for the lower end's offer until it asks for one, and of the
+/// lower end for a sign that its offer was seen. In a mass join the other end may be busy for
+/// seconds. The wait for an offer doubles with each failure, as that for a redial does.
 pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The failures of peers that could not be linked. A peer that can is not in it.

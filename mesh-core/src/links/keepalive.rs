@@ -14,32 +14,24 @@ use super::liveness::SUSPECT_AFTER;
 use super::silent::nonce;
 use crate::config::Config;
 use crate::metric::Metric;
+use crate::rng::{SPREAD_MIN, spread};
 use crate::time::Instant;
 
-/// How late a look must be for silence to prove nothing.
+/// If a look is this late, missing pongs do not count: the process was suspended, or too busy to
+/// read them. A driver at its usual lag comes around sooner.
 const LATE: Duration = Duration::from_secs(2);
 
-/// The part of an interval after which the first samples are taken.
+/// The first two samples of a link are taken this many times sooner than later ones: a new link has
+/// a usable round trip after two seconds.
 const SOON: u32 = 5;
 
-/// Pings are at least so much of the interval apart, and at most as much more as this is less.
-const REST_MIN: f64 = 0.75;
-
-/// A sample that is so many times shorter than the smoothed round trip replaces it.
-const FAR_BELOW: u32 = 2;
-
-/// Samples after which the round trip is credible: the first is of a machine that was busy with
-/// connecting and is forgotten, the second may still be.
+/// Samples after which a round trip is credible. The first is taken while both ends are busy with
+/// connecting and is forgotten; the second may still be too long.
 const CREDIBLE_AFTER: u32 = 3;
 
-/// Intervals after which the round trip of a link that is never quiet is measured again, where
-/// paths do not depend on it and where they do.
+/// Intervals after which the round trip of a link that is never quiet is measured again: where
+/// paths go by hops, for people alone, and where paths depend on it.
 const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
-
-/// How long a pong may take, at least, of a peer that the hub has just lost: if its process has
-/// ended nothing answers, and three pings that may be lost are as many as before. What travels
-/// through the peer waits for the verdict.
-const LEFT_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Why the other end is asked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,8 +241,9 @@ impl Keepalive {
         // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
         // until there are enough samples to smooth.
         let weight = self.samples.saturating_sub(1).clamp(1, 8);
-        let credible = self.srtt.filter(|_| self.samples > 2);
-        self.srtt = Some(match credible.filter(|srtt| sample * FAR_BELOW >= *srtt) {
+        let credible = self.srtt.filter(|_| self.samples >= CREDIBLE_AFTER);
+        // A sample of less than half is of a path that was never as long.
+        self.srtt = Some(match credible.filter(|srtt| sample * 2 >= *srtt) {
             Some(srtt) => (srtt * (weight - 1) + sample) / weight,
             None => sample,
         });
@@ -270,14 +263,16 @@ impl Keepalive {
         self.outstanding.is_none()
             && !self.suspected
             && self.samples >= CREDIBLE_AFTER
-            && lately(self.last_heard, REST_MIN)
+            && lately(self.last_heard, SPREAD_MIN)
             && lately(self.last_ping, measure_every)
     }
 
     fn pong_timeout(&self, config: &Config, grace: Duration) -> Duration {
         let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
         let (round_trips, min) = match self.left {
-            true => (2, min.min(LEFT_TIMEOUT_MIN)),
+            // If its process has ended nothing answers, and messages through it wait for the
+            // verdict. As many pings may be lost as of others.
+            true => (2, min / 5),
             false => (4, min),
         };
         let timeout = self.srtt.map(|srtt| srtt * round_trips);
@@ -289,7 +284,7 @@ impl Keepalive {
             0 | 1 => self.interval / SOON, // The second sample replaces the first.
             _ => self.interval,
         };
-        self.next_ping_at = since + interval.mul_f64(REST_MIN + jitter.clamp(0.0, 1.0) / 2.0);
+        self.next_ping_at = since + spread(interval, jitter);
     }
 }
 

@@ -8,21 +8,25 @@ use crate::io::Channel;
 use crate::time::Instant;
 use crate::wire::{CHUNK_BYTES, ClearHeader, Envelope, Kind};
 
-/// Bytes of large messages that a link has sent and that were not acknowledged, at first; at least:
-/// one part; and at most: what 100 ms take at 160 Mbit/s.
+/// Bytes of large messages that a new link sends ahead of acknowledgements: two parts, so that one
+/// arrives while the other leaves.
 const AHEAD_START: usize = 32 * 1024;
-const AHEAD_MIN: usize = CHUNK_BYTES;
+
+/// The most bytes that a link sends ahead of acknowledgements: 160 Mbit/s over a round trip of 100
+/// ms. The least is one part.
 const AHEAD_MAX: usize = 2 << 20;
 
-/// Acknowledgements whose lower quartile counts: jitter holds up some, and the first of a burst
-/// waits for none.
+const _: () = assert!(CHUNK_BYTES < AHEAD_START && AHEAD_START < AHEAD_MAX);
+
+/// Acknowledgements by whose lower quartile the delay is judged: jitter holds up some, and the
+/// first of a burst waits for none.
 const RECENT: usize = 8;
 
-/// How many times the shortest time they may take: more would only wait in the connection, and
-/// small messages behind it. Less would take jitter for waiting.
+/// The delay, in shortest delays, at which less is sent ahead: more bytes would only wait in the
+/// connection, and small messages behind them. Less would take jitter for waiting.
 const WAITING_MAX: u32 = 4;
 
-/// After which the shortest time is measured anew: paths change.
+/// Age at which the shortest delay is measured anew: paths change, but seldom within seconds.
 const SHORTEST_FOR: Duration = Duration::from_secs(10);
 
 /// Whose an envelope is, and how it travels.
@@ -128,7 +132,7 @@ impl Ahead {
             self.max = (self.max + bytes).min(AHEAD_MAX);
         } else if self.shrunk_at.is_none_or(|at| now.since(at) > shortest) {
             self.shrunk_at = Some(now);
-            self.max = (self.max / 2).max(AHEAD_MIN);
+            self.max = (self.max / 2).max(CHUNK_BYTES);
             self.recent.clear();
         }
     }

@@ -13,7 +13,8 @@ use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::LinkEntry;
 
-/// Rejections from one link that are worth an event each; beyond they are only counted.
+/// Rejections from one peer that the application is told of, each as an event: enough to see a
+/// pattern. Later ones are only counted, so that a hostile peer cannot flood the application.
 const MISDEEDS_REPORTED: u32 = 100;
 
 /// One link, from the decision to open it.

@@ -14,20 +14,18 @@ use crate::timeout::TimeoutReason;
 use crate::timers::Timer;
 use crate::wire::Record;
 
-/// How long a link must live for its peer to count as reachable again.
+/// Age of a link at which the failures of its peer are forgotten: a link that dies sooner has
+/// proven nothing, and is dialled again with the longer wait.
 const PROVEN: Duration = Duration::from_secs(10);
 
-/// How long a neighbour may acknowledge nothing until it is asked whether it lives, and again; and
-/// the time between two questions to a connection that is silent. So an agent with something to
-/// send learns of a death long before the next ping, and of a path that works again as soon. Longer
-/// than an honest acknowledgement is put off, and a round trip.
+/// Time without an acknowledgement after which a neighbour is asked whether it lives, and asked
+/// again; also the time between two questions over a silent connection. So an agent with something
+/// to send learns of a death long before the next ping, and of a path that works again as soon.
+/// Longer than the delay of an honest acknowledgement and a round trip.
 pub(super) const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
-/// The least time between two looks for neighbours that acknowledge nothing: a busy agent always
-/// has some that are about to.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(200);
-
-/// Where there are many links, the time until one of them pings, on average.
+/// Mean time between the pings that an agent gets, where it has many links: the interval grows with
+/// their number, for the first neighbour without an answer makes the others ask.
 const PING_SHARE: Duration = Duration::from_millis(750);
 
 impl Links {
@@ -134,7 +132,8 @@ impl Links {
             }
             if stalled_for > Duration::ZERO {
                 let left = SUSPECT_AFTER.checked_sub(stalled_for);
-                let left = left.unwrap_or(SUSPECT_AFTER).max(LOOK_AGAIN_MIN);
+                // A busy agent always has neighbours that are about to acknowledge something.
+                let left = left.unwrap_or(SUSPECT_AFTER).max(SUSPECT_AFTER / 5);
                 again = Some(again.map_or(left, |again| again.min(left)));
             }
         }

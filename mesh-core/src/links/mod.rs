@@ -49,9 +49,9 @@ use link::{LinkState, Role};
 use silent::SilentLinks;
 use table::Table;
 
-/// How long a link stays that is no longer wanted, first until it is drained, and then at most
-/// until its last acknowledgement has come: longer than news of its replacement takes to reach a
-/// room.
+/// Time that a link stays which is no longer wanted: first until it is drained, and then at most
+/// until its last acknowledgement has come. Longer than the news of its replacement takes to reach
+/// a room.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What happened to links, for whoever is concerned.

@@ -17,10 +17,12 @@ use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::{LinkSignal, PeerSignal};
 
-/// Trickled candidates taken for one link: a host has a handful of addresses.
+/// Trickled candidates that are taken for one link. A host has a handful of addresses, and each
+/// candidate costs connectivity checks.
 pub(super) const CANDIDATES_MAX: u32 = 64;
 
-/// At most this many doublings of the time that an attempt has.
+/// At most this many doublings of the negotiation timeout: an attempt that failed for want of time
+/// on a busy machine gets up to four times as much.
 const DOUBLINGS_MAX: u32 = 2;
 
 /// A verified signal of a peer: the message that it came in, and its attempt.

@@ -25,21 +25,25 @@ use crate::rng::spread;
 use crate::time::Instant;
 use crate::wire::{PeerSignal, Step};
 
-/// How long a link is relayed until a direct path is looked for, on average; doubled after each
-/// try. What kept the ends apart was perhaps a busy firewall, or an interface that comes up.
+/// Mean wait of a relayed link before it looks for a direct path; twice as long after each try. The
+/// ends were perhaps kept apart by a busy firewall, or by an interface that comes up. So a link is
+/// direct within a minute after it can be, and a try takes two signals and some hundred
+/// connectivity checks.
 const DIRECT_AFTER: Duration = Duration::from_secs(20);
 
-/// The longest such wait, on average: with what a wait varies by, and a try, a link is direct
-/// within a minute after it can be. A try takes two signals and some hundred connectivity checks.
-const DIRECT_EVERY: Duration = Duration::from_secs(40);
-
-/// How long a try has from the answer on, at least: many round trips.
+/// The shortest time of a try for a direct path, from the answer on: many round trips.
 const DIRECT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who asks for a direct path so soon after a link opened only tells that it is relayed.
+const _: () = assert!(
+    DIRECT_PATIENCE.as_millis() < DIRECT_AFTER.as_millis(),
+    "one try for a direct path is over before the next begins"
+);
+
+/// Age of a link up to which a peer that asks for a direct path only tells that the link is
+/// relayed: the path that has just been looked for in vain is not there yet.
 const NEWS: Duration = Duration::from_secs(5);
 
-/// Within so long all relayed links are tried that another network may have made direct: an
+/// Time within which all relayed links are tried that another network may have made direct: an
 /// interface that has its address just now may lack its routes yet.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -242,8 +246,7 @@ pub(crate) struct Upgrade {
 impl Upgrade {
     /// The wait before the next try.
     fn wait(&self, jitter: f64) -> Duration {
-        let doubled = DIRECT_AFTER * 2u32.pow(self.tries.min(8));
-        spread(doubled.min(DIRECT_EVERY), jitter)
+        spread(DIRECT_AFTER * (1 + self.tries.min(1)), jitter)
     }
 
     fn begin(&mut self) {

@@ -18,23 +18,28 @@ use super::shares::Shares;
 use crate::config::Config;
 use crate::io::Channel;
 use crate::time::Instant;
-use crate::wire::{Envelope, FrameWriter, Record};
+use crate::wire::{Envelope, FRAME_BYTES_MAX, FrameWriter, Record};
 
-/// Bytes that a busy link must carry for its bandwidth to be known.
-const MEASURED_BYTES: usize = 64 * 1024;
+/// Bytes that a busy link must carry for its bandwidth to be known: four of the largest frames, for
+/// a single one says more of the moment than of the path.
+const CARRIED_BYTES_MIN: usize = 4 * FRAME_BYTES_MAX;
 
-/// Acknowledge after this many envelopes even if the timer has not fired.
+/// Envelopes after which an acknowledgement is due at once: few beside a full queue, so that a busy
+/// sender never waits for a delayed one.
 const ACK_EVERY: u64 = 64;
 
-/// Parts of large messages that wait for one link: 1 MiB, and twice that of several authors.
+/// Parts of large messages that may wait for one link: 1 MiB of one author, and twice as many of
+/// several. More would only fill memory, for parts leave when nothing else waits.
 const BULK_MAX: usize = 64;
 
-/// Bytes that one link is handed in one [`BURST`]: what 1 Gbit/s carries. A driver that gets more
-/// cannot say in time that the link is congested, and what it has can no longer be overtaken.
+/// Bytes that a link is handed in one [`BURST`]: 1 Gbit/s. A driver with more cannot say in time
+/// that the link is congested, and bytes that it has can no longer be overtaken.
 const BURST_BYTES: usize = 128 * 1024;
 
-/// See [`BURST_BYTES`].
+/// The time over which [`BURST_BYTES`] are counted: the finest step of most timers.
 pub(crate) const BURST: Duration = Duration::from_millis(1);
+
+const _: () = assert!(FRAME_BYTES_MAX < BURST_BYTES, "every frame fits a burst");
 
 #[derive(Debug, Default)]
 pub(crate) struct LinkQueue {
@@ -182,7 +187,7 @@ impl LinkQueue {
         match self.busy {
             None if congested => self.busy = Some((now, 0)),
             Some((since, bytes)) if !congested => {
-                if bytes >= MEASURED_BYTES {
+                if bytes >= CARRIED_BYTES_MIN {
                     let ms = now.since(since).as_millis().max(1);
                     // Bits in a millisecond are kilobits in a second.
                     self.kbps = u32::try_from(bytes as u128 * 8 / ms).unwrap_or(u32::MAX);

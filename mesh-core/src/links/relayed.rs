@@ -12,14 +12,14 @@ use crate::log::decided;
 use crate::time::Instant;
 use crate::trust::Signed;
 
-/// Signals of one attempt that are kept: an offer or an answer, and the candidates of a host with
-/// some interfaces.
+/// Signals of one attempt that are kept for a busy hub: an offer or an answer, and the candidates
+/// of a host with some interfaces.
 const SIGNALS_MAX: usize = 16;
 
 const _: () = assert!(SIGNALS_MAX < CANDIDATES_MAX as usize);
 
-/// How often a busy hub is given them again: for half a minute about, longer than a hub is without
-/// the others where one of them is promoted.
+/// Times that a busy hub is given the signals of an attempt again: for about half a minute, which
+/// is longer than a hub is without the others while one of them is promoted.
 const REPEATS_MAX: u32 = 30;
 
 /// What the hub was given of one attempt.

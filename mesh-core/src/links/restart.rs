@@ -29,31 +29,26 @@ use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::Step;
 
-/// How long a restart has until the peer is dialled anew, in time: with hub and hosts in one
+/// Time that an ICE restart has until the peer is dialled anew as well. With hub and hosts in one
 /// country the two signals and the checks take 0.2 s.
 pub(super) const RESTART_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Restarts of one link until it is heard again. The third comes about 7 s after the first; a path
-/// that is away for longer comes back by itself, or is that of another connection by then.
+/// ICE restarts of one link until it is heard again. The third begins 4.5 s after the first. A path
+/// that is away for longer comes back by itself, or that of another connection does.
 const RESTARTS_MAX: u32 = 3;
 
-/// The pause after the first restart; doubled after each: signals and checks of a slow path take
-/// this long.
+/// The pause after the first restart of a link, doubled after each: signals and checks of a slow
+/// path take this long.
 const PAUSE_MIN: Duration = Duration::from_millis(1_500);
 
-/// The least time between two rounds, or two answers to the other end's asking: what it asks for
-/// takes a round trip, and the same is asked over the mesh and through the hub.
+/// The least time between two restarts at the other end's request: an answer takes a round trip,
+/// and the same request comes over the mesh and through the hub.
 const ASKED_APART: Duration = Duration::from_millis(500);
 
-/// How long a silent path has to answer before the lower end gives it up, though the other end
-/// asks: signals that were held up ask for what is no longer needed, and a path that leads again
-/// answers within a round trip.
-const LAST_CHANCE: Duration = Duration::from_millis(250);
-
-/// A link that was heard of so lately works, whatever its other end hears: pings that find it
-/// silent take 1.5 s at least.
-const HEARD_LATELY: Duration = Duration::from_millis(1_500);
-
+const _: () = assert!(
+    ASKED_APART.as_millis() < RESTART_PATIENCE.as_millis(),
+    "a second request is heeded before the peer is dialled anew"
+);
 const _: () = assert!(
     RESTART_PATIENCE.as_millis() < PAUSE_MIN.as_millis(),
     "a peer is dialled anew before its link is restarted again"
@@ -182,10 +177,12 @@ impl Links {
             return false;
         };
         let is_silent = self.silent.contains(id);
+        // Heard later than pings could find it silent, a link works, whatever its other end hears.
+        let silence_min = cx.config.pong_timeout_min * cx.config.pings_max;
         let Some(link) = self.connection_mut(id) else {
             return false;
         };
-        let is_heard = now.since(link.keepalive.last_heard()) < HEARD_LATELY;
+        let is_heard = now.since(link.keepalive.last_heard()) < silence_min;
         let works = is_heard && step != Step::Rebind;
         if link.opened_at.is_none() || works || !link.restarts.obey(now) {
             return false;
@@ -194,7 +191,9 @@ impl Links {
             _ if this > peer => return true,
             Step::Rebind => self.begin_restart(id, cx),
             _ if is_silent => {
-                link.restarts.give_up_at(now + LAST_CHANCE);
+                // Delayed signals may ask for a restart that is no longer needed, and a path that
+                // works again answers within a round trip.
+                link.restarts.give_up_at(now + ASKED_APART / 2);
                 self.ask_one(id, cx);
                 self.arm_silent(cx);
             }
@@ -233,6 +232,7 @@ impl Links {
     /// All addresses that a connection leaves from are gone: nothing passes over it until it is
     /// restarted, and nothing else will ever say so.
     pub(crate) fn stranded(&mut self, id: LinkId, cx: &mut Context) {
+        /// The reason for which a link of an address that is gone closes.
         const GONE: &str = "its address is gone";
         let Some(link) = self.table.get_mut(id) else {
             return;

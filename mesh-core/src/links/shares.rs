@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::id::PeerId;
 use crate::wire::Envelope;
 
-/// Bytes that an author may send in one turn: some small messages, or a quarter of the largest.
+/// Bytes that an author may send over a link in one turn of deficit round robin: some small
+/// messages, or a quarter of the largest.
 const QUANTUM: usize = 4 * 1024;
 
 /// A message that waits, and its record as it is sent.

@@ -23,15 +23,15 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::Record;
 
-/// How long a silent connection is kept. Most interruptions are shorter, and each connection takes
+/// Time that a silent connection is kept. Most interruptions are shorter, and a connection takes
 /// tens of kilobytes. Native ICE agents keep theirs as long, those of browsers about half a minute.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 
 const _: () = assert!(SUSPECT_AFTER.as_millis() * 2 < KEPT_FOR.as_millis());
 
-/// Connections that are kept at most. For halves of a mesh that find each other again one that
-/// works is enough; an agent whose address changes restarts all its links, of which there are about
-/// k: 30 in the largest rooms.
+/// Silent connections that are kept at most. Two halves of a mesh that find each other again need
+/// only one that works, but an agent whose address changes restarts all its links: about k of them,
+/// 30 in the largest rooms.
 const KEPT_MAX: usize = 32;
 
 /// The connections that are kept, and since when; the one silent longest first, one a peer.

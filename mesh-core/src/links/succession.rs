@@ -19,18 +19,18 @@ use crate::io::Event;
 use crate::log::decided;
 use crate::rng::spread;
 
-/// How old a link must be for its keys to be rotated, in time: a neighbour that asks for rotation
-/// after rotation is obeyed no more often. Generating a certificate takes 0.1 ms.
+/// The least age of a link whose keys are rotated: a neighbour that asks for one rotation after the
+/// other is obeyed no more often. To generate a certificate takes 0.1 ms.
 const AGE_MIN: Duration = Duration::from_secs(1);
 
-/// How long a rotation that failed, or found no way for its signals, waits to be tried again, on
-/// average: the link works meanwhile, and its keys are one minute older.
+/// Mean wait after a rotation that failed, or found no way for its signals: the link works
+/// meanwhile, with keys that are a minute older.
 const RETRY: Duration = Duration::from_secs(60);
 
-const _: () = assert!(AGE_MIN.as_millis() < RETRY.as_millis());
-
-/// How long a rotation waits that is due while as many links as may are being negotiated.
-const TURN: Duration = Duration::from_millis(250);
+const _: () = assert!(
+    AGE_MIN.as_millis() < RETRY.as_millis(),
+    "a link is old enough for a retry"
+);
 
 impl Links {
     /// Plans when an open link gets fresh keys; the lower end sees to that.
@@ -101,7 +101,12 @@ impl Links {
         let link = self.table.get_mut(id).filter(|link| link.is_open())?;
         let seeks_direct = link.upgrade.take_due();
         if is_crowded || !can_signal {
-            let wait = if is_crowded { TURN } else { retry };
+            // One of many links that are being negotiated has opened or failed soon.
+            let wait = if is_crowded {
+                cx.config.redial_min
+            } else {
+                retry
+            };
             if seeks_direct {
                 link.upgrade.at = Some(cx.now + wait);
             } else {

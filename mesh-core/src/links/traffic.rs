@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lane::{Lane, is_bulk};
 use super::liveness::SUSPECT_AFTER;
 use super::queue::BURST;
-use super::{LinkEvent, Links};
+use super::{LINGER, LinkEvent, Links};
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
@@ -13,17 +13,21 @@ use crate::io::{Channel, Output};
 use crate::timers::Timer;
 use crate::wire::{Envelope, Frame, Record};
 
-/// How long an acknowledgement waits for a frame to ride along with: on a link in use one comes
-/// sooner, on another it costs a frame of its own.
+/// Wait of an acknowledgement for a frame to ride along with: on a link in use one leaves sooner,
+/// on another the acknowledgement costs a frame of its own.
 const ACK_DELAY: Duration = Duration::from_millis(700);
 
 const _: () = assert!(
     ACK_DELAY.as_millis() < SUSPECT_AFTER.as_millis(),
     "a neighbour that puts its acknowledgement off is not suspected"
 );
+const _: () = assert!(
+    ACK_DELAY.as_millis() < LINGER.as_millis(),
+    "a link that drains stays until its last acknowledgement"
+);
 
-/// Rejections, of whatever kind, and then a frame that does not even decode, after which a link is
-/// closed: DTLS protects what is on the way, so the other end itself is broken or hostile.
+/// Rejections of any kind after which the next frame that does not even decode closes the link:
+/// DTLS protects frames on the way, so the other end itself is broken or hostile.
 const BAD_FRAMES_MAX: u32 = 32;
 
 /// What comes in.

@@ -16,13 +16,11 @@ use crate::signaling::{
 use crate::timers::Timer;
 use crate::topology::Shards;
 
-/// How long after an agent came in the hub may still tell it of those whom the welcome listed.
+/// Time after admission within which the hub may name members as new that the welcome has listed:
+/// they are no new processes then. Notices gather for less than this in the largest room.
 const LISTED_TWICE: Duration = Duration::from_secs(5);
 
-/// How soon the database is compared with another neighbour's after the room was divided.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(2);
-
-/// No link of an agent can open that uses relayed candidates alone.
+/// The warning that no link of an agent can open that uses relayed candidates alone.
 const NO_RELAY: &str = "only relayed candidates may be used, and the signaling server names no \
                         TURN server: no link can open. Name one there, or allow all candidates";
 
@@ -289,7 +287,8 @@ impl Mesh {
             let wait = OPENING_DELAY.mul_f64(turn);
             self.routing.hold_announcements(self.cx.now + wait);
         }
-        let soon = REPAIRED_WITHIN.mul_f64(self.cx.jitter());
+        // By then the new links are announced: databases are compared, but not all at once.
+        let soon = (OPENING_DELAY * 2).mul_f64(self.cx.jitter());
         self.cx.timers.arm(Timer::Repair, self.cx.now + soon);
     }
 

@@ -30,8 +30,8 @@ use crate::timeout::TimeoutReason;
 use crate::timers::Timer;
 use crate::trust::{Identity, KnownSignatures, Trust};
 
-/// Orders in the outbox at which the driver should carry them out before the next input: one frame
-/// can cause some thousands of events, and thousands of frames may be ready.
+/// Orders in the outbox at which the driver is asked to carry them out before the next input: one
+/// frame can cause some thousands of events, and thousands of frames may be ready.
 const OUTBOX_MAX: usize = 1_024;
 
 /// One agent of the mesh. See the [crate's documentation](crate) for the loop around it.

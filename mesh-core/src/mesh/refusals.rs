@@ -10,8 +10,8 @@ use crate::rng::spread;
 use crate::signaling::ErrorCode;
 use crate::timers::Timer;
 
-/// How long a busy hub is left alone, on average: a newcomer is to be in the room within three
-/// seconds once the hub is well again.
+/// Mean time that a busy hub is left alone before it is given a signal again: a newcomer is to be
+/// in the room within three seconds once the hub is well.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Mesh {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::stream::Arrival;
+use super::stream::{Arrival, STREAM_BYTES_MAX};
 use super::{Messages, Net, Seen};
 use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
@@ -11,11 +11,12 @@ use crate::payload::Delivery;
 use crate::timers::Timer;
 use crate::wire::{Content, Data, Item, MessageHeader, Place};
 
-/// Bytes of all streams that are held back at most, for messages that are missing: as much as the
-/// queues of four links.
-const HELD_BYTES_MAX: usize = 16 << 20;
+/// Bytes that all streams together hold back for missing messages: as much as eight full streams,
+/// or the full queues of four links.
+const HELD_BYTES_MAX: usize = 8 * STREAM_BYTES_MAX;
 
-/// What a message that is held back takes beside its payload, about.
+/// Bytes that a message which is held back takes beside its payload, about: its place in the map,
+/// its topic and its header.
 const HELD_OVERHEAD: usize = 160;
 
 /// What streams of others need.

@@ -22,25 +22,26 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::{Envelope, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
 
-/// Neighbours remembered that offer a broadcast which another has been asked for.
+/// Neighbours that are remembered to offer a broadcast which another was asked for: one of five
+/// sends it.
 const OFFERS_MAX: usize = 4;
 
-/// How long after a broadcast has come neighbours are told that it is here: by then it should have
-/// come to them too.
+/// Wait after a broadcast has come until neighbours are told of it: by then it has come to them
+/// too, where views of the mesh agree.
 const TELL_DELAY: Duration = Duration::from_millis(250);
 
-/// How long a broadcast that was asked for may take before another neighbour is asked: longer than
-/// the round trip of most paths, and so short that all neighbours that offer it are asked in time.
+/// Wait for a broadcast that a neighbour was asked for until another is: longer than the round trip
+/// of most links, and short enough to ask all that offer it in time.
 const WANT_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Broadcasts kept for neighbours that may lack them, at most, and asked for, and named in one
-/// record: ten seconds of a room that says a hundred a second.
+/// Broadcasts that are kept for neighbours that may lack them, that are asked for, and that are
+/// named in one record: ten seconds of a room with a hundred a second.
 const KEPT_MAX: usize = 1_000;
 
-/// The same in bytes: 250 of the largest.
+/// Bytes of the broadcasts that are kept: 250 of the largest.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// How long they are kept: longer than views of the mesh differ.
+/// Time that broadcasts are kept: longer than views of the mesh differ.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
 const _: () = assert!(KEPT_MAX * NUMBER_BYTES_MAX < FRAME_BYTES_MAX);
@@ -52,8 +53,8 @@ const _: () = assert!(
     "whoever offers a broadcast still has it when it is asked"
 );
 
-/// How old a broadcast is at most that a new neighbour is told of: by then all have found
-/// neighbours on the first rings who had some on them before.
+/// On link-up, broadcasts younger than this are offered. By then a newcomer has found neighbours on
+/// the inner rings, and those offered it the older ones.
 const NEWS_FOR: Duration = Duration::from_secs(2);
 
 /// What an agent keeps of broadcasts.

@@ -13,7 +13,8 @@ use crate::wire::{
     Progress,
 };
 
-/// The largest TTL that is taken from others.
+/// The largest TTL that is taken from others: a message in a loop costs this many hops at most, and
+/// the longest paths of a sparse mesh are shorter.
 pub(crate) const TTL_MAX: u8 = 64;
 
 impl Messages {

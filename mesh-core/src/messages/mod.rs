@@ -24,6 +24,7 @@ mod tests;
 mod waiting;
 
 pub(crate) use incoming::TTL_MAX;
+pub(crate) use large::OF_AUTHOR_MAX;
 pub(crate) use replay::{ReplayWindow, Seen};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::id::PeerId;
 
-/// Numbers that one word holds.
-const WORD: u64 = 64;
+/// Messages of one word, a bit each.
+const WORD: u64 = u64::BITS as u64;
 
-/// Words kept for each target: 16,384 messages that may be under way to it, eight times what the
+/// Words that are kept for each target: 16,384 messages under way to it, eight times what the
 /// queues on a path of two hops hold.
 const WORDS_MAX: usize = 256;
 

@@ -12,11 +12,19 @@ use crate::io::Channel;
 use crate::payload::Delivery;
 use crate::wire::{Content, Data, Envelope, ITEMS_MAX, MessageHeader};
 
-/// Bytes that wait at most: so much more than its limit a queue may hold once they are sent.
+/// Bytes of unsigned messages at which all are signed: the queue of a link may hold this much
+/// beyond its limit once they are. A loop's turn seldom has more, and each signature covers a frame
+/// at most.
 const DRAFTED_BYTES_MAX: usize = 256 << 10;
 
-/// What an item takes on the wire beside its topic and payload, at most.
+/// Bytes that an item takes on the wire beside its topic and payload, at most: two lengths and a
+/// kind.
 const ITEM_OVERHEAD: usize = 8;
+
+const _: () = assert!(
+    PAYLOAD_BYTES_MAX < DRAFTED_BYTES_MAX,
+    "some of the largest are drafted"
+);
 
 /// Messages that are numbered and not signed yet.
 #[derive(Debug, Default)]

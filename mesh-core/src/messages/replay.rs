@@ -6,8 +6,8 @@
 use crate::time::UnixTime;
 use crate::wire::MessageHeader;
 
-/// Sequence numbers remembered below the highest seen: what overtaking on different paths and
-/// retries can disorder.
+/// Sequence numbers that are remembered below the highest of an author: repetitions and different
+/// paths put a message behind as many others, and each author costs one bit a number.
 const WINDOW: u64 = 4_096;
 
 /// One author's messages to one target.

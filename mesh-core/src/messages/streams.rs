@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::losses::delivery_failed;
 use super::pending::hop_for_retry;
-use super::stream::{Asks, Ended, News, Outbox, Patience, Repeat};
+use super::stream::{Asks, Ended, News, Outbox, Patience, Repeat, SPAN_MAX};
 use super::{Messages, Net};
 use crate::config::Config;
 use crate::error::{LossReason, RejectReason};
@@ -18,9 +18,9 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
 
-/// Messages, or KiB of large ones, that this agent may have under way to all others: 16 MiB of
-/// copies.
-const SLOTS_MAX: usize = 16 << 10;
+/// Slots that the streams of this agent have under way together: as many as 16 full ones, or 16 MiB
+/// of copies.
+const STREAMS_SLOTS_MAX: usize = 16 * SPAN_MAX as usize;
 
 /// Streams of this agent, by target.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ impl Messages {
     /// Whether one more message to this member may be under way.
     pub(super) fn stream_has_room(&mut self, to: PeerId, net: &mut Net<'_>) -> bool {
         self.expire_stream(to, net);
-        if self.streams.slots >= SLOTS_MAX {
+        if self.streams.slots >= STREAMS_SLOTS_MAX {
             // What is old in other streams is given up soon, and asked for from half of this on.
             net.cx.timers.arm(Timer::Streams, net.cx.now + SETTLE);
             return false;
@@ -134,7 +134,7 @@ impl Messages {
         let awaits_news = data.delivery == Delivery::Reliable || data.wants_reply;
         let bytes = data.items.iter().map(|item| item.payload.len()).sum();
         let stream = outbox.stream();
-        let is_pressed = self.streams.slots * 2 >= SLOTS_MAX;
+        let is_pressed = self.streams.slots * 2 >= STREAMS_SLOTS_MAX;
         let asks = match (awaits_news, is_pressed) {
             (false, _) => Asks::Never,
             (true, false) => Asks::OfHalf,
@@ -232,7 +232,7 @@ impl Messages {
 
     /// Sends what is due of every stream.
     pub(crate) fn tend_streams(&mut self, net: &mut Net<'_>) {
-        if self.streams.slots >= SLOTS_MAX {
+        if self.streams.slots >= STREAMS_SLOTS_MAX {
             self.expire_streams(net);
         }
         let busy = self.streams.by_target.iter();

@@ -18,11 +18,8 @@ use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::timers::Timer;
 
-/// Time between two looks at the state of the mesh: as long as round trips are measured anew, so
-/// that each look has news.
-pub(crate) const ADAPT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Attempts to link since the last look that make a failure rate worth judging by.
+/// Attempts to link since the last look from which on a failure rate is judged: of fewer a single
+/// failure would be a tenth.
 const ATTEMPTS_MIN: u64 = 10;
 
 /// How the agent has adapted.
@@ -110,7 +107,9 @@ impl Overlay {
 
     /// The agent joins: the state of the mesh is looked at from now on.
     pub(crate) fn begin_adapting(&self, cx: &mut Context) {
-        cx.timers.arm(Timer::Adapt, cx.now + ADAPT_INTERVAL);
+        // Round trips are measured anew as often, so each look has news.
+        cx.timers
+            .arm(Timer::Adapt, cx.now + cx.config.ping_interval);
     }
 
     /// Looks at how the mesh is doing, and follows.

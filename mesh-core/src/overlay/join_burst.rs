@@ -10,20 +10,18 @@ use crate::signaling::{Crowd, notice_delay};
 use crate::time::Instant;
 use crate::timers::Timer;
 
-/// How long members of a burst follow the topology after the last of it came and their last link
-/// opened.
+/// Time that members of a join burst follow the topology after its last member came and their last
+/// link opened: attempts that failed once have been repeated by then.
 const CALM_AFTER: Duration = Duration::from_secs(15);
 
-/// How long the others open links to newcomers, after a burst was seen, though they have enough.
+/// Time for which other members open links to newcomers beyond their own k, after a join burst was
+/// seen: most links of a newcomer are open by then.
 const SEEN_FOR: Duration = Duration::from_secs(5);
 
 const _: () = assert!(
     SEEN_FOR.as_millis() <= NEW_FOR.as_millis() && NEW_FOR.as_millis() <= CALM_AFTER.as_millis(),
     "an agent that is new when a burst is seen takes part until it is not new any more"
 );
-
-/// How many times as long links wait for the next of a burst, and the square of that in all.
-const PATIENCE: u32 = 4;
 
 /// Whether links follow the topology, as they do when many come at once.
 #[derive(Debug, Default)]
@@ -125,7 +123,7 @@ impl Overlay {
             let newcomers = &self.burst.newcomers;
             let members = newcomers.members_soon(self.room_members, cx.now);
             notices = notice_delay(members) * 2;
-            patience = PATIENCE;
+            patience = 4; // So much longer for the next, and the square of that in all.
         }
         let settle = SETTLE.max(notices * patience) + cx.lag() * patience;
         let latest = (SETTLE_MAX.max(notices * 2) + cx.lag()) * patience.pow(2);

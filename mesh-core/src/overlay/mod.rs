@@ -30,23 +30,25 @@ use crate::signaling::Member;
 use crate::time::Instant;
 use crate::timers::Timer;
 use crate::topology::{Shards, Topology};
-#[cfg(test)]
-pub(crate) use degree::ADAPT_INTERVAL;
 use degree::Adaptation;
 use join_burst::JoinBurst;
 use roster::Roster;
-use selection::Search;
+use selection::{SEEK_AFTER, Search};
 
-/// How long the room must be quiet before links follow its members: a mass join is one change then,
-/// not a hundred. A hub gathers what it tells for a fourth of it.
+/// Quiet time of a room until links follow its members: a mass join is one change then, not a
+/// hundred. A hub gathers changes for a fourth of it.
 pub(crate) const SETTLE: Duration = Duration::from_millis(40);
 
-/// The longest that [`SETTLE`] is put off by further changes: a newcomer notices no more.
+/// The longest time that further changes put [`SETTLE`] off: a newcomer notices no more.
 const SETTLE_MAX: Duration = Duration::from_millis(250);
 
-const _: () = assert!(SETTLE.as_millis() < SETTLE_MAX.as_millis());
+const _: () = assert!(
+    SETTLE.as_millis() < SETTLE_MAX.as_millis() && SETTLE_MAX.as_millis() < SEEK_AFTER.as_millis(),
+    "links follow the members before partners beyond them are looked for"
+);
 
-/// Authors that are remembered even in a small room.
+/// Authors that are remembered even in a small room: agents that come and go keep their replay
+/// windows, of half a kilobyte each.
 const AUTHORS_MIN: usize = 2_000;
 
 /// Who is in the room, and the links that this agent wants.

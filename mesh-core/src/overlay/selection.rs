@@ -26,20 +26,20 @@ use crate::timers::Timer;
 use crate::topology::Topology;
 
 /// Rings that always follow the members, and over which link-state records are flooded: two keep
-/// every member reachable when one link is down, and cost four copies a record instead of k.
+/// every member reachable when one link is down, and cost four copies of a record instead of k.
 pub(super) const INNER_RINGS: usize = 2;
 
-/// How long links may be lacking until others are looked for: all that lost one to the same member
-/// know of each other by then, and choose the same pairs.
-const SEEK_AFTER: Duration = Duration::from_secs(1);
+/// Time for which links may be lacking until other partners are looked for: all that lost a link to
+/// the same member know of each other by then, and choose the same pairs.
+pub(super) const SEEK_AFTER: Duration = Duration::from_secs(1);
 
-/// How long members with enough links may take to give one up for a newcomer.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Time that members with enough links have to give one up for a newcomer, until others are asked:
+/// several of their looks.
+const ASK_AGAIN_AFTER: Duration = SEEK_AFTER.saturating_mul(5);
 
-const _: () = assert!(SEEK_AFTER.as_millis() * 2 < ASK_AGAIN_AFTER.as_millis());
-
-/// How long a link that the other end opened counts as new, and is not the one to be given up; a
-/// member, which may be one of a join burst; and an agent, which is uninformed of others' links.
+/// Age up to which a link that the other end opened is new, and not the one to be given up; up to
+/// which a member is new, and may be one of a join burst; and up to which an agent is, and does not
+/// know all links of others. A room has formed within it.
 pub(super) const NEW_FOR: Duration = Duration::from_secs(10);
 
 /// Neighbours beyond those that the topology names.

@@ -19,21 +19,29 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::{DigestEntry, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
 
-/// Time between comparisons of the whole link-state database with a random neighbour, in case a
-/// record was lost. Each costs two small frames if nothing was.
+/// Mean time between comparisons of the link-state database with a random neighbour, in case a
+/// record was lost. Each costs two small frames if none was.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The time between two comparisons: what the first brings should be here before the second.
+/// Pause between two comparisons: the records that the first brings are here before the second
+/// asks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest time between two digests to the same neighbour.
+/// The shortest time between two digests to the same neighbour: a digest of a large shard takes 8
+/// KiB.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Digests of one neighbour that are answered in that time: a large database takes a few, and an
-/// answer may be a whole database.
+/// Digest records of one neighbour that are answered in [`DIGEST_INTERVAL`]: a large database takes
+/// a few, and one answer may be a whole database.
 const DIGESTS_ANSWERED_MAX: u32 = 6;
 
-/// Digest entries that fit one frame.
+const _: () = assert!(
+    PAUSE.as_millis() < DIGEST_INTERVAL.as_millis()
+        && DIGEST_INTERVAL.as_millis() < REPAIR_INTERVAL.as_millis(),
+    "every comparison may be one by digests"
+);
+
+/// Entries of one digest record, so that it fits a frame.
 const DIGEST_ENTRIES_MAX: usize = 700;
 
 const _: () = assert!(DIGEST_ENTRIES_MAX * 2 * NUMBER_BYTES_MAX < FRAME_BYTES_MAX);

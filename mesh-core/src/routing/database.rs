@@ -41,11 +41,12 @@ struct Entry {
     dormant: bool,
 }
 
-/// How long an author must be out of reach for its record to become dormant.
+/// Time out of reach after which the record of an author is dormant, and counts no more in
+/// comparisons: a link that broke has healed by then, or the author is gone.
 const DORMANT_AFTER: Duration = Duration::from_secs(10);
 
-/// How long the record of an unreachable author is kept, so that an old copy of it, from a part of
-/// the room that was cut off, is not taken for news.
+/// Time out of reach after which the record of an author is forgotten. Until then an old copy of
+/// it, from a part of the room that was cut off, is not taken for news.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 const _: () = assert!(DORMANT_AFTER.as_millis() < FORGET_AFTER.as_millis());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::throttle::Throttle;
 use super::{GATHERED, Routing};
-use crate::config::Config;
+use crate::config::{Config, K};
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
@@ -22,39 +22,45 @@ use crate::timers::Timer;
 use crate::trust::{Signed, Trust};
 use crate::wire::{LinkEntry, LinkState, Record};
 
-/// Links that one record may announce: the largest k, the slack, and room for a larger future.
+/// Links that one record may announce: the largest k, as many that others may open beyond it, and
+/// room for a larger k of a later version.
 const LINKS_ANNOUNCED_MAX: usize = 256;
 
-/// How long changes of this agent's links gather before they are announced as one record; longer
-/// while they keep changing, for all of the room verify every record, and in a mass join that would
-/// be most of the work.
+/// Time for which changes of this agent's links gather until they are announced in one record, if
+/// it was quiet before. All members of the room verify every record, which would be most of the
+/// work in a mass join.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
 
-/// How long a link that has opened waits to be announced while others are still awaited: most open
-/// within it.
+/// Wait of a link that has opened to be announced, while others are still awaited: most open within
+/// it.
 pub(crate) const OPENING_DELAY: Duration = Duration::from_secs(1);
 
+const _: () = assert!(
+    *K.end() * 2 <= LINKS_ANNOUNCED_MAX,
+    "all links can be announced"
+);
+const _: () = assert!(
+    GATHERED.as_millis() < ANNOUNCE_DELAY.as_millis()
+        && ANNOUNCE_DELAY.as_millis() < OPENING_DELAY.as_millis()
+        && OPENING_DELAY.as_millis() < QUALITY_DELAY.as_millis(),
+    "news that matter less wait longer"
+);
 const _: () = assert!(
     OPENING_DELAY.as_millis() < LINGER.as_millis(),
     "the link that another replaces is there until that is known"
 );
 
-/// How long a link's changed round trip or bandwidth waits to be announced: it may change back, and
-/// others may change too.
+/// Wait of a changed round trip or bandwidth to be announced, where paths depend on it: it may
+/// change back, and others may change too. Records that change no path are gathered for half of it
+/// at each hop.
 const QUALITY_DELAY: Duration = Duration::from_secs(2);
 
-/// How long a link's first measured round trip waits to be announced where no path depends on it:
-/// as long as the slowest of an agent's links may take to be measured.
-const QUALITY_DELAY_HOPS: Duration = Duration::from_secs(15);
-
-/// How much longer it waits at most, for each member that will verify it.
+/// Additional wait of the same for each member that will verify the record, at most, where no path
+/// depends on it: 1,000 members spread their records over more than three minutes.
 const QUALITY_DELAY_SHARE: Duration = Duration::from_millis(200);
 
-/// How long a record that changes no path is gathered with others before it is passed on.
-const QUALITY_GATHERED: Duration = Duration::from_secs(1);
-
-/// A change of the round trip that is not worth telling, in microseconds, however large it is for
-/// the link: smoothed samples of a busy wireless network differ by as much.
+/// A change of a round trip, in microseconds, that is never announced, however large it is for the
+/// link: smoothed samples of a busy wireless network differ by as much.
 const RTT_NOISE_US: u32 = 5_000;
 
 /// What is to be announced and passed on.
@@ -166,7 +172,8 @@ impl Routing {
         let turn = cx.this.prefix() as f64 / u64::MAX as f64;
         let spread = (QUALITY_DELAY_SHARE * others).mul_f64(turn);
         let wait = match metric {
-            Metric::Hops => QUALITY_DELAY_HOPS + spread,
+            // The slowest of the links is measured by then.
+            Metric::Hops => cx.config.ping_interval_max + spread,
             Metric::Latency | Metric::Bandwidth => QUALITY_DELAY,
         };
         cx.timers.arm(Timer::Announce, cx.now + wait);
@@ -344,7 +351,7 @@ impl Routing {
             self.changed(cx);
             GATHERED
         } else {
-            QUALITY_GATHERED
+            QUALITY_DELAY / 2
         };
         self.spread(author, Some(id), cx.now + wait, links, cx);
     }

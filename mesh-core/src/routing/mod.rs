@@ -49,13 +49,13 @@ use routes::RoutePolicy;
 use throttle::Throttle;
 use verify_queue::VerifyQueue;
 
-/// How long news of link state gathers before it is passed on in one frame, and before paths are
-/// computed again; a message that finds no way has them computed at once. Records of one event come
-/// within a few milliseconds of each other, and people notice no delay as short.
+/// Time for which news of link state gathers until it is passed on in one frame, and until paths
+/// are computed again. Records of one event come within a few milliseconds of each other, and
+/// people notice no delay as short. A message that finds no way has paths computed at once.
 const GATHERED: Duration = Duration::from_millis(20);
 
-/// Neighbours around which paths are computed in one turn, at most: each costs as much as all paths
-/// do, a millisecond in a large room.
+/// Neighbours around which paths are computed in one turn, at most: each computation takes as long
+/// as that of all paths, a millisecond in a large room.
 const DETOURS_MAX: usize = 4;
 
 /// What this agent knows of the links of others, and the paths that follow from it.

@@ -10,11 +10,12 @@ use crate::id::PeerId;
 use crate::metric::Metric;
 use crate::topology::Shards;
 
-/// Equal-cost next hops kept for each destination: enough to share load and to survive some deaths.
+/// Next hops of equal cost that are kept for each destination: enough to share load and to survive
+/// some deaths.
 const NEXT_HOPS_MAX: usize = 4;
 
-/// What one path counts at most for the mean latency, in microseconds: a member that announces
-/// absurd round trips shall not decide for all.
+/// Round trip of one path, in microseconds, that counts for the mean latency at most: a member that
+/// announces absurd round trips does not decide the mean.
 const RTT_US_MAX: u32 = 2_000_000;
 
 /// The routing table.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Known;
 
-/// Records beyond which those that no agent holds any more are looked for.
+/// Records from which on those are looked for that no agent holds any more: a look at fewer would
+/// cost more than they take.
 const RECORDS_MIN: usize = 1_000;
 
 /// Records that agents share. Clones are the same.

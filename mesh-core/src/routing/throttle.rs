@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// After a pause of so many of the longest waits it counts as quiet again.
-const QUIET: u32 = 2;
-
-/// The longest wait is so many times the shortest: four doublings, after which even a room that
-/// forms leaves most of each agent's time for other work.
+/// The longest wait of a throttle, in shortest waits: four doublings. Even a room that forms leaves
+/// most of each agent's time for other work then.
 const SLOWED: u32 = 16;
 
 #[derive(Debug)]
@@ -49,9 +46,8 @@ impl Throttle {
 
     /// It was done.
     pub(crate) fn done(&mut self, now: Instant) {
-        let busy = self
-            .last
-            .is_some_and(|last| now.since(last) < self.max * QUIET);
+        // A pause of two of the longest waits is quiet again.
+        let busy = self.last.is_some_and(|at| now.since(at) < self.max * 2);
         self.wait = if busy {
             (self.wait * 2).min(self.max)
         } else {

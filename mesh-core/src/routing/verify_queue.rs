@@ -16,10 +16,11 @@ use crate::links::Links;
 use crate::time::Instant;
 use crate::trust::{Signed, Trust};
 
-/// Records verified in one batch: some milliseconds.
+/// Records that are verified in one batch: some milliseconds, for which an agent answers no ping.
 const BATCH: usize = 32;
 
-/// The pause between batches, in which all else has its turn.
+/// The pause between two batches, in which all other work has its turn: the finest step of most
+/// timers.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Records that were not verified yet, by the link they came over, and their authors.

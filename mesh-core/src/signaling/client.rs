@@ -25,12 +25,12 @@ use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::trust::{Identity, Signed};
 
-/// How long a hub may take for each step until admission while there is another to try, doubled
-/// each time that all have failed, up to what a single hub has: several round trips to the other
-/// side of the world, and so little that two dead machines do not use up the time of a join.
-const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(2);
+/// Time that a hub has for each step until admission while there is another to try; doubled each
+/// time that all have failed, up to the time that a single hub has. Several round trips to the
+/// other side of the world, and so little that two dead machines do not use up the time of a join.
+pub(crate) const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a hub is lost that says nothing.
+/// The reason for which a hub without an answer is lost.
 const SILENT: &str = "the signaling server does not answer";
 
 /// The connections to the hubs.

@@ -12,8 +12,8 @@ use crate::topology::Shards;
 use crate::trust::Identity;
 use crate::wire::Admit;
 
-/// How long the hub may take to answer when there is reason to believe that it is gone, unless it
-/// has less time as it is: several round trips to the other side of the world.
+/// Time that a hub has to answer when there is reason to believe that it is gone, unless its usual
+/// time is over sooner: several round trips to the other side of the world.
 pub(super) const SUSPECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection, and how far it has come.

@@ -2,16 +2,21 @@
 //! planned many times, and opened for nothing. The hub counts who comes, and tells the members, who
 //! may have come last themselves.
 
+use crate::config::default_k;
 use crate::time::Instant;
 
-/// A crowd joins a room of at least so many; in a smaller one everybody is linked with everybody.
+/// The least size of a room whose crowd is waited for: in a smaller room all members are linked
+/// with each other, and links cannot be planned better later.
 const MEMBERS_MIN: usize = 20;
 
-/// Of a crowd, at least this part of the room has come lately.
+/// The part of a room that must have come lately to be a crowd: links of fewer newcomers change few
+/// plans.
 const SHARE: f64 = 1.0 / 32.0;
 
-/// In a small room too, one newcomer is no crowd.
-const NEWCOMERS_MIN: f64 = 2.0;
+const _: () = assert!(
+    default_k(MEMBERS_MIN) + 1 == MEMBERS_MIN,
+    "smaller rooms are full meshes"
+);
 
 /// Who has come lately: one who came a second ago counts half, two seconds ago a quarter.
 #[derive(Debug, Default)]
@@ -46,7 +51,8 @@ impl Crowd {
 
     /// Whether so many came lately that they have come together.
     pub(crate) fn is_there(&self, members: usize, now: Instant) -> bool {
-        self.lately(now) >= (SHARE * members as f64).max(NEWCOMERS_MIN)
+        // In a small room too, one newcomer is no crowd.
+        self.lately(now) >= (SHARE * members as f64).max(2.0)
     }
 
     /// How many a room of so many is about to have at least: of a crowd the first are told of

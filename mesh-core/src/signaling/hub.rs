@@ -22,7 +22,8 @@ use crate::topology::Shards;
 use crate::trust::Signed;
 use crate::wire::Admit;
 
-/// Time between looks for clients whose time is up: cheaper than a timer for each.
+/// Time between looks for clients whose time is up: cheaper than a timer for each, and short beside
+/// the shortest of their times.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The signaling server.

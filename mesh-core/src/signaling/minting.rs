@@ -35,8 +35,8 @@ pub struct TurnMint {
 pub struct TurnSecret(String);
 
 impl TurnSecret {
-    /// The least bytes: members see the HMAC of a name that they know, and may try all secrets
-    /// that are shorter or no random ones.
+    /// The least bytes of a secret: members see the HMAC of a name that they know, and may try all
+    /// secrets that are shorter.
     pub const BYTES_MIN: usize = 16;
 
     /// The secret, as it stands in the configuration of the TURN server.
@@ -57,8 +57,9 @@ impl fmt::Debug for TurnSecret {
 }
 
 impl TurnMint {
-    /// How long credentials hold unless set: four hours, as LiveKit's. A member gets new ones as
-    /// long as it has a hub; a longer time would only help one that has been without for longer.
+    /// Time for which credentials hold unless set: four hours, as LiveKit's. A member gets new ones
+    /// as long as it has a hub; a longer time would only help a member that has been without one
+    /// for longer.
     pub const TTL: Duration = Duration::from_secs(14_400);
 
     /// Credentials that hold from this second on, for the member of this label.

@@ -24,7 +24,9 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Admission, Arrival, Client, ClientFact, ClientTask, HubTime, Lost};
+pub(crate) use client::{
+    Admission, Arrival, Client, ClientFact, ClientTask, ELSEWHERE_PATIENCE, HubTime, Lost,
+};
 pub(crate) use crowd::Crowd;
 pub use hub::Hub;
 pub use minting::{TurnMint, TurnSecret};

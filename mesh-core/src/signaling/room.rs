@@ -21,8 +21,8 @@ use crate::topology::{Shards, candidates};
 use self::mirror::Mirror;
 pub(super) use self::mirror::{Proposal, Wish};
 
-/// How long changes gather for each member that is told of them: in a crowd everybody hears of
-/// everybody, in as few texts as can be.
+/// Time for which changes gather for each member that is told of them: in a crowd all members hear
+/// of all others, in as few texts as possible.
 const DELAY_SHARE: Duration = Duration::from_micros(100);
 
 /// How long changes of a room with so many members gather.

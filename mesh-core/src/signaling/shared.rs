@@ -21,25 +21,24 @@ use crate::config::HubConfig;
 use crate::id::{ClientId, PeerId};
 use crate::time::Instant;
 
-/// Orders that are published at once: enough that a room which comes back at once takes few round
-/// trips, and few enough that the directory serves others in between.
+/// Orders that are published in one batch: a room that comes back at once takes few round trips,
+/// and the directory serves other hubs in between.
 const ORDERS_MAX: usize = 128;
 
-/// How long a hub must have shown no sign of life, while this one did, until its members' entries
-/// are removed. That comes after the time for which a sign of life counts, which the driver sets.
+/// Time without a sign of life of a hub, while this one gave some, after which the entries of its
+/// members are removed. It begins when the last sign of life counts no more, which the driver
+/// decides.
 const HUB_ABSENCE: Duration = Duration::from_secs(3);
 
-/// When two signs of life of this hub are further apart the directory was away: that others showed
-/// none meanwhile says nothing.
+/// If two signs of life of this hub are further apart than this the directory was away: other hubs
+/// without one are not dead then. Signs of life come once a second.
 const PULSE_GAP: Duration = Duration::from_millis(2_500);
 
 const _: () = assert!(PULSE_GAP.as_millis() < HUB_ABSENCE.as_millis());
 
-/// How long members of other hubs stay, of which the directory says nothing any more when it is
-/// back: their hubs come back to it too, and enter them again.
-const DOUBT: Duration = Duration::from_secs(6);
-
-const _: () = assert!(HUB_ABSENCE.as_millis() < DOUBT.as_millis());
+/// Time that members of other hubs stay whose entries are missing when the directory is back: their
+/// hubs come back to it too, and enter them again, in twice the time after which a hub is dead.
+const DOUBT: Duration = HUB_ABSENCE.saturating_mul(2);
 
 /// What a hub knows of the directory.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::Topology;
 use super::rings::mix;
 use crate::id::PeerId;
 
-/// Tells the hashes of pairs from those of rings.
-const PAIR: usize = 1 << 17;
+/// Tells the hashes of pairs from those of rings, whose numbers are below, and of gateways.
+pub(super) const PAIR: usize = 1 << 17;
 
 impl Topology {
     /// A number of two members, the same from both ends, to choose among pairs by.

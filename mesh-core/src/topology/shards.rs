@@ -13,24 +13,32 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Topology;
+use super::pairs::PAIR;
 use super::rings::mix;
 use crate::id::PeerId;
 
-/// Members of a shard, about, unless configured: few enough that everybody holds and verifies the
-/// link state of all.
+/// Members of a shard, about, unless configured: few enough that all of them hold and verify the
+/// link state of all others.
 pub(crate) const SHARD_MEMBERS: usize = 250;
 
 /// Links between two shards, of distinct members at both ends: two may fail at once.
 pub(crate) const GATEWAYS: usize = 3;
 
-/// Members that stand by for a gateway that cannot be reached.
+/// Members that stand by for each gateway that cannot be reached: the hub lists them to the other
+/// shard, and as many seldom leave at once.
 const STANDBYS: usize = 5;
 
-/// Tells the hashes of gateways from those of rings.
+/// Tells the hashes of gateways from those of rings, whose numbers are below. The number of the
+/// other shard is added.
 const GATEWAY: usize = 1 << 16;
 
-/// Shards of a room at most, whoever claims more.
+/// Shards of a room at most, whoever claims more: rooms of 250,000 members.
 const SHARDS_MAX: u32 = 1_000;
+
+const _: () = assert!(
+    GATEWAY + (SHARDS_MAX as usize) < PAIR,
+    "no two hashes are of one number"
+);
 
 /// Into how many shards a room is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

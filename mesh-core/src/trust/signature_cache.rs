@@ -16,11 +16,13 @@ use sha2::{Digest, Sha256};
 use crate::error::VerifyError;
 use crate::id::PeerId;
 use crate::samples::Samples;
+use crate::topology::SHARD_MEMBERS;
 
-/// Keys kept at most: those of a large shard, and others.
-const KEYS_MAX: usize = 1_000;
+/// Keys that are kept ready at most: those of the largest shard, which has twice the usual members,
+/// and as many others.
+const KEYS_MAX: usize = 4 * SHARD_MEMBERS;
 
-/// Signatures remembered at most: more than are news at any one time.
+/// Signatures that are remembered at most, of 96 bytes each: more than are news at any one time.
 const SIGNATURES_MAX: usize = 32_768;
 
 /// What one agent verifies with.

@@ -10,27 +10,39 @@ mod sending;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+#[cfg(doc)]
+use crate::config::Config;
 use crate::id::{MessageId, PeerId};
 use crate::wire::Progress;
 use assembly::Assembly;
 use sending::Sending;
 
-/// Bytes of large messages that this agent may be sending, and of one: what an application may hold
-/// in memory twice. What the target takes is for it to say.
+/// Bytes of large messages that this agent may be sending, one or several: an application must be
+/// able to hold them in memory twice. The target has its own limit, [`Config::large_bytes_max`].
 pub(super) const SENDING_BYTES_MAX: usize = 256 << 20;
 
-/// Large messages of one author that may be under way, and of all, in the largest that is taken.
-const OF_AUTHOR_MAX: usize = 2;
+/// Large messages of one author that may be under way to this agent: one travels while the end of
+/// another is awaited.
+pub(crate) const OF_AUTHOR_MAX: usize = 2;
+
+/// Large messages of all authors that may be under way to this agent, in units of the largest that
+/// it takes: what an application has memory for.
 const OF_ALL_MAX: usize = 8;
 
-/// How long nothing of a large message may come until its target gives it up: longer than any
-/// deadline of its author.
+const _: () = assert!(
+    OF_AUTHOR_MAX < OF_ALL_MAX,
+    "one author leaves room for others"
+);
+
+/// Time without a part after which a target gives up a large message: longer than the longest
+/// deadline of its author, so that no author still waits.
 const IDLE_MAX: Duration = Duration::from_secs(65);
 
-/// How often a large message tells how far it has come, at most, in all.
+/// Reports of progress that a large message makes at most: steps of 3 %, as fine as a person reads.
 const STEPS: u64 = 32;
 
-/// Messages remembered that have come whole: a part that comes late is answered so.
+/// Large messages that are remembered to have come whole, so that a late part is answered so: more
+/// than come whole while a part may still be late.
 const FINISHED_MAX: usize = 256;
 
 /// A message by its author, or target, and its sequence.

@@ -21,7 +21,8 @@ use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::{CHUNK_BYTES, Chunk, Content, Form, Head, Progress, Purpose, Stop};
 
-/// A part is kept until it has arrived, or the message has ended.
+/// Deadline of a part, beyond any: a part is kept until it has arrived or the message has ended,
+/// which has a deadline of its own.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// A large message of this agent.

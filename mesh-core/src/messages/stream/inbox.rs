@@ -4,21 +4,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SPAN_MAX;
+use super::window::SLOT_BYTES;
 use crate::time::Instant;
 use crate::wire::{ITEMS_MAX, MISSING_MAX, Progress};
 
-/// How long what is missing may just have been overtaken: by messages over another path.
+/// Wait until the author is told of missing messages: others may have overtaken them on another
+/// path.
 const GAP_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The longest time between two questions for what is missing: the first may have got lost.
+/// The longest time between two reports of the same gap: the first report may have been lost.
 const GAP_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
-/// How long messages are held back for one that is missing: twice what an author keeps at it unless
-/// it was told otherwise. It tells when it has given up; if it died, nothing comes.
+/// Time that messages are held back for a missing one: twice the usual deadline of their author,
+/// who reports what it has given up. If the author has died nothing comes.
 const HELD_FOR: Duration = Duration::from_secs(10);
 
-/// Bytes of one stream that are held at most: twice what its author may have under way.
-const HELD_BYTES_MAX: usize = 2 << 20;
+/// Bytes that one stream holds back at most: twice what its author may have under way.
+pub(in crate::messages) const STREAM_BYTES_MAX: usize = 2 * SPAN_MAX as usize * SLOT_BYTES;
+
+const _: () = assert!(
+    GAP_PATIENCE.as_millis() < GAP_PATIENCE_MAX.as_millis()
+        && GAP_PATIENCE_MAX.as_millis() < HELD_FOR.as_millis(),
+    "a gap is reported several times before it is given up"
+);
 
 /// The lives of an author in which it began the stream: its incarnation, and the stream's name.
 type Life = (u64, u64);
@@ -122,7 +130,7 @@ impl<T> Inbox<T> {
         }
         let bytes = item.as_ref().map_or(0, |(_, bytes)| *bytes);
         let is_far = number - self.next >= SPAN_MAX + ITEMS_MAX as u64;
-        if is_far || self.bytes + bytes > HELD_BYTES_MAX {
+        if is_far || self.bytes + bytes > STREAM_BYTES_MAX {
             return Arrival::NoRoom;
         }
         self.bytes += bytes;

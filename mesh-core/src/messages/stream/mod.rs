@@ -19,10 +19,10 @@ mod outbox;
 mod tests;
 mod window;
 
-pub(super) use inbox::{Arrival, Inbox};
+pub(super) use inbox::{Arrival, Inbox, STREAM_BYTES_MAX};
 pub(super) use news::News;
 pub(super) use outbox::{Asks, Ended, Outbox, Patience, Repeat};
 
-/// Numbers from the first that may still come to the last, at most: what the target may have to
-/// hold of one stream while one message is missing.
-const SPAN_MAX: u64 = 1_024;
+/// Numbers from the oldest message under way to the newest, at most: the target may have to hold as
+/// many while one is missing, and the queue of one link holds as many.
+pub(super) const SPAN_MAX: u64 = 1_024;

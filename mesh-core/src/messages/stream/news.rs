@@ -8,8 +8,8 @@ use crate::id::PeerId;
 use crate::time::Instant;
 use crate::wire::Progress;
 
-/// What a round trip may take more than twice the shortest: what is under way beyond that only
-/// waits in queues, and would be late there.
+/// Delay beyond twice the shortest round trip at which the window shrinks: messages under way
+/// beyond that only wait in queues, and would arrive too late to be of use.
 const QUEUEING_MAX: Duration = Duration::from_millis(500);
 
 /// What the target's news come to.

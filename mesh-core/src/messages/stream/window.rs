@@ -7,27 +7,31 @@
 
 use std::time::Duration;
 
+use super::SPAN_MAX;
 use crate::time::Instant;
 
-/// Slots of a new stream: what is sent in one turn of a loop is seldom more, and 64 KiB are what
-/// the smallest usual SCTP window takes.
+/// Slots of a new stream: one turn of a loop seldom sends more, and the smallest usual SCTP window
+/// takes 64 KiB.
 const SLOTS_START: f64 = 64.0;
 
-/// Slots at least: two of the largest messages, so that one is under way while news of the other
-/// are, and a lost message is followed by others that show it.
+/// The least slots of a window: two of the largest messages, so that one is under way while news of
+/// the other are, and later messages show that one is lost.
 const SLOTS_MIN: f64 = 32.0;
 
-/// Slots at most: 1,024 messages or 1 MiB, what a path of a round trip of 100 ms needs for
-/// 80 Mbit/s, and as many as the queue of one link holds.
-const SLOTS_MAX: f64 = 1_024.0;
+/// The most slots of a window: all numbers that may be under way, or 1 MiB. A path with a round
+/// trip of 100 ms needs that for 80 Mbit/s.
+const SLOTS_MAX: f64 = SPAN_MAX as f64;
 
-/// Slots that the window grows by in the time in which all of it arrives, once something was lost.
+const _: () = assert!(SLOTS_MIN < SLOTS_START && SLOTS_START < SLOTS_MAX);
+
+/// Slots that the window grows by in each round trip once a message was lost: as many small
+/// messages as one segment of TCP holds, by which TCP grows.
 const INCREASE: f64 = 16.0;
 
-/// Bytes of a message that take one slot.
-const SLOT_BYTES: usize = 1_024;
+/// Bytes of a message that take one slot: a small message and 1 KiB of a large one count alike.
+pub(super) const SLOT_BYTES: usize = 1_024;
 
-/// The least time between two decreases: losses of one moment are one.
+/// The least time between two decreases of the window: losses of one moment count once.
 const DECREASE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a message of so many bytes takes of a window.

@@ -12,7 +12,7 @@ use crate::rng::unit;
 use crate::signaling::conversation::Conversation;
 use crate::time::Instant;
 
-/// How long a hub may give its agents to move, at most; a longer time is taken for this. Nobody
+/// The longest time that a hub gives its agents to move; a longer one is taken for this. Nobody
 /// drains a server for longer than an hour.
 const MOVE_WITHIN_MAX: Duration = Duration::from_secs(3_600);
 

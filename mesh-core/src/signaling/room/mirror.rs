@@ -15,8 +15,8 @@ use crate::signaling::directory::{Entry, HubId, Session};
 use crate::time::Instant;
 use crate::topology::Shards;
 
-/// When a room that is not divided as it should be is proposed to be so again: by then the first
-/// proposal was read, or lost.
+/// Wait until a division that the directory has not taken is proposed again: the first proposal was
+/// read by then, or lost.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the directory says of a room.
