@@ -1,6 +1,7 @@
 //! The project's own rules, checked: sizes, module headers, no leftovers, mirrored backends,
 //! living references.
 
+mod constants;
 mod functions;
 mod layers;
 mod rules;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::{Workspace, read};
+use constants::Counts;
 
 /// Folders that hold nothing of ours, or nothing written by hand.
 const SKIPPED: [&str; 5] = ["target", "node_modules", "pkg", ".git", "corpus"];
@@ -26,9 +28,9 @@ struct Source {
 
 /// Checks all rules and names every place that breaks one.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let findings = check(&workspace.root, &workspace.target)?;
+    let (findings, counts) = check(&workspace.root, &workspace.target)?;
     if findings.is_empty() {
-        println!("tidy: all is in order");
+        println!("tidy: all is in order; {counts}");
         return Ok(());
     }
     for finding in &findings {
@@ -40,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     )
 }
 
-fn check(root: &Path, target: &Path) -> Result<Vec<String>> {
+fn check(root: &Path, target: &Path) -> Result<(Vec<String>, Counts)> {
     let mut files = Vec::new();
     walk(root, target, &mut files)?;
     files.sort();
@@ -60,6 +62,7 @@ fn check(root: &Path, target: &Path) -> Result<Vec<String>> {
             findings.extend(rules::made_inputs(source));
             findings.extend(functions::too_long(source));
             findings.extend(layers::thick_root(source));
+            findings.extend(constants::undocumented(source));
         }
     }
     findings.extend(layers::cyclic(&sources));
@@ -73,7 +76,7 @@ fn check(root: &Path, target: &Path) -> Result<Vec<String>> {
     if lock.exists() {
         findings.extend(rules::resolved_once(&read(&lock)?, "wasm-bindgen"));
     }
-    Ok(findings)
+    Ok((findings, constants::count(&sources)))
 }
 
 fn walk(dir: &Path, target: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
