@@ -192,17 +192,21 @@ impl Links {
 
     /// It is time to look for a direct path of a link.
     pub(super) fn check_upgrade(&mut self, id: LinkId, cx: &Context) {
+        let is_busy = self.has_successor(id);
         let Some(link) = self.table.get_mut(id).filter(|link| link.is_open()) else {
             return;
         };
         if link.upgrade.at.take_if(|at| *at <= cx.now).is_none() {
             return;
         }
-        let peer = link.peer;
-        link.upgrade.begin();
-        if self.table.successor_of(peer).is_none() {
-            self.events.push_back(LinkEvent::RotationDue(id, peer));
+        if is_busy {
+            // That was begun before: the network may be another since.
+            link.upgrade.at = Some(cx.now + cx.config.redial_min);
+            return;
         }
+        link.upgrade.begin();
+        let peer = link.peer;
+        self.events.push_back(LinkEvent::RotationDue(id, peer));
     }
 
     /// The network is another now, and may have direct paths where it had none.

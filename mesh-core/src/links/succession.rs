@@ -70,10 +70,16 @@ impl Links {
 
     /// The keys of an open link are to be rotated, if it is time.
     pub(super) fn check_rotation(&mut self, id: LinkId, cx: &Context) {
+        let is_busy = self.has_successor(id);
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
         if link.rotate_at.take_if(|at| *at <= cx.now).is_none() {
+            return;
+        }
+        if is_busy {
+            // It has fresh keys too, if it opens.
+            link.rotate_at = Some(cx.now + cx.config.redial_min);
             return;
         }
         let may_at = link.negotiation.started_at() + AGE_MIN;
@@ -82,9 +88,13 @@ impl Links {
             return;
         }
         let peer = link.peer;
-        if self.table.successor_of(peer).is_none() {
-            self.events.push_back(LinkEvent::RotationDue(id, peer));
-        }
+        self.events.push_back(LinkEvent::RotationDue(id, peer));
+    }
+
+    /// Whether a connection is being opened that is to take the place of a link.
+    pub(super) fn has_successor(&self, id: LinkId) -> bool {
+        let link = self.table.get(id);
+        link.is_some_and(|link| self.table.successor_of(link.peer).is_some())
     }
 
     /// Offers a successor of a link, or puts that off: too many links are being negotiated, or no

@@ -1,7 +1,7 @@
 //! Direct first, relayed where that fails.
 
 use super::*;
-use crate::ice::{IceServer, IceTransportPolicy};
+use crate::ice::{CandidateType, IceServer, IceTransportPolicy, LinkPath};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -181,4 +181,26 @@ fn an_attempt_that_ends_before_relays_are_tried_is_followed_by_one_that_begins_w
     links.closed(third, "no answer", &mut cx);
     assert_eq!(opened(&mut links, &mut cx).0, direct());
     assert!(this < peer);
+}
+
+#[test]
+fn another_network_is_not_forgotten_while_a_successor_is_being_opened() {
+    let [_, peer] = peers();
+    let (mut links, mut cx, id, _) = answered();
+    links.opened(id, &mut cx);
+    let relay = LinkPath::new(CandidateType::Relay, CandidateType::Host);
+    links.path_found(id, relay, &mut cx);
+    cx.now = cx.now + SECOND * 2;
+    let successor = links.rotate(id, (true, false), &mut cx).expect("offered");
+    links.seek_direct(&mut cx);
+    cx.now = cx.now + SECOND * 2;
+    events(&mut links);
+    links.attend(id, &mut cx);
+    assert_eq!(events(&mut links), [] as [&str; 0], "one at a time");
+    links.closed(successor, "no path", &mut cx);
+    cx.now = cx.now + cx.config.redial_min;
+    events(&mut links);
+    links.attend(id, &mut cx);
+    let due = LinkEvent::RotationDue(id, peer);
+    assert_eq!(events(&mut links), [format!("{due:?}")]);
 }
