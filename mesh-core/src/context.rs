@@ -3,55 +3,40 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-
 use crate::clock::{CivilClock, DriverClock};
 use crate::config::Config;
 use crate::id::PeerId;
 use crate::io::{Event, Output};
-use crate::rng::unit;
 use crate::samples::Samples;
 use crate::stats::Stats;
 use crate::time::{Instant, UnixTime};
-use crate::timers::Timers;
 
-/// The agent's surroundings: its configuration, clocks, randomness, counters and the orders that
-/// its driver is to carry out.
+/// The agent's surroundings: its configuration, clocks, counters, and the orders that its driver is
+/// to carry out.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) this: PeerId,
-    pub(crate) rng: ChaCha8Rng,
     /// The application has joined, and not left since.
     pub(crate) joined: bool,
     /// The agent's time: the moment of the present step.
     pub(crate) now: Instant,
     pub(crate) driver: DriverClock,
     pub(crate) clock: CivilClock,
-    pub(crate) timers: Timers,
     pub(crate) outbox: VecDeque<Output>,
     pub(crate) stats: Stats,
     pub(crate) samples: Samples,
 }
 
 impl Context {
-    pub(crate) fn new(
-        config: Config,
-        this: PeerId,
-        seed: [u8; 32],
-        now: Instant,
-        unix_now: UnixTime,
-    ) -> Self {
+    pub(crate) fn new(config: Config, this: PeerId, now: Instant, unix_now: UnixTime) -> Self {
         Self {
             config,
             this,
-            rng: ChaCha8Rng::from_seed(seed),
             joined: false,
             now,
             driver: DriverClock::new(now),
             clock: CivilClock::new(now, unix_now),
-            timers: Timers::default(),
             outbox: VecDeque::new(),
             stats: Stats::default(),
             samples: Samples::default(),
@@ -71,11 +56,6 @@ impl Context {
     /// How late the driver has been of late.
     pub(crate) fn lag(&self) -> Duration {
         self.driver.lag()
-    }
-
-    /// A random number from 0 to 1.
-    pub(crate) fn jitter(&mut self) -> f64 {
-        unit(&mut self.rng)
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
@@ -103,7 +83,7 @@ impl Context {
     pub(crate) fn in_test(this: PeerId) -> Self {
         let config = Config::new("room", "name").expect("valid");
         let unix_now = UnixTime::from_micros(1_800_000_000_000_000);
-        let mut cx = Self::new(config, this, [7; 32], Instant::default(), unix_now);
+        let mut cx = Self::new(config, this, Instant::default(), unix_now);
         cx.joined = true;
         cx
     }

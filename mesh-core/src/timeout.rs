@@ -3,15 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is due next; also its name in statistics and in the log.
+/// What is due next; also its name in statistics and in the log. Of one moment the earlier of these
+/// is done first: they stand by machine, in the order of the root, and none is of two machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TimeoutReason {
     /// A signaling server is dialled, pinged, or given up.
     Signaling,
-    /// Link-state records that have come are verified.
-    Verify,
     /// A link that has not opened in time is given up.
     Negotiation,
     /// A link that has found no direct path tries relays.
@@ -26,8 +25,16 @@ pub enum TimeoutReason {
     Rotate,
     /// A relayed link looks for a direct path.
     Direct,
-    /// Links follow the members of the room.
-    Settle,
+    /// Received messages are acknowledged.
+    Acknowledge,
+    /// Links go on with what was too much for one moment.
+    Bursts,
+    /// Neighbours that owe acknowledgements are asked whether they live.
+    Suspect,
+    /// Silent connections are asked for a sign of life, restarted, or closed.
+    Silent,
+    /// Link-state records that have come are verified.
+    Verify,
     /// This agent's links are announced.
     Announce,
     /// Link-state records are passed on.
@@ -38,32 +45,26 @@ pub enum TimeoutReason {
     Repair,
     /// Paths are computed again.
     Routes,
-    /// Received messages are acknowledged.
-    Acknowledge,
+    /// Links follow the members of the room.
+    Settle,
     /// The number of links is adapted to the state of the mesh.
     Adapt,
+    /// Members that have not come back to the signaling server have left.
+    Return,
     /// Neighbours are told which broadcasts are here.
     Tell,
     /// Broadcasts that were asked for and have not come are asked of others.
     Ask,
-    /// Neighbours that owe acknowledgements are asked whether they live.
-    Suspect,
-    /// Silent connections are asked for a sign of life, restarted, or closed.
-    Silent,
-    /// Members that have not come back to the signaling server have left.
-    Return,
     /// Unanswered messages are sent again or given up.
     Retry,
     /// Messages that have found no way are given up.
     Waiting,
     /// Lost messages of this agent to one member leave again, and news of them is asked for.
     Streams,
-    /// Messages of others that are missing in their order are asked for, or given up.
-    Gaps,
     /// Parts of large messages are repeated or asked for, and messages given up.
     Large,
-    /// Links go on with what was too much for one moment.
-    Bursts,
+    /// Messages of others that are missing in their order are asked for, or given up.
+    Gaps,
 }
 
 #[cfg(test)]
@@ -109,6 +110,8 @@ mod tests {
         let sent = world.send(0, to, "unheard".into(), Delivery::Acknowledged);
         sent.expect("sent");
         assert_eq!(reason(&world), Some(TimeoutReason::Retry));
+        world.leave(0);
+        assert_eq!(reason(&world), None, "it has left, whatever it waited for");
     }
 
     #[test]

@@ -5,104 +5,60 @@ use std::collections::BTreeMap;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 
-/// What may be due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
-    /// Links follow the membership.
-    Settle,
-    /// Our links are announced.
-    Announce,
-    /// Gathered link-state records are passed on.
-    Gossip,
-    /// The database is compared with a neighbour's, as is waited for.
-    Compare,
-    /// The same with a random neighbour's, in case anything was lost.
-    Repair,
-    /// Paths are computed again.
-    Routes,
-    /// Links go on with what was too much for one moment.
-    Bursts,
-    /// Received envelopes are acknowledged.
-    Acks,
-    /// The state of the mesh is looked at.
-    Adapt,
-    /// Neighbours are told which broadcasts are here.
-    Tell,
-    /// Broadcasts that were asked for and have not come are asked of others.
-    Ask,
-    /// Neighbours that owe acknowledgements are asked whether they live.
-    Suspect,
-    /// Silent connections are asked for a sign of life, or closed.
-    Silent,
-    /// Members that have not come back to the hub have left.
-    Return,
-    /// Unanswered messages are sent again or given up.
-    Retry,
-    /// Messages that have found no way are given up.
-    Waiting,
-    /// Streams of this agent: copies of what is lost leave, and news are asked for.
-    Streams,
-    /// Large messages: parts are repeated or asked for, and what is idle is given up.
-    Large,
-    /// Streams of others: what is missing is asked for, or given up.
-    Gaps,
-}
-
-impl From<Timer> for TimeoutReason {
-    fn from(timer: Timer) -> Self {
-        match timer {
-            Timer::Settle => Self::Settle,
-            Timer::Announce => Self::Announce,
-            Timer::Gossip => Self::Gossip,
-            Timer::Compare => Self::Compare,
-            Timer::Repair => Self::Repair,
-            Timer::Routes => Self::Routes,
-            Timer::Acks => Self::Acknowledge,
-            Timer::Adapt => Self::Adapt,
-            Timer::Tell => Self::Tell,
-            Timer::Ask => Self::Ask,
-            Timer::Suspect => Self::Suspect,
-            Timer::Silent => Self::Silent,
-            Timer::Return => Self::Return,
-            Timer::Retry => Self::Retry,
-            Timer::Waiting => Self::Waiting,
-            Timer::Streams => Self::Streams,
-            Timer::Large => Self::Large,
-            Timer::Bursts => Self::Bursts,
-            Timer::Gaps => Self::Gaps,
-        }
-    }
-}
-
+/// The timers of one machine, each by the reason for which it fires.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    due: BTreeMap<Timer, Instant>,
+    due: BTreeMap<TimeoutReason, Instant>,
 }
 
 impl Timers {
     /// Fires at `at`, or earlier if it was armed so already.
-    pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
+    pub(crate) fn arm(&mut self, timer: TimeoutReason, at: Instant) {
         let due = self.due.entry(timer).or_insert(at);
         *due = at.min(*due);
     }
 
     /// Fires at `at`, whatever it was armed to.
-    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+    pub(crate) fn set(&mut self, timer: TimeoutReason, at: Instant) {
         self.due.insert(timer, at);
     }
 
+    /// It fires no more until it is armed again.
+    pub(crate) fn disarm(&mut self, timer: TimeoutReason) {
+        self.due.remove(&timer);
+    }
+
+    /// None fires any more.
     pub(crate) fn clear(&mut self) {
         self.due.clear();
     }
 
+    /// When the next fires, and which.
     pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
-        let due = self.due.iter().map(|(&timer, &at)| (at, timer)).min();
-        due.map(|(at, timer)| (at, timer.into()))
+        self.due.iter().map(|(&timer, &at)| (at, timer)).min()
     }
+}
 
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
-        let timer = *self.due.iter().find(|(_, at)| **at <= now)?.0;
-        self.due.remove(&timer);
-        Some(timer)
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_soonest_fires_first_and_of_one_moment_in_the_order_of_the_reasons() {
+        let at = |ms| Instant::default() + Duration::from_millis(ms);
+        let mut timers = Timers::default();
+        timers.arm(TimeoutReason::Adapt, at(3));
+        timers.arm(TimeoutReason::Settle, at(5));
+        timers.arm(TimeoutReason::Adapt, at(9));
+        assert_eq!(timers.deadline(), Some((at(3), TimeoutReason::Adapt)));
+        timers.arm(TimeoutReason::Settle, at(3));
+        assert_eq!(timers.deadline(), Some((at(3), TimeoutReason::Settle)));
+        timers.set(TimeoutReason::Settle, at(7));
+        timers.disarm(TimeoutReason::Adapt);
+        assert_eq!(timers.deadline(), Some((at(7), TimeoutReason::Settle)));
+        timers.clear();
+        assert_eq!(timers.deadline(), None);
     }
 }

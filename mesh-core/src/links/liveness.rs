@@ -8,10 +8,10 @@ use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::log::decided;
+use crate::rng::unit;
 use crate::samples::Sample;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
-use crate::timers::Timer;
 use crate::wire::Record;
 
 /// Age of a link at which the failures of its peer are forgotten: a link that dies sooner has
@@ -29,18 +29,27 @@ pub(super) const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 const PING_SHARE: Duration = Duration::from_millis(750);
 
 impl Links {
-    /// When the next link needs attention, and why.
+    /// When the next link needs attention, or a timer fires, and why.
     pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
-        self.table.deadline()
+        let timers = self.timers.deadline();
+        self.table.deadline().into_iter().chain(timers).min()
     }
 
-    /// The links that need attention now, the one that has waited longest first.
-    pub(crate) fn due(&mut self, cx: &Context) -> Vec<LinkId> {
-        self.table.due(cx.now)
+    /// A timer has fired.
+    pub(crate) fn disarm(&mut self, timer: TimeoutReason) {
+        self.timers.disarm(timer);
     }
 
-    /// Looks at a link whose time is up, whose ping is due, or that has drained.
-    pub(crate) fn attend(&mut self, id: LinkId, cx: &mut Context) {
+    /// Looks at the link that has waited longest: its time is up, its ping is due, or it has
+    /// drained.
+    pub(crate) fn attend_next(&mut self, cx: &mut Context) {
+        if let Some(id) = self.table.first_due(cx.now) {
+            self.attend(id, cx);
+        }
+    }
+
+    /// Looks at a link.
+    pub(super) fn attend(&mut self, id: LinkId, cx: &mut Context) {
         match self.table.get(id).map(|link| link.state) {
             None => {} // Closed with one before it.
             Some(LinkState::Negotiating { until }) if until > cx.now => {
@@ -60,7 +69,7 @@ impl Links {
     fn keep_alive(&mut self, id: LinkId, cx: &mut Context) {
         self.check_rotation(id, cx);
         self.check_upgrade(id, cx);
-        let jitter = cx.jitter();
+        let jitter = unit(&mut self.rng);
         let rhythm = (self.ping_interval(cx), cx.grace());
         let Some(link) = self.table.get_mut(id) else {
             return;
@@ -121,7 +130,7 @@ impl Links {
     }
 
     /// Asks neighbours that have not acknowledged anything for a while.
-    pub(crate) fn probe_stalled(&mut self, cx: &mut Context) {
+    pub(crate) fn probe_stalled(&mut self, cx: &Context) {
         let mut again: Option<Duration> = None;
         for link in self.table.iter_mut().filter(|link| link.is_usable()) {
             let stalled_for = link.queue.stalled_for(cx.now);
@@ -138,7 +147,7 @@ impl Links {
             }
         }
         if let Some(again) = again {
-            cx.timers.arm(Timer::Suspect, cx.now + again);
+            self.timers.arm(TimeoutReason::Suspect, cx.now + again);
         }
     }
 
@@ -147,7 +156,7 @@ impl Links {
         if self.silent.is_answered(id, nonce, cx.now) {
             return self.revive(id, cx);
         }
-        let jitter = cx.jitter();
+        let jitter = unit(&mut self.rng);
         let Some(link) = self.table.get_mut(id) else {
             return;
         };

@@ -34,12 +34,16 @@ pub(crate) use succession::Succession;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
 use crate::context::Context;
 use crate::error::RejectReason;
 use crate::ice::IceServer;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::log::decided;
+use crate::rng::{Stream, spread, unit};
+use crate::timers::Timers;
 use crate::trust::Signed;
 use crate::wire::{Envelope, PeerSignal, Record};
 use dialer::Dialer;
@@ -116,7 +120,7 @@ pub(crate) enum Was {
 }
 
 /// The links of an agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     table: Table,
     /// Those that were open and fell silent.
@@ -124,10 +128,30 @@ pub(crate) struct Links {
     dialer: Dialer,
     ice_servers: Vec<IceServer>,
     events: VecDeque<LinkEvent>,
+    timers: Timers,
+    rng: ChaCha8Rng,
 }
 
 /// What others may know.
 impl Links {
+    /// No links yet. `seed` is the agent's.
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            table: Table::default(),
+            silent: SilentLinks::default(),
+            dialer: Dialer::default(),
+            ice_servers: Vec::new(),
+            events: VecDeque::new(),
+            timers: Timers::default(),
+            rng: Stream::Links.of(seed),
+        }
+    }
+
+    /// A wait of about this long.
+    pub(crate) fn spread(&mut self, wait: Duration) -> Duration {
+        spread(wait, unit(&mut self.rng))
+    }
+
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
@@ -287,7 +311,7 @@ impl Links {
         let (state, role, unacknowledged) = (link.state, link.role, queue.len());
         decided!(cx, link = ?id, ?peer, ?state, ?role, reason, unacknowledged, "give a link up");
         let reason = reason.to_owned();
-        let jitter = cx.jitter();
+        let jitter = unit(&mut self.rng);
         let was = match link.state {
             _ if link.role == Role::Successor => {
                 self.succession_failed(peer, link.negotiation.direct_only, jitter, cx);
@@ -367,6 +391,7 @@ impl Links {
         }
         self.table.clear();
         self.events.clear();
+        self.timers.clear();
     }
 
     /// Counts and reports something that is not to be trusted.

@@ -13,6 +13,7 @@ use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId};
 use crate::io::{Event, Output};
 use crate::log::decided;
+use crate::rng::unit;
 use crate::stats::RepairStep;
 use crate::time::Instant;
 use crate::wire::{LinkSignal, PeerSignal};
@@ -203,8 +204,8 @@ impl Links {
     }
 
     /// A peer that was asked for an offer declines.
-    pub(crate) fn declined_to_offer(&mut self, peer: PeerId, cx: &mut Context) {
-        let jitter = cx.jitter();
+    pub(crate) fn declined_to_offer(&mut self, peer: PeerId, cx: &Context) {
+        let jitter = unit(&mut self.rng);
         self.dialer.failed(peer, &cx.config, jitter, cx.now);
     }
 
@@ -218,7 +219,7 @@ impl Links {
         if self.dialer.failures(peer) > 0 {
             cx.stats.repair(RepairStep::Redial);
         }
-        let attempt = cx.rng.next_u64();
+        let attempt = self.rng.next_u64();
         let patience = match via_hub {
             true => cx.config.open_timeout,
             false => cx.config.answer_timeout,
@@ -303,8 +304,8 @@ impl Links {
 
     /// The lower end offers, but it may not know yet that a link is wanted: waits a moment. The
     /// wait counts as a failed attempt, so that asking for the offer backs off too.
-    pub(crate) fn await_offer(&mut self, peer: PeerId, cx: &mut Context) {
-        let jitter = cx.jitter();
+    pub(crate) fn await_offer(&mut self, peer: PeerId, cx: &Context) {
+        let jitter = unit(&mut self.rng);
         let grace = cx.grace();
         self.dialer
             .awaiting(peer, grace, &cx.config, jitter, cx.now);

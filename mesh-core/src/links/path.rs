@@ -21,7 +21,7 @@ use crate::ice::{IceConfig, IceServer, IceTransportPolicy, LinkPath};
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, Output};
 use crate::log::decided;
-use crate::rng::spread;
+use crate::rng::{spread, unit};
 use crate::time::Instant;
 use crate::wire::{PeerSignal, Step};
 
@@ -139,7 +139,7 @@ impl Links {
         if !path.relayed {
             link.upgrade.found();
         } else if cx.this < peer {
-            let jitter = cx.jitter();
+            let jitter = unit(&mut self.rng);
             self.plan_upgrade(peer, jitter, cx);
         } else {
             self.ask_for(peer, Step::Direct);
@@ -158,8 +158,8 @@ impl Links {
 
     /// The higher end of a link says that it is relayed or has another network now. It is heeded
     /// where the link may be: a relay's address that this end has found out itself, or none.
-    pub(crate) fn direct_asked(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
-        let (now, jitter) = (cx.now, cx.jitter());
+    pub(crate) fn direct_asked(&mut self, peer: PeerId, attempt: u64, cx: &Context) {
+        let (now, jitter) = (cx.now, unit(&mut self.rng));
         let link = self.to(peer).filter(|link| link.is_open());
         let Some(link) = link.filter(|link| link.negotiation.is_attempt(attempt)) else {
             return;
@@ -210,7 +210,7 @@ impl Links {
     }
 
     /// The network is another now, and may have direct paths where it had none.
-    pub(crate) fn seek_direct(&mut self, cx: &mut Context) {
+    pub(crate) fn seek_direct(&mut self, cx: &Context) {
         let (this, now) = (cx.this, cx.now);
         if cx.config.ice_transport_policy == IceTransportPolicy::Relay {
             return;
@@ -229,7 +229,7 @@ impl Links {
                 self.ask_for(peer, Step::Direct);
             } else if link.upgrade.at.is_some() || link.path.is_some_and(|path| path.relayed) {
                 link.upgrade.found(); // All tries anew.
-                link.upgrade.at = Some(now + SOON.mul_f64(cx.jitter()));
+                link.upgrade.at = Some(now + SOON.mul_f64(unit(&mut self.rng)));
             }
         }
     }

@@ -160,7 +160,7 @@ impl Links {
         } else {
             self.ask_one(id, cx);
         }
-        self.arm_silent(cx);
+        self.arm_silent();
         asked
     }
 
@@ -195,7 +195,7 @@ impl Links {
                 // works again answers within a round trip.
                 link.restarts.give_up_at(now + ASKED_APART / 2);
                 self.ask_one(id, cx);
-                self.arm_silent(cx);
+                self.arm_silent();
             }
             // This end has heard nothing of that yet.
             _ => link.keepalive.probe(Suspicion::Unanswered, now),
@@ -224,9 +224,9 @@ impl Links {
     }
 
     /// Signals can travel again: restarts need not wait.
-    pub(crate) fn restart_silent(&mut self, cx: &mut Context) {
+    pub(crate) fn restart_silent(&mut self, cx: &Context) {
         self.silent.hurry_restarts(cx.now);
-        self.arm_silent(cx);
+        self.arm_silent();
     }
 
     /// All addresses that a connection leaves from are gone: nothing passes over it until it is

@@ -20,7 +20,7 @@ use crate::io::Output;
 use crate::log::decided;
 use crate::stats::RepairStep;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::Record;
 
 /// Time that a silent connection is kept. Most interruptions are shorter, and a connection takes
@@ -159,7 +159,7 @@ impl Links {
         for link in self.silent.keep(link, cx.now) {
             cx.order(Output::CloseLink { link });
         }
-        self.arm_silent(cx);
+        self.arm_silent();
         self.events.push_back(LinkEvent::RestartDue(id));
     }
 
@@ -211,7 +211,7 @@ impl Links {
         }
         let due = self.silent.due(cx.now, Restarts::due_at).into_iter();
         self.events.extend(due.map(LinkEvent::RestartDue));
-        self.arm_silent(cx);
+        self.arm_silent();
     }
 
     /// Asks over a silent connection for a sign of life: it has a path again.
@@ -221,9 +221,9 @@ impl Links {
         }
     }
 
-    pub(super) fn arm_silent(&self, cx: &mut Context) {
+    pub(super) fn arm_silent(&mut self) {
         if let Some(at) = self.silent.deadline() {
-            cx.timers.arm(Timer::Silent, at);
+            self.timers.arm(TimeoutReason::Silent, at);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::io::Event;
 use crate::log::decided;
-use crate::rng::spread;
+use crate::rng::{spread, unit};
 
 /// The least age of a link whose keys are rotated: a neighbour that asks for one rotation after the
 /// other is obeyed no more often. To generate a certificate takes 0.1 ms.
@@ -34,10 +34,10 @@ const _: () = assert!(
 
 impl Links {
     /// Plans when an open link gets fresh keys; the lower end sees to that.
-    pub(super) fn plan_rotation(&mut self, id: LinkId, cx: &mut Context) {
+    pub(super) fn plan_rotation(&mut self, id: LinkId, cx: &Context) {
         let interval = cx.config.rotate_interval;
         let this = cx.this;
-        let jitter = cx.jitter();
+        let jitter = unit(&mut self.rng);
         let link = self.table.get_mut(id);
         let Some(link) = link.filter(|link| this < link.peer && !interval.is_zero()) else {
             return;
@@ -107,7 +107,7 @@ impl Links {
     ) -> Option<LinkId> {
         let negotiating = self.table.iter().filter(|link| link.is_negotiating());
         let is_crowded = negotiating.count() >= cx.config.negotiating_max;
-        let retry = spread(RETRY, cx.jitter());
+        let retry = spread(RETRY, unit(&mut self.rng));
         let link = self.table.get_mut(id).filter(|link| link.is_open())?;
         let seeks_direct = link.upgrade.take_due();
         if is_crowded || !can_signal {
@@ -125,7 +125,7 @@ impl Links {
             return None;
         }
         let peer = link.peer;
-        let attempt = cx.rng.next_u64();
+        let attempt = self.rng.next_u64();
         let mut negotiation = Negotiation::new(attempt, via_hub, cx.now);
         negotiation.direct_only = seeks_direct;
         let patience = cx.config.open_timeout;

@@ -188,11 +188,11 @@ impl Table {
         }
     }
 
-    /// The links that need attention now, the one that has waited longest first.
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<LinkId> {
+    /// The link that has waited longest of those that need attention now.
+    pub(crate) fn first_due(&mut self, now: Instant) -> Option<LinkId> {
         self.settle();
-        let due = self.due.iter().take_while(|&&(at, _)| at <= now);
-        due.map(|&(_, id)| id).collect()
+        let first = self.due.first().filter(|(at, _)| *at <= now);
+        first.map(|&(_, id)| id)
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             links.insert(link(id, seconds));
         }
         assert_eq!(deadline(&links), Some(at(5)));
-        assert_eq!(links.due(at(7)), [LinkId(2), LinkId(3)]);
+        assert_eq!(links.first_due(at(7)), Some(LinkId(2)));
         let until = |until| LinkState::Negotiating { until: at(until) };
         links.get_mut(LinkId(1)).expect("there").state = until(3);
         links.get_mut(LinkId(1)).expect("there").state = until(4);
@@ -236,7 +236,7 @@ mod tests {
         links.iter_mut().for_each(|link| link.state = until(20));
         assert_eq!(deadline(&links), Some(at(20)));
         links.remove(LinkId(2));
-        assert_eq!(links.due(at(20)), [LinkId(1), LinkId(3)]);
+        assert_eq!(links.first_due(at(20)), Some(LinkId(1)));
         links.remove(LinkId(1));
         links.insert(link(3, 30));
         assert_eq!((deadline(&links), links.len()), (Some(at(30)), 1));

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Channel, Output};
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Envelope, Frame, Record};
 
 /// Wait of an acknowledgement for a frame to ride along with: on a link in use one leaves sooner,
@@ -63,7 +63,7 @@ impl Links {
         id: LinkId,
         channel: Channel,
         envelope: &Envelope,
-        cx: &mut Context,
+        cx: &Context,
     ) {
         if channel != Channel::Data {
             return;
@@ -75,7 +75,8 @@ impl Links {
             return;
         };
         if let Some(since) = link.queue.count_received(is_bulk(envelope), cx.now) {
-            cx.timers.arm(Timer::Acks, since + ACK_DELAY);
+            self.timers
+                .arm(TimeoutReason::Acknowledge, since + ACK_DELAY);
         } else {
             link.queue.acknowledge();
             self.table.set_busy(id);
@@ -135,7 +136,7 @@ impl Links {
         peer: PeerId,
         channel: Channel,
         envelope: Envelope,
-        cx: &mut Context,
+        cx: &Context,
     ) -> Option<Envelope> {
         let Some(link) = self.to_mut(peer) else {
             return Some(envelope);
@@ -143,7 +144,8 @@ impl Links {
         link.queue.envelope(channel, envelope, cx.now);
         let id = link.id;
         self.table.set_busy(id);
-        cx.timers.arm(Timer::Suspect, cx.now + SUSPECT_AFTER);
+        self.timers
+            .arm(TimeoutReason::Suspect, cx.now + SUSPECT_AFTER);
         None
     }
 
@@ -167,7 +169,7 @@ impl Links {
 
     /// Acknowledges what no frame has carried an acknowledgement of for so long, link by link: all
     /// at once would be a burst, and the whole mesh's at the same time if messages began so.
-    pub(crate) fn send_acks(&mut self, cx: &mut Context) {
+    pub(crate) fn send_acks(&mut self, cx: &Context) {
         let mut acknowledged = Vec::new();
         for link in self.table.iter_mut() {
             let Some(since) = link.queue.owed_since() else {
@@ -178,7 +180,7 @@ impl Links {
                 link.queue.acknowledge();
                 acknowledged.push(link.id);
             } else {
-                cx.timers.arm(Timer::Acks, due);
+                self.timers.arm(TimeoutReason::Acknowledge, due);
             }
         }
         for id in acknowledged {
@@ -207,7 +209,7 @@ impl Links {
                 .get_mut(id)
                 .is_some_and(|link| link.queue.is_held_up())
             {
-                cx.timers.arm(Timer::Bursts, cx.now + BURST);
+                self.timers.arm(TimeoutReason::Bursts, cx.now + BURST);
             }
             self.table.set_idle(id);
         }

@@ -45,7 +45,6 @@ impl Mesh {
         self.with_net(Messages::leave);
         self.links.leave(&mut self.cx);
         self.overlay.leave();
-        self.cx.timers.clear();
         let orders = self.signaling.leave();
         self.cx.outbox.extend(orders);
         self.cx.emit(Event::Left);
@@ -56,7 +55,7 @@ impl Mesh {
     pub fn avoid(&mut self, members: BTreeSet<PeerId>, now: Instant) {
         self.enter(now);
         decided!(self.cx, members = members.len(), "avoid members");
-        self.routing.avoid(members, &mut self.cx);
+        self.routing.avoid(members, &self.cx);
     }
 
     /// Sends a message to one member. Until the deadline it waits for a way to lead there, and is

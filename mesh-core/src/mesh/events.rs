@@ -7,7 +7,6 @@ use crate::links::{Down, LinkEvent, Was, Way};
 use crate::log::{Brief, decided};
 use crate::messages::Messages;
 use crate::stats::RepairStep;
-use crate::timers::Timer;
 use crate::wire::{PeerSignal, Record};
 
 impl Mesh {
@@ -29,13 +28,13 @@ impl Mesh {
         match event {
             LinkEvent::Up(id, peer) => self.link_up(id, peer),
             LinkEvent::Draining => {
-                self.routing.announce_soon(&mut self.cx);
-                self.routing.changed(&mut self.cx);
-                self.overlay.settle_soon(&mut self.cx);
+                self.routing.announce_soon(&self.cx);
+                self.routing.changed(&self.cx);
+                self.overlay.settle_soon(&self.cx);
             }
             LinkEvent::Measured(id) => {
                 let others = self.overlay.members_len();
-                self.routing.measured(id, &self.links, others, &mut self.cx);
+                self.routing.measured(id, &self.links, others, &self.cx);
             }
             LinkEvent::Down(down) => self.link_down(down),
             LinkEvent::Signal {
@@ -75,7 +74,7 @@ impl Mesh {
         self.with_net(Messages::flush_waiting);
         self.with_net(Messages::notify_writable);
         // Replacements may all be open now, and a slot for negotiating is free.
-        self.overlay.settle_soon(&mut self.cx);
+        self.overlay.settle_soon(&self.cx);
     }
 
     fn link_down(&mut self, down: Down) {
@@ -91,7 +90,7 @@ impl Mesh {
             self.with_net(|messages, net| messages.reroute(down.unacknowledged, net));
             self.with_net(Messages::notify_writable);
         }
-        self.overlay.settle_now(&mut self.cx);
+        self.overlay.settle_at(self.cx.now);
     }
 
     /// A frame has come over a link, or over a connection that was silent.
@@ -151,7 +150,7 @@ impl Mesh {
             self.cx.stats.route_changes += 1;
             self.cx.emit(Event::TopologyChanged);
         }
-        self.overlay.search_on(&self.links, &mut self.cx);
+        self.overlay.search_on(&self.links, &self.cx);
         // What waited for a way, and callers that waited for room, may find one now.
         self.with_net(Messages::flush_waiting);
         self.with_net(Messages::notify_writable);
@@ -165,18 +164,16 @@ impl Mesh {
         let (overlay, routing) = (&mut self.overlay, &mut self.routing);
         overlay.reconcile(&self.links, routing, &mut self.cx);
         self.dial_wanted();
-        let surplus = self
-            .overlay
-            .surplus(&self.links, &self.routing, &mut self.cx);
+        let surplus = self.overlay.surplus(&self.links, &self.routing, &self.cx);
         for id in surplus {
             self.links.drain(id, &self.cx);
             self.carry_events();
         }
         if self.overlay.is_linked(&self.links) {
-            self.routing.announce_rest(&mut self.cx); // Nothing more is awaited.
+            self.routing.announce_rest(&self.cx); // Nothing more is awaited.
         }
         if let Some(at) = self.links.next_dial(&self.cx) {
-            self.cx.timers.arm(Timer::Settle, at);
+            self.overlay.settle_at(at);
         }
     }
 
@@ -216,6 +213,6 @@ impl Mesh {
             decided!(self.cx, ?peer, failed, "ask for an offer");
             self.send_signal(peer, 0, PeerSignal::Solicit, Way::Best);
         }
-        self.links.await_offer(peer, &mut self.cx);
+        self.links.await_offer(peer, &self.cx);
     }
 }

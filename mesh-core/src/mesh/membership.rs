@@ -9,11 +9,9 @@ use crate::id::{PeerId, SocketId};
 use crate::io::{Event, WarningCode};
 use crate::links::Suspicion;
 use crate::log::decided;
-use crate::routing::OPENING_DELAY;
 use crate::signaling::{
     Admission, Arrival, ClientFact, ClientTask, ErrorCode, Listing, Lost, Member,
 };
-use crate::timers::Timer;
 use crate::topology::Shards;
 
 /// Time after admission within which the hub may name members as new that the welcome has listed:
@@ -36,10 +34,9 @@ impl Mesh {
 
     pub(super) fn signaling_received(&mut self, socket: SocketId, text: &str) {
         let (cx, identity) = (&mut self.cx, self.trust.identity());
-        let (config, rng) = (&cx.config, &mut cx.rng);
         let (fact, answer) = self
             .signaling
-            .received(socket, text, config, identity, rng, cx.now);
+            .received(socket, text, &cx.config, identity, cx.now);
         cx.outbox.extend(answer);
         match fact {
             None => {}
@@ -64,7 +61,7 @@ impl Mesh {
                 self.hub_left(&left);
                 self.hub_joined(joined);
                 self.members_changed();
-                self.overlay.settle_waiting(&mut self.cx);
+                self.overlay.settle_waiting(&self.cx);
             }
             Some(ClientFact::Pong(time, ice_servers)) => {
                 if let Some(time) = time {
@@ -144,14 +141,14 @@ impl Mesh {
         } else {
             self.overlay.remember_members();
         }
-        self.overlay.await_return(&mut self.cx);
+        self.overlay.await_return(&self.cx);
         self.take_list(listing, arrival);
         self.members_changed();
         self.with_net(crate::messages::Messages::notify_writable);
-        self.links.restart_silent(&mut self.cx);
+        self.links.restart_silent(&self.cx);
         if arrival == Arrival::Again {
             // Members that could not be reached without the hub can be now, though none is new.
-            self.overlay.settle_soon(&mut self.cx);
+            self.overlay.settle_soon(&self.cx);
         }
     }
 
@@ -169,9 +166,8 @@ impl Mesh {
     }
 
     pub(super) fn signaling_closed(&mut self, socket: SocketId, reason: String) {
-        let cx = &mut self.cx;
-        let (config, rng) = (&cx.config, &mut cx.rng);
-        if let Some(lost) = self.signaling.closed(socket, reason, config, rng, cx.now) {
+        let cx = &self.cx;
+        if let Some(lost) = self.signaling.closed(socket, reason, &cx.config, cx.now) {
             self.signaling_lost(lost);
         }
     }
@@ -192,7 +188,7 @@ impl Mesh {
     pub(super) fn poll_signaling(&mut self) {
         loop {
             let cx = &mut self.cx;
-            let task = self.signaling.poll(&cx.config, &mut cx.rng, cx.now);
+            let task = self.signaling.poll(&cx.config, cx.now);
             match task {
                 None => return,
                 Some(ClientTask::Order(order)) => cx.order(order),
@@ -278,18 +274,12 @@ impl Mesh {
             shards = shards.count(),
             "the room is divided otherwise: links follow"
         );
-        self.routing.divide(shards, &self.links, &mut self.cx);
+        self.routing.divide(shards, &self.links, &self.cx);
         if self.links.peers().next().is_some() {
             self.overlay.form_anew(&self.cx);
-            // The links of all members change now: one record of each tells of them, not all at
-            // once.
-            let turn = (1.0 + self.cx.jitter()) / 2.0;
-            let wait = OPENING_DELAY.mul_f64(turn);
-            self.routing.hold_announcements(self.cx.now + wait);
+            self.routing.hold_announcements(&self.cx);
         }
-        // By then the new links are announced: databases are compared, but not all at once.
-        let soon = (OPENING_DELAY * 2).mul_f64(self.cx.jitter());
-        self.cx.timers.arm(Timer::Repair, self.cx.now + soon);
+        self.routing.repair_soon(&self.cx);
     }
 
     /// Members that have not come back to the hub by now have left.

@@ -27,7 +27,6 @@ use crate::samples::{Sample, Stopwatch};
 use crate::signaling::Client;
 use crate::time::{Instant, UnixTime};
 use crate::timeout::TimeoutReason;
-use crate::timers::Timer;
 use crate::trust::{Identity, KnownSignatures, Trust};
 
 /// Orders in the outbox at which the driver is asked to carry them out before the next input: one
@@ -63,11 +62,11 @@ impl Mesh {
     ) -> Self {
         let this = identity.peer();
         Self {
-            routing: Routing::new(config.metric),
-            cx: Context::new(config, this, seed, now, unix_now),
+            routing: Routing::new(config.metric, seed),
+            cx: Context::new(config, this, now, unix_now),
             trust: Trust::new(identity, unix_now),
-            signaling: Client::default(),
-            links: Links::default(),
+            signaling: Client::new(seed),
+            links: Links::new(seed),
             overlay: Overlay::new(this, now),
             messages: Messages::default(),
         }
@@ -115,78 +114,80 @@ impl Mesh {
             Input::LinkClosed { link, reason } => self.links.closed(link, &reason, cx),
             Input::NetworkChanged => {
                 self.woke_up();
-                self.links.seek_direct(&mut self.cx);
+                self.links.seek_direct(&self.cx);
             }
         }
         self.carry_events();
     }
 
-    /// Does what has become due.
+    /// Does what has become due: what was due first, and of one moment in the order of the reasons.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.enter(now);
         tracing::trace!(agent = ?self.cx.this, due = ?self.deadline(), now = ?self.cx.now, "woken");
         self.note_lag();
-        self.poll_signaling();
-        // Before the links: what records tell may have some of them asked whether they live.
-        let authors_max = self.overlay.authors_max(&self.cx);
-        self.routing
-            .verify_some(authors_max, &mut self.links, &mut self.trust, &mut self.cx);
-        self.poll_links();
-        self.poll_timers();
-        // A stalled neighbour may have been found dead, or be a reason to ask others, now; and the
-        // links follow.
-        self.poll_links();
-        self.poll_timers();
-    }
-
-    fn poll_links(&mut self) {
-        for id in self.links.due(&self.cx) {
-            self.links.attend(id, &mut self.cx);
+        while let Some((_, reason)) = self.deadline().filter(|(at, _)| *at <= self.cx.now) {
+            self.due(reason);
             self.carry_events();
         }
     }
 
-    fn poll_timers(&mut self) {
-        while let Some(timer) = self.cx.timers.pop_due(self.cx.now) {
-            self.fired(timer);
-            self.carry_events();
-        }
-    }
-
-    fn fired(&mut self, timer: Timer) {
-        tracing::trace!(agent = ?self.cx.this, ?timer, "due");
+    fn due(&mut self, reason: TimeoutReason) {
+        use TimeoutReason as Due;
+        tracing::trace!(agent = ?self.cx.this, ?reason, "due");
+        self.disarm(reason);
         let (links, cx) = (&mut self.links, &mut self.cx);
-        match timer {
-            Timer::Settle => self.reconcile(),
-            Timer::Announce => {
+        match reason {
+            Due::Signaling => self.poll_signaling(),
+            Due::Negotiation
+            | Due::Fallback
+            | Due::Relay
+            | Due::Keepalive
+            | Due::Drain
+            | Due::Rotate
+            | Due::Direct => links.attend_next(cx),
+            Due::Acknowledge => links.send_acks(cx),
+            Due::Bursts => links.burst_again(),
+            Due::Suspect => links.probe_stalled(cx),
+            Due::Silent => links.ask_silent(cx),
+            Due::Verify => {
+                let authors_max = self.overlay.authors_max(cx);
+                self.routing
+                    .verify_some(authors_max, links, &mut self.trust, cx);
+            }
+            Due::Announce => {
                 let lacks = self.overlay.balance(links, cx);
                 self.routing.announce(lacks, links, &mut self.trust, cx);
             }
-            Timer::Gossip => self.routing.flush_records(links),
-            Timer::Compare => {
+            Due::Gossip => self.routing.flush_records(links),
+            Due::Compare => {
                 let is_linked = self.overlay.is_linked(links);
                 self.routing.compare_next(is_linked, links, cx);
             }
-            Timer::Repair => {
+            Due::Repair => {
                 self.routing.repair(links, cx);
                 self.messages.forget_broadcasts(cx);
                 self.with_net(Messages::expire_streams);
             }
-            Timer::Routes => self.update_routes(),
-            Timer::Acks => links.send_acks(cx),
-            Timer::Bursts => links.burst_again(),
-            Timer::Adapt => self.overlay.adapt(links, &self.routing, cx),
-            Timer::Suspect => links.probe_stalled(cx),
-            Timer::Silent => links.ask_silent(cx),
-            Timer::Return => self.give_up_absent(),
-            Timer::Tell => self.with_net(Messages::tell_broadcasts),
-            Timer::Ask => self.with_net(Messages::ask_again),
-            Timer::Retry => self.with_net(Messages::retry_pending),
-            Timer::Waiting => self.with_net(Messages::expire_waiting),
-            Timer::Streams => self.with_net(Messages::tend_streams),
-            Timer::Large => self.with_net(Messages::tend_large),
-            Timer::Gaps => self.with_net(Messages::tend_gaps),
+            Due::Routes => self.update_routes(),
+            Due::Settle => self.reconcile(),
+            Due::Adapt => self.overlay.adapt(links, &self.routing, cx),
+            Due::Return => self.give_up_absent(),
+            Due::Tell => self.with_net(Messages::tell_broadcasts),
+            Due::Ask => self.with_net(Messages::ask_again),
+            Due::Retry => self.with_net(Messages::retry_pending),
+            Due::Waiting => self.with_net(Messages::expire_waiting),
+            Due::Streams => self.with_net(Messages::tend_streams),
+            Due::Large => self.with_net(Messages::tend_large),
+            Due::Gaps => self.with_net(Messages::tend_gaps),
         }
+    }
+
+    /// A timer has fired, if the reason is one: no two machines have the same.
+    fn disarm(&mut self, timer: TimeoutReason) {
+        self.links.disarm(timer);
+        self.routing.disarm(timer);
+        self.overlay.disarm(timer);
+        self.messages.disarm(timer);
     }
 
     /// When [`Mesh::handle_timeout`] is due next, and why.
@@ -203,12 +204,12 @@ impl Mesh {
 
     fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
         let signaling = self.signaling.deadline();
-        let verify_at = self.routing.verify_at();
         [
-            self.links.deadline(),
-            self.cx.timers.deadline(),
             signaling.map(|at| (at, TimeoutReason::Signaling)),
-            verify_at.map(|at| (at, TimeoutReason::Verify)),
+            self.links.deadline(),
+            self.routing.deadline(),
+            self.overlay.deadline(),
+            self.messages.deadline(),
         ]
         .into_iter()
         .flatten()

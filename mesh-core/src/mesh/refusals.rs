@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::Mesh;
 use crate::id::PeerId;
 use crate::log::decided;
-use crate::rng::spread;
 use crate::signaling::ErrorCode;
-use crate::timers::Timer;
 
 /// Mean time that a busy hub is left alone before it is given a signal again: a newcomer is to be
 /// in the room within three seconds once the hub is well.
@@ -22,10 +20,9 @@ impl Mesh {
             self.links.hub_knows_none(to, &mut self.cx);
             return;
         }
-        let pause = spread(BUSY_PAUSE, self.cx.jitter());
+        let pause = self.links.spread(BUSY_PAUSE);
         if !self.links.hub_was_busy(to, pause, &self.cx) && self.overlay.wanted().contains(&to) {
-            let at = self.cx.now + pause;
-            self.cx.timers.arm(Timer::Settle, at);
+            self.overlay.settle_at(self.cx.now + pause);
         }
     }
 }

@@ -131,7 +131,7 @@ impl Mesh {
                 self.links.rotation_asked(from, attempt, &self.cx);
             }
             PeerSignal::Ask(Step::Direct) if from > self.cx.this => {
-                self.links.direct_asked(from, attempt, &mut self.cx);
+                self.links.direct_asked(from, attempt, &self.cx);
             }
             PeerSignal::Link { round, signal } if may_be_from(from, round, &signal, &self.cx) => {
                 let round = (attempt, round);
@@ -233,7 +233,7 @@ impl Mesh {
         let has_link = self.links.declined(from, attempt, &mut self.cx);
         // Only a peer that was asked can decline.
         if !has_link && self.overlay.wanted().contains(&from) {
-            self.links.declined_to_offer(from, &mut self.cx);
+            self.links.declined_to_offer(from, &self.cx);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{LossReason, RejectReason};
 use crate::id::{PeerId, Target};
 use crate::io::Channel;
 use crate::payload::Delivery;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, Item, MessageHeader, Place};
 
 /// Bytes that all streams together hold back for missing messages: as much as eight full streams,
@@ -166,7 +166,7 @@ impl Messages {
     }
 
     /// Something may be held back of an author's stream, or no longer.
-    fn note_held(&mut self, author: PeerId, bytes_before: usize, net: &mut Net<'_>) {
+    fn note_held(&mut self, author: PeerId, bytes_before: usize, net: &Net<'_>) {
         let Some(inbox) = self.windows.get(&author).map(|windows| &windows.stream) else {
             return;
         };
@@ -174,7 +174,7 @@ impl Messages {
         match inbox.deadline() {
             Some(at) => {
                 self.arrivals.holding.insert(author);
-                net.cx.timers.arm(Timer::Gaps, at.max(net.cx.now));
+                self.timers.arm(TimeoutReason::Gaps, at.max(net.cx.now));
             }
             None => {
                 self.arrivals.holding.remove(&author);

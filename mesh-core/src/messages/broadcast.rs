@@ -19,7 +19,7 @@ use crate::io::Channel;
 use crate::links::{Lane, Links};
 use crate::log::decided;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Envelope, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
 
 /// Neighbours that are remembered to offer a broadcast which another was asked for: one of five
@@ -141,7 +141,7 @@ impl Messages {
         tree.or_insert_with(children).clone()
     }
 
-    fn keep(&mut self, envelope: Envelope, known_to: BTreeSet<LinkId>, net: &mut Net<'_>) {
+    fn keep(&mut self, envelope: Envelope, known_to: BTreeSet<LinkId>, net: &Net<'_>) {
         let name = envelope.signed.fingerprint();
         self.broadcasts.asked.remove(&name);
         if self.broadcasts.kept.contains_key(&name) {
@@ -159,7 +159,8 @@ impl Messages {
         while self.broadcasts.kept.len() > KEPT_MAX || self.broadcasts.kept_bytes > KEPT_BYTES_MAX {
             self.broadcasts.drop_oldest();
         }
-        net.cx.timers.arm(Timer::Tell, net.cx.now + TELL_DELAY);
+        self.timers
+            .arm(TimeoutReason::Tell, net.cx.now + TELL_DELAY);
     }
 
     /// Forgets broadcasts that are so old that nobody asks for them any more.
@@ -208,7 +209,7 @@ impl Messages {
         id: LinkId,
         names: &[u64],
         links: &mut Links,
-        cx: &mut Context,
+        cx: &Context,
     ) {
         let mut missing = Vec::new();
         for &name in names.iter().take(KEPT_MAX) {
@@ -235,7 +236,7 @@ impl Messages {
         if !missing.is_empty() {
             decided!(cx, link = ?id, count = missing.len(), "ask for broadcasts");
             links.queue_control(id, &Record::Want { names: missing });
-            cx.timers.arm(Timer::Ask, cx.now + WANT_PATIENCE);
+            self.timers.arm(TimeoutReason::Ask, cx.now + WANT_PATIENCE);
         }
     }
 
@@ -258,7 +259,7 @@ impl Messages {
             net.links.queue_control(id, &Record::Want { names });
         }
         if let Some(earliest) = self.broadcasts.asked.values().map(|asked| asked.at).min() {
-            net.cx.timers.arm(Timer::Ask, earliest + patience);
+            self.timers.arm(TimeoutReason::Ask, earliest + patience);
         }
     }
 

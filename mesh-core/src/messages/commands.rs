@@ -13,7 +13,7 @@ use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::links::{Lane, Link};
 use crate::payload::{Delivery, Payload, SendOptions, check_json};
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, Purpose};
 
 impl Messages {
@@ -193,7 +193,7 @@ impl Messages {
         data: Data,
         hop: Option<PeerId>,
         deadline: Duration,
-        net: &mut Net<'_>,
+        net: &Net<'_>,
     ) {
         let wait = net.cx.config.retry_min;
         let pending = Pending {
@@ -206,7 +206,7 @@ impl Messages {
             hop,
             repeated_at: net.cx.now,
         };
-        net.cx.timers.arm(Timer::Retry, pending.retry_at);
+        self.timers.arm(TimeoutReason::Retry, pending.retry_at);
         self.pending.insert(id, pending);
     }
 }

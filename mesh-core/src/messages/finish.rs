@@ -41,6 +41,7 @@ impl Messages {
             net.links.flush(link, net.cx);
             self.fail_held(link, net);
         }
+        self.timers.clear();
     }
 
     /// Gives up what a link holds as this agent leaves: what was not sent is lost, and of what the

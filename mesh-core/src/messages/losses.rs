@@ -10,7 +10,7 @@ use crate::io::{Channel, Event};
 use crate::log::decided;
 use crate::overlay::SETTLE;
 use crate::payload::Delivery;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{ClearHeader, Content, Envelope, Kind, MessageHeader};
 
 impl Messages {
@@ -156,7 +156,7 @@ impl Messages {
                 let earliest = pending.repeated_at + net.cx.config.retry_min;
                 let soon = earliest.max(net.cx.now + SETTLE);
                 pending.retry_at = pending.retry_at.min(soon);
-                net.cx.timers.arm(Timer::Retry, soon);
+                self.timers.arm(TimeoutReason::Retry, soon);
             }
         } else if let Target::Peer(to) = id.target
             && id.incarnation == net.trust.incarnation()

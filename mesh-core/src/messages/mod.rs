@@ -34,6 +34,9 @@ use crate::id::{MessageId, PeerId, Target};
 use crate::links::{Links, SignalFrom};
 use crate::overlay::Overlay;
 use crate::routing::Routing;
+use crate::time::Instant;
+use crate::timeout::TimeoutReason;
+use crate::timers::Timers;
 use crate::trust::Trust;
 use crate::wire::Envelope;
 use arrivals::{Arrivals, Arrived};
@@ -88,6 +91,7 @@ pub(crate) struct Messages {
     backpressured: bool,
     /// Signals that came for links.
     signals: VecDeque<SignalFrom>,
+    timers: Timers,
 }
 
 /// What became of a request here.
@@ -108,6 +112,16 @@ struct Windows {
 }
 
 impl Messages {
+    /// When a timer of this machine fires next, and which.
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        self.timers.deadline()
+    }
+
+    /// A timer has fired.
+    pub(crate) fn disarm(&mut self, timer: TimeoutReason) {
+        self.timers.disarm(timer);
+    }
+
     /// The next signal that has come for a link.
     pub(crate) fn poll_signal(&mut self) -> Option<SignalFrom> {
         self.signals.pop_front()

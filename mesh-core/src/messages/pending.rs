@@ -12,7 +12,7 @@ use crate::log::decided;
 use crate::payload::Payload;
 use crate::routing::Detours;
 use crate::time::{Instant, UnixTime};
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, MessageHeader};
 
 /// A message that is repeated until its receipt or reply comes.
@@ -49,10 +49,11 @@ impl Pending {
     }
 
     /// The other end has the request, or a part of its reply has come: so long from now on for it.
-    pub(super) fn await_reply(&mut self, deadline: Duration, net: &mut Net<'_>) {
-        self.deadline = net.cx.now + deadline;
+    /// Returns when that is over.
+    pub(super) fn await_reply(&mut self, deadline: Duration, now: Instant) -> Instant {
+        self.deadline = now + deadline;
         self.retry_at = self.deadline;
-        net.cx.timers.arm(Timer::Retry, self.retry_at);
+        self.deadline
     }
 }
 
@@ -62,7 +63,7 @@ impl Messages {
         &mut self,
         from: PeerId,
         (incarnation, sequence): (u64, u64),
-        net: &mut Net<'_>,
+        net: &Net<'_>,
     ) {
         let id = MessageId {
             author: net.cx.this,
@@ -73,7 +74,8 @@ impl Messages {
         if let Some(pending) = self.pending.get_mut(&id) {
             let deadline = net.cx.config.deadline;
             if pending.deadline < net.cx.now + deadline {
-                pending.await_reply(deadline, net);
+                let until = pending.await_reply(deadline, net.cx.now);
+                self.timers.arm(TimeoutReason::Retry, until);
             }
         }
     }
@@ -230,7 +232,7 @@ impl Messages {
             let _ = net.hand_to(hop, envelope, Channel::Data);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
-            net.cx.timers.arm(Timer::Retry, at);
+            self.timers.arm(TimeoutReason::Retry, at);
         }
         self.notify_writable(net);
     }

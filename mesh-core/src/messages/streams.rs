@@ -15,7 +15,7 @@ use crate::overlay::SETTLE;
 use crate::payload::Delivery;
 use crate::routing::Detours;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
 
 /// Slots that the streams of this agent have under way together: as many as 16 full ones, or 16 MiB
@@ -96,20 +96,20 @@ fn patience(config: &Config) -> Patience {
     }
 }
 
-/// A stream has something due then, or at the soonest.
-fn arm(at: Option<Instant>, soonest: Instant, net: &mut Net<'_>) {
-    if let Some(at) = at {
-        net.cx.timers.arm(Timer::Streams, at.max(soonest));
-    }
-}
-
 impl Messages {
+    /// A stream has something due then, or at the soonest.
+    fn arm_streams(&mut self, at: Option<Instant>, soonest: Instant) {
+        if let Some(at) = at {
+            self.timers.arm(TimeoutReason::Streams, at.max(soonest));
+        }
+    }
+
     /// Whether one more message to this member may be under way.
     pub(super) fn stream_has_room(&mut self, to: PeerId, net: &mut Net<'_>) -> bool {
         self.expire_stream(to, net);
         if self.streams.slots >= STREAMS_SLOTS_MAX {
             // What is old in other streams is given up soon, and asked for from half of this on.
-            net.cx.timers.arm(Timer::Streams, net.cx.now + SETTLE);
+            self.timers.arm(TimeoutReason::Streams, net.cx.now + SETTLE);
             return false;
         }
         let outbox = self.streams.by_target.get(&to);
@@ -122,7 +122,7 @@ impl Messages {
         header: &MessageHeader,
         data: &Data,
         (ordered, deadline): (bool, Duration),
-        net: &mut Net<'_>,
+        net: &Net<'_>,
     ) -> Place {
         let Target::Peer(to) = header.target else {
             unreachable!("broadcasts stand in no stream");
@@ -145,7 +145,7 @@ impl Messages {
             (pushed, outbox.deadline(patience(&net.cx.config)))
         });
         let ((number, asks), at) = pushed.unwrap_or_default();
-        arm(at, now, net);
+        self.arm_streams(at, now);
         Place {
             stream,
             number,
@@ -160,7 +160,7 @@ impl Messages {
         &mut self,
         id: &MessageId,
         cause: (LossReason, PeerId),
-        net: &mut Net<'_>,
+        net: &Net<'_>,
     ) -> bool {
         let Target::Peer(to) = id.target else {
             return false;
@@ -176,7 +176,7 @@ impl Messages {
             (is_repeated, outbox.deadline(patience))
         });
         let (is_repeated, at) = stuck.unwrap_or_default();
-        arm(at, now, net);
+        self.arm_streams(at, now);
         is_repeated || self.is_part_repeated((to, id), cause, net)
     }
 
@@ -210,7 +210,7 @@ impl Messages {
         self.notify_writable(net);
     }
 
-    fn hear(&mut self, from: PeerId, news: News, net: &mut Net<'_>) {
+    fn hear(&mut self, from: PeerId, news: News, net: &Net<'_>) {
         for (sequence, count) in news.arrived {
             for number in 0..count {
                 self.outcomes.close(from, sequence + number);
@@ -225,7 +225,7 @@ impl Messages {
             };
             if let Some(pending) = self.pending.get_mut(&id) {
                 pending.retry_at = net.cx.now;
-                net.cx.timers.arm(Timer::Retry, net.cx.now);
+                self.timers.arm(TimeoutReason::Retry, net.cx.now);
             }
         }
     }
@@ -260,7 +260,7 @@ impl Messages {
         }
         let outbox = self.streams.by_target.get(&to);
         let at = outbox.and_then(|outbox| outbox.deadline(patience));
-        arm(at, now + SETTLE, net);
+        self.arm_streams(at, now + SETTLE);
     }
 
     fn repeat(&mut self, to: PeerId, repeat: Repeat, detours: &mut Detours, net: &mut Net<'_>) {

@@ -35,8 +35,8 @@ impl Rig {
         let cx = Context::in_test(peer(1));
         let mut rig = Self {
             messages: Messages::default(),
-            links: Links::default(),
-            routing: Routing::new(cx.config.metric),
+            links: Links::new([7; 32]),
+            routing: Routing::new(cx.config.metric, [7; 32]),
             overlay: Overlay::new(cx.this, cx.now),
             trust: Trust::new(identity(1), cx.unix()),
             cx,
@@ -66,7 +66,7 @@ impl Rig {
         let link = self.links.dial(peer(n), false, &mut self.cx);
         self.links.opened(link, &mut self.cx);
         while self.links.poll_event().is_some() {}
-        self.routing.changed(&mut self.cx);
+        self.routing.changed(&self.cx);
         self.cx.outbox.clear();
     }
 

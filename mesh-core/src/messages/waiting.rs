@@ -11,7 +11,7 @@ use crate::error::LossReason;
 use crate::id::{PeerId, Target};
 use crate::io::{Channel, Output};
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::Envelope;
 
 /// Envelopes of this agent that wait for a way, in the order of sending.
@@ -146,7 +146,7 @@ impl Messages {
             channel,
             until,
         });
-        net.cx.timers.arm(Timer::Waiting, until);
+        self.timers.arm(TimeoutReason::Waiting, until);
     }
 
     fn send_off(
@@ -204,7 +204,7 @@ impl Messages {
             self.undeliverable(&envelope, LossReason::NoRoute, net);
         }
         if let Some(at) = self.waiting.deadline() {
-            net.cx.timers.arm(Timer::Waiting, at);
+            self.timers.arm(TimeoutReason::Waiting, at);
         }
         self.notify_writable(net);
     }

@@ -16,7 +16,7 @@ use crate::log::decided;
 use crate::routing::Routing;
 use crate::stats::RepairStep;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 
 /// Attempts to link since the last look from which on a failure rate is judged: of fewer a single
 /// failure would be a tenth.
@@ -106,10 +106,10 @@ impl Overlay {
     }
 
     /// The agent joins: the state of the mesh is looked at from now on.
-    pub(crate) fn begin_adapting(&self, cx: &mut Context) {
+    pub(crate) fn begin_adapting(&mut self, cx: &Context) {
         // Round trips are measured anew as often, so each look has news.
-        cx.timers
-            .arm(Timer::Adapt, cx.now + cx.config.ping_interval);
+        self.timers
+            .arm(TimeoutReason::Adapt, cx.now + cx.config.ping_interval);
     }
 
     /// Looks at how the mesh is doing, and follows.
@@ -121,7 +121,7 @@ impl Overlay {
         self.begin_adapting(cx);
     }
 
-    fn judge_links(&mut self, adaptive: &Adaptive, routing: &Routing, cx: &mut Context) {
+    fn judge_links(&mut self, adaptive: &Adaptive, routing: &Routing, cx: &Context) {
         let change = self.change_called_for(adaptive, routing, cx);
         let repeated = match self.adaptation.trend {
             Some((last, times)) if Some(last) == change => times + 1,

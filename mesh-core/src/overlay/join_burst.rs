@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::log::decided;
 use crate::signaling::{Crowd, notice_delay};
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 
 /// Time that members of a join burst follow the topology after its last member came and their last
 /// link opened: attempts that failed once have been repeated by then.
@@ -109,14 +109,14 @@ impl Overlay {
     }
 
     /// Members have come or gone: lets links follow if they wait, and nothing more is awaited.
-    pub(crate) fn settle_waiting(&self, cx: &mut Context) {
+    pub(crate) fn settle_waiting(&mut self, cx: &Context) {
         if self.unsettled_since.is_some() && !self.awaits_burst(cx) {
             self.settle_soon(cx);
         }
     }
 
     /// Lets the links follow the members: at once when one comes, later when a burst does.
-    pub(super) fn settle_later(&mut self, cx: &mut Context) {
+    pub(super) fn settle_later(&mut self, cx: &Context) {
         let (mut notices, mut patience) = (Duration::ZERO, 1);
         if self.awaits_burst(cx) {
             // The hub gathers what it tells: there is more until it has told twice.
@@ -129,6 +129,6 @@ impl Overlay {
         let latest = (SETTLE_MAX.max(notices * 2) + cx.lag()) * patience.pow(2);
         let since = *self.unsettled_since.get_or_insert(cx.now);
         let settled = (cx.now + settle).min(since + latest);
-        cx.timers.set(Timer::Settle, settled);
+        self.timers.set(TimeoutReason::Settle, settled);
     }
 }

@@ -28,7 +28,8 @@ use crate::name::name_or_id;
 use crate::routing::Routing;
 use crate::signaling::Member;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
+use crate::timers::Timers;
 use crate::topology::{Shards, Topology};
 use degree::Adaptation;
 use join_burst::JoinBurst;
@@ -85,6 +86,7 @@ pub(crate) struct Overlay {
     inner: BTreeSet<PeerId>,
     search: Search,
     standings: BTreeMap<LinkId, Standing>,
+    timers: Timers,
 }
 
 /// What a link is to this agent.
@@ -119,7 +121,18 @@ impl Overlay {
             inner: BTreeSet::new(),
             search: Search::default(),
             standings: BTreeMap::new(),
+            timers: Timers::default(),
         }
+    }
+
+    /// When a timer of this machine fires next, and which.
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        self.timers.deadline()
+    }
+
+    /// A timer has fired.
+    pub(crate) fn disarm(&mut self, timer: TimeoutReason) {
+        self.timers.disarm(timer);
     }
 
     /// The members that the application knows: those of this agent's shard.
@@ -242,13 +255,13 @@ impl Overlay {
     }
 
     /// Something has happened that the links may have to follow.
-    pub(crate) fn settle_soon(&self, cx: &mut Context) {
-        cx.timers.arm(Timer::Settle, cx.now + SETTLE);
+    pub(crate) fn settle_soon(&mut self, cx: &Context) {
+        self.timers.arm(TimeoutReason::Settle, cx.now + SETTLE);
     }
 
-    /// A link is gone: another may be wanted now.
-    pub(crate) fn settle_now(&self, cx: &mut Context) {
-        cx.timers.arm(Timer::Settle, cx.now);
+    /// Something happens at `at` that the links may have to follow.
+    pub(crate) fn settle_at(&mut self, at: Instant) {
+        self.timers.arm(TimeoutReason::Settle, at);
     }
 
     /// Chooses the links that the present members call for.
@@ -289,5 +302,6 @@ impl Overlay {
         self.burst.leave();
         self.k_room = None;
         self.search = Search::default();
+        self.timers.clear();
     }
 }

@@ -22,7 +22,7 @@ use crate::log::decided;
 use crate::routing::Routing;
 use crate::stats::RepairStep;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::topology::Topology;
 
 /// Rings that always follow the members, and over which link-state records are flooded: two keep
@@ -109,7 +109,7 @@ impl Overlay {
         }
         self.inner.clone_from(&wanted);
         if let Some(calm_at) = self.burst.expire(cx.now) {
-            cx.timers.arm(Timer::Settle, calm_at);
+            self.timers.arm(TimeoutReason::Settle, calm_at);
         }
         let view = View::new(links, routing, cx);
         let named = self.topology.neighbours(self.this);
@@ -122,7 +122,7 @@ impl Overlay {
         let (kept, given_up) = self.kept_neighbours(&named, &wanted, room, view);
         if given_up {
             // What is new now is not always.
-            cx.timers.arm(Timer::Settle, cx.now + NEW_FOR);
+            self.timers.arm(TimeoutReason::Settle, cx.now + NEW_FOR);
         }
         let lacking = room - kept.len();
         wanted.extend(kept);
@@ -273,7 +273,7 @@ impl Overlay {
     }
 
     /// There is news: members that were not found may be now, or a link can be given up.
-    pub(crate) fn search_on(&mut self, links: &Links, cx: &mut Context) {
+    pub(crate) fn search_on(&mut self, links: &Links, cx: &Context) {
         if let Some(due) = &mut self.search.due {
             if self.search.found.is_empty() {
                 *due = (*due).min(cx.now + SEEK_AFTER);
@@ -297,7 +297,7 @@ impl Overlay {
         lacking: usize,
         links: &Links,
         routing: &Routing,
-        cx: &mut Context,
+        cx: &Context,
     ) -> (Vec<PeerId>, bool) {
         if lacking == 0 {
             self.search = Search::default();
@@ -317,7 +317,7 @@ impl Overlay {
         let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
         let in_reach = free.filter(|peer| !view.out_of_reach(*peer));
         let sought = in_reach.take(lacking).collect();
-        cx.timers.arm(Timer::Settle, due);
+        self.timers.arm(TimeoutReason::Settle, due);
         (sought, unknown)
     }
 

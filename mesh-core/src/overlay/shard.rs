@@ -14,7 +14,7 @@ use super::selection::INNER_RINGS;
 use crate::context::Context;
 use crate::id::PeerId;
 use crate::routing::Routing;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::topology::{Shards, Topology};
 
 impl Overlay {
@@ -88,10 +88,10 @@ impl Overlay {
     }
 
     /// The hub is back: members that are still in the room come back to it too, in some seconds.
-    pub(crate) fn await_return(&self, cx: &mut Context) {
+    pub(crate) fn await_return(&mut self, cx: &Context) {
         if self.roster.remembers_any() {
             let at = cx.now + cx.config.return_patience;
-            cx.timers.set(Timer::Return, at);
+            self.timers.set(TimeoutReason::Return, at);
         }
     }
 

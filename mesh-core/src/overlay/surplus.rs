@@ -10,7 +10,7 @@ use crate::links::{LINGER, Links};
 use crate::log::decided;
 use crate::routing::Routing;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::topology::Topology;
 
 impl Overlay {
@@ -84,7 +84,7 @@ impl Overlay {
         &mut self,
         links: &Links,
         routing: &Routing,
-        cx: &mut Context,
+        cx: &Context,
     ) -> Vec<LinkId> {
         let opened = |peer: &PeerId| links.open_to(*peer)?.opened_at;
         let complete = self.wanted.iter().all(|peer| opened(peer).is_some());
@@ -118,7 +118,7 @@ impl Overlay {
             }
         }
         if let Some(at) = again {
-            cx.timers.arm(Timer::Settle, at);
+            self.timers.arm(TimeoutReason::Settle, at);
         }
         surplus
     }

@@ -30,8 +30,8 @@ impl Rig {
         let cx = Context::in_test(peer(1));
         Self {
             overlay: Overlay::new(cx.this, cx.now),
-            links: Links::default(),
-            routing: Routing::new(cx.config.metric),
+            links: Links::new([7; 32]),
+            routing: Routing::new(cx.config.metric, [7; 32]),
             cx,
         }
     }
@@ -58,7 +58,7 @@ impl Rig {
 
     fn surplus(&mut self) -> Vec<LinkId> {
         let (links, routing) = (&self.links, &self.routing);
-        self.overlay.surplus(links, routing, &mut self.cx)
+        self.overlay.surplus(links, routing, &self.cx)
     }
 
     fn open(&mut self, n: u8) -> LinkId {
@@ -90,7 +90,7 @@ fn the_application_is_told_of_members_once_and_links_follow_soon() {
     assert_eq!(rig.orders(), expected);
     let settle = rig.cx.now + SETTLE;
     assert_eq!(
-        rig.cx.timers.deadline(),
+        rig.overlay.deadline(),
         Some((settle, TimeoutReason::Settle))
     );
     assert!(!rig.members_changed(), "no news");

@@ -14,9 +14,9 @@ use super::{GATHERED, Routing};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::links::Links;
-use crate::rng::{index, spread};
+use crate::rng::{index, spread, unit};
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{DigestEntry, FRAME_BYTES_MAX, NUMBER_BYTES_MAX, Record};
 
 /// Mean time between comparisons of the link-state database with a random neighbour, in case a
@@ -99,7 +99,7 @@ impl AntiEntropy {
 impl Routing {
     /// Compares databases with the other end of a link that has just opened, or will answer for
     /// others: at once if nothing else was compared lately, else in its turn.
-    pub(crate) fn compare_with(&mut self, id: LinkId, cx: &mut Context) {
+    pub(crate) fn compare_with(&mut self, id: LinkId, cx: &Context) {
         let anti_entropy = &self.anti_entropy;
         let is_first = anti_entropy.waiting.is_empty() && anti_entropy.next_at <= cx.now;
         // Those before it may have brought everything.
@@ -110,15 +110,15 @@ impl Routing {
         self.compare(id, comparison, cx);
     }
 
-    fn compare(&mut self, id: LinkId, comparison: Comparison, cx: &mut Context) {
+    fn compare(&mut self, id: LinkId, comparison: Comparison, cx: &Context) {
         self.anti_entropy.add(id, comparison);
         let due = self.anti_entropy.next_at.max(cx.now);
-        cx.timers.arm(Timer::Compare, due);
+        self.timers.arm(TimeoutReason::Compare, due);
     }
 
     /// Makes the comparison whose turn it is. While links are still to open, so are the records of
     /// those that will.
-    pub(crate) fn compare_next(&mut self, is_linked: bool, links: &mut Links, cx: &mut Context) {
+    pub(crate) fn compare_next(&mut self, is_linked: bool, links: &mut Links, cx: &Context) {
         let pause = match is_linked {
             true => PAUSE,
             false => OPENING_DELAY,
@@ -136,26 +136,34 @@ impl Routing {
             }
         }
         if !self.anti_entropy.waiting.is_empty() {
-            cx.timers.arm(Timer::Compare, next_at);
+            self.timers.arm(TimeoutReason::Compare, next_at);
         }
     }
 
     /// The agent joins: databases are compared from now on, whether anything was lost or not.
-    pub(crate) fn begin_repairing(&self, cx: &mut Context) {
-        cx.timers.arm(Timer::Repair, cx.now + REPAIR_INTERVAL);
+    pub(crate) fn begin_repairing(&mut self, cx: &Context) {
+        self.timers
+            .arm(TimeoutReason::Repair, cx.now + REPAIR_INTERVAL);
+    }
+
+    /// The room was divided otherwise: databases are compared when the new links are announced, not
+    /// by all members at once.
+    pub(crate) fn repair_soon(&mut self, cx: &Context) {
+        let soon = (OPENING_DELAY * 2).mul_f64(unit(&mut self.rng));
+        self.timers.arm(TimeoutReason::Repair, cx.now + soon);
     }
 
     /// Compares databases with a random neighbour, and forgets what is old.
-    pub(crate) fn repair(&mut self, links: &Links, cx: &mut Context) {
+    pub(crate) fn repair(&mut self, links: &Links, cx: &Context) {
         let local = links.open().filter(|link| !self.is_remote(link.peer, cx));
         let open: Vec<_> = local.map(|link| link.id).collect();
         if !open.is_empty() {
-            let id = open[index(&mut cx.rng, open.len())];
+            let id = open[index(&mut self.rng, open.len())];
             self.compare(id, Comparison::Summary, cx);
         }
         self.anti_entropy.digests.retain(|&id, _| links.knows(id));
-        let wait = spread(REPAIR_INTERVAL, cx.jitter());
-        cx.timers.arm(Timer::Repair, cx.now + wait);
+        let wait = spread(REPAIR_INTERVAL, unit(&mut self.rng));
+        self.timers.arm(TimeoutReason::Repair, cx.now + wait);
         self.expire(cx);
     }
 
@@ -170,7 +178,7 @@ impl Routing {
         id: LinkId,
         fingerprint: u64,
         links: &Links,
-        cx: &mut Context,
+        cx: &Context,
     ) {
         let link = links.get(id);
         let is_local = link.is_some_and(|link| !self.is_remote(link.peer, cx));
@@ -218,7 +226,7 @@ impl Routing {
         range: RangeInclusive<u64>,
         entries: &[DigestEntry],
         reply: bool,
-        cx: &mut Context,
+        cx: &Context,
     ) {
         let digests = self.anti_entropy.digests.entry(id).or_default();
         let (since, answered) = digests.answered.get_or_insert((cx.now, 0));
@@ -236,7 +244,7 @@ impl Routing {
         let newer = self.database.newer_than(entries, range);
         if !newer.is_empty() {
             self.flooding.add(id, newer);
-            cx.timers.arm(Timer::Gossip, cx.now + GATHERED);
+            self.timers.arm(TimeoutReason::Gossip, cx.now + GATHERED);
         }
     }
 }

@@ -17,8 +17,9 @@ use crate::links::{LINGER, Link, Links, Suspicion};
 use crate::log::decided;
 use crate::metric::Metric;
 use crate::name::check_name;
+use crate::rng::unit;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::trust::{Signed, Trust};
 use crate::wire::{LinkEntry, LinkState, Record};
 
@@ -33,7 +34,7 @@ const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
 
 /// Wait of a link that has opened to be announced, while others are still awaited: most open within
 /// it.
-pub(crate) const OPENING_DELAY: Duration = Duration::from_secs(1);
+pub(super) const OPENING_DELAY: Duration = Duration::from_secs(1);
 
 const _: () = assert!(
     *K.end() * 2 <= LINKS_ANNOUNCED_MAX,
@@ -124,32 +125,35 @@ impl Flooding {
 /// Announcing our links.
 impl Routing {
     /// Our links have changed: the others should know.
-    pub(crate) fn announce_soon(&self, cx: &mut Context) {
+    pub(crate) fn announce_soon(&mut self, cx: &Context) {
         let due = self.flooding.announcing.due(cx.now) + cx.grace();
-        cx.timers.arm(Timer::Announce, due);
+        self.timers.arm(TimeoutReason::Announce, due);
     }
 
     /// A link has opened. The last that was awaited is news; what opens before it waits, because
     /// everybody verifies every record, and in a mass join that is much work.
-    pub(crate) fn announce_opened(&mut self, is_last: bool, cx: &mut Context) {
+    pub(crate) fn announce_opened(&mut self, is_last: bool, cx: &Context) {
         self.flooding.unannounced = true;
         if is_last {
             self.announce_soon(cx);
         } else {
             let wait = OPENING_DELAY + cx.grace();
-            cx.timers.arm(Timer::Announce, cx.now + wait);
+            self.timers.arm(TimeoutReason::Announce, cx.now + wait);
         }
     }
 
     /// Announces what has opened, if it was not yet: nothing more is awaited.
-    pub(crate) fn announce_rest(&self, cx: &mut Context) {
+    pub(crate) fn announce_rest(&mut self, cx: &Context) {
         if self.flooding.unannounced {
             self.announce_soon(cx);
         }
     }
 
-    /// All of our links are about to change: one record tells of it then, not many before.
-    pub(crate) fn hold_announcements(&mut self, until: Instant) {
+    /// All links of all members are about to change: one record of each tells of it, and not all at
+    /// once.
+    pub(crate) fn hold_announcements(&mut self, cx: &Context) {
+        let turn = (1.0 + unit(&mut self.rng)) / 2.0;
+        let until = cx.now + OPENING_DELAY.mul_f64(turn);
         self.flooding.announcing.hold(until);
     }
 
@@ -159,7 +163,7 @@ impl Routing {
     }
 
     /// A link was measured. What others know of it may be wrong by now; there is no hurry.
-    pub(crate) fn measured(&self, id: LinkId, links: &Links, others: usize, cx: &mut Context) {
+    pub(crate) fn measured(&mut self, id: LinkId, links: &Links, others: usize, cx: &Context) {
         let metric = cx.config.metric;
         let link = links.get(id);
         if !link.is_some_and(|link| self.has_changed(link, metric)) {
@@ -176,7 +180,7 @@ impl Routing {
             Metric::Hops => cx.config.ping_interval_max + spread,
             Metric::Latency | Metric::Bandwidth => QUALITY_DELAY,
         };
-        cx.timers.arm(Timer::Announce, cx.now + wait);
+        self.timers.arm(TimeoutReason::Announce, cx.now + wait);
     }
 
     /// Whether a link differs so much from what the others know that they should be told. Where
@@ -267,7 +271,7 @@ impl Routing {
         from: Option<LinkId>,
         at: Instant,
         links: &Links,
-        cx: &mut Context,
+        cx: &Context,
     ) {
         let mut ids = self.flood_links(links, cx);
         if author == cx.this {
@@ -276,7 +280,7 @@ impl Routing {
         for id in ids.into_iter().filter(|id| Some(*id) != from) {
             self.flooding.add(id, [author]);
         }
-        cx.timers.arm(Timer::Gossip, at);
+        self.timers.arm(TimeoutReason::Gossip, at);
     }
 
     /// The links that news is spread over inside the shard: those of the first rings, and for each

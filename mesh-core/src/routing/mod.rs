@@ -27,7 +27,6 @@ mod verify_queue;
 pub(crate) use database::Database;
 #[cfg(any(test, feature = "sim"))]
 use database::Known;
-pub(crate) use flooding::OPENING_DELAY;
 pub(crate) use routes::Routes;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use shared_records::SharedRecords;
@@ -35,11 +34,16 @@ pub(crate) use shared_records::SharedRecords;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::links::{Link, Links};
 use crate::metric::Metric;
-use crate::timers::Timer;
+use crate::rng::Stream;
+use crate::time::Instant;
+use crate::timeout::TimeoutReason;
+use crate::timers::Timers;
 use crate::topology::Shards;
 use crate::trust::Trust;
 use anti_entropy::AntiEntropy;
@@ -76,6 +80,8 @@ pub(crate) struct Routing {
     flooding: Flooding,
     verify_queue: VerifyQueue,
     anti_entropy: AntiEntropy,
+    timers: Timers,
+    rng: ChaCha8Rng,
 }
 
 /// Paths that leave a neighbour out, computed once for all that is repeated in a turn.
@@ -83,7 +89,8 @@ pub(crate) struct Routing {
 pub(crate) struct Detours(BTreeMap<PeerId, Routes>);
 
 impl Routing {
-    pub(crate) fn new(metric: Metric) -> Self {
+    /// Nothing is known yet. `seed` is the agent's.
+    pub(crate) fn new(metric: Metric, seed: [u8; 32]) -> Self {
         Self {
             database: Database::default(),
             graph: LinkGraph::default(),
@@ -96,7 +103,20 @@ impl Routing {
             flooding: Flooding::new(),
             verify_queue: VerifyQueue::default(),
             anti_entropy: AntiEntropy::default(),
+            timers: Timers::default(),
+            rng: Stream::Routing.of(seed),
         }
+    }
+
+    /// When records are verified or a timer fires next, and why.
+    pub(crate) fn deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        let verify = self.verify_at().map(|at| (at, TimeoutReason::Verify));
+        verify.into_iter().chain(self.timers.deadline()).min()
+    }
+
+    /// A timer has fired.
+    pub(crate) fn disarm(&mut self, timer: TimeoutReason) {
+        self.timers.disarm(timer);
     }
 
     /// The link-state records held.
@@ -136,16 +156,16 @@ impl Routing {
     }
 
     /// Messages go through none of these from now on, as far as this agent chooses the path.
-    pub(crate) fn avoid(&mut self, members: BTreeSet<PeerId>, cx: &mut Context) {
+    pub(crate) fn avoid(&mut self, members: BTreeSet<PeerId>, cx: &Context) {
         self.policy.avoid = members;
         self.changed(cx);
     }
 
     /// Paths must be computed again, soon.
-    pub(crate) fn changed(&mut self, cx: &mut Context) {
+    pub(crate) fn changed(&mut self, cx: &Context) {
         self.stale = true;
         let due = self.computing.due(cx.now) + cx.lag();
-        cx.timers.arm(Timer::Routes, due);
+        self.timers.arm(TimeoutReason::Routes, due);
     }
 
     /// Computes paths, as their timer asks.
@@ -240,7 +260,7 @@ impl Routing {
     }
 
     /// The room is divided otherwise: records of others are of no use any more.
-    pub(crate) fn divide(&mut self, shards: Shards, links: &Links, cx: &mut Context) {
+    pub(crate) fn divide(&mut self, shards: Shards, links: &Links, cx: &Context) {
         self.policy.shards = shards;
         let mut database = std::mem::take(&mut self.database);
         database.retain(|author, state| self.concerns_us(author, state, cx));
@@ -285,5 +305,6 @@ impl Routing {
         }
         self.verify_queue = VerifyQueue::default();
         self.anti_entropy = AntiEntropy::default();
+        self.timers.clear();
     }
 }

@@ -29,12 +29,12 @@ impl Rig {
     fn new() -> Self {
         let neighbour = identity(2);
         let mut cx = Context::in_test(identity(1).peer());
-        let mut links = Links::default();
+        let mut links = Links::new([7; 32]);
         let link = links.dial(neighbour.peer(), false, &mut cx);
         links.opened(link, &mut cx);
         while links.poll_event().is_some() {}
         cx.outbox.clear();
-        let mut routing = Routing::new(cx.config.metric);
+        let mut routing = Routing::new(cx.config.metric, [7; 32]);
         routing.flood_to([neighbour.peer()].into());
         Self {
             routing,

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::ice::IceServer;
 use crate::id::{PeerId, SocketId};
 use crate::io::Output;
-use crate::rng::{spread, unit};
+use crate::rng::{Stream, spread, unit};
 use crate::time::{Instant, UnixTime};
 use crate::topology::Shards;
 use crate::trust::{Identity, Signed};
@@ -34,7 +34,7 @@ pub(crate) const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(2);
 const SILENT: &str = "the signaling server does not answer";
 
 /// The connections to the hubs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Client {
     /// Whether the agent wants to be in the room: it has joined, and no hub has refused it for
     /// good.
@@ -54,6 +54,7 @@ pub(crate) struct Client {
     ever_admitted: bool,
     /// The mesh was told that no hub serves.
     told_lost: bool,
+    rng: ChaCha8Rng,
 }
 
 /// What is due.
@@ -141,6 +142,23 @@ pub(super) fn send(socket: SocketId, message: &ClientMessage) -> Output {
 }
 
 impl Client {
+    /// No hub is dialled yet. `seed` is the agent's.
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            wanted: false,
+            last_socket: 0,
+            current: None,
+            dial_at: Instant::default(),
+            hub: 0,
+            failures: 0,
+            refused: BTreeSet::new(),
+            moving: None,
+            ever_admitted: false,
+            told_lost: false,
+            rng: Stream::Signaling.of(seed),
+        }
+    }
+
     pub(crate) fn is_admitted(&self) -> bool {
         self.current.as_ref().is_some_and(Conversation::is_admitted)
     }
@@ -221,7 +239,6 @@ impl Client {
         text: &str,
         config: &Config,
         identity: &Identity,
-        rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> (Option<ClientFact>, Option<Output>) {
         let Some(conversation) = self.conversation(socket) else {
@@ -245,7 +262,7 @@ impl Client {
             ) => {
                 conversation.admitted(config, now);
                 let (hub, time) = (conversation.hub, conversation.hub_time(time_ms));
-                let (arrival, order) = self.admitted(socket, config, rng, now);
+                let (arrival, order) = self.admitted(socket, config, now);
                 let admission = Admission {
                     hub,
                     listing,
@@ -260,10 +277,10 @@ impl Client {
                 (peer.map(|to| ClientFact::NotPassedOn { to, code }), None)
             }
             (HubMessage::Error { code, message, .. }, _) => {
-                self.complained(socket, code, message, config, rng, now)
+                self.complained(socket, code, message, config, now)
             }
             (HubMessage::Move { within_ms }, Stage::Admitted { .. }) => {
-                self.asked_to_move(Duration::from_millis(within_ms), config, rng, now);
+                self.asked_to_move(Duration::from_millis(within_ms), config, now);
                 (None, None)
             }
             (message, Stage::Admitted { .. }) => {
@@ -280,7 +297,6 @@ impl Client {
         &mut self,
         socket: SocketId,
         config: &Config,
-        rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> (Arrival, Option<Output>) {
         let mut order = None;
@@ -300,7 +316,7 @@ impl Client {
             true => Arrival::Moved,
         };
         self.hub = self.current.as_ref().map_or(0, |current| current.hub);
-        self.plan_return(config, rng, now);
+        self.plan_return(config, now);
         (arrival, order)
     }
 
@@ -331,7 +347,6 @@ impl Client {
         code: ErrorCode,
         message: String,
         config: &Config,
-        rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> (Option<ClientFact>, Option<Output>) {
         let Some(conversation) = self.conversation(socket) else {
@@ -350,7 +365,7 @@ impl Client {
         }
         let another = (0..config.hubs).any(|hub| !self.refused.contains(&hub));
         if !self.is_current(socket) || (another && code != ErrorCode::Replaced) {
-            let lost = self.closed(socket, message, config, rng, now);
+            let lost = self.closed(socket, message, config, now);
             return (lost.map(ClientFact::Lost), Some(order));
         }
         self.wanted = false;
@@ -367,11 +382,10 @@ impl Client {
         socket: SocketId,
         reason: String,
         config: &Config,
-        rng: &mut ChaCha8Rng,
         now: Instant,
     ) -> Option<Lost> {
         if !self.is_current(socket) {
-            self.move_failed(socket, config, rng, now);
+            self.move_failed(socket, config, now);
             return None;
         }
         let current = self.current.take()?;
@@ -388,7 +402,7 @@ impl Client {
         };
         self.current = moving.and_then(|moving| moving.next);
         if self.current.is_none() {
-            lost.retry_in = wait(self.failures, config, rng);
+            lost.retry_in = wait(self.failures, config, &mut self.rng);
             self.failures = self.failures.saturating_add(1);
             self.dial_at = now + lost.retry_in;
         }
@@ -407,12 +421,7 @@ impl Client {
     }
 
     /// The next that is due, until there is none.
-    pub(crate) fn poll(
-        &mut self,
-        config: &Config,
-        rng: &mut ChaCha8Rng,
-        now: Instant,
-    ) -> Option<ClientTask> {
+    pub(crate) fn poll(&mut self, config: &Config, now: Instant) -> Option<ClientTask> {
         let Some(current) = &mut self.current else {
             let due = self.wanted && self.dial_at <= now;
             return due.then(|| ClientTask::Order(self.connect(config, now)));
@@ -423,12 +432,12 @@ impl Client {
                 return Some(ClientTask::Order(send(socket, &ClientMessage::Ping)));
             }
             Some(Due::GiveUp) => {
-                let lost = self.closed(socket, SILENT.to_owned(), config, rng, now);
+                let lost = self.closed(socket, SILENT.to_owned(), config, now);
                 return Some(ClientTask::GiveUp(order, lost));
             }
             None => {}
         }
-        self.poll_move(config, rng, now)
+        self.poll_move(config, now)
     }
 }
 

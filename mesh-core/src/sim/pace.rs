@@ -160,6 +160,11 @@ mod tests {
     fn a_stalled_driver_gets_all_at_once_and_orders_nothing_before() {
         let mut world = World::formed(2, None, 3);
         world.run_for(SECOND * 10);
+        let is_due_soon = |world: &World| {
+            let next = world.agents[0].mesh.poll_timeout();
+            next.is_some_and(|(at, _)| at.since(world.now) < SECOND)
+        };
+        assert!(world.run_until(SECOND * 10, is_due_soon));
         world.stall(0, SECOND * 2);
         let sent = |world: &World| world.agents[0].mesh.stats().frames_out;
         let before = sent(&world);

@@ -24,7 +24,7 @@ fn relayed() -> IceConfig {
 /// A link that was offered and answered a moment ago.
 fn answered() -> (Links, Context, LinkId, u64) {
     let [this, peer] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     links.set_ice_servers(turn());
     let id = links.dial(peer, false, &mut cx);
     let [Output::OpenLink { ice, .. }] = &orders(&mut cx)[..] else {
@@ -40,8 +40,8 @@ fn answered() -> (Links, Context, LinkId, u64) {
 /// Attends what is due so much later.
 fn attend_after(links: &mut Links, cx: &mut Context, wait: Duration) {
     cx.now = cx.now + wait;
-    for id in links.due(cx) {
-        links.attend(id, cx);
+    while links.deadline().is_some_and(|(at, _)| at <= cx.now) {
+        links.attend_next(cx);
     }
 }
 
@@ -93,7 +93,7 @@ fn a_link_that_ice_has_found_a_path_for_is_left_alone() {
 #[test]
 fn the_answerer_adds_relays_when_it_is_offered_the_one_further_round() {
     let [lower, this] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     links.set_ice_servers(turn());
     let link = links.answer(lower, (7, OFFER.into()), false, &mut cx);
     let [Output::OpenLink { ice, .. }] = &orders(&mut cx)[..] else {
@@ -128,7 +128,7 @@ fn where_relays_are_demanded_or_not_waited_for_they_are_there_from_the_start() {
         (IceTransportPolicy::Relay, SECOND),
         (IceTransportPolicy::All, Duration::ZERO),
     ] {
-        let (mut links, mut cx) = (Links::default(), context(this));
+        let (mut links, mut cx) = (Links::new([7; 32]), context(this));
         cx.config.ice_transport_policy = policy;
         cx.config.turn_fallback_timeout = wait;
         links.set_ice_servers(turn());
@@ -148,7 +148,7 @@ fn where_relays_are_demanded_or_not_waited_for_they_are_there_from_the_start() {
 #[test]
 fn without_a_turn_server_no_further_round_begins() {
     let [this, peer] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     links.dial(peer, false, &mut cx);
     let attempt = attempt(&mut links, &cx);
     links.apply(message(peer, this, 1), (attempt, 0), answer(), &mut cx);
@@ -192,7 +192,7 @@ fn another_network_is_not_forgotten_while_a_successor_is_being_opened() {
     links.path_found(id, relay, &mut cx);
     cx.now = cx.now + SECOND * 2;
     let successor = links.rotate(id, (true, false), &mut cx).expect("offered");
-    links.seek_direct(&mut cx);
+    links.seek_direct(&cx);
     cx.now = cx.now + SECOND * 2;
     events(&mut links);
     links.attend(id, &mut cx);

@@ -22,7 +22,7 @@ fn a_live_link_goes_through_further_rounds_at_both_ends() {
     let [lower, higher] = peers();
     let (mut links, mut cx, id) = open();
     let attempt = links.get(id).expect("there").negotiation.attempt();
-    let mut answerer = (Links::default(), context(higher));
+    let mut answerer = (Links::new([7; 32]), context(higher));
     let there = answerer
         .0
         .answer(lower, (attempt, OFFER.into()), false, &mut answerer.1);
@@ -70,7 +70,7 @@ fn a_live_link_goes_through_further_rounds_at_both_ends() {
 #[test]
 fn a_link_that_was_never_open_is_not_restarted() {
     let [this, peer] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     let id = links.dial(peer, false, &mut cx);
     orders(&mut cx);
     assert_eq!(links.restart(id, true, &mut cx), None);
@@ -82,7 +82,7 @@ fn a_link_that_was_never_open_is_not_restarted() {
 #[test]
 fn an_end_asks_for_a_restart_and_waits_while_it_cannot() {
     let [lower, this] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     let id = links.answer(lower, (7, OFFER.into()), false, &mut cx);
     links.opened(id, &mut cx);
     links.stranded(id, &mut cx);
@@ -97,7 +97,7 @@ fn an_end_asks_for_a_restart_and_waits_while_it_cannot() {
         None,
         "no way leads to the peer"
     );
-    links.restart_silent(&mut cx);
+    links.restart_silent(&cx);
     let asked = Some((lower, 7, Step::Rebind));
     assert_eq!(links.restart(id, true, &mut cx), asked);
     assert_eq!(links.restart(id, true, &mut cx), None, "not at once again");
@@ -116,7 +116,7 @@ fn a_successor_takes_the_place_of_a_link_when_it_is_open() {
     let [_, peer] = peers();
     let predecessor = links.get(id).expect("there").negotiation.attempt();
     let held = envelope(1);
-    links.queue_envelope(peer, Channel::Data, held.clone(), &mut cx);
+    links.queue_envelope(peer, Channel::Data, held.clone(), &cx);
     sent(&mut links, &mut cx);
     cx.now = cx.now + Duration::from_secs(2);
     assert_eq!(links.rotate_all(&cx), []);
@@ -198,7 +198,7 @@ fn a_successor_that_does_not_open_leaves_the_link_as_it_was() {
 #[test]
 fn an_offer_to_succeed_is_answered_beside_the_link_that_it_names() {
     let [lower, this] = peers();
-    let (mut links, mut cx) = (Links::default(), context(this));
+    let (mut links, mut cx) = (Links::new([7; 32]), context(this));
     let id = links.answer(lower, (7, OFFER.into()), false, &mut cx);
     links.opened(id, &mut cx);
     let offer = |attempt: u64| (attempt, OFFER.to_owned());

@@ -10,7 +10,7 @@ use crate::id::{PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::payload::{Payload, check_json};
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Chunk, Content, Form, Head, Item, MessageHeader, Purpose};
 
 /// A large message of which parts are missing.
@@ -207,12 +207,12 @@ impl Messages {
         }
     }
 
-    fn arm_assembly(&self, key: Key, net: &mut Net<'_>) {
+    fn arm_assembly(&mut self, key: Key, net: &Net<'_>) {
         if let Some(assembly) = self.large.assembling.get(&key) {
             let idle = assembly.heard_at + IDLE_MAX;
             let gap = assembly.numbers.ask_at();
             let at = gap.map_or(idle, |at| at.min(idle));
-            net.cx.timers.arm(Timer::Large, at.max(net.cx.now));
+            self.timers.arm(TimeoutReason::Large, at.max(net.cx.now));
         }
     }
 

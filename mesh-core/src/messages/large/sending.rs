@@ -18,7 +18,7 @@ use crate::overlay::SETTLE;
 use crate::payload::{Payload, SendOptions};
 use crate::routing::Detours;
 use crate::time::Instant;
-use crate::timers::Timer;
+use crate::timeout::TimeoutReason;
 use crate::wire::{CHUNK_BYTES, Chunk, Content, Form, Head, Progress, Purpose, Stop};
 
 /// Deadline of a part, beyond any: a part is kept until it has arrived or the message has ended,
@@ -179,12 +179,12 @@ impl Messages {
         self.arm_large(key, net);
     }
 
-    fn arm_large(&self, key: Key, net: &mut Net<'_>) {
+    fn arm_large(&mut self, key: Key, net: &Net<'_>) {
         if let Some(sending) = self.large.sending.get(&key) {
             let at = sending.parts.deadline(patience(net));
             let at = at.map_or(sending.gives_up_at(), |at| at.min(sending.gives_up_at()));
             let soonest = net.cx.now + SETTLE;
-            net.cx.timers.arm(Timer::Large, at.max(soonest));
+            self.timers.arm(TimeoutReason::Large, at.max(soonest));
         }
     }
 
@@ -228,7 +228,7 @@ impl Messages {
         &mut self,
         (to, id): (PeerId, &MessageId),
         cause: (LossReason, PeerId),
-        net: &mut Net<'_>,
+        net: &Net<'_>,
     ) -> bool {
         let to_it = (to, 0)..=(to, u64::MAX);
         let found = self.large.sending.range_mut(to_it).find_map(|(key, it)| {
@@ -293,7 +293,8 @@ impl Messages {
             return;
         };
         if let Some(pending) = self.pending.get_mut(&sending.id) {
-            pending.await_reply(sending.patience, net);
+            let until = pending.await_reply(sending.patience, net.cx.now);
+            self.timers.arm(TimeoutReason::Retry, until);
         } else if !sending.is_reply() {
             net.cx.emit(Event::Delivered {
                 id: sending.id,

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::{Client, ClientTask, close, wait};
 use crate::config::Config;
 use crate::id::SocketId;
@@ -38,11 +36,11 @@ impl Move {
 
 impl Client {
     /// Away from its first address an agent tries to return, some time from now.
-    pub(super) fn plan_return(&mut self, config: &Config, rng: &mut ChaCha8Rng, now: Instant) {
+    pub(super) fn plan_return(&mut self, config: &Config, now: Instant) {
         let (min, max) = (config.signaling_return_min, config.signaling_return_max);
         self.moving = (self.hub > 0).then(|| Move {
             asked: false,
-            dial_at: now + min + max.saturating_sub(min).mul_f64(unit(rng)),
+            dial_at: now + min + max.saturating_sub(min).mul_f64(unit(&mut self.rng)),
             hub: 0,
             failures: 0,
             next: None,
@@ -50,14 +48,8 @@ impl Client {
     }
 
     /// The hub that serves is about to stop. All its agents move, each at a time of its own.
-    pub(super) fn asked_to_move(
-        &mut self,
-        within: Duration,
-        config: &Config,
-        rng: &mut ChaCha8Rng,
-        now: Instant,
-    ) {
-        let dial_at = now + within.min(MOVE_WITHIN_MAX).mul_f64(unit(rng));
+    pub(super) fn asked_to_move(&mut self, within: Duration, config: &Config, now: Instant) {
+        let dial_at = now + within.min(MOVE_WITHIN_MAX).mul_f64(unit(&mut self.rng));
         match &mut self.moving {
             Some(moving) if moving.asked => {} // Told again.
             Some(moving) if moving.next.is_some() => moving.asked = true, // On its way back.
@@ -85,24 +77,18 @@ impl Client {
     }
 
     /// The hub that this agent was to move to does not admit it.
-    pub(super) fn move_failed(
-        &mut self,
-        socket: SocketId,
-        config: &Config,
-        rng: &mut ChaCha8Rng,
-        now: Instant,
-    ) {
+    pub(super) fn move_failed(&mut self, socket: SocketId, config: &Config, now: Instant) {
         let Some(moving) = &mut self.moving else {
             return;
         };
         if moving.next.take_if(|next| next.socket == socket).is_none() {
             return;
         }
-        moving.dial_at = now + wait(moving.failures, config, rng);
+        moving.dial_at = now + wait(moving.failures, config, &mut self.rng);
         moving.failures = moving.failures.saturating_add(1);
         let (asked, failed) = (moving.asked, moving.hub);
         if !asked && failed + 1 >= self.hub {
-            self.plan_return(config, rng, now); // None of the earlier ones admits it.
+            self.plan_return(config, now); // None of the earlier ones admits it.
             return;
         }
         let hub = match asked {
@@ -115,17 +101,12 @@ impl Client {
     }
 
     /// Dials the other hub when it is time, and gives it up when it does not answer.
-    pub(super) fn poll_move(
-        &mut self,
-        config: &Config,
-        rng: &mut ChaCha8Rng,
-        now: Instant,
-    ) -> Option<ClientTask> {
+    pub(super) fn poll_move(&mut self, config: &Config, now: Instant) -> Option<ClientTask> {
         let moving = self.moving.as_mut()?;
         if let Some(next) = &mut moving.next {
             next.poll(config, now)?; // It is not admitted yet, and so not pinged.
             let (socket, order) = (next.socket, close(next));
-            self.move_failed(socket, config, rng, now);
+            self.move_failed(socket, config, now);
             return Some(ClientTask::GiveUp(order, None));
         }
         if moving.dial_at > now {
