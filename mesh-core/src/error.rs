@@ -251,6 +251,35 @@ impl SendError {
     }
 }
 
+/// Why a track of audio or video is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TrackError {
+    /// There is no open link to the member.
+    #[error(
+        "not linked to {0}: tracks travel to neighbours only; send to a peer that peers() \
+         shows as direct, or wait for its event linkOpened"
+    )]
+    NotLinked(PeerId),
+    /// As many tracks are sent to the neighbour as may be.
+    #[error("at most {0} tracks may be sent to one neighbour: end one first")]
+    TooMany(u8),
+    /// The track has ended.
+    #[error("the track has ended, with its link or by its sender: send another")]
+    Ended,
+}
+
+impl TrackError {
+    /// A stable code, the same in every binding.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotLinked(_) => "not-linked",
+            Self::TooMany(_) => "too-many-tracks",
+            Self::Ended => "track-ended",
+        }
+    }
+}
+
 /// Why a call of an agent's handle failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -264,6 +293,9 @@ pub enum MeshError {
     /// The large message did not arrive.
     #[error("not delivered: {0}")]
     NotDelivered(LossReason),
+    /// A track cannot be sent.
+    #[error(transparent)]
+    Track(#[from] TrackError),
     /// The agent was closed.
     #[error("this agent is closed")]
     Closed,
@@ -284,6 +316,7 @@ impl MeshError {
             Self::Send(error) => error.code(),
             Self::NoReply(_) => "no-reply",
             Self::NotDelivered(_) => "not-delivered",
+            Self::Track(error) => error.code(),
             Self::Closed => "closed",
         }
     }

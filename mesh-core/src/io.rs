@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{LossReason, RejectReason};
 use crate::ice::{IceConfig, LinkPath};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
+use crate::media::{TrackKind, Tracks};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
 
@@ -166,6 +167,9 @@ pub enum Output {
         fresh_keys: bool,
         /// What it gathers candidates with.
         ice: IceConfig,
+        /// An offer has sections for so many tracks of the other end, beside one for each of this
+        /// end's.
+        tracks: Tracks,
     },
     /// From its next round on a link's peer connection gathers candidates with this. Nothing
     /// changes until then.
@@ -181,7 +185,15 @@ pub enum Output {
         /// The link.
         link: LinkId,
     },
-    /// Hand the peer's answer or candidate to the peer connection; or its offer, of a restart,
+    /// Offer anew on a link's peer connection, without a restart of ICE: tracks are others now.
+    NegotiateTracks {
+        /// The link.
+        link: LinkId,
+        /// The offer has sections for so many tracks of the other end, beside one for each of this
+        /// end's.
+        tracks: Tracks,
+    },
+    /// Hand the peer's answer or candidate to the peer connection; or its offer of a further round,
     /// which is to be answered.
     ApplySignal {
         /// The link.
@@ -309,6 +321,30 @@ pub enum Event {
         /// The cause.
         reason: String,
     },
+    /// A neighbour sends a track of audio or video. It goes on while the link gets fresh keys.
+    Track {
+        /// Who sends.
+        peer: PeerId,
+        /// The track, as its sender has named it.
+        id: String,
+        /// What it carries.
+        kind: TrackKind,
+    },
+    /// A neighbour's track has ended: it was ended by its sender, or the link is closed.
+    TrackEnded {
+        /// Who sent.
+        peer: PeerId,
+        /// The track.
+        id: String,
+    },
+    /// A neighbour cannot go on with a video track of this agent until it gets a keyframe. A
+    /// browser's sender makes one by itself.
+    KeyframeWanted {
+        /// Who asks.
+        peer: PeerId,
+        /// The track.
+        id: String,
+    },
     /// Links or members changed somewhere in the mesh.
     TopologyChanged,
     /// A message for this agent, its signature verified.
@@ -400,6 +436,8 @@ pub enum WarningCode {
     ClockOff,
     /// A STUN or TURN server is left out, because it cannot be used.
     IceServer,
+    /// A neighbour does not answer when it is told of tracks of audio or video.
+    Tracks,
 }
 
 impl Event {
@@ -413,6 +451,9 @@ impl Event {
             Self::Replied { payload, .. } => payload.len(),
             Self::LinkClosed { reason, .. } | Self::LinkFailed { reason, .. } => reason.len(),
             Self::PeerJoined { name, .. } | Self::PeerLeft { name, .. } => name.len(),
+            Self::Track { id, .. }
+            | Self::TrackEnded { id, .. }
+            | Self::KeyframeWanted { id, .. } => id.len(),
             _ => 0,
         };
         size_of::<Self>() + more

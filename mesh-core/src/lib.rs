@@ -58,6 +58,7 @@ mod id;
 mod io;
 mod links;
 mod log;
+mod media;
 mod mesh;
 mod messages;
 mod metric;
@@ -85,13 +86,15 @@ pub use config::{
     sparse_k,
 };
 pub use error::{
-    ConfigError, DecodeError, LossReason, MeshError, RejectReason, SendError, VerifyError,
+    ConfigError, DecodeError, LossReason, MeshError, RejectReason, SendError, TrackError,
+    VerifyError,
 };
 pub use ice::{CandidateType, IceConfig, IceServer, IceTransportPolicy, LinkPath};
 pub use id::{
     ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,
 };
 pub use io::{Channel, Event, Input, Output, Received, WarningCode};
+pub use media::{NO_STREAM, TRACKS_MAX, TrackKind, TrackSection, Tracks, sections};
 pub use mesh::Mesh;
 pub use metric::{Metric, ParseMetricError};
 pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, SendOptions, check_json};

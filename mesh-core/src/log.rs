@@ -40,6 +40,7 @@ pub(crate) const fn name_of(signal: &PeerSignal) -> &'static str {
         PeerSignal::Ask(Step::Succeed) => "ask-succeed",
         PeerSignal::Ask(Step::Rebind) => "ask-rebind",
         PeerSignal::Ask(Step::Direct) => "ask-direct",
+        PeerSignal::Ask(Step::Media(_)) => "ask-media",
         PeerSignal::Solicit => "solicit",
         PeerSignal::Decline => "decline",
     }
@@ -100,6 +101,7 @@ impl fmt::Display for Brief<'_, Output> {
             }
             Output::ConfigureLink { link, .. } => write!(f, "ConfigureLink {link:?}"),
             Output::RestartLink { link } => write!(f, "RestartLink {link:?}"),
+            Output::NegotiateTracks { link, .. } => write!(f, "NegotiateTracks {link:?}"),
             Output::ApplySignal { link, signal } => {
                 write!(f, "ApplySignal {link:?} {}", kind(signal))
             }
@@ -134,6 +136,9 @@ const fn about(event: &Event) -> (&'static str, Option<PeerId>) {
         Event::LinkFailed { peer, .. } => ("LinkFailed", Some(*peer)),
         Event::LinkRotated { peer, .. } => ("LinkRotated", Some(*peer)),
         Event::LinkPath { peer, .. } => ("LinkPath", Some(*peer)),
+        Event::Track { peer, .. } => ("Track", Some(*peer)),
+        Event::TrackEnded { peer, .. } => ("TrackEnded", Some(*peer)),
+        Event::KeyframeWanted { peer, .. } => ("KeyframeWanted", Some(*peer)),
         Event::TopologyChanged => ("TopologyChanged", None),
         Event::Message(message) => ("Message", Some(message.from)),
         Event::Sending { to, .. } => ("Sending", Some(*to)),

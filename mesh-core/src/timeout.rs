@@ -25,6 +25,8 @@ pub enum TimeoutReason {
     Rotate,
     /// A relayed link looks for a direct path.
     Direct,
+    /// A neighbour is told of tracks of audio and video.
+    Tracks,
     /// Received messages are acknowledged.
     Acknowledge,
     /// Links go on with what was too much for one moment.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use mesh_core::agent::{AgentState, Line};
 use mesh_core::{
     Delivery, Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView,
-    RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
+    RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView, TrackError,
+    TrackKind,
 };
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ use crate::clock::{self, Clock};
 use crate::driver::Driver;
 use crate::error::JoinError;
 use crate::link::LinkSettings;
+use crate::media::{LocalTrack, RemoteTrack};
 use crate::options::JoinOptions;
 use crate::random_seed;
 use crate::shared::{Shared, Subscriber};
@@ -293,6 +295,34 @@ impl Agent {
     pub fn reply(&self, request: MessageId, payload: impl Into<Payload>) -> Result<(), MeshError> {
         let payload = payload.into();
         Ok(self.call(|mesh, now| mesh.reply(request, payload, now))??)
+    }
+
+    /// Sends a track of audio or video to a neighbour: a member that an open link leads to. What it
+    /// carries is written into the [`LocalTrack`]. It goes on while the link gets fresh keys, and
+    /// ends with the link.
+    ///
+    /// # Errors
+    /// [`TrackError`]: tracks travel to neighbours only, and
+    /// [`TRACKS_MAX`](mesh_core::TRACKS_MAX) to each at most.
+    pub fn send_track(&self, peer: PeerId, kind: TrackKind) -> Result<LocalTrack, MeshError> {
+        let media = self.shared.media.of(peer);
+        let local = self.call(|mesh, now| {
+            let media = media.ok_or(TrackError::NotLinked(peer))?;
+            let (local, tracks) = media.add(kind)?;
+            match mesh.set_tracks(peer, tracks, now) {
+                Ok(()) => Ok(local),
+                Err(error) => {
+                    media.remove(&local);
+                    Err(error)
+                }
+            }
+        })??;
+        Ok(LocalTrack::new(peer, local, Arc::downgrade(&self.shared)))
+    }
+
+    /// A track that a neighbour sends, as [`Event::Track`] has told; none once it has ended.
+    pub fn remote_track(&self, peer: PeerId, id: &str) -> Option<RemoteTrack> {
+        self.shared.media.of(peer)?.remote(id)
     }
 
     /// How many others this agent knows: in a divided room, of its shard.

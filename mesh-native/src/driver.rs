@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::agent::{AgentState, LinkFact, SocketEnd, SocketFact};
-use mesh_core::{Instant, LinkId, Output, SocketId};
+use mesh_core::{Event, Instant, LinkId, Output, SocketId};
 use tokio::sync::{mpsc, watch};
 
 use crate::addresses;
 use crate::clock::Clock;
-use crate::link::{Link, LinkFactory};
+use crate::link::{Link, LinkFactory, Opening};
+use crate::media::Tell;
 use crate::shared::{Ending, Shared, State, Subscriber};
 use crate::signaling::{Endpoint, Signaling};
 
@@ -50,6 +51,8 @@ pub(crate) struct Driver {
     _ending: Ending,
     /// The agent's handles wait for its end, and it for theirs.
     running: watch::Sender<()>,
+    /// How connections tell events.
+    tell: Tell,
 }
 
 /// What ended the wait.
@@ -72,7 +75,14 @@ impl Driver {
         factory: LinkFactory,
         running: watch::Sender<()>,
     ) -> Self {
+        let weak = Arc::downgrade(&shared);
+        let tell: Tell = Arc::new(move |event| {
+            if let Some(shared) = weak.upgrade() {
+                shared.tell(&event);
+            }
+        });
         Self {
+            tell,
             _ending: Ending(Arc::clone(&shared)),
             shared,
             endpoints,
@@ -215,6 +225,23 @@ impl Driver {
         state.tell_samples();
     }
 
+    /// Tracks begin and end with their link.
+    fn follow(&self, event: &Event, state: &mut State) {
+        let (peer, opened) = match event {
+            Event::LinkOpened { peer, .. } => (*peer, true),
+            Event::LinkClosed { peer, .. } => (*peer, false),
+            _ => return,
+        };
+        let Some(media) = self.shared.media.of(peer) else {
+            return;
+        };
+        let news = match opened {
+            true => media.opened(),
+            false => media.closed(),
+        };
+        news.iter().for_each(|event| state.tell(event));
+    }
+
     fn carry_out(&mut self, output: Output, state: &mut State) {
         match output {
             Output::OpenSignaling { socket, hub } => {
@@ -237,18 +264,21 @@ impl Driver {
             }
             Output::OpenLink {
                 link,
+                peer,
                 offer,
                 fresh_keys,
                 ice,
-                ..
+                tracks,
             } => {
                 let (factory, facts) = (&self.factory, self.facts.0.clone());
                 let fresh = fresh_keys.then(|| factory.with_fresh_keys());
                 let factory = fresh.as_ref().unwrap_or(factory);
-                let connection = match offer {
-                    None => Link::offer(factory, link.0, &ice, facts),
-                    Some(sdp) => Link::answer(factory, link.0, &ice, sdp, facts),
+                let opening = match offer {
+                    None => Opening::Offer { tracks },
+                    Some(offer_sdp) => Opening::Answer { offer_sdp },
                 };
+                let media = self.shared.media.connect(peer, link.0, &self.tell);
+                let connection = Link::start(factory, link.0, &ice, opening, media, facts);
                 self.links.insert(link, connection);
             }
             Output::ConfigureLink { link, ice } => {
@@ -259,6 +289,11 @@ impl Driver {
             Output::RestartLink { link } => {
                 if let Some(link) = self.links.get(&link) {
                     link.restart();
+                }
+            }
+            Output::NegotiateTracks { link, tracks } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.negotiate(tracks);
                 }
             }
             Output::ApplySignal { link, signal } => {
@@ -278,7 +313,10 @@ impl Driver {
             Output::CloseLink { link } => {
                 self.links.remove(&link);
             }
-            Output::Emit(event) => state.note(&event),
+            Output::Emit(event) => {
+                state.note(&event);
+                self.follow(&event, state);
+            }
             Output::Writable => {} // The agent has told its callers.
         }
     }

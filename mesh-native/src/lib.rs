@@ -36,6 +36,7 @@ mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod link;
+mod media;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
@@ -53,6 +54,7 @@ mod tls;
 
 pub use agent::{Agent, Events, PendingReply, Sending};
 pub use error::JoinError;
+pub use media::{LocalTrack, RemoteTrack};
 pub use mesh_core as core;
 pub use mesh_core::agent::{AddressError, AdmissionError};
 pub use mesh_core::{MeshError, SendOptions};
@@ -63,6 +65,7 @@ pub use metrics::Metrics;
 pub use metrics::{MetricsError, MetricsServer};
 pub use options::JoinOptions;
 pub use process::Process;
+pub use rtc::rtp;
 
 /// Randomness from the operating system: for keys and seeds.
 ///

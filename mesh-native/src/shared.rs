@@ -6,10 +6,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_core::agent::{AgentState, EventQueue, Reader};
-use mesh_core::{Event, Instant, Mesh};
+use mesh_core::{Event, Instant, Mesh, PeerId};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::media::{Local, Media};
 use crate::metrics::Metrics;
 
 /// What handles and loop share. It is locked for moments only, never while anything is awaited.
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     state: Mutex<State>,
+    pub(crate) media: Media,
     /// A handle has called the mesh.
     called: Notify,
 }
@@ -51,6 +53,7 @@ impl Shared {
         Self {
             clock,
             state: Mutex::new(State { agent, metrics }),
+            media: Media::default(),
             called: Notify::new(),
         }
     }
@@ -75,6 +78,23 @@ impl Shared {
         result
     }
 
+    /// Tells an event that a connection has found out.
+    pub(crate) fn tell(&self, event: &Event) {
+        self.lock().tell(event);
+    }
+
+    /// A track of this agent has ended.
+    pub(crate) fn end_track(&self, peer: PeerId, local: &Arc<Local>) {
+        let Some(media) = self.media.of(peer) else {
+            return;
+        };
+        self.call(|agent, now| {
+            let tracks = media.remove(local);
+            // Without a link, or an agent, there is nobody to be told.
+            let _ = agent.call(|mesh| mesh.set_tracks(peer, tracks, now));
+        });
+    }
+
     /// Resolves when the mesh was called since the last time.
     pub(crate) async fn called(&self) {
         self.called.notified().await;
@@ -89,6 +109,12 @@ impl State {
                 metrics.observe(sample);
             }
         }
+    }
+
+    /// Tells an event to all that read them.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        self.agent.tell(event);
+        self.note(event);
     }
 
     /// Logs and counts an event that its readers were told.

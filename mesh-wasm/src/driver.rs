@@ -256,6 +256,7 @@ impl State {
                     connection.restart();
                 }
             }
+            Output::NegotiateTracks { .. } => {} // It sends and takes none yet.
             Output::ApplySignal { link, signal } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.apply(signal);

@@ -345,6 +345,7 @@ impl<R: Reader> AgentState<R> {
             Output::Emit(event) => self.tell(event),
             Output::ConfigureLink { .. }
             | Output::RestartLink { .. }
+            | Output::NegotiateTracks { .. }
             | Output::SendSignaling { .. }
             | Output::OpenLink { .. }
             | Output::ApplySignal { .. }
@@ -359,8 +360,8 @@ impl<R: Reader> AgentState<R> {
         self.mesh.poll_sample()
     }
 
-    /// Tells an event to all who want it.
-    fn tell(&mut self, event: &Event) {
+    /// Tells an event to all who want it: the mesh's, and what the driver alone knows of tracks.
+    pub fn tell(&mut self, event: &Event) {
         self.replies.settle(event);
         self.admission.hear(event);
         self.readers.retain(|reader| {

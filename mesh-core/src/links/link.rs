@@ -2,6 +2,7 @@
 
 use super::keepalive::Keepalive;
 use super::lane::Lane;
+use super::media::Media;
 use super::negotiation::Negotiation;
 use super::path::Upgrade;
 use super::queue::LinkQueue;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) path: Option<LinkPath>,
     /// How it looks for a better one.
     pub(super) upgrade: Upgrade,
+    /// The tracks that travel over it.
+    pub(super) media: Media,
     pub(crate) queue: LinkQueue,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
@@ -90,6 +93,7 @@ impl Link {
             restarts: Restarts::default(),
             path: None,
             upgrade: Upgrade::default(),
+            media: Media::default(),
             queue: LinkQueue::default(),
             misdeeds: 0,
         }
@@ -102,6 +106,7 @@ impl Link {
         self.opened_at = Some(now);
         self.restarts = Restarts::default();
         self.keepalive = self.keepalive.succeeded(now);
+        self.media = self.media.revived(now);
     }
 
     /// Messages may be routed over it.
@@ -159,7 +164,8 @@ impl Link {
             LinkState::Open => {
                 let rotate = self.rotate_at.map(|at| (at, TimeoutReason::Rotate));
                 let direct = self.upgrade.at.map(|at| (at, TimeoutReason::Direct));
-                let others = [rotate, direct].into_iter().flatten();
+                let media = self.media.at.map(|at| (at, TimeoutReason::Tracks));
+                let others = [rotate, direct, media].into_iter().flatten();
                 others.fold(keepalive, std::cmp::min)
             }
             LinkState::Draining { until } => keepalive.min((until, TimeoutReason::Drain)),

@@ -69,6 +69,7 @@ impl Links {
     fn keep_alive(&mut self, id: LinkId, cx: &mut Context) {
         self.check_rotation(id, cx);
         self.check_upgrade(id, cx);
+        self.check_media(id, cx);
         let jitter = unit(&mut self.rng);
         let rhythm = (self.ping_interval(cx), cx.grace());
         let Some(link) = self.table.get_mut(id) else {

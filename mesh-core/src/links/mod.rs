@@ -13,6 +13,7 @@ mod keepalive;
 mod lane;
 mod link;
 mod liveness;
+mod media;
 mod negotiation;
 mod path;
 mod queue;

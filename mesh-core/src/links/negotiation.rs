@@ -109,6 +109,11 @@ impl Negotiation {
         self.attempt
     }
 
+    /// Whether a further round that this end has offered is not answered yet.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.round > 0 && self.answer.is_none()
+    }
+
     pub(super) fn round(&self) -> u16 {
         self.round
     }
@@ -272,6 +277,10 @@ impl Links {
         let lacks_path = self.dialer.lacks_path(peer) && role == Role::Only;
         negotiation.relays = Self::relays_at_once(role, cx) || lacks_path;
         let relays = negotiation.relays;
+        let predecessor = self.to(peer).filter(|_| role == Role::Successor);
+        let tracks = predecessor
+            .map(|link| link.media.receives())
+            .unwrap_or_default();
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
         let (via_hub, failures) = (negotiation.via_hub, self.failures(peer));
@@ -298,6 +307,7 @@ impl Links {
             offer,
             fresh_keys: role == Role::Successor,
             ice: self.ice(relays, cx),
+            tracks,
         });
         link
     }
@@ -423,11 +433,12 @@ impl Links {
         let Some(link) = found.and_then(|link| self.connection_mut(link)) else {
             return; // Of an attempt that is over.
         };
-        if let LinkSignal::Offer { .. } = signal {
+        if let LinkSignal::Offer { sdp } = &signal {
             if !link.takes_round(round) {
                 return; // It has come over another path before.
             }
             link.negotiation.begin_round(round);
+            link.media.offer_came(sdp);
             if link.opened_at.is_none() {
                 link.negotiation.relays = true;
                 let until = cx.now + patience;
@@ -448,7 +459,8 @@ impl Links {
                 let until = cx.now + patience;
                 link.state = LinkState::Negotiating { until };
             }
-            Verdict::Apply | Verdict::Answered => {}
+            Verdict::Answered => link.media.answered(cx.now),
+            Verdict::Apply => {}
             Verdict::Reject(reason) => return self.reject(None, Some(from), reason, cx),
         }
         let answers = !matches!(signal, LinkSignal::Candidate { .. });

@@ -174,7 +174,7 @@ impl Links {
         old.rotate_at = None;
         let keepalive = old.keepalive.succeeded(cx.now);
         let (opened_at, misdeeds, kbps) = (old.opened_at, old.misdeeds, old.queue.kbps());
-        let upgrade = old.upgrade.succeeded();
+        let (upgrade, media) = (old.upgrade.succeeded(), old.media.succeeded(cx.now));
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
@@ -183,6 +183,7 @@ impl Links {
         link.opened_at = opened_at;
         link.misdeeds = misdeeds;
         link.upgrade = upgrade;
+        link.media = media;
         link.queue.set_kbps(kbps);
         let took = cx.now.since(link.negotiation.started_at());
         decided!(cx, link = ?id, ?former, ?peer, "go on over a link with fresh keys");
@@ -204,6 +205,9 @@ impl Links {
         jitter: f64,
         cx: &mut Context,
     ) {
+        if let Some(link) = self.to_mut(peer).filter(|link| link.is_open()) {
+            link.media.resume(cx.now);
+        }
         if sought_direct {
             return self.plan_upgrade(peer, jitter, cx);
         }

@@ -1,5 +1,6 @@
 //! Links by themselves: calls in, exact orders and events out.
 
+mod media;
 mod path;
 mod rounds;
 
@@ -10,6 +11,7 @@ use crate::context::Context;
 use crate::ice::IceConfig;
 use crate::id::{MessageId, Target};
 use crate::io::Channel;
+use crate::media::Tracks;
 use crate::payload::Delivery;
 use crate::timeout::TimeoutReason;
 use crate::trust::Identity;
@@ -135,6 +137,7 @@ fn an_offer_its_answer_and_a_candidate_make_a_link() {
         offer: None,
         fresh_keys: false,
         ice: IceConfig::default(),
+        tracks: Tracks::default(),
     };
     assert_eq!(orders(&mut cx), [expected]);
     let attempt = attempt(&mut links, &cx);

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mesh;
-use crate::error::SendError;
+use crate::error::{SendError, TrackError};
 use crate::id::{MessageId, PeerId};
 use crate::io::Event;
 use crate::log::decided;
+use crate::media::Tracks;
 use crate::messages::Messages;
 use crate::payload::{Payload, SendOptions};
 use crate::time::Instant;
@@ -126,6 +127,21 @@ impl Mesh {
     ) -> Result<MessageId, SendError> {
         self.enter(now);
         self.with_net(|messages, net| messages.broadcast(topic, payload, net))
+    }
+
+    /// This agent sends so many tracks of audio and video to a neighbour from now on: the driver
+    /// has them, and orders follow.
+    ///
+    /// # Errors
+    /// [`TrackError`]: tracks travel over links only, and so many at most.
+    pub fn set_tracks(
+        &mut self,
+        peer: PeerId,
+        tracks: Tracks,
+        now: Instant,
+    ) -> Result<(), TrackError> {
+        self.enter(now);
+        self.links.set_tracks(peer, tracks, &self.cx)
     }
 
     /// Whether what is sent now leaves now: a first link is open, or the agent is alone in its

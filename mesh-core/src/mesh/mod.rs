@@ -144,7 +144,8 @@ impl Mesh {
             | Due::Keepalive
             | Due::Drain
             | Due::Rotate
-            | Due::Direct => links.attend_next(cx),
+            | Due::Direct
+            | Due::Tracks => links.attend_next(cx),
             Due::Acknowledge => links.send_acks(cx),
             Due::Bursts => links.burst_again(),
             Due::Suspect => links.probe_stalled(cx),

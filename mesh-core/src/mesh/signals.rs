@@ -133,6 +133,9 @@ impl Mesh {
             PeerSignal::Ask(Step::Direct) if from > self.cx.this => {
                 self.links.direct_asked(from, attempt, &self.cx);
             }
+            PeerSignal::Ask(Step::Media(tracks)) if from > self.cx.this => {
+                self.links.tracks_asked(from, tracks, &mut self.cx);
+            }
             PeerSignal::Link { round, signal } if may_be_from(from, round, &signal, &self.cx) => {
                 let round = (attempt, round);
                 self.links.apply(message, round, signal, &mut self.cx);

@@ -141,6 +141,7 @@ impl World {
             }
             Output::ConfigureLink { link, ice } => self.configure(agent, link, &ice),
             Output::RestartLink { link } => self.restart_ice(agent, link),
+            Output::NegotiateTracks { link, tracks } => self.offer_tracks(agent, link, tracks),
             Output::ApplySignal { link, signal } => self.apply(agent, link, &signal),
             Output::Transmit {
                 link,

@@ -9,7 +9,11 @@ use super::World;
 use super::network::ConnectionEnd;
 use crate::id::LinkId;
 use crate::io::Input;
+use crate::media::{TrackKind, Tracks};
 use crate::wire::LinkSignal;
+
+/// How a description begins that is of a round for tracks.
+const TRACKS: &str = "v=0 tracks";
 
 /// An ICE restart under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,7 @@ impl World {
                 let sdp = sdp.clone();
                 self.restart_signal(agent, link, LinkSignal::Answer { sdp });
             }
+            LinkSignal::Answer { sdp } if sdp.starts_with(TRACKS) => {}
             LinkSignal::Answer { .. } => {
                 self.connections[connection].restart = Some(IceRestart { answered: true });
                 let at = self.now + self.config.connect;
@@ -75,6 +80,19 @@ impl World {
             }
             LinkSignal::Candidate { .. } => {}
         }
+    }
+
+    /// The driver offers a round for tracks: the path stays.
+    pub(super) fn offer_tracks(&mut self, agent: usize, link: LinkId, tracks: Tracks) {
+        if !self.agents[agent].links.contains_key(&link) {
+            return;
+        }
+        let mut sdp = TRACKS.to_owned();
+        for kind in TrackKind::ALL {
+            let section = format!("\nm={} 9\na=mid:1\na=recvonly", kind.name());
+            sdp.push_str(&section.repeat(tracks.of(kind).into()));
+        }
+        self.restart_signal(agent, link, LinkSignal::Offer { sdp });
     }
 
     fn restart_signal(&mut self, agent: usize, link: LinkId, signal: LinkSignal) {

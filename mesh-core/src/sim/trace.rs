@@ -202,6 +202,10 @@ impl Trace {
                 head(73);
                 self.word(link.0);
             }
+            Output::NegotiateTracks { link, .. } => {
+                head(75);
+                self.word(link.0);
+            }
             // Without servers it changes nothing.
             Output::ConfigureLink { link, ice } if !ice.servers.is_empty() => {
                 head(74);

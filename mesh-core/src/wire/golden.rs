@@ -5,6 +5,7 @@ use super::*;
 use crate::document::{assert_golden, table};
 use crate::error::LossReason;
 use crate::id::{PeerId, Target};
+use crate::media::Tracks;
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
 use crate::trust::Identity;
@@ -47,6 +48,9 @@ const PLACE: Place = Place {
     ordered: true,
     asks: false,
 };
+
+/// What an agent asks to send.
+const TRACKS: Tracks = Tracks { audio: 1, video: 2 };
 
 fn broadcast() -> Content {
     let mut data = Data::one("hello".into(), Delivery::Reliable);
@@ -209,6 +213,10 @@ fn signals() -> Vec<(&'static str, Content)> {
         ("ask-succeed", signal(300, PeerSignal::Ask(Step::Succeed))),
         ("ask-rebind", signal(300, PeerSignal::Ask(Step::Rebind))),
         ("ask-direct", signal(300, PeerSignal::Ask(Step::Direct))),
+        (
+            "ask-media",
+            signal(300, PeerSignal::Ask(Step::Media(TRACKS))),
+        ),
         (
             "progress",
             Content::Progress(Progress {

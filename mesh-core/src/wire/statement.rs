@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{Chunk, Stop};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
+use crate::media::Tracks;
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
 use crate::trust::{Domain, Statement};
@@ -291,6 +292,8 @@ pub enum Step {
     Rebind,
     /// A direct path, of the lower end: the link is relayed.
     Direct,
+    /// A round, of the lower end, whose offer has sections for so many tracks of the author.
+    Media(Tracks),
 }
 
 /// What a backend's peer connection produces and consumes.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use mesh_core::agent::{LinkEnd, LinkFact};
-use mesh_core::{CandidateType, Channel, IceConfig, LinkPath, LinkSignal};
+use mesh_core::{CandidateType, Channel, IceConfig, LinkPath, LinkSignal, Tracks};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -22,14 +22,17 @@ use webrtc::peer_connection::{
 };
 
 use super::LinkFactory;
+use super::codecs;
 use super::early::Stage;
-use super::observer::{Notice, Observer};
+use super::observer::{Incoming, Notice, Observer};
 use super::pace::Pace;
 use super::remote::Remote;
 use super::runtime::LinkRuntime;
 use super::settings::{self, LinkAddresses};
+use super::tracks::ConnectionTracks;
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
 use super::turn::Streams;
+use crate::media::PeerMedia;
 
 /// How long a description waits for candidates. Those of our own interfaces are there within a
 /// millisecond; a STUN server nearby can still make it.
@@ -61,13 +64,30 @@ pub(super) enum Command {
     Configure(IceConfig),
     Apply(LinkSignal),
     Restart,
+    Negotiate(Tracks),
     Transmit(Channel, Bytes),
 }
 
 /// How a link begins.
-pub(super) enum Opening {
-    Offer,
-    Answer { offer_sdp: String },
+pub(crate) enum Opening {
+    /// With an offer, that has sections for so many tracks of the peer.
+    Offer {
+        /// How many.
+        tracks: Tracks,
+    },
+    /// With the answer to the peer's.
+    Answer {
+        /// The offer.
+        offer_sdp: String,
+    },
+}
+
+/// What a description is for.
+enum Round {
+    /// A new connection, or a restart of ICE: it waits for candidates.
+    Path(Opening),
+    /// Tracks alone.
+    Tracks(Opening),
 }
 
 /// What ties a link to the agent's driver.
@@ -80,6 +100,8 @@ pub(super) struct Ends {
     pub(super) addresses: LinkAddresses,
     /// The TURN servers that it reaches over TCP and TLS.
     pub(super) streams: Arc<Streams>,
+    /// The tracks that its peer and this agent send each other.
+    pub(super) media: Arc<PeerMedia>,
 }
 
 /// Why a link ends.
@@ -122,6 +144,7 @@ struct Session {
     inbound: JoinHandle<Received>,
     notices: mpsc::Receiver<Notice>,
     remote: Remote,
+    tracks: ConnectionTracks,
     /// An offer of ours awaits its answer.
     offered: bool,
     /// When it is looked whether the link has opened, from when a path is found.
@@ -136,8 +159,11 @@ impl Session {
             .with_certificates(vec![factory.certificate.clone()])
             .build();
         let runtime = LinkRuntime::new(Arc::clone(&pace), Arc::clone(&ends.streams));
+        let (codecs, registry) = codecs::engine()?;
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration)
+            .with_media_engine(codecs)
+            .with_interceptor_registry(registry)
             .with_setting_engine(factory.shared.engines.of(ice.policy))
             .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
@@ -146,6 +172,8 @@ impl Session {
         let connection = Box::pin(builder.build()).await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         let facts = Facts::new(ends.id, ends.facts);
+        let (link, tracked) = (ends.id, Arc::clone(&connection));
+        let tracks = ConnectionTracks::new(link, ends.media, tracked, Arc::clone(&pace));
         let flow = ends.flow;
         let prepared = prepare(&*connection, &flow, &facts).await;
         let outbound = match prepared {
@@ -174,6 +202,7 @@ impl Session {
             inbound,
             notices,
             remote,
+            tracks,
             offered: false,
             open_by: None,
         })
@@ -189,7 +218,7 @@ impl Session {
 
     /// Describes the connection and keeps it going, until something ends it.
     async fn drive(&mut self, opening: Opening) -> Ending {
-        if let Err(ending) = self.describe(opening).await {
+        if let Err(ending) = self.describe(Round::Path(opening)).await {
             return ending;
         }
         let mut orders = Vec::with_capacity(ORDERS_AT_ONCE);
@@ -225,28 +254,42 @@ impl Session {
     }
 
     /// Makes our description and sends it.
-    async fn describe(&mut self, opening: Opening) -> std::result::Result<(), Ending> {
+    async fn describe(&mut self, round: Round) -> std::result::Result<(), Ending> {
         let bad = |error: Error| Ending::Lost(LinkEnd::NotDescribed(error.to_string()));
-        let answering = matches!(opening, Opening::Answer { .. });
-        self.offered = !answering;
+        let (opening, has_path) = match round {
+            Round::Path(opening) => (opening, false),
+            Round::Tracks(opening) => (opening, true),
+        };
+        let mut offer = None;
         let description = match opening {
-            Opening::Offer => self.connection.create_offer(None).await,
+            Opening::Offer { tracks } => {
+                self.tracks.offer(tracks).await.map_err(bad)?;
+                self.connection.create_offer(None).await
+            }
             Opening::Answer { offer_sdp } => {
+                self.tracks.answer(&offer_sdp).await.map_err(bad)?;
                 self.remote
                     .describe(&offer_sdp, RTCSessionDescription::offer)
                     .await?;
+                offer = Some(offer_sdp);
                 self.connection.create_answer(None).await
             }
         };
+        let answering = offer.is_some();
+        self.offered = !answering;
         let description = description.map_err(bad)?;
         self.connection
             .set_local_description(description)
             .await
             .map_err(bad)?;
-        if answering {
+        if let Some(offer) = offer {
             self.pace.connecting();
+            self.tracks.agreed(&offer).await.map_err(bad)?;
         }
-        let found = self.gather().await?;
+        let found = match has_path {
+            true => Vec::new(),
+            false => self.gather().await?,
+        };
         let Some(description) = self.connection.local_description().await else {
             return Err(lost("the connection has no description"));
         };
@@ -298,12 +341,22 @@ impl Session {
                         .describe(&sdp, RTCSessionDescription::answer)
                         .await?;
                     self.pace.connecting();
+                    let agreed = self.tracks.agreed(&sdp).await;
+                    agreed.map_err(|error| lost(&error.to_string()))?;
                 }
                 Command::Apply(LinkSignal::Offer { sdp: offer_sdp }) if self.has_described() => {
-                    self.pace.restarting();
-                    self.remote.forget();
+                    let restarts = self.remote.restarts(&offer_sdp);
+                    let opening = Opening::Answer { offer_sdp };
+                    let round = match restarts {
+                        true => self.restarting(opening),
+                        false => Round::Tracks(opening),
+                    };
                     // Boxed, or every link would carry this future to its end.
-                    Box::pin(self.describe(Opening::Answer { offer_sdp })).await?;
+                    Box::pin(self.describe(round)).await?;
+                }
+                Command::Negotiate(tracks) if self.has_described() => {
+                    let round = Round::Tracks(Opening::Offer { tracks });
+                    Box::pin(self.describe(round)).await?;
                 }
                 Command::Configure(ice) => {
                     let configuration = settings::configuration(&ice, &self.streams).build();
@@ -313,22 +366,30 @@ impl Session {
                     }
                 }
                 Command::Restart if self.has_described() => {
-                    self.pace.restarting();
-                    self.remote.forget();
+                    let tracks = Tracks::default();
+                    let round = self.restarting(Opening::Offer { tracks });
                     let restarted = self.connection.restart_ice().await;
                     restarted.map_err(|error| lost(&error.to_string()))?;
-                    Box::pin(self.describe(Opening::Offer)).await?;
+                    Box::pin(self.describe(round)).await?;
                 }
                 Command::Apply(LinkSignal::Candidate { candidate, .. }) => {
                     self.remote.add_candidate(&candidate).await;
                 }
                 Command::Apply(LinkSignal::Offer { .. } | LinkSignal::Answer { .. })
+                | Command::Negotiate(_)
                 | Command::Restart => {
                     tracing::debug!("description ignored: another comes first");
                 }
             }
         }
         Ok(self.outbound.check().await?)
+    }
+
+    /// A round looks for another path.
+    fn restarting(&mut self, opening: Opening) -> Round {
+        self.pace.restarting();
+        self.remote.forget();
+        Round::Path(opening)
     }
 
     /// Whether an offer and its answer were applied, so that another round may begin.
@@ -348,6 +409,10 @@ impl Session {
                     Some(path) => Ok(self.facts.send(LinkFact::Path(path)).await?),
                     None => Ok(()),
                 }
+            }
+            Notice::Track(Incoming(track)) => {
+                self.tracks.began(track).await;
+                Ok(())
             }
             Notice::Failed(RTCPeerConnectionState::Failed) => Err(Ending::Lost(LinkEnd::NoPath)),
             Notice::Failed(state) => Err(lost(&format!("the connection is {state}"))),

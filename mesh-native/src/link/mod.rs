@@ -16,6 +16,7 @@
 
 mod asymmetric;
 mod candidate;
+pub(crate) mod codecs;
 mod connection;
 mod early;
 mod mdns;
@@ -27,6 +28,7 @@ mod runtime;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod traffic;
 mod turn;
 
@@ -37,14 +39,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_core::agent::LinkFact;
-use mesh_core::{Channel, IceConfig, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal, Tracks};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use webrtc::peer_connection::RTCCertificate;
 #[cfg(feature = "pairs")]
 use webrtc::peer_connection::SettingEngine;
 
-pub(crate) use self::pace::Connecting;
+pub(crate) use self::pace::{Connecting, Pace};
 pub(crate) use self::settings::LinkSettings;
 #[cfg(feature = "pairs")]
 pub(crate) use self::settings::channel_init;
@@ -53,13 +55,15 @@ pub(crate) use self::settings::crypto_provider;
 #[cfg(feature = "doctor")]
 pub(crate) use self::turn::{StreamServer, StreamSettings, TurnStream};
 
-use self::connection::{Command, Opening};
+use self::connection::Command;
+pub(crate) use self::connection::Opening;
 use self::mdns::MdnsResolver;
 use self::settings::{Addresses, Engines, LinkAddresses};
 use self::traffic::Flow;
 #[cfg(not(feature = "doctor"))]
 use self::turn::StreamSettings;
 use self::turn::Streams;
+use crate::media::PeerMedia;
 
 /// Orders a link may have waiting. The mesh queues at most 1,000 frames a link, and may hand
 /// over all of them in one turn.
@@ -161,38 +165,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts a link by offering: [`LinkFact::Signal`] with an offer follows soon.
+    /// Starts a link: [`LinkFact::Signal`] with our offer, or the answer to the peer's, follows
+    /// soon.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(crate) fn offer(
-        factory: &LinkFactory,
-        id: u64,
-        ice: &IceConfig,
-        facts: mpsc::Sender<(u64, LinkFact)>,
-    ) -> Self {
-        Self::start(factory, id, ice, Opening::Offer, facts)
-    }
-
-    /// Starts a link from a peer's offer: [`LinkFact::Signal`] with an answer follows soon.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub(crate) fn answer(
-        factory: &LinkFactory,
-        id: u64,
-        ice: &IceConfig,
-        offer_sdp: String,
-        facts: mpsc::Sender<(u64, LinkFact)>,
-    ) -> Self {
-        Self::start(factory, id, ice, Opening::Answer { offer_sdp }, facts)
-    }
-
-    fn start(
+    pub(crate) fn start(
         factory: &LinkFactory,
         id: u64,
         ice: &IceConfig,
         opening: Opening,
+        media: Arc<PeerMedia>,
         facts: mpsc::Sender<(u64, LinkFact)>,
     ) -> Self {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
@@ -210,6 +193,7 @@ impl Link {
                 flow: Arc::clone(&flow),
                 addresses: addresses.clone(),
                 streams,
+                media,
             },
         );
         tokio::spawn(session);
@@ -218,6 +202,39 @@ impl Link {
             flow,
             addresses,
         }
+    }
+
+    /// Starts a link of no agent by offering.
+    #[cfg(any(test, feature = "pairs"))]
+    pub(crate) fn offer(
+        factory: &LinkFactory,
+        id: u64,
+        ice: &IceConfig,
+        facts: mpsc::Sender<(u64, LinkFact)>,
+    ) -> Self {
+        let tracks = Tracks::default();
+        let media = Arc::new(PeerMedia::of_no_agent());
+        Self::start(factory, id, ice, Opening::Offer { tracks }, media, facts)
+    }
+
+    /// Starts a link of no agent from a peer's offer.
+    #[cfg(any(test, feature = "pairs"))]
+    pub(crate) fn answer(
+        factory: &LinkFactory,
+        id: u64,
+        ice: &IceConfig,
+        offer_sdp: String,
+        facts: mpsc::Sender<(u64, LinkFact)>,
+    ) -> Self {
+        let media = Arc::new(PeerMedia::of_no_agent());
+        Self::start(
+            factory,
+            id,
+            ice,
+            Opening::Answer { offer_sdp },
+            media,
+            facts,
+        )
     }
 
     /// Whether all addresses that it was made from are gone, by those that the machine has now.
@@ -237,7 +254,13 @@ impl Link {
         self.order(Command::Restart);
     }
 
-    /// Applies an answer or a candidate of the peer, or its offer of a restart. A bad description
+    /// Offers a further round, for the tracks that there are and so many of the peer's:
+    /// [`LinkFact::Signal`] with an offer follows soon.
+    pub(crate) fn negotiate(&self, tracks: Tracks) {
+        self.order(Command::Negotiate(tracks));
+    }
+
+    /// Applies an answer or a candidate of the peer, or its offer of a further round. A bad description
     /// closes the link, a bad candidate is ignored.
     pub(crate) fn apply(&self, signal: LinkSignal) {
         self.order(Command::Apply(signal));

@@ -1,9 +1,11 @@
 //! What the WebRTC library reports of one connection, as a queue of notices.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
     RTCPeerConnectionIceEvent, RTCPeerConnectionState,
@@ -24,6 +26,17 @@ pub(super) enum Notice {
     Failed(RTCPeerConnectionState),
     /// A candidate of the peer whose name has been resolved.
     Resolved(String),
+    /// The first packet of a track has come.
+    Track(Incoming),
+}
+
+/// A stream of a track.
+pub(super) struct Incoming(pub(super) Arc<dyn TrackRemote>);
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Incoming")
+    }
 }
 
 /// Passes on what the library reports of a connection.
@@ -63,6 +76,10 @@ impl PeerConnectionEventHandler for Observer {
             self.pace.reached();
             self.notify(Notice::Reached).await;
         }
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        self.notify(Notice::Track(Incoming(track))).await;
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {

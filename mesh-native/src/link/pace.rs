@@ -77,7 +77,7 @@ const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
 
 /// The pace of one connection.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     born: Instant,
     /// Those that are connecting, this one among them.
     others: Connecting,
@@ -186,7 +186,7 @@ impl Pace {
         &self.gate
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.active_at.load(Ordering::Relaxed) != 0
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Remote {
     factory: LinkFactory,
     connection: Arc<dyn PeerConnection>,
     described: bool,
+    /// The user name of its ICE agent.
+    user: Option<String>,
     budget: Budget,
     /// Candidates that overtook the description.
     early: Vec<String>,
@@ -38,6 +40,7 @@ impl Remote {
             factory,
             connection,
             described: false,
+            user: None,
             budget: Budget::default(),
             early: Vec::new(),
             names: JoinSet::new(),
@@ -54,6 +57,11 @@ impl Remote {
         self.names_asked = 0;
     }
 
+    /// Whether an offer of the peer restarts ICE: it has another user name.
+    pub(super) fn restarts(&self, offer: &str) -> bool {
+        user_of(offer) != self.user.as_deref()
+    }
+
     /// Applies the peer's description, and the candidates that came before it.
     pub(super) async fn describe(
         &mut self,
@@ -61,13 +69,14 @@ impl Remote {
         parse: fn(String) -> Result<RTCSessionDescription>,
     ) -> std::result::Result<(), Ending> {
         let bad = |error: Error| Ending::Lost(LinkEnd::BadDescription(error.to_string()));
-        let (sdp, named) = candidate::screen(sdp, &mut self.budget);
-        let description = parse(sdp).map_err(bad)?;
+        let (screened, named) = candidate::screen(sdp, &mut self.budget);
+        let description = parse(screened).map_err(bad)?;
         self.connection
             .set_remote_description(description)
             .await
             .map_err(bad)?;
         self.described = true;
+        self.user = user_of(sdp).map(str::to_owned);
         for candidate in named {
             self.add(candidate).await;
         }
@@ -127,4 +136,10 @@ impl Remote {
             tracing::debug!(%error, "candidate dropped");
         }
     }
+}
+
+/// The user name of the ICE agent that a description is of.
+fn user_of(sdp: &str) -> Option<&str> {
+    let mut lines = sdp.lines();
+    lines.find_map(|line| line.trim_end().strip_prefix("a=ice-ufrag:"))
 }

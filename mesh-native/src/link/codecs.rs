@@ -1,0 +1,156 @@
+//! What tracks are coded in, and how their packets are looked after.
+//!
+//! One codec a kind, which every browser has: Opus and VP8. A connection without tracks has none of
+//! it in its descriptions, and no timer of it runs.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use mesh_core::TrackKind;
+use rtc::interceptor::{Attribute, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
+use rtc::peer_connection::configuration::interceptor_registry::{
+    Registry, configure_nack, configure_rtcp_reports,
+};
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine,
+};
+use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp::codec::opus::OpusPayloader;
+use rtc::rtp::codec::vp8::Vp8Payloader;
+use rtc::rtp::packetizer::Payloader;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind,
+};
+use rtc::sansio::Protocol;
+use webrtc::error::{Error, Result};
+
+/// Where keyframe requests are marked: nearest to the application, after all that acts on them.
+const FORWARDER: usize = 14_000;
+
+/// The kind, as the library names it.
+pub(super) fn kind_of(kind: TrackKind) -> RtpCodecKind {
+    match kind {
+        TrackKind::Audio => RtpCodecKind::Audio,
+        TrackKind::Video => RtpCodecKind::Video,
+    }
+}
+
+/// Ticks a second of a track's timestamps.
+pub(crate) fn clock_rate(kind: TrackKind) -> u32 {
+    match kind {
+        TrackKind::Audio => 48_000,
+        TrackKind::Video => 90_000,
+    }
+}
+
+/// What puts frames into packets.
+pub(crate) fn payloader(kind: TrackKind) -> Box<dyn Payloader> {
+    match kind {
+        TrackKind::Audio => Box::new(OpusPayloader),
+        TrackKind::Video => {
+            let mut payloader = Vp8Payloader::default();
+            payloader.enable_picture_id = true;
+            Box::new(payloader)
+        }
+    }
+}
+
+/// The codec of a kind.
+pub(super) fn codec(kind: TrackKind) -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    };
+    match kind {
+        TrackKind::Audio => RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: clock_rate(kind),
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+            rtcp_feedback: Vec::new(),
+        },
+        TrackKind::Video => RTCRtpCodec {
+            mime_type: MIME_TYPE_VP8.to_owned(),
+            clock_rate: clock_rate(kind),
+            channels: 0,
+            sdp_fmtp_line: String::new(),
+            rtcp_feedback: vec![
+                feedback("ccm", "fir"),
+                feedback("nack", ""),
+                feedback("nack", "pli"),
+            ],
+        },
+    }
+}
+
+/// The codecs of a connection, and what answers and asks for lost packets, reports what arrives,
+/// and passes keyframe requests on.
+pub(super) fn engine() -> Result<(MediaEngine, Registry)> {
+    let mut engine = MediaEngine::default();
+    for (kind, payload_type) in [(TrackKind::Audio, 111), (TrackKind::Video, 96)] {
+        let codec = RTCRtpCodecParameters {
+            rtp_codec: codec(kind),
+            payload_type,
+        };
+        engine.register_codec(codec, kind_of(kind))?;
+    }
+    let registry = configure_nack(Registry::new(), &mut engine);
+    let registry = configure_rtcp_reports(registry);
+    let registry = registry.with(Slot::from(FORWARDER), KeyframeRequests::default());
+    Ok((engine, registry))
+}
+
+/// Marks requests for a keyframe for the application, which alone can answer them.
+#[derive(Default)]
+struct KeyframeRequests {
+    reads: VecDeque<TaggedPacket>,
+    writes: VecDeque<TaggedPacket>,
+}
+
+/// Whether it asks for a keyframe.
+fn is_request(packet: &dyn rtcp::Packet) -> bool {
+    let packet = packet.as_any();
+    packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, mut packet: TaggedPacket) -> Result<()> {
+        if let Packet::Rtcp(packets) = &mut packet.message.packet {
+            packets.retain(|packet| is_request(&**packet));
+            if packets.is_empty() {
+                return Ok(()); // Others have acted on it.
+            }
+            packet.message.add(Attribute::DeliverToApplication);
+        }
+        self.reads.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<Self::Rout> {
+        self.reads.pop_front()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<()> {
+        self.writes.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<Self::Wout> {
+        self.writes.pop_front()
+    }
+}
+
+impl Interceptor for KeyframeRequests {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}
