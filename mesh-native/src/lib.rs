@@ -54,7 +54,7 @@ mod tls;
 
 pub use agent::{Agent, Events, PendingReply, Sending};
 pub use error::JoinError;
-pub use media::{LocalTrack, RemoteTrack};
+pub use media::{LocalTrack, MediaFileError, RemoteTrack};
 pub use mesh_core as core;
 pub use mesh_core::agent::{AddressError, AdmissionError};
 pub use mesh_core::{MeshError, SendOptions};

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mesh_core::{MeshError, PeerId, TrackError, TrackKind};
+use mesh_core::{Event, MeshError, PeerId, TrackError, TrackKind};
 use rtc::rtp;
-use rtc::rtp::packetizer::{Packetizer, new_packetizer};
+use rtc::rtp::codec::vp8::Vp8Packet;
+use rtc::rtp::packetizer::{Depacketizer, Packetizer, new_packetizer};
 use rtc::rtp::sequence::new_random_sequencer;
 use tokio::sync::Notify;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -23,6 +24,10 @@ use crate::shared::Shared;
 /// The largest packet that is made, in bytes: it fits a path of 1,280 bytes, the least of IPv6,
 /// with the headers of IP, UDP, SRTP and a relay.
 const PACKET_BYTES_MAX: usize = 1_150;
+
+/// How long a video waits for a keyframe before it changes to a newer connection. That before it
+/// lives on for as long at least, or the track changes at once.
+const KEYFRAME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Keyframes that a neighbour is told to want are this far apart at least: its decoder asks again
 /// until one has come.
@@ -57,6 +62,11 @@ struct State {
     numbering: Numbering,
     packetizer: Box<dyn Packetizer>,
     keyframe_wanted_at: Option<Instant>,
+    is_keyframe_wanted: bool,
+    /// The connection that carries it.
+    used: Option<u64>,
+    /// Since when it is to change to a newer.
+    changes_since: Option<Instant>,
 }
 
 /// A section of a connection in which this agent sends one track, or may.
@@ -155,7 +165,16 @@ impl LocalTrack {
     /// # Errors
     /// [`TrackError::Ended`] once the track has.
     pub async fn write_rtp(&self, packet: rtp::Packet) -> Result<(), MeshError> {
-        self.local.write(packet).await
+        self.write(packet).await
+    }
+
+    async fn write(&self, packet: rtp::Packet) -> Result<(), MeshError> {
+        let wants_keyframe = self.local.write(packet).await?;
+        if wants_keyframe && let Some(agent) = self.agent.upgrade() {
+            let (peer, id) = (self.peer, self.local.id.clone());
+            agent.tell(&Event::KeyframeWanted { peer, id });
+        }
+        Ok(())
     }
 
     /// Sends what an encoder has made of so much time: an Opus packet, or a VP8 frame.
@@ -164,7 +183,7 @@ impl LocalTrack {
     /// [`TrackError::Ended`] once the track has.
     pub async fn write_sample(&self, data: Bytes, duration: Duration) -> Result<(), MeshError> {
         for packet in self.local.packets(&data, duration)? {
-            self.local.write(packet).await?;
+            self.write(packet).await?;
         }
         Ok(())
     }
@@ -172,7 +191,15 @@ impl LocalTrack {
     /// Sends nothing of what is written from now on, or again. The time that passes meanwhile
     /// counts. A video needs a keyframe then.
     pub fn mute(&self, is_muted: bool) {
-        self.local.lock().is_muted = is_muted;
+        let mut state = self.local.lock();
+        state.is_keyframe_wanted |= state.is_muted && !is_muted;
+        state.is_muted = is_muted;
+    }
+
+    /// Whether the neighbour needs a keyframe, since this was last asked:
+    /// [`Event::KeyframeWanted`](mesh_core::Event::KeyframeWanted) tells it too.
+    pub fn is_keyframe_wanted(&self) -> bool {
+        std::mem::take(&mut self.local.lock().is_keyframe_wanted)
     }
 
     /// What is written from now on is of another source: another file, or packets of another
@@ -249,6 +276,7 @@ impl Local {
         let is_told = last.is_some_and(|at| now.saturating_duration_since(at) < KEYFRAMES_APART);
         if !is_told {
             state.keyframe_wanted_at = Some(now);
+            state.is_keyframe_wanted = true;
         }
         !is_told && !state.has_ended
     }
@@ -261,6 +289,39 @@ impl Local {
         }
         let mut newest = state.slots.iter().rev();
         Ok(newest.find_map(|slot| Some((Arc::clone(slot), slot.takes()?))))
+    }
+
+    /// The section that a packet goes to: of the newest connection. A video changes to that at a
+    /// keyframe, without which the decoder there has nothing to begin with; until one comes the
+    /// connection before carries it. Returns whether a keyframe is needed for that, and was not
+    /// before.
+    fn slot_for(
+        &self,
+        packet: &rtp::Packet,
+    ) -> Result<(Option<(Arc<Slot>, u8)>, bool), TrackError> {
+        let newest = self.slot()?;
+        let Some((slot, _)) = &newest else {
+            return Ok((None, false));
+        };
+        let mut state = self.lock();
+        let now = Instant::now();
+        let used = state.used.filter(|used| *used != slot.link);
+        let mut slots = state.slots.iter();
+        let before = used.and_then(|used| slots.find(|slot| slot.link == used));
+        let before = before.and_then(|slot| Some((Arc::clone(slot), slot.takes()?)));
+        let since = state.changes_since.unwrap_or(now);
+        let waits = self.kind == TrackKind::Video
+            && !is_keyframe(packet)
+            && now.saturating_duration_since(since) < KEYFRAME_PATIENCE;
+        let is_new = waits && used.is_some() && state.changes_since.is_none();
+        state.is_keyframe_wanted |= is_new;
+        if waits && before.is_some() {
+            state.changes_since = Some(since);
+            return Ok((before, is_new));
+        }
+        state.used = Some(slot.link);
+        state.changes_since = None;
+        Ok((newest, is_new))
     }
 
     fn packets(&self, data: &Bytes, duration: Duration) -> Result<Vec<rtp::Packet>, TrackError> {
@@ -278,13 +339,14 @@ impl Local {
         }))
     }
 
-    async fn write(&self, mut packet: rtp::Packet) -> Result<(), MeshError> {
-        let slot = self.slot()?;
+    /// Sends a packet. Returns whether a keyframe is needed, and was not before.
+    async fn write(&self, mut packet: rtp::Packet) -> Result<bool, MeshError> {
+        let (slot, wants_keyframe) = self.slot_for(&packet)?;
         {
             let mut state = self.lock();
             if state.is_muted {
                 state.numbering.leave_out();
-                return Ok(());
+                return Ok(wants_keyframe);
             }
             state.numbering.pass(&mut packet.header, Instant::now());
         }
@@ -299,7 +361,7 @@ impl Local {
                 tracing::debug!(%error, "packet of a track not sent");
             }
         }
-        Ok(())
+        Ok(wants_keyframe)
     }
 }
 
@@ -322,6 +384,9 @@ impl State {
             numbering: Numbering::new(clock_rate),
             packetizer: Box::new(packetizer),
             keyframe_wanted_at: None,
+            is_keyframe_wanted: false,
+            used: None,
+            changes_since: None,
         }
     }
 }
@@ -343,4 +408,12 @@ impl fmt::Debug for Slot {
             .field("ssrc", &self.ssrc)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a keyframe of VP8 begins with a packet.
+fn is_keyframe(packet: &rtp::Packet) -> bool {
+    let mut vp8 = Vp8Packet::default();
+    let payload = vp8.depacketize(&packet.payload);
+    let begins = vp8.s == 1 && vp8.pid == 0;
+    begins && payload.is_ok_and(|payload| payload.first().is_some_and(|first| first & 1 == 0))
 }

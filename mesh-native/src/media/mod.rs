@@ -5,12 +5,14 @@
 //! its connections share. They tell it what their descriptions say ([`mesh_core::sections`]), which
 //! packets come, and which sections they have for what this agent sends.
 
+mod files;
 mod local;
 mod numbering;
 mod remote;
 #[cfg(test)]
 mod tests;
 
+pub use self::files::MediaFileError;
 pub use self::local::LocalTrack;
 pub(crate) use self::local::{Local, Slot};
 use self::remote::Remote;
