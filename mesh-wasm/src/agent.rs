@@ -20,6 +20,7 @@ use crate::error;
 use crate::events::{EventStream, to_js};
 use crate::join::{JoinOptions, Joined};
 use crate::payload;
+use crate::sender::MediaSender;
 
 #[wasm_bindgen(module = "/js/handle.js")]
 extern "C" {
@@ -85,7 +86,7 @@ impl Mesh {
     pub fn events(&self) -> JsValue {
         let first = self.first.take().filter(|_| !self.driver.is_closed());
         let stream = first.unwrap_or_else(|| {
-            let (stream, subscriber) = EventStream::new();
+            let (stream, subscriber) = EventStream::new(self.driver.media());
             self.driver.with(|agent| agent.subscribe(subscriber));
             stream
         });
@@ -188,6 +189,21 @@ impl Mesh {
             .await?;
             Ok(JsValue::UNDEFINED)
         })
+    }
+
+    /// Sends a track of audio or video to a neighbour: a member that an open link leads to. Resolves
+    /// with its `MediaSender`.
+    #[wasm_bindgen(js_name = sendTrack)]
+    pub fn send_track(&self, peer: &JsValue, track: &JsValue) -> Promise {
+        let sent = arguments::peer("sendTrack", peer).and_then(|peer| {
+            let track = arguments::track("sendTrack", track)?;
+            let local = self.driver.send_track(peer, track)?;
+            Ok(MediaSender::new(Rc::clone(&self.driver), peer, local))
+        });
+        match sent {
+            Ok(sender) => Promise::resolve(&JsValue::from(sender)),
+            Err(error) => Promise::reject(&error),
+        }
     }
 
     /// Every other member of the room; of a divided one, of this agent's shard.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use js_sys::Reflect;
 use mesh_core::{MessageId, Payload, PeerId};
 use wasm_bindgen::{JsCast, JsValue};
+use web_sys::MediaStreamTrack;
 
 use crate::abort::Abort;
 use crate::error::{describe, error};
@@ -83,6 +84,23 @@ pub(crate) fn topic(method: &str, value: &JsValue) -> Result<String, JsValue> {
         );
         error("topic", &message)
     })
+}
+
+/// A track of audio or video, of this window or another.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn track(method: &str, value: &JsValue) -> Result<MediaStreamTrack, JsValue> {
+    let is_track = tag_of(value).is_ok_and(|tag| tag == "MediaStreamTrack");
+    if is_track || value.is_instance_of::<MediaStreamTrack>() {
+        return Ok(Clone::clone(value.unchecked_ref::<MediaStreamTrack>()));
+    }
+    let found = kind_of(value);
+    let message = format!(
+        "{method}: the track is {found}; it must be a MediaStreamTrack: one of \
+         stream.getTracks(), where the stream is of getUserMedia or of a canvas' captureStream()"
+    );
+    Err(error("track", &message))
 }
 
 /// Topics: one as a string, several as an array, a Set or any other iterable; none for all topics.

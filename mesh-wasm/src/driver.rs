@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use mesh_core::agent::{AgentState, LinkFact, SocketEnd, SocketFact};
-use mesh_core::{Instant, LinkId, Mesh, Output, SocketId};
+use mesh_core::{Event, Instant, LinkId, Mesh, Output, PeerId, SocketId, TrackError};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
+use web_sys::MediaStreamTrack;
 
 use crate::clock::{Clock, Timer};
+use crate::error;
 use crate::events::Subscriber;
-use crate::link::Link;
+use crate::link::{Link, Opening};
+use crate::media::{Local, Media, Tell};
 use crate::network::Network;
 use crate::signaling::Signaling;
 
@@ -25,6 +28,7 @@ pub(crate) struct Driver {
     /// which is one callback's worth.
     inbox: RefCell<VecDeque<Fact>>,
     turn_scheduled: Cell<bool>,
+    media: Media,
 }
 
 struct State {
@@ -44,6 +48,8 @@ struct State {
 enum Fact {
     NetworkChanged,
     Link(LinkId, LinkFact),
+    /// What a connection knows of tracks.
+    Event(Event),
     Signaling(SocketId, SocketFact),
 }
 
@@ -54,6 +60,7 @@ impl Driver {
         clock: Clock,
         urls: Vec<String>,
         reader: Subscriber,
+        media: Media,
     ) -> Rc<Self> {
         let mut agent = AgentState::new(mesh, &urls);
         agent.subscribe(reader);
@@ -87,6 +94,7 @@ impl Driver {
                 }),
                 inbox: RefCell::default(),
                 turn_scheduled: Cell::new(false),
+                media,
             }
         });
         driver.call(AgentState::join);
@@ -169,6 +177,7 @@ impl Driver {
             match fact {
                 Fact::NetworkChanged => state.agent.network_changed(now),
                 Fact::Link(link, fact) => state.agent.link_fact(link, fact, now),
+                Fact::Event(event) => state.agent.tell(&event),
                 Fact::Signaling(socket, fact) => state.agent.socket_fact(socket, fact, now),
             }
         }
@@ -177,6 +186,7 @@ impl Driver {
         if !state.agent.is_open() {
             let handle = state.end();
             drop(state);
+            self.media.end();
             drop(handle); // From here on the handle is all that holds this agent.
         } else if let Some(at) = state.agent.poll_timeout() {
             state.timer.arm(at, now);
@@ -191,6 +201,59 @@ impl Driver {
                 driver.put(Fact::Link(link, fact));
             }
         }
+    }
+
+    /// How a connection tells what it knows of tracks.
+    fn event_teller(self: &Rc<Self>) -> Tell {
+        let driver = Rc::downgrade(self);
+        Rc::new(move |event| {
+            if let Some(driver) = driver.upgrade() {
+                driver.put(Fact::Event(event));
+            }
+        })
+    }
+
+    /// The tracks of all neighbours.
+    pub(crate) fn media(&self) -> Media {
+        self.media.clone()
+    }
+
+    /// Sends a track to a neighbour.
+    ///
+    /// # Errors
+    /// Why it is not sent.
+    pub(crate) fn send_track(
+        self: &Rc<Self>,
+        peer: PeerId,
+        track: MediaStreamTrack,
+    ) -> Result<Rc<Local>, JsValue> {
+        let media = self.media.of(peer);
+        let sent = self.call(|agent, now| {
+            agent.call(|mesh| {
+                let Some(media) = media else {
+                    return Ok(Err(TrackError::NotLinked(peer)));
+                };
+                Ok(media.add(track)?.and_then(|(local, tracks)| {
+                    let set = mesh.set_tracks(peer, tracks, now);
+                    set.inspect_err(|_| _ = media.remove(&local))?;
+                    Ok(local)
+                }))
+            })
+        });
+        let sent: Result<_, JsValue> = sent.map_err(error::mesh_error)?;
+        sent?.map_err(|cause| error::mesh_error(cause.into()))
+    }
+
+    /// A track of this tab has ended.
+    pub(crate) fn end_track(self: &Rc<Self>, peer: PeerId, local: &Rc<Local>) {
+        let Some(media) = self.media.of(peer) else {
+            return;
+        };
+        let tracks = media.remove(local);
+        self.call(|agent, now| {
+            // Without a link, or an agent, there is nobody to be told.
+            let _ = agent.call(|mesh| mesh.set_tracks(peer, tracks, now));
+        });
     }
 
     fn signaling_teller(
@@ -239,13 +302,26 @@ impl State {
             }
             // Browsers make a certificate for each connection anyway.
             Output::OpenLink {
-                link, offer, ice, ..
-            } => match Link::open(offer, &ice, driver.link_teller(link)) {
-                Ok(connection) => {
-                    self.links.insert(link, connection);
+                link,
+                peer,
+                offer,
+                ice,
+                tracks,
+                ..
+            } => {
+                let opening = match offer {
+                    None => Opening::Offer(tracks),
+                    Some(sdp) => Opening::Answer(sdp),
+                };
+                let tell: Tell = driver.event_teller();
+                let media = (link.0, driver.media.connect(peer, link.0, &tell));
+                match Link::open(opening, &ice, media, driver.link_teller(link)) {
+                    Ok(connection) => {
+                        self.links.insert(link, connection);
+                    }
+                    Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
                 }
-                Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
-            },
+            }
             Output::ConfigureLink { link, ice } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.configure(&ice);
@@ -256,7 +332,11 @@ impl State {
                     connection.restart();
                 }
             }
-            Output::NegotiateTracks { .. } => {} // It sends and takes none yet.
+            Output::NegotiateTracks { link, tracks } => {
+                if let Some(connection) = self.links.get(&link) {
+                    connection.negotiate(tracks);
+                }
+            }
             Output::ApplySignal { link, signal } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.apply(signal);
@@ -276,8 +356,27 @@ impl State {
             Output::CloseLink { link } => {
                 self.links.remove(&link);
             }
-            Output::Emit(_) | Output::Writable => {} // The agent has told its readers and callers.
+            // The agent has told its readers and callers.
+            Output::Emit(event) => self.follow(&event, &driver.media),
+            Output::Writable => {}
         }
+    }
+
+    /// Tracks begin and end with their link.
+    fn follow(&mut self, event: &Event, media: &Media) {
+        let (peer, opened) = match event {
+            Event::LinkOpened { peer, .. } => (*peer, true),
+            Event::LinkClosed { peer, .. } => (*peer, false),
+            _ => return,
+        };
+        let Some(media) = media.of(peer) else {
+            return;
+        };
+        let news = match opened {
+            true => media.opened(),
+            false => media.closed(),
+        };
+        news.iter().for_each(|event| self.agent.tell(event));
     }
 
     /// Ends, and what waits for something is told that nothing comes. Returns the handle.

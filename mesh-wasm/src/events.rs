@@ -12,6 +12,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::error::{describe, error};
+use crate::media::Media;
 use crate::payload;
 
 #[cfg(test)]
@@ -44,13 +45,14 @@ pub(crate) struct Subscriber(Weak<Queue>);
 #[derive(Debug)]
 pub struct EventStream {
     queue: Rc<Queue>,
+    media: Media,
 }
 
 impl EventStream {
-    pub(crate) fn new() -> (Self, Subscriber) {
+    pub(crate) fn new(media: Media) -> (Self, Subscriber) {
         let queue = Rc::new(Queue::default());
         let subscriber = Subscriber(Rc::downgrade(&queue));
-        (Self { queue }, subscriber)
+        (Self { queue, media }, subscriber)
     }
 
     pub(crate) fn into_iterable(self) -> JsValue {
@@ -76,10 +78,11 @@ impl EventStream {
         }
         queue.waiting.update(|waiting| waiting + 1);
         let event = self.next_event();
+        let media = self.media.clone();
         future_to_promise(async move {
             let event = event.await;
             queue.waiting.update(|waiting| waiting - 1);
-            iterator_result(event)
+            iterator_result(event, &media)
         })
     }
 
@@ -87,7 +90,7 @@ impl EventStream {
     #[wasm_bindgen(js_name = "return")]
     pub fn end(&self) -> Promise {
         self.queue.events.borrow_mut().abandon();
-        match iterator_result(None) {
+        match iterator_result(None, &self.media) {
             Ok(result) => Promise::resolve(&result),
             Err(thrown) => Promise::reject(&thrown),
         }
@@ -102,20 +105,20 @@ impl Reader for Subscriber {
     }
 }
 
-fn iterator_result(event: Option<Event>) -> Result<JsValue, JsValue> {
+fn iterator_result(event: Option<Event>, media: &Media) -> Result<JsValue, JsValue> {
     let result = Object::new();
     Reflect::set(&result, &"done".into(), &event.is_none().into())?;
     if let Some(event) = event {
-        Reflect::set(&result, &"value".into(), &show(event)?)?;
+        Reflect::set(&result, &"value".into(), &show(event, media)?)?;
     }
     Ok(result.into())
 }
 
 /// An event as JavaScript gets it. One that cannot be shown is told of in its place: it ends
 /// nothing.
-fn show(event: Event) -> Result<JsValue, JsValue> {
+fn show(event: Event, media: &Media) -> Result<JsValue, JsValue> {
     let about = about(&event);
-    event_to_js(event).or_else(|cause| {
+    event_to_js(event, media).or_else(|cause| {
         let warning = Object::new();
         for (key, value) in [
             ("type", "warning"),
@@ -137,7 +140,7 @@ fn about(event: &Event) -> String {
     }
 }
 
-fn event_to_js(mut event: Event) -> Result<JsValue, String> {
+fn event_to_js(mut event: Event, media: &Media) -> Result<JsValue, String> {
     // The payload is shown apart: serde would end at numbers that JSON.parse reads.
     let payload = match &mut event {
         Event::Message(Received { payload, .. }) | Event::Replied { payload, .. } => {
@@ -150,6 +153,15 @@ fn event_to_js(mut event: Event) -> Result<JsValue, String> {
     if let Some(payload) = payload {
         let payload = payload::show(&payload)?;
         Reflect::set(&object, &"payload".into(), &payload).map_err(failed)?;
+    }
+    if let Event::Track { peer, id, .. } = &event {
+        let (stream, track) = match media.stream(*peer, id) {
+            Some((stream, track)) => (stream.into(), track.into()),
+            None => (JsValue::NULL, JsValue::NULL), // It has ended since.
+        };
+        for (key, value) in [("stream", stream), ("track", track)] {
+            Reflect::set(&object, &key.into(), &value).map_err(failed)?;
+        }
     }
     Ok(object)
 }

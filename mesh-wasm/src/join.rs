@@ -20,6 +20,7 @@ use crate::clock::{Clock, sleep};
 use crate::driver::Driver;
 use crate::error::{self, error};
 use crate::events::EventStream;
+use crate::media::Media;
 use crate::{hub_url, log};
 
 const OPTIONS: [&str; 16] = [
@@ -149,8 +150,9 @@ impl JoinOptions {
         let (clock, seed) = (Clock::start(), random()?);
         let (now, unix_now) = (clock.now(), Clock::unix_now());
         let mesh = mesh_core::Mesh::new(self.config, self.identity.clone(), seed, now, unix_now);
-        let (events, reader) = EventStream::new();
-        let driver = Driver::start(mesh, clock, self.signaling.clone(), reader);
+        let media = Media::default();
+        let (events, reader) = EventStream::new(media.clone());
+        let driver = Driver::start(mesh, clock, self.signaling.clone(), reader, media);
         let mut joining = Joining(Some(Rc::clone(&driver)));
         let admitted = admitted(&driver, &self.signaling, self.timeout).await;
         admitted.map_err(|cause| error::not_admitted(&cause))?;

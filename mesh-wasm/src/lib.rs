@@ -33,13 +33,16 @@ mod hub_url;
 mod join;
 mod link;
 mod log;
+mod media;
 mod network;
 mod payload;
+mod sender;
 mod signaling;
 mod types;
 
 pub use agent::Mesh;
 pub use events::EventStream;
+pub use sender::MediaSender;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 

@@ -11,7 +11,7 @@ use js_sys::{Reflect, Uint8Array};
 use mesh_core::agent::{
     LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
 };
-use mesh_core::{Channel, IceConfig, LinkSignal};
+use mesh_core::{Channel, IceConfig, LinkSignal, Tracks};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
@@ -23,14 +23,17 @@ use web_sys::{
 
 use crate::clock::set_timeout;
 use crate::error::describe;
+use crate::media::PeerMedia;
 use configuration::configuration;
 use tasks::Tasks;
+use tracks::ConnectionTracks;
 
 mod configuration;
 mod path;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tracks;
 
 /// How long candidates gather before the description is sent with those found; later ones trickle.
 const GATHERING_MS: f64 = 100.0;
@@ -58,12 +61,13 @@ pub(crate) struct Link {
     described: Rc<Cell<bool>>,
     handlers: Vec<Closure<dyn FnMut(JsValue)>>,
     tasks: Tasks,
+    tracks: ConnectionTracks,
 }
 
 /// What is described.
-enum Opening {
-    /// A new connection, to its other end.
-    Offer,
+pub(crate) enum Opening {
+    /// A connection, to its other end: with sections for so many tracks of that.
+    Offer(Tracks),
     /// One that looks for another path.
     Restart,
     /// The answer to this offer.
@@ -78,18 +82,20 @@ struct Channels {
 }
 
 impl Link {
-    /// Starts a link: offers if there is no offer to answer.
+    /// Starts a link.
     ///
     /// # Errors
     /// The cause, where the browser refuses a peer connection: it allows some hundreds a page.
     pub(crate) fn open(
-        offer: Option<String>,
+        opening: Opening,
         ice: &IceConfig,
+        (link, media): (u64, Rc<PeerMedia>),
         tell: impl Fn(LinkFact) + 'static,
     ) -> Result<Self, LinkEnd> {
         let connection = RtcPeerConnection::new_with_configuration(&configuration(ice))
             .map_err(|thrown| LinkEnd::NotMade(describe(&thrown)))?;
         let channels = Channel::ALL.map(|channel| create_channel(&connection, channel));
+        let tracks = ConnectionTracks::new(link, media, connection.clone());
         let mut link = Self {
             connection,
             tell: Rc::new(tell),
@@ -100,10 +106,11 @@ impl Link {
             described: Rc::default(),
             handlers: Vec::new(),
             tasks: Tasks::default(),
+            tracks,
         };
         link.listen_to_connection();
         link.listen_to_channels();
-        link.describe(offer.map_or(Opening::Offer, Opening::Answer));
+        link.describe(opening);
         Ok(link)
     }
 
@@ -121,14 +128,20 @@ impl Link {
         self.describe(Opening::Restart);
     }
 
+    /// Offers a further round, for the tracks that there are and so many of the peer's.
+    pub(crate) fn negotiate(&self, tracks: Tracks) {
+        self.describe(Opening::Offer(tracks));
+    }
+
     /// Makes an offer or an answer, and tells it.
     fn describe(&self, opening: Opening) {
         self.described.set(false);
         let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
         let (described, tell) = (Rc::clone(&self.described), Rc::clone(&self.tell));
+        let tracks = self.tracks.clone();
         self.tasks.spawn(async move {
             if let Err(end) =
-                describe_locally(&connection, opening, &early, &described, &tell).await
+                describe_locally(&connection, opening, &early, &described, &tell, &tracks).await
             {
                 tell(LinkFact::Closed(end));
             }
@@ -143,7 +156,7 @@ impl Link {
                 let answer = description(RtcSdpType::Answer, &sdp);
                 let set = self.connection.set_remote_description(&answer);
                 let (connection, early) = (self.connection.clone(), Rc::clone(&self.early));
-                let tell = Rc::clone(&self.tell);
+                let (tell, tracks) = (Rc::clone(&self.tell), self.tracks.clone());
                 self.tasks.spawn(async move {
                     if let Err(thrown) = JsFuture::from(set).await {
                         let end = LinkEnd::BadDescription(describe(&thrown));
@@ -151,6 +164,7 @@ impl Link {
                         return;
                     }
                     add_early(&connection, &early);
+                    tracks.agreed(&sdp);
                 });
             }
             LinkSignal::Candidate {
@@ -340,6 +354,7 @@ fn buffered(channels: &[RtcDataChannel; 3]) -> usize {
 impl Drop for Link {
     fn drop(&mut self) {
         self.tasks.abort();
+        self.tracks.end();
         self.connection.set_onconnectionstatechange(None);
         self.connection.set_oniceconnectionstatechange(None);
         self.connection.set_onicecandidate(None);
@@ -417,17 +432,22 @@ async fn describe_locally(
     early: &RefCell<Option<Vec<RtcIceCandidateInit>>>,
     described: &Cell<bool>,
     tell: &Tell,
+    tracks: &ConnectionTracks,
 ) -> Result<(), LinkEnd> {
     let ours = |thrown: JsValue| LinkEnd::NotDescribed(describe(&thrown));
     let theirs = |thrown: JsValue| LinkEnd::BadDescription(describe(&thrown));
     let answering = matches!(opening, Opening::Answer(_));
     let created = match opening {
-        Opening::Offer => JsFuture::from(connection.create_offer())
-            .await
-            .map_err(ours)?,
+        Opening::Offer(theirs) => {
+            tracks.offer(theirs).await.map_err(ours)?;
+            JsFuture::from(connection.create_offer())
+                .await
+                .map_err(ours)?
+        }
         Opening::Restart => {
             let options = RtcOfferOptions::new();
             options.set_ice_restart(true);
+            tracks.offer(Tracks::default()).await.map_err(ours)?;
             let created = connection.create_offer_with_rtc_offer_options(&options);
             JsFuture::from(created).await.map_err(ours)?
         }
@@ -436,6 +456,8 @@ async fn describe_locally(
             let set = JsFuture::from(connection.set_remote_description(&remote));
             set.await.map_err(theirs)?;
             add_early(connection, early);
+            tracks.answer(&sdp).await.map_err(ours)?;
+            tracks.agreed(&sdp);
             JsFuture::from(connection.create_answer())
                 .await
                 .map_err(ours)?

@@ -120,9 +120,10 @@ export type RejectReason =
 /**
  * - `clock-off`: this machine's clock is far off the signaling server's.
  * - `ice-server`: a STUN or TURN server is left out, because it cannot be used.
+ * - `tracks`: a neighbour does not answer when it is told of tracks: it may be of a version without.
  * - `event`: an event came that cannot be shown; the message says which.
  */
-export type WarningCode = "clock-off" | "ice-server" | "event";
+export type WarningCode = "clock-off" | "ice-server" | "tracks" | "event";
 
 export interface MeshMessage {
     type: "message";
@@ -158,6 +159,15 @@ export type MeshEvent =
     | { type: "linkPath"; peer: PeerId; path: LinkPath }
     | { type: "linkClosed"; peer: PeerId; reason: string }
     | { type: "linkFailed"; peer: PeerId; reason: string }
+    /**
+     * A neighbour sends a track of audio or video. `stream` is the same as long as the track lives, and plays on
+     * while the link gets fresh keys; the browser's track in it is another then. Both are null if the track has
+     * ended since.
+     */
+    | { type: "track"; peer: PeerId; id: string; kind: TrackKind; stream: MediaStream | null; track: MediaStreamTrack | null }
+    | { type: "trackEnded"; peer: PeerId; id: string }
+    /** A neighbour needs a keyframe of a video track of this agent. The browser's sender makes one by itself. */
+    | { type: "keyframeWanted"; peer: PeerId; id: string }
     | { type: "topologyChanged" }
     /** So much of a large message has arrived, or come. */
     | { type: "sending"; id: MessageId; to: PeerId; bytes: number; bytesTotal: number }
@@ -173,6 +183,9 @@ export type MeshEvent =
     | { type: "lagged"; missed: number }
     /** The last event. */
     | { type: "left" };
+
+/** What a track carries. */
+export type TrackKind = "audio" | "video";
 
 /** Where an address is known from: the machine, a STUN server, the other end, a TURN server. */
 export type CandidateType = "host" | "srflx" | "prflx" | "relay";
@@ -266,7 +279,7 @@ export interface Stats {
  * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages).
  */
 export type TimeoutReason =
-    | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "direct" | "settle" | "announce" | "gossip"
+    | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "direct" | "tracks" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
     | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts";
 
@@ -344,6 +357,13 @@ export class Mesh {
      */
     rotateKeys(): Promise<void>;
 
+    /**
+     * Sends a track of audio or video to a neighbour, of the camera, the microphone, or a canvas: to a member that
+     * `peers()` shows as `direct`, and to no other (`not-linked`). At most 8 to each (`too-many-tracks`). It goes on
+     * while the link gets fresh keys, and ends with the link.
+     */
+    sendTrack(peer: PeerLike, track: MediaStreamTrack): Promise<MediaSender>;
+
     /** Every other member of the room; of a divided one, of this agent's shard. */
     peers(): Peer[];
 
@@ -369,6 +389,26 @@ export class Mesh {
     [Symbol.dispose](): void;
 }
 
+/** A track that this tab sends to one neighbour, until it is ended or the link closes. */
+export class MediaSender {
+    private constructor();
+
+    /** The track's name, the same at the other end: the `id` of its event `track`. */
+    readonly id: string;
+    /** The neighbour that it is sent to. */
+    readonly peer: PeerId;
+    readonly kind: TrackKind;
+
+    /** Sends another track of the same kind from now on. The other end sees the same track. */
+    replace(track: MediaStreamTrack): Promise<void>;
+
+    /** Sends nothing from now on, or again. What else uses the browser's track goes on. */
+    mute(muted?: boolean): Promise<void>;
+
+    /** Ends the track. Ending it twice does no harm. */
+    end(): Promise<void>;
+}
+
 declare global {
     // As the library `esnext.disposable` has it, which a page that does not write `using` need not name.
     interface SymbolConstructor {
@@ -382,10 +422,12 @@ export type MeshErrorCode =
     | "not-initialised" | "options" | "config" | "url" | "unsupported" | "signaling-unreachable" | "not-a-hub"
     | "origin-refused" | "refused"
     // of an argument
-    | "peer-id" | "message-id" | "topic" | "payload" | "json"
+    | "peer-id" | "message-id" | "topic" | "payload" | "json" | "track"
     // of a message
     | "to-self" | "unknown-peer" | "too-large" | "topic-too-long" | "unknown-request" | "deadline" | "no-reply"
     | "not-delivered" | "rate-limited"
+    // of a track
+    | "not-linked" | "too-many-tracks" | "track-ended"
     // of an iterator whose `next` is called again and again without waiting
     | "too-many-pending"
     // of an agent that is not in the mesh

@@ -11,7 +11,9 @@ mod tests {
     use std::time::Duration;
 
     use mesh_core::agent::{AddressError, AdmissionError};
-    use mesh_core::{JsonError, LossReason, MeshError, PeerId, SendError, TimeoutReason};
+    use mesh_core::{
+        JsonError, LossReason, MeshError, PeerId, SendError, TimeoutReason, TrackError,
+    };
     use serde::Deserialize as _;
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -20,7 +22,7 @@ mod tests {
     const TYPES: &str = include_str!("types.d.ts");
 
     /// Everything that makes a `MeshError`.
-    const SOURCES: [&str; 7] = [
+    const SOURCES: [&str; 8] = [
         include_str!("../js/index.js"),
         include_str!("arguments.rs"),
         include_str!("error.rs"),
@@ -28,6 +30,7 @@ mod tests {
         include_str!("hub_url.rs"),
         include_str!("join.rs"),
         include_str!("payload.rs"),
+        include_str!("sender.rs"),
     ];
 
     /// The texts in quotes that follow a word.
@@ -62,6 +65,9 @@ mod tests {
         let of_calls = [
             MeshError::NoReply(LossReason::Deadline),
             MeshError::NotDelivered(LossReason::TooLarge),
+            MeshError::Track(TrackError::NotLinked(PeerId::from_bytes([0; 32]))),
+            MeshError::Track(TrackError::TooMany(8)),
+            MeshError::Track(TrackError::Ended),
             MeshError::Closed,
         ];
         let of_join = {

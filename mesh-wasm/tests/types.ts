@@ -3,7 +3,7 @@
 
 import init, { Mesh } from "./pkg/mesh_wasm.js";
 import type {
-    MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer, TimeoutReason,
+    MediaSender, MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer, TimeoutReason,
 } from "./pkg/mesh_wasm.js";
 
 function assertNever(value: never): never {
@@ -24,6 +24,8 @@ function told(event: MeshEvent): string {
         case "deliveryFailed": return event.reason;
         case "lagged": return `${event.missed} missed`;
         case "linkOpened": return `${event.setupMs + (event.answeredMs ?? 0)} ms`;
+        case "track": return `${event.kind} ${event.stream?.id ?? event.id} ${event.track?.readyState ?? "ended"}`;
+        case "trackEnded": case "keyframeWanted": return event.id;
         case "linkPath": return `${event.path.local} to ${event.path.remote}${event.path.relayed ? ", relayed" : ""}`;
         case "sending": case "receiving": return `${event.bytes} of ${event.bytesTotal}`;
         case "joined": case "refused": case "signalingLost": case "signalingRestored":
@@ -50,6 +52,15 @@ export async function use(): Promise<void> {
     });
     const [peer]: Peer[] = mesh.peers();
     if (peer) await mesh.request(peer, new DataView(new ArrayBuffer(4)), { signal: controller.signal });
+    const [camera] = (await navigator.mediaDevices.getUserMedia({ video: true })).getTracks();
+    if (peer && camera) {
+        const sender: MediaSender = await mesh.sendTrack(peer, camera);
+        await sender.mute();
+        await sender.mute(false);
+        await sender.replace(camera);
+        const kind: "audio" | "video" = sender.kind;
+        if (kind === "video") await sender.end();
+    }
     await mesh.subscribe("chat");
     await mesh.subscribe(new Set([id]));
     await mesh.subscribe();

@@ -54,7 +54,7 @@ async fn settled(promise: Promise) -> String {
 
 #[wasm_bindgen_test]
 async fn pending_calls_of_next_are_served_in_order() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let waiting: Vec<_> = (0..3).map(|_| stream.next()).collect();
     for reason in ["a", "b", "c", "d"] {
         assert!(tell(&subscriber, &lost(reason)));
@@ -71,7 +71,7 @@ async fn pending_calls_of_next_are_served_in_order() {
 
 #[wasm_bindgen_test]
 async fn return_ends_those_who_wait() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let (first, second) = (stream.next(), stream.next());
     assert_eq!(settled(stream.end()).await, r#"{"done":true}"#);
     assert_eq!(settled(first).await, r#"{"done":true}"#);
@@ -82,7 +82,7 @@ async fn return_ends_those_who_wait() {
 
 #[wasm_bindgen_test]
 async fn calls_of_next_that_wait_are_bounded() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let waiting: Vec<_> = (0..WAITING_MAX).map(|_| stream.next()).collect();
     let refused = JsFuture::from(stream.next())
         .await
@@ -103,13 +103,13 @@ async fn calls_of_next_that_wait_are_bounded() {
 
 #[wasm_bindgen_test]
 async fn the_end_comes_after_what_was_told_before() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     tell(&subscriber, &Event::Left);
     subscriber.with(EventQueue::end);
     assert!(settled(stream.next()).await.contains(r#""type":"left""#));
     assert_eq!(settled(stream.next()).await, r#"{"done":true}"#);
 
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let waiting = stream.next();
     subscriber.with(EventQueue::end);
     assert_eq!(settled(waiting).await, r#"{"done":true}"#);
@@ -117,7 +117,7 @@ async fn the_end_comes_after_what_was_told_before() {
 
 #[wasm_bindgen_test]
 async fn for_await_reads_the_stream() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let read = Function::new_with_args(
         "stream",
         "return (async () => {
@@ -141,7 +141,7 @@ async fn for_await_reads_the_stream() {
 
 #[wasm_bindgen_test]
 async fn an_event_that_cannot_be_shown_is_told_of_and_ends_nothing() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     let ts = r#"{"ts":1795835072076000000}"#;
     tell(&subscriber, &message(Payload::Json("{bad".into())));
     tell(&subscriber, &message(Payload::Json(ts.into())));
@@ -165,7 +165,7 @@ async fn an_event_that_cannot_be_shown_is_told_of_and_ends_nothing() {
 
 #[wasm_bindgen_test]
 async fn a_reader_that_is_too_slow_is_told_how_many_it_missed() {
-    let (stream, subscriber) = EventStream::new();
+    let (stream, subscriber) = EventStream::new(Media::default());
     for n in 0..EVENTS_MAX + 3 {
         tell(&subscriber, &lost(&n.to_string()));
     }

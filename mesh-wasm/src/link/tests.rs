@@ -23,8 +23,10 @@ impl End {
         let teller = move |fact| {
             let _ = tell.unbounded_send(fact); // After the test nobody listens.
         };
-        let link =
-            Link::open(offer, &IceConfig::default(), teller).expect("the browser has WebRTC");
+        let opening = offer.map_or(Opening::Offer(Tracks::default()), Opening::Answer);
+        let media = PeerMedia::of_no_agent();
+        let link = Link::open(opening, &IceConfig::default(), (0, media), teller)
+            .expect("the browser has WebRTC");
         Self { link, facts }
     }
 
