@@ -167,8 +167,7 @@ pub enum Output {
         fresh_keys: bool,
         /// What it gathers candidates with.
         ice: IceConfig,
-        /// An offer has sections for so many tracks of the other end, beside one for each of this
-        /// end's.
+        /// Sections that an offer has for tracks of the other end.
         tracks: Tracks,
     },
     /// From its next round on a link's peer connection gathers candidates with this. Nothing
@@ -189,8 +188,7 @@ pub enum Output {
     NegotiateTracks {
         /// The link.
         link: LinkId,
-        /// The offer has sections for so many tracks of the other end, beside one for each of this
-        /// end's.
+        /// Sections that the offer has for tracks of the other end.
         tracks: Tracks,
     },
     /// Hand the peer's answer or candidate to the peer connection; or its offer of a further round,
@@ -337,8 +335,7 @@ pub enum Event {
         /// The track.
         id: String,
     },
-    /// A neighbour cannot go on with a video track of this agent until it gets a keyframe. A
-    /// browser's sender makes one by itself.
+    /// A neighbour cannot go on with a video track of this agent until it gets a keyframe.
     KeyframeWanted {
         /// Who asks.
         peer: PeerId,

@@ -301,6 +301,27 @@ impl Agent {
     /// carries is written into the [`LocalTrack`]. It goes on while the link gets fresh keys, and
     /// ends with the link.
     ///
+    /// ```no_run
+    /// # async fn example(agent: mesh_native::Agent) -> Result<(), Box<dyn std::error::Error>> {
+    /// use mesh_native::core::{Event, TrackKind};
+    ///
+    /// let mut events = agent.events();
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         Event::LinkOpened { peer, .. } => {
+    ///             let film = agent.send_track(peer, TrackKind::Video)?;
+    ///             tokio::spawn(async move { film.play("film.ivf").await });
+    ///         }
+    ///         Event::Track { peer, id, .. } => {
+    ///             let Some(track) = agent.remote_track(peer, &id) else { continue };
+    ///             tokio::spawn(async move { track.record(format!("{id}.ivf")).await });
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`TrackError`]: tracks travel to neighbours only, and
     /// [`TRACKS_MAX`](mesh_core::TRACKS_MAX) to each at most.

@@ -242,6 +242,30 @@ impl Driver {
         news.iter().for_each(|event| state.tell(event));
     }
 
+    fn open_link(&mut self, order: Output) {
+        let Output::OpenLink {
+            link,
+            peer,
+            offer,
+            fresh_keys,
+            ice,
+            tracks,
+        } = order
+        else {
+            return;
+        };
+        let (factory, facts) = (&self.factory, self.facts.0.clone());
+        let fresh = fresh_keys.then(|| factory.with_fresh_keys());
+        let factory = fresh.as_ref().unwrap_or(factory);
+        let opening = match offer {
+            None => Opening::Offer { tracks },
+            Some(offer_sdp) => Opening::Answer { offer_sdp },
+        };
+        let media = self.shared.media.connect(peer, link.0, &self.tell);
+        let connection = Link::start(factory, link.0, &ice, opening, media, facts);
+        self.links.insert(link, connection);
+    }
+
     fn carry_out(&mut self, output: Output, state: &mut State) {
         match output {
             Output::OpenSignaling { socket, hub } => {
@@ -262,25 +286,7 @@ impl Driver {
             Output::CloseSignaling { socket } => {
                 self.sockets.remove(&socket);
             }
-            Output::OpenLink {
-                link,
-                peer,
-                offer,
-                fresh_keys,
-                ice,
-                tracks,
-            } => {
-                let (factory, facts) = (&self.factory, self.facts.0.clone());
-                let fresh = fresh_keys.then(|| factory.with_fresh_keys());
-                let factory = fresh.as_ref().unwrap_or(factory);
-                let opening = match offer {
-                    None => Opening::Offer { tracks },
-                    Some(offer_sdp) => Opening::Answer { offer_sdp },
-                };
-                let media = self.shared.media.connect(peer, link.0, &self.tell);
-                let connection = Link::start(factory, link.0, &ice, opening, media, facts);
-                self.links.insert(link, connection);
-            }
+            order @ Output::OpenLink { .. } => self.open_link(order),
             Output::ConfigureLink { link, ice } => {
                 if let Some(link) = self.links.get(&link) {
                     link.configure(ice);

@@ -191,8 +191,8 @@ impl Mesh {
         })
     }
 
-    /// Sends a track of audio or video to a neighbour: a member that an open link leads to. Resolves
-    /// with its `MediaSender`.
+    /// Sends a track of audio or video to a neighbour: a member that an open link leads to.
+    /// Resolves with its `MediaSender`.
     #[wasm_bindgen(js_name = sendTrack)]
     pub fn send_track(&self, peer: &JsValue, track: &JsValue) -> Promise {
         let sent = arguments::peer("sendTrack", peer).and_then(|peer| {

@@ -276,6 +276,33 @@ impl State {
         }
     }
 
+    /// Browsers make a certificate for each connection anyway.
+    fn open_link(&mut self, order: Output, driver: &Rc<Driver>) {
+        let Output::OpenLink {
+            link,
+            peer,
+            offer,
+            ice,
+            tracks,
+            ..
+        } = order
+        else {
+            return;
+        };
+        let opening = match offer {
+            None => Opening::Offer(tracks),
+            Some(sdp) => Opening::Answer(sdp),
+        };
+        let tell: Tell = driver.event_teller();
+        let media = (link.0, driver.media.connect(peer, link.0, &tell));
+        match Link::open(opening, &ice, media, driver.link_teller(link)) {
+            Ok(connection) => {
+                self.links.insert(link, connection);
+            }
+            Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
+        }
+    }
+
     fn carry_out(&mut self, output: Output, driver: &Rc<Driver>, now: Instant) {
         match output {
             Output::OpenSignaling { socket, hub } => {
@@ -300,28 +327,7 @@ impl State {
             Output::CloseSignaling { socket } => {
                 self.sockets.remove(&socket);
             }
-            // Browsers make a certificate for each connection anyway.
-            Output::OpenLink {
-                link,
-                peer,
-                offer,
-                ice,
-                tracks,
-                ..
-            } => {
-                let opening = match offer {
-                    None => Opening::Offer(tracks),
-                    Some(sdp) => Opening::Answer(sdp),
-                };
-                let tell: Tell = driver.event_teller();
-                let media = (link.0, driver.media.connect(peer, link.0, &tell));
-                match Link::open(opening, &ice, media, driver.link_teller(link)) {
-                    Ok(connection) => {
-                        self.links.insert(link, connection);
-                    }
-                    Err(end) => driver.put(Fact::Link(link, LinkFact::Closed(end))),
-                }
-            }
+            order @ Output::OpenLink { .. } => self.open_link(order, driver),
             Output::ConfigureLink { link, ice } => {
                 if let Some(connection) = self.links.get(&link) {
                     connection.configure(&ice);

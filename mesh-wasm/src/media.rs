@@ -3,8 +3,8 @@
 //! A track belongs to a neighbour, not to a connection: while the link gets fresh keys it goes on
 //! over the next. So each neighbour has a [`PeerMedia`], which its connections share; what a
 //! description names is compared with what there was ([`mesh_core::sections`]). A remote track has
-//! one `MediaStream` as long as it lives, in which the browser's track is swapped: a `<video>` plays
-//! on.
+//! one `MediaStream` as long as it lives, in which the browser's track is swapped: a `<video>`
+//! plays on.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
 //! Rounds for tracks: a further offer and answer on a live link, because the tracks that its ends
 //! send are others now. ICE is not restarted, and messages go on.
 //!
-//! Only the lower end of a link offers, here as in every round, so two ends never offer at once. Its
-//! offer has a section for each track of its own and for each that the other end wants to send. The
-//! higher end asks for a round and says how many those are; the answer then names them. What an end
-//! asks for is a number, not a difference, so asking twice does no harm, and a round that was lost
-//! is simply repeated.
+//! Only the lower end of a link offers, here as in every round, so two ends never offer at once.
+//! Its offer has a section for each track of its own and for each that the other end wants to send.
+//! The higher end asks for a round and says how many those are; the answer then names them. What an
+//! end asks for is a number, not a difference, so asking twice does no harm, and a round that was
+//! lost is simply repeated.
 //!
 //! A round that runs delays the next. A link that is being replaced leaves its tracks to its
 //! successor, whose first offer has them; what changed meanwhile follows when that is open.

@@ -5,6 +5,11 @@
 //! saves the peer waiting for them; later ones, from STUN and TURN servers, follow one by one.
 //! Then [`Session::drive`] executes orders and hears the library until either side ends the link.
 
+mod describe;
+
+pub(crate) use self::describe::Opening;
+use self::describe::Round;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +21,7 @@ use mesh_core::{CandidateType, Channel, IceConfig, LinkPath, LinkSignal, Tracks}
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use webrtc::error::{Error, Result};
+use webrtc::error::Result;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, RTCPeerConnectionState, RTCSessionDescription,
 };
@@ -33,10 +38,6 @@ use super::tracks::ConnectionTracks;
 use super::traffic::{self, Channels, Facts, Flow, Outbound, Received, Unheard};
 use super::turn::Streams;
 use crate::media::PeerMedia;
-
-/// How long a description waits for candidates. Those of our own interfaces are there within a
-/// millisecond; a STUN server nearby can still make it.
-const GATHER_WAIT: Duration = Duration::from_millis(50);
 
 /// How long a link may take to open once ICE has found a path. DTLS sends again after one, two
 /// and four seconds; a peer which refuses our certificate does so silently.
@@ -66,28 +67,6 @@ pub(super) enum Command {
     Restart,
     Negotiate(Tracks),
     Transmit(Channel, Bytes),
-}
-
-/// How a link begins.
-pub(crate) enum Opening {
-    /// With an offer, that has sections for so many tracks of the peer.
-    Offer {
-        /// How many.
-        tracks: Tracks,
-    },
-    /// With the answer to the peer's.
-    Answer {
-        /// The offer.
-        offer_sdp: String,
-    },
-}
-
-/// What a description is for.
-enum Round {
-    /// A new connection, or a restart of ICE: it waits for candidates.
-    Path(Opening),
-    /// Tracks alone.
-    Tracks(Opening),
 }
 
 /// What ties a link to the agent's driver.
@@ -253,81 +232,6 @@ impl Session {
         }
     }
 
-    /// Makes our description and sends it.
-    async fn describe(&mut self, round: Round) -> std::result::Result<(), Ending> {
-        let bad = |error: Error| Ending::Lost(LinkEnd::NotDescribed(error.to_string()));
-        let (opening, has_path) = match round {
-            Round::Path(opening) => (opening, false),
-            Round::Tracks(opening) => (opening, true),
-        };
-        let mut offer = None;
-        let description = match opening {
-            Opening::Offer { tracks } => {
-                self.tracks.offer(tracks).await.map_err(bad)?;
-                self.connection.create_offer(None).await
-            }
-            Opening::Answer { offer_sdp } => {
-                self.tracks.answer(&offer_sdp).await.map_err(bad)?;
-                self.remote
-                    .describe(&offer_sdp, RTCSessionDescription::offer)
-                    .await?;
-                offer = Some(offer_sdp);
-                self.connection.create_answer(None).await
-            }
-        };
-        let answering = offer.is_some();
-        self.offered = !answering;
-        let description = description.map_err(bad)?;
-        self.connection
-            .set_local_description(description)
-            .await
-            .map_err(bad)?;
-        if let Some(offer) = offer {
-            self.pace.connecting();
-            self.tracks.agreed(&offer).await.map_err(bad)?;
-        }
-        let found = match has_path {
-            true => Vec::new(),
-            false => self.gather().await?,
-        };
-        let Some(description) = self.connection.local_description().await else {
-            return Err(lost("the connection has no description"));
-        };
-        let sdp = description.sdp;
-        let left_out: Vec<String> = found
-            .into_iter()
-            .filter(|candidate| !sdp.contains(candidate.as_str()))
-            .collect();
-        let signal = if answering {
-            LinkSignal::Answer { sdp }
-        } else {
-            LinkSignal::Offer { sdp }
-        };
-        self.facts.send(LinkFact::Signal(signal)).await?;
-        for candidate in left_out {
-            self.trickle(candidate).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits for our candidates, but not long. Returns those found.
-    async fn gather(&mut self) -> std::result::Result<Vec<String>, Ending> {
-        let deadline = Instant::now() + GATHER_WAIT;
-        let mut found = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                overflowed = self.flow.closing() => return Err(closing(overflowed)),
-                Some(notice) = self.notices.recv() => match notice {
-                    Notice::Candidate(candidate) => found.push(candidate),
-                    Notice::Gathered => return Ok(found),
-                    notice => self.hear(notice).await?,
-                },
-                () = sleep_until(deadline) => return Ok(found),
-            }
-        }
-    }
-
     async fn execute(&mut self, orders: &mut Vec<Command>) -> std::result::Result<(), Ending> {
         for order in orders.drain(..) {
             match order {
@@ -431,16 +335,6 @@ impl Session {
         let [local, remote] = [pair.local(), pair.remote()]
             .map(|candidate| CandidateType::named(&candidate.typ.to_string()));
         Some(LinkPath::new(local?, remote?))
-    }
-
-    async fn trickle(&self, candidate: String) -> std::result::Result<(), Ending> {
-        let mid = Some("0".to_owned());
-        let signal = LinkSignal::Candidate {
-            candidate,
-            mid,
-            line: Some(0),
-        };
-        Ok(self.facts.send(LinkFact::Signal(signal)).await?)
     }
 
     /// Frees all that the link holds, and tells the driver if it does not know.

@@ -260,8 +260,8 @@ impl Link {
         self.order(Command::Negotiate(tracks));
     }
 
-    /// Applies an answer or a candidate of the peer, or its offer of a further round. A bad description
-    /// closes the link, a bad candidate is ignored.
+    /// Applies an answer or a candidate of the peer, or its offer of a further round. A bad
+    /// description closes the link, a bad candidate is ignored.
     pub(crate) fn apply(&self, signal: LinkSignal) {
         self.order(Command::Apply(signal));
     }

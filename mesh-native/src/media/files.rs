@@ -117,6 +117,16 @@ impl Reader {
 }
 
 impl LocalTrack {
+    /// Whether a file can be played as a track of this kind.
+    ///
+    /// # Errors
+    /// As [`LocalTrack::play`].
+    pub fn check(path: impl AsRef<Path>, kind: TrackKind) -> Result<(), MediaFileError> {
+        let path = path.as_ref();
+        let opened = Reader::open(path, kind);
+        opened.map(|_| ()).map_err(|fault| fault.of(path, kind))
+    }
+
     /// Plays a file: IVF with VP8 or Ogg with Opus, as the track's kind is. Returns how many frames
     /// were played, at its end or when this track has ended. A neighbour that needs a keyframe gets
     /// the last again, and what follows it.
@@ -198,6 +208,16 @@ impl Drop for Recording {
 }
 
 impl RemoteTrack {
+    /// Makes the file that a track is recorded into, empty as yet.
+    ///
+    /// # Errors
+    /// [`MediaFileError::File`] where that cannot be.
+    pub fn check(path: impl AsRef<Path>) -> Result<(), MediaFileError> {
+        let path = path.as_ref().to_owned();
+        let made = File::create(&path).map(|_| ());
+        made.map_err(|error| MediaFileError::File { path, error })
+    }
+
     /// Records the track into a file: IVF with VP8 or Ogg with Opus, as its kind is. Returns how
     /// many frames were, when the track has ended; given up before, the file has what has come.
     ///

@@ -83,6 +83,9 @@ pub(crate) struct Slot {
     payload_type: AtomicU8,
 }
 
+/// A section that takes packets, and what their codec is called there.
+type Ready = (Arc<Slot>, u8);
+
 impl Slot {
     /// A section of a connection.
     pub(crate) fn new(
@@ -282,7 +285,7 @@ impl Local {
     }
 
     /// The newest connection's section that takes packets.
-    fn slot(&self) -> Result<Option<(Arc<Slot>, u8)>, TrackError> {
+    fn slot(&self) -> Result<Option<Ready>, TrackError> {
         let state = self.lock();
         if state.has_ended {
             return Err(TrackError::Ended);
@@ -295,10 +298,7 @@ impl Local {
     /// keyframe, without which the decoder there has nothing to begin with; until one comes the
     /// connection before carries it. Returns whether a keyframe is needed for that, and was not
     /// before.
-    fn slot_for(
-        &self,
-        packet: &rtp::Packet,
-    ) -> Result<(Option<(Arc<Slot>, u8)>, bool), TrackError> {
+    fn slot_for(&self, packet: &rtp::Packet) -> Result<(Option<Ready>, bool), TrackError> {
         let newest = self.slot()?;
         let Some((slot, _)) = &newest else {
             return Ok((None, false));

@@ -155,7 +155,10 @@ async fn a_track_of_either_end_reaches_the_other_and_ends() {
             let _ = writer.await;
             Arc::into_inner(local).expect("the only one").end();
             let id = remote.id().to_owned();
-            let is_end = |event: &Event| matches!(event, Event::TrackEnded { id: ended, .. } if *ended == id);
+            let is_end = |event: &Event| match event {
+                Event::TrackEnded { id: ended, .. } => *ended == id,
+                _ => false,
+            };
             two.told(1 - from, is_end).await;
             while remote.read_rtp().await.is_some() {}
         }
