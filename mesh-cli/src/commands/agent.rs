@@ -28,13 +28,16 @@ const IDENTITY_BYTES: usize = 32;
 /// acknowledged","deadlineMs":N,"ordered":false}, {"type":"request","to":…,"payload":…},
 /// {"type":"reply","id":ID,"payload":…}, {"type":"broadcast","topic":…,"payload":…},
 /// {"type":"subscribe","topics":[…] or null for all}, {"type":"avoid","members":[…]},
-/// {"type":"cancel","id":ID}, {"type":"rotateKeys"}, {"type":"peers"}, {"type":"routes"},
-/// {"type":"topology"}, {"type":"stats"}, {"type":"close"}. What one agent sends to another arrives
-/// in order, unless "ordered" is false. Bytes are {"base64":"…"}, or those of a "file":PATH in
-/// place of the "payload" of a message to one agent. A large one goes on by itself, until
-/// "cancel": events of the type "sending" tell how far it is, then "delivered" or
-/// "deliveryFailed". The result or error of a command has its "line", and the "ref" that it was
-/// given, if any.
+/// {"type":"cancel","id":ID}, {"type":"play","to":…,"file":PATH}, {"type":"record","from":…,
+/// "id":TRACK,"file":PATH}, {"type":"endTrack","id":TRACK}, {"type":"rotateKeys"},
+/// {"type":"peers"}, {"type":"routes"}, {"type":"topology"}, {"type":"stats"}, {"type":"close"}.
+/// What one agent sends to another arrives in order, unless "ordered" is false. Bytes are
+/// {"base64":"…"}, or those of a "file":PATH in place of the "payload" of a message to one agent. A
+/// large one goes on by itself, until "cancel": events of the type "sending" tell how far it is,
+/// then "delivered" or "deliveryFailed". "play" sends a file to a neighbour, IVF with VP8 or Ogg
+/// with Opus; the event "track" names what a neighbour sends, which "record" writes into such a
+/// file; when they have ended "played" and "recorded" tell so. The result or error of a command has
+/// its "line", and the "ref" that it was given, if any.
 ///
 /// Commands are obeyed in their order; a full queue holds up the next, and stdin. A request that
 /// waits for its reply holds up nothing. "close" waits up to 5 s for what was sent before it; what

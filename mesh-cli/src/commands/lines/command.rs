@@ -19,7 +19,7 @@ const DEPTH_MAX: usize = 127;
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// Every command and its fields, beside `type` and `ref`.
-const COMMANDS: [(&str, &[&str]); 13] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     (
         "send",
         &["to", "payload", "file", "delivery", "deadlineMs", "ordered"],
@@ -30,6 +30,9 @@ const COMMANDS: [(&str, &[&str]); 13] = [
     ("broadcast", &["topic", "payload"]),
     ("subscribe", &["topics"]),
     ("avoid", &["members"]),
+    ("play", &["to", "file"]),
+    ("record", &["from", "id", "file"]),
+    ("endTrack", &["id"]),
     ("rotateKeys", &[]),
     ("peers", &[]),
     ("routes", &[]),
@@ -67,6 +70,18 @@ pub(super) enum Command {
     },
     Avoid {
         members: Vec<String>,
+    },
+    Play {
+        to: String,
+        file: PathBuf,
+    },
+    Record {
+        from: String,
+        id: String,
+        file: PathBuf,
+    },
+    EndTrack {
+        id: String,
     },
     RotateKeys,
     Peers,
@@ -156,6 +171,18 @@ fn command(mut fields: Map<String, Value>) -> Result<Command, String> {
         },
         "avoid" => Command::Avoid {
             members: fields.required("members")?,
+        },
+        "play" => Command::Play {
+            to: fields.required("to")?,
+            file: fields.required("file")?,
+        },
+        "record" => Command::Record {
+            from: fields.required("from")?,
+            id: fields.required("id")?,
+            file: fields.required("file")?,
+        },
+        "endTrack" => Command::EndTrack {
+            id: fields.required("id")?,
         },
         "rotateKeys" => Command::RotateKeys,
         "peers" => Command::Peers,
@@ -266,12 +293,15 @@ mod tests {
         for (name, fields) in COMMANDS {
             let sample = json!({
                 "to": "ben", "payload": null, "delivery": null, "deadlineMs": null,
-                "ordered": null, "file": null,
+                "ordered": null, "file": null, "from": "ben",
                 "id": "00-0-0-0", "topic": null, "topics": null, "members": [],
             });
             let mut line = json!({ "type": name });
             for field in fields {
                 line[field] = sample[field].clone();
+            }
+            if ["play", "record"].contains(&name) {
+                line["file"] = "a.ivf".into();
             }
             if !["reply", "cancel"].contains(&name) {
                 assert!(parse(&line.to_string()).1.is_ok(), "{line}");

@@ -6,6 +6,7 @@
 
 mod command;
 mod input;
+mod tracks;
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -21,6 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use self::command::Command;
 use self::input::{Line, Lines};
+use self::tracks::Tracks;
 use super::{Interrupt, interruption};
 
 /// Lines that may wait to be printed.
@@ -235,6 +237,7 @@ async fn obey(
 ) -> anyhow::Result<()> {
     let mut stopped = stop.subscribe();
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
+    let mut tracks = Tracks::default();
     loop {
         while requests.try_join_next().is_some() {}
         let line = tokio::select! {
@@ -273,6 +276,11 @@ async fn obey(
                 }
                 Err(failure) => Err(failure),
             },
+            Ok(Command::Play { to, file }) => tracks.play(agent, &to, file, out.clone()),
+            Ok(Command::Record { from, id, file }) => {
+                tracks.record(agent, &from, &id, file, out.clone())
+            }
+            Ok(Command::EndTrack { id }) => tracks.end(&id),
             Ok(command) => execute(agent, command).await,
         };
         tell(&out, origin.line(outcome)).await;
@@ -359,7 +367,12 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             stats["nextTimeout"] = json!(agent.next_timeout().map_err(failure)?);
             Ok(json!({ "stats": stats }))
         }
-        Command::Request { .. } | Command::Close => Ok(json!({})), // Not obeyed here.
+        // Not obeyed here.
+        Command::Request { .. }
+        | Command::Play { .. }
+        | Command::Record { .. }
+        | Command::EndTrack { .. }
+        | Command::Close => Ok(json!({})),
     }
 }
 
