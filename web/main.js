@@ -12,6 +12,7 @@ import { messagesView } from "./view/messages.js";
 import { peersView } from "./view/peers.js";
 import { statsView } from "./view/stats.js";
 import { tabsView } from "./view/tabs.js";
+import { tracksView } from "./view/tracks.js";
 
 const params = readParams(location);
 let state = initialState({ ...params, now: Date.now() });
@@ -47,6 +48,7 @@ const views = [
   header,
   graphView({ select, hover }),
   inspectorView({ select, ping, write: composer.address }),
+  tracksView({ toggle: (peer, source) => session.toggleTrack(peer, source) }),
   messagesView({ select }),
   composer.render,
   peersView({ select, hover, ping }),

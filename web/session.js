@@ -2,6 +2,7 @@
 // the reducer, and looks at its tables at most twice a second.
 
 import { PageError, describeError, explainFailure } from "./failures.js";
+import { Outgoing } from "./media.js";
 
 const PACKAGE = "./pkg/mesh_wasm.js";
 const POLL_MIN_MS = 500;
@@ -38,6 +39,7 @@ export class Session {
     this.params = params;
     this.dispatch = dispatch;
     this.load = load;
+    this.outgoing = new Outgoing(dispatch);
   }
 
   /** Joins, after leaving if this tab is a member or on its way to be one: it is never a member twice. */
@@ -86,6 +88,7 @@ export class Session {
     this.pollDueAt = Infinity;
     const { mesh } = this;
     this.mesh = null;
+    this.outgoing.closed();
     if (mesh) closeQuietly(mesh);
   }
 
@@ -136,6 +139,7 @@ export class Session {
     }
     if (STALE_AFTER.has(event.type)) this.pollSoon(0);
     if (event.type === "message" && event.wantsReply) this.answer(event);
+    if (event.type === "linkClosed") this.outgoing.closed(event.peer);
   }
 
   /** A request to a page is answered as the demo agents answer: with what was asked. @param {any} event */
@@ -188,6 +192,11 @@ export class Session {
       const id = await this.mesh.send(to, text, { delivery });
       this.dispatch({ type: "page/sent", id, to, topic: null, payload: text, delivery });
     }
+  }
+
+  /** Begins or ends to send sound or pictures to a linked agent. @param {string} peer @param {import("./media.js").Source} source */
+  async toggleTrack(peer, source) {
+    if (this.mesh) await this.outgoing.toggle(this.mesh, peer, source);
   }
 
   /** @param {string} peer */

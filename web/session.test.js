@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { Outgoing, SOURCES } from "./media.js";
 import { Session } from "./session.js";
 import { initialState, reduce } from "./state.js";
 
@@ -193,3 +194,23 @@ test("what had ended before the browser kept the page stays ended", inPage(async
   assert.equal(page.state.failure?.code, "replaced");
   assert.equal(page.meshes.length, 1);
 }));
+
+test("what is sent to a linked agent ends with its link, and what cannot be sent is told", async () => {
+  /** @type {any[]} */
+  const told = [];
+  const outgoing = new Outgoing((event) => told.push(event));
+  const ended = { sender: 0, track: 0 };
+  const track = /** @type {any} */ ({ stop: () => (ended.track += 1) });
+  mock.method(SOURCES.picture, "open", async () => track);
+  const mesh = { sendTrack: async () => ({ end: async () => void (ended.sender += 1) }) };
+  await Promise.all([outgoing.toggle(mesh, "aa", "picture"), outgoing.toggle(mesh, "aa", "picture")]);
+  assert.deepEqual(told, [{ type: "page/sending", sending: [{ peer: "aa", source: "picture" }] }]);
+  await outgoing.closed("bb");
+  await outgoing.closed("aa");
+  assert.deepEqual(ended, { sender: 1, track: 1 });
+  assert.deepEqual(told.at(-1), { type: "page/sending", sending: [] });
+  const refusing = { sendTrack: async () => { throw Object.assign(new Error("not linked"), { code: "not-linked" }); } };
+  await outgoing.toggle(refusing, "aa", "picture");
+  assert.deepEqual(told.at(-1), { type: "page/notSent", what: "Test picture", reason: "not linked" });
+  assert.equal(ended.track, 2, "no camera stays on");
+});

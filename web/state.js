@@ -26,6 +26,7 @@ import { readSnapshot } from "./snapshot.js";
  *   failure: Failure|null, hub: { reason: string, retryAt: number }|null,
  *   members: number, roster: Record<string, string>, labels: Map<string, string>, snapshot: Snapshot|null,
  *   messages: MessageEntry[], activity: ActivityEntry[], outcomes: Record<string, object>,
+ *   tracks: { id: string, peer: string, kind: string, stream: MediaStream }[], sending: { peer: string, source: string }[],
  *   pings: Record<string, Ping>, missed: number, selected: string|null, hovered: string|null, nextKey: number,
  * }} State  `labels` has those agents whose name alone could be taken for another's.
  */
@@ -33,6 +34,8 @@ import { readSnapshot } from "./snapshot.js";
 export const MAX_MESSAGES = 500;
 export const MAX_ACTIVITY = 200;
 const MAX_OUTCOMES = 100;
+/** Those that are shown at once: more than a screen has room for. */
+const MAX_TRACKS = 32;
 
 /** @param {{ room: string, name: string, signaling: string|string[], now: number }} start @returns {State} */
 export function initialState({ room, name, signaling, now }) {
@@ -53,6 +56,8 @@ export function initialState({ room, name, signaling, now }) {
     activity: [],
     outcomes: {},
     pings: {},
+    tracks: [],
+    sending: [],
     missed: 0,
     selected: null,
     hovered: null,
@@ -108,6 +113,8 @@ const HANDLERS = {
     snapshot: null,
     outcomes: {},
     pings: {},
+    tracks: [],
+    sending: [],
     selected: null,
     hovered: null,
   }),
@@ -180,6 +187,15 @@ const HANDLERS = {
       now, "warn", `${nameIn(state, peer)} did not answer a ping`, reason,
     ),
 
+  // ── sound and pictures ──
+  track: onTrack,
+  trackEnded: (state, { peer, id }) => {
+    const tracks = state.tracks.filter((track) => track.peer !== peer || track.id !== id);
+    return tracks.length === state.tracks.length ? state : { ...state, tracks };
+  },
+  "page/sending": (state, { sending }) => ({ ...state, sending }),
+  "page/notSent": (state, { now, what, reason }) => note(state, now, "warn", `${what} not sent`, reason),
+
   // ── what the person looks at ──
   "page/select": (state, { id }) => (state.selected === id ? state : { ...state, selected: id }),
   "page/hover": (state, { id }) => (state.hovered === id ? state : { ...state, hovered: id }),
@@ -222,6 +238,13 @@ function onSnapshot(state, { now, peers, routes, topology, stats }) {
     selected: stillHere(state.selected),
     hovered: stillHere(state.hovered),
   };
+}
+
+/** Of a track that has ended before it was told there is nothing to show. @param {State} state @param {any} event @returns {State} */
+function onTrack(state, { now, peer, id, kind, stream }) {
+  if (!stream || state.tracks.length >= MAX_TRACKS) return state;
+  const next = { ...state, tracks: [...state.tracks, { id, peer, kind, stream }] };
+  return note(next, now, "info", `${nameIn(state, peer)} sends ${kind === "video" ? "pictures" : "sound"}`);
 }
 
 /** @param {State} state @param {any} event @returns {State} */

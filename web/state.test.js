@@ -314,3 +314,17 @@ test("figures read well at their edges", () => {
   assert.deepEqual([rttClass(null), rttClass(19), rttClass(20), rttClass(500)], ["unknown", "fast", "fair", "bad"]);
   assert.equal(humanReason("noRoute"), humanReason("no-route"));
 });
+
+test("tracks of others are shown until they end, and what this tab sends is known", () => {
+  const now = 1, stream = /** @type {any} */ ({});
+  const track = { type: "track", now, peer: "aa", id: "t", kind: "video", stream };
+  const begun = reduce(initialState({ room: "r", name: "n", signaling: "ws://h", now }), track);
+  assert.deepEqual(begun.tracks, [{ id: "t", peer: "aa", kind: "video", stream }]);
+  assert.match(begun.activity.at(-1)?.text ?? "", /sends pictures/);
+  assert.equal(reduce(begun, { ...track, id: "u", stream: null }), begun, "it has ended since");
+  const sending = reduce(begun, { type: "page/sending", now, sending: [{ peer: "aa", source: "camera" }] });
+  assert.equal(sending.sending.length, 1);
+  const ended = reduce(sending, { type: "trackEnded", now, peer: "aa", id: "t" });
+  assert.deepEqual(ended.tracks, []);
+  assert.equal(reduce(ended, { type: "trackEnded", now, peer: "aa", id: "t" }), ended);
+});
