@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mesh_native::core::{Event, PeerId, TrackKind};
-use mesh_native::{Agent, Events, RemoteTrack};
-use mesh_tests::browser::{Browser, are_wanted};
+use mesh_native::{Agent, Events, JoinOptions, RemoteTrack};
+use mesh_tests::agents::AgentProcess;
+use mesh_tests::browser::{Browser, Tab, are_wanted};
+use mesh_tests::hub::HubProcess;
 use mesh_tests::page::Stage;
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
@@ -89,7 +91,8 @@ const DECODED: &str = "
     let decoded = 0;
     for (const connection of window.connections) {
         for (const entry of (await connection.getStats()).values()) {
-            if (entry.type === 'inbound-rtp' && entry.kind === 'video') decoded += entry.framesDecoded;
+            const isVideo = entry.type === 'inbound-rtp' && entry.kind === 'video';
+            if (isVideo) decoded += entry.framesDecoded;
         }
     }
     return decoded;";
@@ -375,11 +378,156 @@ async fn a_link_without_tracks_has_no_section_of_any() -> Result<()> {
     both.sort_by_key(Value::to_string);
     ensure!(both == [json!("application"), json!("video")], "{both:?}");
     let stranger = "const stranger = 'ab'.repeat(32);
-        const { code, message } = await told(window.mesh.sendTrack(stranger, window.drawing('navy')));
+        const sent = window.mesh.sendTrack(stranger, window.drawing('navy'));
+        const { code, message } = await told(sent);
         return { code, message };";
     let refused = pair.stage.run(stranger).await?;
     ensure!(refused["code"] == "not-linked", "{refused}");
     let message = refused["message"].as_str().unwrap_or_default();
     ensure!(message.contains("neighbours only"), "{message}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_sends_a_picture_to_the_chosen_agent_and_shows_what_comes() -> Result<()> {
+    if !are_wanted("pictures on the page") {
+        return Ok(());
+    }
+    let hub = HubProcess::start().await?;
+    hub.require_page().await?;
+    let options = JoinOptions::new(&hub.url(), "page", "native");
+    let (agent, mut events) = Agent::join_with_events(options).await?;
+    let tab = Tab::open(Browser::Chrome, &hub.page("room=page&name=tab")).await?;
+    let looks = async |what: &str, script: &str| {
+        until(what, SOON, async || {
+            let seen = tab.evaluate(script, &[json!(agent.id())]).await?;
+            ensure!(seen == json!(true), "it is {seen}");
+            Ok(())
+        })
+        .await
+    };
+    let press =
+        "const row = document.querySelector(`#peers tr[data-peer='${arguments[0]}'] button`);
+        if (window.meshState.selected !== arguments[0]) row?.click();
+        const button = document.querySelector('#tracks [data-source=picture]');
+        if (button?.checkVisibility() !== true) return button?.outerHTML ?? 'none';
+        button.click();
+        return true;";
+    looks("the button for a linked agent", press).await?;
+    let (peer, id) = track_of(&mut events).await?;
+    let track = agent.remote_track(peer, &id).context("it goes on")?;
+    timeout(SOON, track.read_rtp())
+        .await?
+        .context("it begins")?;
+    let _sent = agent.send_track(peer, TrackKind::Video)?;
+    let shown =
+        "return document.querySelector('#tracks video')?.srcObject?.getTracks().length === 1";
+    looks("a video for what comes", shown).await?;
+    let stop = "document.querySelector('#tracks [data-sends]').click(); return true";
+    looks("the button that stops it", stop).await?;
+    timeout(SOON, async { while track.read_rtp().await.is_some() {} }).await?;
+    tab.close().await
+}
+
+/// The track that an agent is told of next.
+async fn track_of(events: &mut Events) -> Result<(PeerId, String)> {
+    loop {
+        let event = timeout(SOON, events.next()).await?.context("it goes on")?;
+        if let Event::Track { peer, id, .. } = event {
+            return Ok((peer, id));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commanded_agent_records_a_track_and_plays_what_it_recorded() -> Result<()> {
+    let hub = HubProcess::start().await?;
+    let options = JoinOptions::new(&hub.url(), "files", "native");
+    let (agent, mut events) = Agent::join_with_events(options).await?;
+    let process = AgentProcess::join(&hub.url(), "files", "recorder", &[]).await?;
+    process
+        .line("a link", |line| line["type"] == "linkOpened")
+        .await?;
+    let recorder = agent.peers()?.first().context("it is there")?.id;
+
+    // Opus of 20 ms, each packet with its number.
+    let sound = |n: u8| -> bytes::Bytes { vec![0b1111_1000, n, n].into() };
+    let track = agent.send_track(recorder, TrackKind::Audio)?;
+    let told = process
+        .line("the track", |line| line["type"] == "track")
+        .await?;
+    ensure!(
+        told["id"] == track.id() && told["kind"] == "audio",
+        "{told}"
+    );
+    let recording = file("sound.ogg");
+    let record = json!({"type": "record", "from": "native", "id": track.id(), "file": recording});
+    ensure!(process.command(record.clone()).await?["type"] == "result");
+    timeout(SOON, track.ready()).await??;
+    let mut pace = interval(Duration::from_millis(20));
+    for n in 0..100 {
+        pace.tick().await;
+        track
+            .write_sample(sound(n), Duration::from_millis(20))
+            .await?;
+    }
+    track.end();
+    let recorded = process
+        .line("the end", |line| line["type"] == "recorded")
+        .await?;
+    ensure!(recorded["frames"] == 100, "{recorded}");
+
+    let play = json!({"type": "play", "to": "native", "file": recording});
+    let playing = process.command(play).await?;
+    let (peer, id) = track_of(&mut events).await?;
+    ensure!(
+        playing["id"] == id.as_str() && peer == recorder,
+        "{playing}"
+    );
+    let track = agent.remote_track(peer, &id).context("it goes on")?;
+    let mut heard = Vec::new();
+    while let Some(packet) = timeout(SOON, track.read_rtp()).await? {
+        heard.push(packet.payload);
+    }
+    ensure!(
+        heard == (0..100).map(sound).collect::<Vec<_>>(),
+        "{} packets",
+        heard.len()
+    );
+    let played = process
+        .line("the end", |line| line["type"] == "played")
+        .await?;
+    ensure!(played["frames"] == 100, "{played}");
+
+    refuses_what_it_cannot_do(&process, record, &recording).await?;
+    std::fs::remove_file(recording)?;
+    Ok(())
+}
+
+/// Each mistake has a code that names it.
+async fn refuses_what_it_cannot_do(
+    process: &AgentProcess,
+    record: Value,
+    recording: &std::path::Path,
+) -> Result<()> {
+    for (command, code) in [
+        (record, "unknown-track"),
+        (json!({"type": "endTrack", "id": "none"}), "unknown-track"),
+        (
+            json!({"type": "play", "to": "native", "file": "/no/such.ivf"}),
+            "media-file",
+        ),
+        (
+            json!({"type": "play", "to": "native", "file": "film.mp4"}),
+            "media-file",
+        ),
+        (
+            json!({"type": "play", "to": "ab".repeat(32), "file": recording}),
+            "not-linked",
+        ),
+    ] {
+        let line = process.command(command).await?;
+        ensure!(line["code"] == code, "{line}");
+    }
     Ok(())
 }
