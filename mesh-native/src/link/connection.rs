@@ -197,7 +197,8 @@ impl Session {
 
     /// Describes the connection and keeps it going, until something ends it.
     async fn drive(&mut self, opening: Opening) -> Ending {
-        if let Err(ending) = self.describe(Round::Path(opening)).await {
+        // Boxed, as what follows, or every link would carry this future to its end.
+        if let Err(ending) = Box::pin(self.describe(Round::Path(opening))).await {
             return ending;
         }
         let mut orders = Vec::with_capacity(ORDERS_AT_ONCE);
@@ -245,7 +246,7 @@ impl Session {
                         .describe(&sdp, RTCSessionDescription::answer)
                         .await?;
                     self.pace.connecting();
-                    let agreed = self.tracks.agreed(&sdp).await;
+                    let agreed = Box::pin(self.tracks.agreed(&sdp)).await;
                     agreed.map_err(|error| lost(&error.to_string()))?;
                 }
                 Command::Apply(LinkSignal::Offer { sdp: offer_sdp }) if self.has_described() => {
@@ -255,7 +256,6 @@ impl Session {
                         true => self.restarting(opening),
                         false => Round::Tracks(opening),
                     };
-                    // Boxed, or every link would carry this future to its end.
                     Box::pin(self.describe(round)).await?;
                 }
                 Command::Negotiate(tracks) if self.has_described() => {
@@ -315,7 +315,7 @@ impl Session {
                 }
             }
             Notice::Track(Incoming(track)) => {
-                self.tracks.began(track).await;
+                Box::pin(self.tracks.began(track)).await;
                 Ok(())
             }
             Notice::Failed(RTCPeerConnectionState::Failed) => Err(Ending::Lost(LinkEnd::NoPath)),
