@@ -16,7 +16,7 @@ use mesh_tests::page::Stage;
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long a video goes without a picture when the link gets fresh keys, at most.
 const GAP_MAX: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ const BEGIN: &str = "
     window.RTCPeerConnection = class extends Connection {
         constructor(...given) { super(...given); window.connections.push(this); }
     };
-    const mesh = window.mesh = await Mesh.join(options);
+    const mesh = window.mesh = await Mesh.join({ ...options, messagesPerSecond: 400, messagesBurst: 200 });
     window.tracks = [];
     window.ended = [];
     const linked = new Promise((resolve) => (async () => {
@@ -155,6 +155,7 @@ impl Pair {
     /// sees them.
     async fn ask(&self, time: Duration) -> Result<f64> {
         let mut pace = interval(Duration::from_secs(1) / MESSAGES_A_SECOND);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let began = Instant::now();
         let mut asked = Vec::new();
         while began.elapsed() < time {
@@ -393,11 +394,18 @@ async fn the_page_sends_a_picture_to_the_chosen_agent_and_shows_what_comes() -> 
     if !are_wanted("pictures on the page") {
         return Ok(());
     }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        page_sends_and_shows(browser).await?;
+    }
+    Ok(())
+}
+
+async fn page_sends_and_shows(browser: Browser) -> Result<()> {
     let hub = HubProcess::start().await?;
     hub.require_page().await?;
     let options = JoinOptions::new(&hub.url(), "page", "native");
     let (agent, mut events) = Agent::join_with_events(options).await?;
-    let tab = Tab::open(Browser::Chrome, &hub.page("room=page&name=tab")).await?;
+    let tab = Tab::open(browser, &hub.page("room=page&name=tab")).await?;
     let looks = async |what: &str, script: &str| {
         until(what, SOON, async || {
             let seen = tab.evaluate(script, &[json!(agent.id())]).await?;
