@@ -539,3 +539,57 @@ async fn refuses_what_it_cannot_do(
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn video_between_two_agents_of_a_page_plays_on_while_keys_are_rotated() -> Result<()> {
+    if !are_wanted("video between two agents of a page") {
+        return Ok(());
+    }
+    let pair = Pair::linked().await?;
+    let stage = &pair.stage;
+    let begin = "const other = window.other = await Mesh.join({ ...options, name: 'other' });
+        (async () => {
+            for await (const event of other.events()) {
+                if (event.type === 'track') window.tracks.push(event);
+                if (event.type === 'trackEnded') window.ended.push(event.id);
+            }
+        })();
+        window.isLinked = () => other.peers().some(({ id, direct }) => direct && id === mesh.id);
+        window.send = () => window.mesh.sendTrack(other.id, window.drawing('olive'));";
+    stage
+        .run(&begin.replace("=== mesh.id", "=== window.mesh.id"))
+        .await?;
+    stage.until("window.isLinked()", json!(true)).await?;
+    stage.run("window.sender = await window.send();").await?;
+    stage.until("window.tracks.length", json!(1)).await?;
+    stage.run(PLAY).await?;
+    stage
+        .until("window.pictures.count > 15", json!(true))
+        .await?;
+    stage
+        .run("Object.assign(window.pictures, { count: 0, gap: 0 }); window.mesh.rotateKeys();")
+        .await?;
+    // Its links to the other and to the native agent.
+    stage
+        .until("window.mesh.stats().links.rotated", json!(2))
+        .await?;
+    stage
+        .until("window.pictures.count > 90", json!(true))
+        .await?;
+    let (count, gap): (f64, f64) = serde_json::from_value(stage.run(SHOWN).await?)?;
+    report(&format!(
+        "tab to tab: at most {gap:.0} ms between two of {count} pictures"
+    ));
+    ensure!(
+        gap <= GAP_MAX.as_secs_f64() * 1e3,
+        "{gap:.0} ms without a picture"
+    );
+    ensure!(
+        stage
+            .run("return window.tracks.length + window.ended.length;")
+            .await?
+            == json!(1)
+    );
+    stage.run("await window.sender.end();").await?;
+    stage.until("window.ended.length", json!(1)).await
+}
