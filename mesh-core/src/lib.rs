@@ -94,7 +94,7 @@ pub use id::{
     ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,
 };
 pub use io::{Channel, Event, Input, Output, Received, WarningCode};
-pub use media::{NO_STREAM, TRACKS_MAX, TrackKind, TrackSection, Tracks, sections};
+pub use media::{NO_STREAM, TRACKS_MAX, TrackKind, TrackSection, Tracks, lean, sections};
 pub use mesh::Mesh;
 pub use metric::{Metric, ParseMetricError};
 pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, SendOptions, check_json};

@@ -138,6 +138,88 @@ fn section(part: &str) -> Option<TrackSection> {
     })
 }
 
+/// The lines of a description that say no more than both ends need: Opus and VP8 alone, and of the
+/// header extensions those by which sections are told apart and the bandwidth is measured. A
+/// browser's section has 6 kB with all that it knows, and a signal has to fit a frame.
+pub fn lean(sdp: &str) -> String {
+    let mut lean = String::with_capacity(sdp.len());
+    for (index, part) in sdp.split("\nm=").enumerate() {
+        if index > 0 {
+            lean.push_str("\nm=");
+        }
+        match TrackKind::ALL
+            .iter()
+            .any(|kind| part.starts_with(kind.name()))
+            && index > 0
+        {
+            true => lean.push_str(&lean_section(part)),
+            false => lean.push_str(part),
+        }
+    }
+    lean
+}
+
+/// One section of a track, from after its `m=`.
+fn lean_section(part: &str) -> String {
+    let is_known = |line: &&str| {
+        let codec = line.trim_end().rsplit(' ').next().unwrap_or_default();
+        let codecs = ["opus/48000/2", "VP8/90000"];
+        codecs.iter().any(|known| codec.eq_ignore_ascii_case(known))
+    };
+    let type_of = |line: &str, name: &str| {
+        let (payload_type, _) = line.strip_prefix(name)?.split_once(' ')?;
+        Some(payload_type.to_owned())
+    };
+    let maps = part.lines().filter(|line| line.starts_with("a=rtpmap:"));
+    let known: Vec<_> = maps
+        .filter(is_known)
+        .filter_map(|line| type_of(line, "a=rtpmap:"))
+        .collect();
+    let mut sources = part.lines().filter_map(|line| line.strip_prefix("a=ssrc:"));
+    let first_source = sources.next().and_then(|source| source.split(' ').next());
+    let keeps = |line: &str| {
+        let mut typed = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].into_iter();
+        if let Some(payload_type) = typed.find_map(|name| type_of(line, name)) {
+            return known.contains(&payload_type);
+        }
+        if let Some(source) = line.strip_prefix("a=ssrc:") {
+            // The others of a section are of codecs that it has no more.
+            let is_first = source.split(' ').next() == first_source;
+            return is_first && !source.contains(" msid:");
+        }
+        if LEFT_OUT.iter().any(|left_out| line.starts_with(left_out)) {
+            return false;
+        }
+        !line.starts_with("a=extmap:") || KEPT_EXTENSIONS.iter().any(|kept| line.contains(kept))
+    };
+    let mut lines = part.split_inclusive('\n');
+    let mut lean = String::with_capacity(part.len());
+    // The kind, the port and the protocol; then the payload types.
+    let first = lines.next().unwrap_or_default();
+    let end = &first[first.trim_end().len()..];
+    let words: Vec<&str> = first.trim_end().split(' ').take(3).collect();
+    lean.push_str(&words.join(" "));
+    for payload_type in &known {
+        lean.push(' ');
+        lean.push_str(payload_type);
+    }
+    lean.push_str(end);
+    lines
+        .filter(|line| keeps(line))
+        .for_each(|line| lean.push_str(line));
+    // Where the last line was left out that before it ends the section.
+    if !part.ends_with('\n') && lean.ends_with('\n') {
+        lean.pop();
+    }
+    lean
+}
+
+/// Lines that say what others say too, or what nobody heeds.
+const LEFT_OUT: [&str; 3] = ["a=ssrc-group:", "a=rtcp:", "a=rtcp-xr:"];
+
+/// Header extensions that stay.
+const KEPT_EXTENSIONS: [&str; 2] = ["sdes:mid", "transport-wide-cc"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +266,30 @@ mod tests {
         }
         let many = "\nm=video 9\na=mid:1\na=recvonly".repeat(1_000);
         assert_eq!(sections(&many).len(), SECTIONS_MAX);
+    }
+
+    #[test]
+    fn a_lean_description_has_the_codecs_that_all_have_and_no_others() {
+        let fat = "v=0\r\na=extmap-allow-mixed\r\nm=application 9 x datachannel\r\n\
+            a=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97 45\r\na=mid:1\r\n\
+            a=extmap:1 urn:ietf:params:rtp-hdrext:toffset\r\n\
+            a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=rtpmap:96 VP8/90000\r\n\
+            a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+            a=rtpmap:45 AV1/90000\r\na=rtcp-fb:45 nack\r\na=sendonly\r\na=msid:s t\r\n\
+            a=rtcp:9 IN IP4 0.0.0.0\r\na=ssrc-group:FID 7 8\r\n\
+            a=ssrc:7 cname:c\r\na=ssrc:7 msid:s t\r\n\
+            a=ssrc:8 cname:c\r\n";
+        let expected = "v=0\r\na=extmap-allow-mixed\r\nm=application 9 x datachannel\r\n\
+            a=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n\
+            a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=rtpmap:96 VP8/90000\r\n\
+            a=rtcp-fb:96 nack pli\r\na=sendonly\r\na=msid:s t\r\na=ssrc:7 cname:c\r\n";
+        assert_eq!(lean(fat), expected);
+        assert_eq!(lean(expected), expected);
+        let twice = |sdp: &str| format!("{sdp}{}", &sdp[sdp.find("m=video").expect("there")..]);
+        assert_eq!(lean(&twice(fat)), twice(expected), "no empty line between");
+        for sdp in ["", "an offer", "v=0\nm=video", "v=0\nm=video 9 x 1\n"] {
+            assert!(lean(sdp).len() <= sdp.len(), "{sdp:?}");
+        }
     }
 
     #[test]

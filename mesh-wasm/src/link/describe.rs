@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use mesh_core::agent::{LinkEnd, LinkFact};
-use mesh_core::{LinkSignal, Tracks};
+use mesh_core::{LinkSignal, Tracks, lean};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -73,7 +73,7 @@ pub(super) async fn describe_locally(
     let Some(local) = connection.local_description() else {
         return Ok(()); // Closed meanwhile.
     };
-    let sdp = local.sdp();
+    let sdp = lean(&local.sdp());
     tell(LinkFact::Signal(if answering {
         LinkSignal::Answer { sdp }
     } else {
