@@ -90,8 +90,14 @@ enum Command {
     /// docs/nat.md. Needs root and Linux.
     Nat,
     /// Measure the mesh, bare webrtc and two tabs over paths with delay, jitter and loss, for about
-    /// twenty minutes; writes docs/paths.md. Needs root and Linux.
-    Paths,
+    /// fifteen minutes; writes docs/paths.md. Needs root and Linux.
+    ///
+    /// Example: cargo xtask paths -- --delay 50,150 --loss 0,1
+    Paths {
+        /// Arguments for the run: which paths, and for how long.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Open links between ours and other WebRTC stacks (aiortc, libdatachannel, werift); writes the
     /// table of docs/foreign.md. Installs them into target/foreign.
     Foreign {
@@ -136,7 +142,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Versus { rounds } => bench::versus(&workspace, rounds),
         Command::Soak(args) => soak::run(&workspace, &args),
         Command::Nat => nat::run(&workspace),
-        Command::Paths => paths::run(&workspace),
+        Command::Paths { args } => paths::run(&workspace, &args),
         Command::Foreign { rounds } => foreign::run(&workspace, rounds),
         Command::Package => package::run(&workspace),
         Command::PackageTest => package::test::run(&workspace),

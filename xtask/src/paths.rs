@@ -12,17 +12,22 @@ const DOCUMENT: &str = "docs/paths.md";
 const COMMAND: &str = "cargo xtask paths";
 
 /// Builds the command, runs, and writes the tables, even if a connection fails: then it fails.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     setup::for_soak(workspace)?;
     let browsers = setup::for_browsers(workspace)?;
     tables::build(workspace)?;
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let said = match arguments.is_empty() {
+        true => String::new(),
+        false => format!(" -- {}", arguments.join(" ")),
+    };
     let run = Run {
         program: "paths",
-        arguments: &[],
+        arguments: &arguments,
         file: "paths.md",
         document: DOCUMENT,
         command: COMMAND,
-        head: &format!("On a machine of {}.", measured::machine()),
+        head: &format!("`{COMMAND}{said}` on a machine of {}.", measured::machine()),
         browsers: Some(&browsers),
     };
     run.write(workspace)
