@@ -109,38 +109,50 @@ async fn a_tab_that_back_leads_to_is_a_member_again() -> Result<()> {
     }
     let hub = start_hub().await?;
     let native = join(&hub, "native").await?;
-    let elsewhere = format!("http://127.0.0.1:{}/icon.svg", hub.port());
-    // Firefox decides before a page can close its connections, and so keeps none that had any.
-    for (browser, keeps) in [(Browser::Chrome, true), (Browser::Firefox, false)] {
-        let tab = open(browser, &hub, "tab").await?;
-        until_complete(&[&native, &tab], SOON).await?;
-        tab.evaluate("window.kept = true; return 0", &[]).await?;
-        tab.window().goto(&elsewhere).await?;
-        until("the tab has left", SOON, async || {
-            let left = native.events("peerLeft").await?;
-            let left = left.iter().any(|event| event["peer"] == json!(tab.id()));
-            ensure!(left, "nobody has left");
-            Ok(())
-        })
-        .await?;
-        tab.window().back().await?;
-        tab.until_joined().await?;
-        let look = "return [window.kept === true, window.mesh.id, window.mesh.name]";
-        let look = tab.evaluate(look, &[]).await?;
-        if keeps {
-            let same = json!([true, tab.id(), tab.name()]);
-            ensure!(look == same, "{look} is restored, not {same}");
-        }
-        until_members(&hub, 2).await?;
-        let asked = "return window.mesh.request(arguments[0], 'back again')";
-        until("the mesh answers it", SOON, async || {
-            tab.evaluate(asked, &[json!(native.id())]).await.map(drop)
-        })
-        .await?;
-        tab.close().await?;
-        until_members(&hub, 1).await?;
+    // A browser that has little memory keeps no page: one of these it does.
+    let mut kept = false;
+    for _ in 0..3 {
+        kept = kept || go_and_come_back(Browser::Chrome, &hub, &native).await?;
     }
+    ensure!(kept, "the page keeps the browser from keeping it");
+    // Firefox decides before a page can close its connections, and so keeps none that had any.
+    go_and_come_back(Browser::Firefox, &hub, &native).await?;
     Ok(())
+}
+
+/// A tab goes to another page, and back to this, where it is a member again. Returns whether the
+/// browser had kept the page: then it is the same member.
+async fn go_and_come_back(browser: Browser, hub: &HubProcess, native: &Native) -> Result<bool> {
+    let elsewhere = format!("http://127.0.0.1:{}/icon.svg", hub.port());
+    let tab = open(browser, hub, "tab").await?;
+    until_complete(&[native, &tab], SOON).await?;
+    tab.evaluate("window.kept = true; return 0", &[]).await?;
+    tab.window().goto(&elsewhere).await?;
+    until("the tab has left", SOON, async || {
+        let left = native.events("peerLeft").await?;
+        let left = left.iter().any(|event| event["peer"] == json!(tab.id()));
+        ensure!(left, "nobody has left");
+        Ok(())
+    })
+    .await?;
+    tab.window().back().await?;
+    tab.until_joined().await?;
+    let look = "return [window.kept === true, window.mesh.id, window.mesh.name]";
+    let look = tab.evaluate(look, &[]).await?;
+    let kept = look[0] == true;
+    if kept {
+        let same = json!([true, tab.id(), tab.name()]);
+        ensure!(look == same, "{look} is restored, not {same}");
+    }
+    until_members(hub, 2).await?;
+    let asked = "return window.mesh.request(arguments[0], 'back again')";
+    until("the mesh answers it", SOON, async || {
+        tab.evaluate(asked, &[json!(native.id())]).await.map(drop)
+    })
+    .await?;
+    tab.close().await?;
+    until_members(hub, 1).await?;
+    Ok(kept)
 }
 
 /// What axe is asked to look for beyond its usual rules.

@@ -8,12 +8,12 @@ use mesh_tests::paths::{Ends, Path, System, measure};
 use mesh_tests::{hosts, report};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_of_300_ms_carries_more_than_a_window_of_loopback_allows() -> Result<()> {
+async fn a_link_of_100_ms_carries_more_than_a_window_of_loopback_allows() -> Result<()> {
     if !hosts::can_be_made("a link over a long path").await {
         return Ok(());
     }
     let path = Path {
-        delay: Duration::from_millis(150),
+        delay: Duration::from_millis(50),
         rate: 100e6,
         ..Path::default()
     };
@@ -25,10 +25,10 @@ async fn a_link_of_300_ms_carries_more_than_a_window_of_loopback_allows() -> Res
         "{median:.0} ms there and back, {throughput:.2} MB/s"
     ));
     ensure!(
-        (300.0..600.0).contains(&median),
+        (100.0..300.0).contains(&median),
         "{median} ms there and back"
     );
-    // 64 KiB under way at a time would be 0.2.
-    ensure!(throughput > 0.4, "{throughput} MB/s");
+    // 64 KiB under way at a time would be 0.64.
+    ensure!(throughput > 0.8, "{throughput} MB/s");
     Ok(())
 }
