@@ -16,6 +16,9 @@ use crate::wait::until;
 /// How long links and routes may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Agents in the longest row.
+const AGENTS_MAX: usize = 4;
+
 /// The longest that a message may be under way.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -50,7 +53,7 @@ impl Connection for Ours {
 pub(super) async fn run(hub: &str, name: &str) -> Result<()> {
     let began = Instant::now();
     let (agent, events) = Agent::join_with_events(JoinOptions {
-        k: Some(2),
+        k: Some(AGENTS_MAX - 1), // All try all: those that can reach each other link at once.
         ..JoinOptions::new(hub, "paths", name)
     })
     .await?;
