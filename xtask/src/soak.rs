@@ -89,18 +89,13 @@ fn command(part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::table;
-    use crate::workspace::read;
 
     #[test]
     fn the_document_has_a_place_for_each_table() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let document = read(&root.join(DOCUMENT)).expect("it is checked in");
         for part in ["faults", "chaos", "steady", "closed"] {
-            table::parts(&document, &command(part)).expect(part);
+            assert!(table::has_place(DOCUMENT, &command(part)), "{part}");
         }
     }
 }

@@ -38,6 +38,13 @@ pub(crate) fn parts<'a>(document: &'a str, command: &str) -> Result<[&'a str; 3]
     Ok([before, table, after])
 }
 
+/// Whether a document that is checked in has a place for the tables of a command.
+#[cfg(test)]
+pub(crate) fn has_place(document: &str, command: &str) -> bool {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    read(&root.join(document)).is_ok_and(|text| parts(&text, command).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

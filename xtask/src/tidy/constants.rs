@@ -162,13 +162,6 @@ fn names_another(value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn a_constant_of_the_core_without_a_comment_is_named() {
         let text = "//! A file.\n\n/// Bytes.\n#[cfg(unix)]\npub const A: usize = 1;\n\
@@ -176,7 +169,7 @@ mod tests {
                     impl T for X {\n    const OF_TRAIT: u8 = 1;\n}\nimpl X {\n    \
                     pub(crate) const INSIDE: u8 = 1;\n}\nconst fn f() {}\n\
                     #[cfg(test)]\nmod tests {\n    const IN_TEST: u8 = 1;\n}\n";
-        let found = undocumented(&source("mesh-core/src/a.rs", text));
+        let found = undocumented(&Source::new("mesh-core/src/a.rs", text));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("mesh-core/src/a.rs:6: `BARE` has no comment"));
         assert!(found[1].contains(":12: `INSIDE`"));
@@ -185,7 +178,10 @@ mod tests {
             "mesh-core/src/a/tests.rs",
             "mesh-core/src/sim/a.rs",
         ] {
-            assert_eq!(undocumented(&source(elsewhere, text)), Vec::<String>::new());
+            assert_eq!(
+                undocumented(&Source::new(elsewhere, text)),
+                Vec::<String>::new()
+            );
         }
     }
 
@@ -195,10 +191,10 @@ mod tests {
                     const B: usize = 2 * A as usize;\nconst C: usize =\n    A;\n\
                     const T: &str = \"t\";\nconst _: () = assert!(A > 0);\n";
         let sources = [
-            source("mesh-core/src/a.rs", text),
-            source("mesh-core/src/wire/a.rs", "pub const V: u8 = 2;\n"),
-            source("mesh-core/src/sim/a.rs", text),
-            source("mesh-native/src/a.rs", text),
+            Source::new("mesh-core/src/a.rs", text),
+            Source::new("mesh-core/src/wire/a.rs", "pub const V: u8 = 2;\n"),
+            Source::new("mesh-core/src/sim/a.rs", text),
+            Source::new("mesh-native/src/a.rs", text),
         ];
         let counts = Counts {
             tunable: 1,

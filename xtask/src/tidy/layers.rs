@@ -123,10 +123,7 @@ mod tests {
     use super::*;
 
     fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: format!("mesh-core/src/{path}"),
-            text: text.to_owned(),
-        }
+        Source::new(&format!("mesh-core/src/{path}"), text)
     }
 
     #[test]

@@ -26,6 +26,16 @@ struct Source {
     text: String,
 }
 
+#[cfg(test)]
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+}
+
 /// Checks all rules and names every place that breaks one.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let (findings, counts) = check(&workspace.root, &workspace.target)?;

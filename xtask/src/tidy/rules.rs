@@ -172,34 +172,27 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     fn paths(list: &[&str]) -> Vec<String> {
         list.iter().map(|path| (*path).to_owned()).collect()
     }
 
     #[test]
     fn the_shape_of_a_file_is_checked() {
-        assert!(shape(&source("a.rs", "//! Good.\n")).is_empty());
-        assert_eq!(shape(&source("a.rs", "use x;\n")).len(), 1);
+        assert!(shape(&Source::new("a.rs", "//! Good.\n")).is_empty());
+        assert_eq!(shape(&Source::new("a.rs", "use x;\n")).len(), 1);
         assert_eq!(
-            shape(&source("a.rs", &format!("//! {}\n", "x".repeat(97)))).len(),
+            shape(&Source::new("a.rs", &format!("//! {}\n", "x".repeat(97)))).len(),
             1
         );
         let long = format!("//! Long.\n{}", "\n".repeat(MOST_LINES));
-        assert_eq!(shape(&source("src/a.rs", &long)).len(), 1);
-        assert!(shape(&source("src/a/tests.rs", &long)).is_empty());
+        assert_eq!(shape(&Source::new("src/a.rs", &long)).len(), 1);
+        assert!(shape(&Source::new("src/a/tests.rs", &long)).is_empty());
     }
 
     #[test]
     fn leftovers_are_whole_words() {
         let text = format!("a {0}: b\n{0}S {1}_x\n", LEFTOVERS[0], LEFTOVERS[1]);
-        assert_eq!(leftovers(&source("a.md", &text)).len(), 1);
+        assert_eq!(leftovers(&Source::new("a.md", &text)).len(), 1);
     }
 
     #[test]
@@ -223,7 +216,7 @@ mod tests {
             ("mesh-wasm/src/link.rs", 1),
             ("mesh-core/src/agent/facts.rs", 0),
         ] {
-            assert_eq!(made_inputs(&source(path, text)).len(), found, "{path}");
+            assert_eq!(made_inputs(&Source::new(path, text)).len(), found, "{path}");
         }
     }
 
@@ -232,7 +225,7 @@ mod tests {
         let paths = paths(&["mesh-core/src/mesh.rs", "README.md"]);
         let good = "`mesh-core/src/` `mesh.rs` `k/2` `/signal` `web/pkg/x.js` `a b.rs` `u8`";
         let text = format!("{good}\n```\n`gone.rs`\n```\n`mesh-core/gone` `gone.md`\n");
-        let findings = dead_references(&source("A.md", &text), &paths);
+        let findings = dead_references(&Source::new("A.md", &text), &paths);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings[0].starts_with("A.md:5: `mesh-core/gone`"));
     }
