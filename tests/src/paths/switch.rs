@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,9 +43,16 @@ const QUEUE: Duration = Duration::from_millis(100);
 /// The way from one port to another; none if no packet is to get through.
 type Paths = Box<dyn Fn(usize, usize) -> Option<Path> + Send>;
 
+/// The interfaces of the hosts, in their order.
+type Ports = Mutex<Vec<Arc<SyncDevice>>>;
+
+fn lock(ports: &Ports) -> MutexGuard<'_, Vec<Arc<SyncDevice>>> {
+    ports.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Hosts on one switch, numbered as they were attached: host n has the address 10.9.0.(n + 1).
 pub struct Switch {
-    ports: Arc<Mutex<Vec<Arc<SyncDevice>>>>,
+    ports: Arc<Ports>,
     arrivals: Sender<Frame>,
 }
 
@@ -82,7 +89,7 @@ impl Switch {
     pub async fn host(&self, name: &str) -> Result<Host> {
         let host = Host::new(name).await?;
         host.ip(&["link", "set", "lo", "up"]).await?;
-        let number = self.lock().len();
+        let number = lock(&self.ports).len();
         let interface = format!("tap{}-{number}", std::process::id());
         let device = DeviceBuilder::new().name(&interface).layer(Layer::L2);
         let device = Arc::new(device.build_sync().context("there is no TAP interface")?);
@@ -95,7 +102,7 @@ impl Switch {
             .await?;
         // Browsers take the address that leads everywhere.
         host.ip(&["route", "add", "default", "dev", "eth0"]).await?;
-        self.lock().push(Arc::clone(&device));
+        lock(&self.ports).push(Arc::clone(&device));
         let arrivals = self.arrivals.clone();
         thread::spawn(move || read(number, &device, &arrivals));
         Ok(host)
@@ -104,10 +111,6 @@ impl Switch {
     /// The address of a host.
     pub fn address(number: usize) -> String {
         format!("10.9.0.{}", number + 1)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<SyncDevice>>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +134,7 @@ fn read(from: usize, device: &SyncDevice, arrivals: &Sender<Frame>) {
 
 /// Carries frames, until the switch is gone.
 struct Carrier {
-    ports: Arc<Mutex<Vec<Arc<SyncDevice>>>>,
+    ports: Arc<Ports>,
     paths: Paths,
     rng: ChaCha8Rng,
     under_way: BinaryHeap<Reverse<UnderWay>>,
@@ -163,7 +166,7 @@ impl Carrier {
         let Some(&[first, .., number]) = frame.bytes.get(..6) else {
             return;
         };
-        let count = self.ports().len();
+        let count = lock(&self.ports).len();
         let is_for_all = first & 1 == 1;
         let to = (0..count).filter(|&port| port != frame.from);
         let to: Vec<_> = to
@@ -215,7 +218,7 @@ impl Carrier {
             let Some(Reverse((_, _, to, bytes))) = self.under_way.pop() else {
                 return;
             };
-            let port = self.ports().get(to).cloned();
+            let port = lock(&self.ports).get(to).cloned();
             // A host that has gone takes no frame.
             let _ = port.map(|port| port.send(&bytes));
         }
@@ -224,9 +227,5 @@ impl Carrier {
     /// A number from 0 to 1.
     fn draw(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
-    }
-
-    fn ports(&self) -> std::sync::MutexGuard<'_, Vec<Arc<SyncDevice>>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
