@@ -5,7 +5,7 @@ use super::{Figures, Path, System};
 /// One line of the table: a path, and what each system made of it, or why nothing.
 pub type Row = (Path, Vec<(System, Result<Figures, String>)>);
 
-/// What a system of the tables is at this share of its quantity.
+/// The value below which this share of the sorted values lies.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = (sorted.len() as f64 * share) as usize;
     sorted
