@@ -204,8 +204,12 @@ async fn start_hub(port: u16, redis: &str) -> Result<HubProcess> {
 }
 
 async fn join(url: String, name: String, identity: Option<Identity>) -> Result<Native> {
+    join_k(K, url, name, identity).await
+}
+
+async fn join_k(k: usize, url: String, name: String, identity: Option<Identity>) -> Result<Native> {
     Native::join(JoinOptions {
-        k: Some(K),
+        k: Some(k),
         identity,
         ..JoinOptions::new(&url, ROOM, &name)
     })
@@ -252,6 +256,35 @@ async fn a_room_over_several_hubs_outlives_each_of_them_and_the_faults_of_redis(
 
     talk.end().await?;
     stayed(&mesh.members()).await
+}
+
+/// The most members of the room are at the other hub, which this one cannot reach: a newcomer
+/// chooses some of them first.
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_link_with_members_of_their_own_hub_while_redis_is_away() -> Result<()> {
+    let mut redis = Redis::start().await?;
+    let here = start_hub(free_port()?, &redis.url()).await?;
+    let there = start_hub(free_port()?, &redis.url()).await?;
+    let joining = (0..10).map(|n| {
+        let hub = if n < 2 { &here } else { &there };
+        join_k(3, hub.url(), format!("agent-{n}"), None)
+    });
+    let agents = try_join_all(joining).await?;
+    until_complete(&members(&agents), SOON).await?;
+    redis.remember().await?;
+    redis.kill().await?;
+    for n in 0..10 {
+        let came = Instant::now();
+        let newcomer = join_k(3, here.url(), format!("newcomer-{n}"), None).await?;
+        until_reaches(&newcomer, &members(&agents)).await?;
+        let took = came.elapsed();
+        report(&format!(
+            "newcomer {n} linked after {:.2} s",
+            took.as_secs_f64()
+        ));
+        ensure!(took < NEWCOMER_BUSY, "newcomer {n} took {took:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

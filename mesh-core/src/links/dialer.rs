@@ -28,6 +28,8 @@ struct Failed {
     retry_at: Instant,
     /// Until then something else is tried.
     held_until: Instant,
+    /// Until then the topology does without the peer, whether or not attempts have failed.
+    left_out_until: Instant,
     /// ICE ended without a path before relays were tried.
     lacks_path: bool,
 }
@@ -47,9 +49,10 @@ impl Dialer {
 
     /// Whether the topology should do without the peer for now.
     pub(crate) fn unreachable(&self, peer: PeerId, config: &Config, now: Instant) -> bool {
-        self.failed
-            .get(&peer)
-            .is_some_and(|failed| failed.failures >= config.redials_max && failed.retry_at > now)
+        self.failed.get(&peer).is_some_and(|failed| {
+            let too_often = failed.failures >= config.redials_max && failed.retry_at > now;
+            too_often || failed.left_out_until > now
+        })
     }
 
     /// An attempt to link failed. `jitter` is between 0 and 1.
@@ -92,6 +95,17 @@ impl Dialer {
         if let Some(failed) = self.failed.get_mut(&peer) {
             failed.retry_at = retry_at;
         }
+    }
+
+    /// The hub of the peer could not be reached by an offer (`dialled`), or by what asks for one.
+    /// Others are linked with instead until then. That says nothing about whether the peer itself
+    /// can be reached.
+    pub(crate) fn hub_out_of_reach(&mut self, peer: PeerId, dialled: bool, until: Instant) {
+        self.undelivered(peer, until);
+        let failed = self.failed.entry(peer).or_default();
+        failed.failures = failed.failures.saturating_sub(u32::from(dialled));
+        failed.retry_at = until;
+        failed.left_out_until = until;
     }
 
     /// Something else is tried until then: the peer is not dialled earlier.

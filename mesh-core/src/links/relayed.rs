@@ -113,6 +113,28 @@ impl Links {
         true
     }
 
+    /// The hub of a peer is out of reach: other peers are linked with instead, until `pause` has
+    /// passed. Returns false if this agent is not the one to begin, or has a link with the peer:
+    /// then the signals matter to the peer too, and are given again as to a busy hub.
+    pub(crate) fn hub_reaches_not(
+        &mut self,
+        to: PeerId,
+        pause: Duration,
+        cx: &mut Context,
+    ) -> bool {
+        let begun = match self.to(to) {
+            None => None,
+            Some(link) if link.is_negotiating() && cx.this < to => Some(link.id),
+            Some(_) => return false,
+        };
+        if let Some(id) = begun {
+            self.close(id, "the hub of the peer is out of reach", cx);
+        }
+        self.dialer
+            .hub_out_of_reach(to, begun.is_some(), cx.now + pause);
+        true
+    }
+
     /// What is being opened to a peer: the link or its successor.
     fn negotiating_with(&mut self, peer: PeerId) -> Option<&mut Link> {
         let ids = [self.table.id_of(peer), self.table.successor_of(peer)];

@@ -284,9 +284,14 @@ impl Overlay {
         self.settle_soon(cx);
     }
 
-    /// Whether a peer was found to be asked: it may not know of that.
+    /// Whether a peer is to be asked for a link at once: it was found by a search, or stands in for
+    /// one that cannot be reached, of which it may know nothing.
     pub(crate) fn seeks(&self, peer: PeerId) -> bool {
-        self.search.found.contains(&peer)
+        let on_ring = self.inner.contains(&peer) && !self.inner_rings.contains(&peer);
+        let in_place_of_first =
+            |gateway: &Vec<PeerId>| gateway.first() != Some(&peer) && gateway.contains(&peer);
+        let stands_in = on_ring || self.gateways.iter().any(in_place_of_first);
+        stands_in || self.search.found.contains(&peer)
     }
 
     /// Others, for links that the topology names no member for. Returns too whether other members

@@ -191,6 +191,9 @@ pub enum ErrorCode {
     /// The member that a signal is for has too many to take; the signal is dropped. The connection
     /// goes on.
     Busy,
+    /// The hub of the member that a signal is for cannot be reached from this one; the signal is
+    /// dropped. The connection goes on.
+    OutOfReach,
     /// A code from a later version of the protocol.
     #[serde(other)]
     Other,
@@ -198,7 +201,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All that a hub sends.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Version,
         Self::BadRequest,
         Self::BadProof,
@@ -212,6 +215,7 @@ impl ErrorCode {
         Self::Silent,
         Self::UnknownPeer,
         Self::Busy,
+        Self::OutOfReach,
     ];
 
     /// The code as it is written in JSON.
@@ -230,13 +234,14 @@ impl ErrorCode {
             Self::Silent => "silent",
             Self::UnknownPeer => "unknown-peer",
             Self::Busy => "busy",
+            Self::OutOfReach => "out-of-reach",
             Self::Other => "other",
         }
     }
 
     /// It is about a signal, and the connection goes on.
     pub(crate) const fn is_about_a_signal(self) -> bool {
-        matches!(self, Self::UnknownPeer | Self::Busy)
+        matches!(self, Self::UnknownPeer | Self::Busy | Self::OutOfReach)
     }
 
     /// Trying again with the same identity and version would end the same way.

@@ -412,8 +412,8 @@ impl Hub {
 
     fn out_of_reach(&mut self, client: ClientId, to: PeerId) {
         self.stats.signals_dropped += 1;
-        let message = format!("the hub of {to} is out of reach: try again later");
-        self.tell_error(client, ErrorCode::Busy, message, Some(to));
+        let message = format!("the hub of {to} is out of reach: link with others meanwhile");
+        self.tell_error(client, ErrorCode::OutOfReach, message, Some(to));
     }
 
     fn tell_hub(&mut self, hub: HubId, message: &BetweenHubs) {

@@ -95,7 +95,7 @@ fn a_signal_reaches_a_member_at_another_hub_and_what_becomes_of_it_its_sender() 
 }
 
 #[test]
-fn a_signal_to_a_hub_that_is_out_of_reach_is_busy() {
+fn a_signal_to_a_hub_that_is_out_of_reach_is_refused() {
     let mut world = world(2);
     let from = world.join(0, identity(1));
     world.join(1, identity(2));
@@ -106,13 +106,13 @@ fn a_signal_to_a_hub_that_is_out_of_reach_is_busy() {
     };
     world.cut(0, true);
     let sent = world.node(0).clients.say(from, &message);
-    assert_eq!(error_code(&sent), Some(ErrorCode::Busy));
+    assert_eq!(error_code(&sent), Some(ErrorCode::OutOfReach));
     world.cut(0, false);
     world.wait(Duration::from_secs(1));
     world.kill(1);
     assert_eq!(error_code(&world.node(0).clients.say(from, &message)), None);
     world.wait(Duration::from_secs(1));
-    assert_eq!(world.node(0).turned_away, [(from, ErrorCode::Busy)]);
+    assert_eq!(world.node(0).turned_away, [(from, ErrorCode::OutOfReach)]);
 }
 
 #[test]

@@ -463,7 +463,7 @@ impl Node {
         for (client, message) in &sent {
             if let HubMessage::Error { code, .. } = message {
                 self.turned_away.push((*client, *code));
-                if !matches!(code, ErrorCode::Busy | ErrorCode::UnknownPeer) {
+                if !code.is_about_a_signal() {
                     self.here.remove(client);
                 }
             }
