@@ -1,7 +1,8 @@
 //! What tracks are coded in, and how their packets are looked after.
 //!
 //! One codec a kind, which every browser has: Opus and VP8. A connection without tracks has none of
-//! it in its descriptions, and no timer of it runs.
+//! it in its descriptions, and what looks after packets is made for the first track: the library asks
+//! each interceptor, at each datagram of messages too, whether it has something to send.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -85,8 +86,7 @@ pub(super) fn codec(kind: TrackKind) -> RTCRtpCodec {
     }
 }
 
-/// The codecs of a connection, and what answers and asks for lost packets, reports what arrives,
-/// and passes keyframe requests on.
+/// The codecs of a connection, and what looks after packets.
 pub(super) fn engine() -> Result<(MediaEngine, Registry)> {
     let mut engine = MediaEngine::default();
     for (kind, payload_type) in [(TrackKind::Audio, 111), (TrackKind::Video, 96)] {
@@ -96,10 +96,85 @@ pub(super) fn engine() -> Result<(MediaEngine, Registry)> {
         };
         engine.register_codec(codec, kind_of(kind))?;
     }
-    let registry = configure_nack(Registry::new(), &mut engine);
-    let registry = configure_rtcp_reports(registry);
-    let registry = registry.with(Slot::from(FORWARDER), KeyframeRequests::default());
+    // It names the feedback in the descriptions too.
+    let _ = configure_nack(Registry::new(), &mut engine);
+    let registry = Registry::new().with(Slot::from(FORWARDER), ForTracks::default());
     Ok((engine, registry))
+}
+
+/// Interceptors that answer and ask for lost packets, report what arrives, and pass keyframe
+/// requests on; none before there is a track.
+#[derive(Default)]
+struct ForTracks(Option<Box<dyn Interceptor>>);
+
+impl ForTracks {
+    fn chain(&mut self) -> &mut dyn Interceptor {
+        let chain = self.0.get_or_insert_with(|| {
+            let registry = configure_nack(Registry::new(), &mut MediaEngine::default());
+            let registry = configure_rtcp_reports(registry);
+            let registry = registry.with(Slot::from(FORWARDER), KeyframeRequests::default());
+            Box::new(registry.build())
+        });
+        &mut **chain
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for ForTracks {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<()> {
+        self.chain().handle_read(packet)
+    }
+
+    fn poll_read(&mut self) -> Option<Self::Rout> {
+        self.0.as_mut()?.poll_read()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<()> {
+        self.chain().handle_write(packet)
+    }
+
+    fn poll_write(&mut self) -> Option<Self::Wout> {
+        self.0.as_mut()?.poll_write()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<()> {
+        self.0.as_mut().map_or(Ok(()), |it| it.handle_timeout(now))
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.0.as_mut()?.poll_timeout()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.0.as_mut().map_or(Ok(()), |it| it.close())
+    }
+}
+
+impl Interceptor for ForTracks {
+    fn bind_local_stream(&mut self, stream: &StreamInfo) {
+        self.chain().bind_local_stream(stream);
+    }
+
+    fn unbind_local_stream(&mut self, stream: &StreamInfo) {
+        if let Some(chain) = &mut self.0 {
+            chain.unbind_local_stream(stream);
+        }
+    }
+
+    fn bind_remote_stream(&mut self, stream: &StreamInfo) {
+        self.chain().bind_remote_stream(stream);
+    }
+
+    fn unbind_remote_stream(&mut self, stream: &StreamInfo) {
+        if let Some(chain) = &mut self.0 {
+            chain.unbind_remote_stream(stream);
+        }
+    }
 }
 
 /// Marks requests for a keyframe for the application, which alone can answer them.
