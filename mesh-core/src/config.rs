@@ -1,5 +1,5 @@
-//! The limits and intervals of an agent and of the hub that somebody sets, each default with its
-//! why. Those that nobody has a reason to set are constants beside what they bound.
+//! The limits and intervals of an agent and of the hub that users set, each default with its
+//! why. Those that need no setting are constants beside what they bound.
 
 mod check;
 
@@ -31,7 +31,7 @@ pub(crate) const HUBS_MAX: usize = 16;
 /// Time between an agent's pings to its hub. Proxies close a quiet WebSocket after a minute.
 const SIGNALING_PING: Duration = Duration::from_secs(15);
 
-/// Time that members who are gone have to come back, after a restart of the hub or where many died
+/// Time that members that are gone have to come back, after a restart of the hub or where many died
 /// at once. For as long an agent counts them as members, a new room heeds how returning agents say
 /// that it was divided, for the first of them are no small room, and a room that has shrunk keeps
 /// its shards. Longer than the longest wait before a hub is dialled again.
@@ -378,7 +378,7 @@ impl Default for HubConfig {
     }
 }
 
-/// The seed's table of the number of links by room size: everybody to 20 members, then as many as
+/// The seed's table of the number of links by room size: all others to 20 members, then as many as
 /// keep the diameter at 2 to 3.
 pub const fn default_k(members: usize) -> usize {
     match members {

@@ -1,4 +1,4 @@
-//! Identifiers: who an agent is, which link, which message.
+//! Identifiers: of agents, links and messages.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -128,17 +128,17 @@ pub struct SocketId(pub u64);
 /// Shown and parsed as `author/incarnation/target/sequence`, where the target is a peer id or `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
-    /// Who wrote and signed the message.
+    /// The agent that wrote and signed the message.
     pub author: PeerId,
     /// The author's incarnation: the time at which it started, in microseconds since 1970.
     pub incarnation: u64,
-    /// Whom it is for; each target has its own sequence.
+    /// What it is for; each target has its own sequence.
     pub target: Target,
     /// Counts the author's messages to this target, from 1.
     pub sequence: u64,
 }
 
-/// Whom a message is for.
+/// What a message is for: an agent, or all of a room or topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// One member.

@@ -1,6 +1,6 @@
 //! What an agent tells of itself: facts and orders at the level `trace`, decisions at `debug`.
 //!
-//! The core only speaks: who listens, if anybody does, is the driver's choice, and nothing is put
+//! The core only speaks: what listens, if anything does, is the driver's choice, and nothing is put
 //! into words before that is known. Names, ids, reasons and sizes are told; payloads, texts,
 //! session descriptions and keys never are.
 

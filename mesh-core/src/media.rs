@@ -214,7 +214,7 @@ fn lean_section(part: &str) -> String {
     lean
 }
 
-/// Lines that say what others say too, or what nobody heeds.
+/// Lines that say what others say too, or what is not heeded.
 const LEFT_OUT: [&str; 3] = ["a=ssrc-group:", "a=rtcp:", "a=rtcp-xr:"];
 
 /// Header extensions that stay.

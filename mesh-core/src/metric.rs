@@ -35,7 +35,7 @@ pub struct ParseMetricError(String);
 /// Cost of one more hop by latency, in microseconds: a forwarder takes its time too.
 const HOP_US: u32 = 500;
 
-/// Round trip that counts for a link which nobody has measured yet, in microseconds: that of a
+/// Round trip that counts for a link which has not been measured yet, in microseconds: that of a
 /// usual path, so that it is neither sought nor shunned.
 const UNMEASURED_US: u32 = 50_000;
 

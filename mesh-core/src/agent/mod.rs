@@ -4,7 +4,7 @@
 //! Readers of events, replies that are awaited, callers that wait for room, which WebSockets are
 //! still heard, the outcome of a join, and the end of all of it are here, once. A driver keeps
 //! sockets, timers, locks and promises only: it tells [`LinkFact`]s and [`SocketFact`]s, carries
-//! out what [`AgentState::poll_output`] returns, and polls for those who wait.
+//! out what [`AgentState::poll_output`] returns, and polls for the callers that wait.
 
 mod address;
 mod admission;
@@ -360,7 +360,8 @@ impl<R: Reader> AgentState<R> {
         self.mesh.poll_sample()
     }
 
-    /// Tells an event to all who want it: the mesh's, and what the driver alone knows of tracks.
+    /// Tells an event to all readers that want it: the mesh's, and what the driver alone knows of
+    /// tracks.
     pub fn tell(&mut self, event: &Event) {
         self.replies.settle(event);
         self.admission.hear(event);

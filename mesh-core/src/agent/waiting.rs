@@ -8,7 +8,7 @@ use crate::id::{MessageId, PeerId};
 use crate::io::Event;
 use crate::payload::{Delivery, Payload};
 
-/// What callers wait for room for. Those who wait for the same are served in the order in which
+/// What callers wait for room for. Callers that wait for the same are served in the order in which
 /// they came, and none overtakes them; others do not wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Line {
@@ -68,7 +68,7 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// Whether nobody who came before waits for the same.
+    /// Whether no caller that came before waits for the same.
     pub(super) fn is_next(&self, ticket: &Ticket) -> bool {
         let first = self
             .lines

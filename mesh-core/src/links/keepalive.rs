@@ -438,7 +438,7 @@ mod tests {
             let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
             assert!(matches!(action, KeepaliveAction::Ping(_)));
         }
-        // The machine slept: nobody could have answered.
+        // The machine slept: no peer could have answered.
         let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
         assert!(matches!(action, KeepaliveAction::Ping(_)));
         assert_eq!(

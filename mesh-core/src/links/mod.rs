@@ -59,7 +59,7 @@ use table::Table;
 /// a room.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
-/// What happened to links, for whoever is concerned.
+/// What happened to links, for the other machines.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
     /// A link is open, or works again.

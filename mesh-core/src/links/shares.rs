@@ -51,7 +51,7 @@ impl Shares {
         self.len == 0
     }
 
-    /// Authors of whom something waits.
+    /// Authors of which messages wait.
     pub(super) fn authors(&self) -> usize {
         self.turns.len()
     }

@@ -178,7 +178,7 @@ impl Links {
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
-        // To everybody else it is the same link.
+        // To all other agents it is the same link.
         link.keepalive = keepalive;
         link.opened_at = opened_at;
         link.misdeeds = misdeeds;

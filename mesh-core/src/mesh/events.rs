@@ -142,7 +142,7 @@ impl Mesh {
         }
     }
 
-    /// Paths are computed again, and with them who is in the room.
+    /// Paths are computed again, and with them the members of the room.
     pub(super) fn update_routes(&mut self) {
         self.routing.update(&self.links, &self.cx);
         self.members_changed();

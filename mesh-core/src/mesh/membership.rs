@@ -1,4 +1,4 @@
-//! What the hubs tell, and who is in the room by it.
+//! What the hubs tell, and which members the room has by it.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl Mesh {
         self.cx.emit(event);
         self.divide(listing.shards);
         if arrival == Arrival::Moved {
-            // The others move too, one by one, and this hub may not know yet who is to come.
+            // The others move too, one by one, and this hub may not know yet which are to come.
             self.overlay.remember_list();
         } else {
             self.overlay.remember_members();
@@ -156,7 +156,7 @@ impl Mesh {
         let (members, newcomers) = (listing.room_members, listing.newcomers);
         self.overlay.room_counted(members, newcomers, &self.cx);
         if arrival == Arrival::Moved {
-            // Those listed are who was listed before, not newcomers.
+            // Those listed were listed before, and are no newcomers.
             for member in listing.members {
                 self.hub_lists(member);
             }

@@ -37,7 +37,7 @@ const OUTBOX_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct Mesh {
     cx: Context,
-    /// Who may speak.
+    /// The identities, and which signatures are accepted.
     trust: Trust,
     /// The signaling servers.
     signaling: Client,

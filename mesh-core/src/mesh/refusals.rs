@@ -13,8 +13,8 @@ use crate::signaling::ErrorCode;
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Mean time for which other members are linked with instead of one whose hub is out of reach: a
-/// newcomer to whom no other is left is to be in the room within three seconds once hubs reach each
-/// other again.
+/// newcomer to which no other is left is to be in the room within three seconds once hubs reach
+/// each other again.
 const OUT_OF_REACH_PAUSE: Duration = Duration::from_secs(2);
 
 impl Mesh {
@@ -145,7 +145,7 @@ mod tests {
         let mut world = newcomer_at_a_busy_hub();
         let before = negotiating(&world);
         let (peer, others) = before.split_first().expect("some");
-        // A hub that does not say whom it means.
+        // A hub that does not say which member it means.
         world.inject(MEMBERS, refused("unknown-peer", None));
         assert_eq!(negotiating(&world), before);
         world.inject(MEMBERS, refused("unknown-peer", Some(*peer)));

@@ -218,7 +218,7 @@ impl Mesh {
         self.routing.recompute(&self.links, &self.cx);
     }
 
-    /// Whether the room is divided so, and its shard consists of whom this agent knows.
+    /// Whether the room is divided so, and its shard consists of the members that this agent knows.
     pub(crate) fn knows(&self, shards: Shards, divided: &[Vec<PeerId>]) -> bool {
         let shard = &divided[shards.of(self.cx.this)];
         let others = shard.iter().copied().filter(|&peer| peer != self.cx.this);

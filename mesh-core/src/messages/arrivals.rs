@@ -25,14 +25,14 @@ pub(super) struct Arrivals {
     /// Authors that are to be told how far their streams have come, and the neighbour that brought
     /// what they are told of.
     owed: BTreeMap<PeerId, Option<PeerId>>,
-    /// Authors of whom something is held back.
+    /// Authors of which messages are held back.
     holding: BTreeSet<PeerId>,
     /// Bytes that are held back.
     bytes: usize,
 }
 
 impl Arrivals {
-    /// Whether nothing is held back, and nobody waits for news.
+    /// Whether nothing is held back, and no news is waited for.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_calm(&self) -> bool {
         self.owed.is_empty() && self.holding.is_empty()
@@ -87,7 +87,7 @@ impl Messages {
         if delivery == Delivery::Acknowledged && !wants_reply && is_complete {
             self.send_receipt(author, header, count, via, net);
         }
-        // Who repeats does not know.
+        // The repeating agent does not know.
         let is_repeated = delivery == Delivery::Reliable && !taken.again.is_empty();
         if place.asks || is_repeated || taken.late > 0 {
             self.arrivals.owed.insert(author, via);

@@ -1,7 +1,7 @@
 //! Broadcasts: down the source's tree, and mended where the tree was broken.
 //!
 //! Each agent passes a broadcast on to its children in the tree of the source ([`tree`]): in a mesh
-//! at rest everybody gets one copy. While views differ, or a forwarder dies with a message, the
+//! at rest each member gets one copy. While views differ, or a forwarder dies with a message, the
 //! tree misses some. So a moment later each agent tells its neighbours on the first rings what it
 //! has, and they ask for what they lack (Leitão, Pereira and Rodrigues, *Epidemic Broadcast Trees*,
 //! SRDS 2007: eager push, lazy push, graft).
@@ -163,7 +163,7 @@ impl Messages {
             .arm(TimeoutReason::Tell, net.cx.now + TELL_DELAY);
     }
 
-    /// Forgets broadcasts that are so old that nobody asks for them any more.
+    /// Forgets broadcasts that are so old that no agent asks for them any more.
     pub(crate) fn forget_broadcasts(&mut self, cx: &Context) {
         while let Some(kept) = self.broadcasts.oldest() {
             if cx.now.since(kept.since) < KEPT_FOR {
@@ -224,7 +224,7 @@ impl Messages {
                 continue;
             }
             if self.broadcasts.asked.len() >= KEPT_MAX {
-                // Whoever made up so many names shall not keep others from being heard.
+                // An agent that made up so many names shall not keep others from being heard.
                 self.broadcasts.asked.clear();
             }
             let offers = Vec::new();

@@ -45,7 +45,7 @@ impl Messages {
     }
 
     /// Gives up what a link holds as this agent leaves: what was not sent is lost, and of what the
-    /// other end did not acknowledge nobody knows whether it arrived.
+    /// other end did not acknowledge it is not known whether it arrived.
     fn fail_held(&mut self, link: LinkId, net: &mut Net<'_>) {
         let Some(link) = net.links.get(link) else {
             return;

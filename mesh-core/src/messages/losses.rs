@@ -15,7 +15,7 @@ use crate::wire::{ClearHeader, Content, Envelope, Kind, MessageHeader};
 
 impl Messages {
     /// The link that these were sent over died before they were acknowledged: another path, or a
-    /// notice. Broadcasts are mended by those who have them.
+    /// notice. Broadcasts are mended by agents that have them.
     pub(crate) fn reroute(&mut self, envelopes: Vec<Envelope>, net: &mut Net<'_>) {
         if !envelopes.is_empty() {
             decided!(
@@ -45,7 +45,7 @@ impl Messages {
         }
     }
 
-    /// Counts messages lost here and tells their author, who may be this agent.
+    /// Counts messages lost here and tells their author, which may be this agent.
     pub(super) fn undeliverable(
         &mut self,
         envelope: &Envelope,
@@ -116,7 +116,7 @@ impl Messages {
         }
     }
 
-    /// Somebody on the way could not pass so many messages of this agent on, from this one.
+    /// A forwarder could not pass so many messages of this agent on, from this one.
     pub(super) fn undelivered(
         &mut self,
         at: PeerId,
@@ -166,7 +166,7 @@ impl Messages {
         }
     }
 
-    /// The agent leaves: nobody will hear the answers, and what waits for a way stays here.
+    /// The agent leaves: answers will not be heard, and what waits for a way stays here.
     pub(super) fn fail_pending(&mut self, net: &mut Net<'_>) {
         self.stop_all_sending(net);
         for envelope in self.waiting.take_all() {

@@ -1,8 +1,8 @@
 //! Which messages may still be told to have failed: each has one outcome, the first that is true.
 //!
 //! An acknowledged message is pending until its receipt comes or its deadline passes. A reliable
-//! one is only told to have failed, by notices of whoever got stuck with it: of one message there
-//! may be several, if copies went over several ways.
+//! one is only told to have failed, by notices of forwarders that got stuck with it: of one message
+//! there may be several, if copies went over several ways.
 
 use std::collections::{BTreeMap, VecDeque};
 

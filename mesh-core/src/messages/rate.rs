@@ -1,8 +1,8 @@
 //! How many messages an application may send: so many a second on average, and some at once.
 //!
 //! This is the generic cell rate algorithm of ATM (ITU-T I.371, annex A): one moment is all that it
-//! remembers. Only messages, requests and broadcasts of this agent count. Replies answer somebody
-//! who has a limit of their own, and what is passed on for others has theirs.
+//! remembers. Only messages, requests and broadcasts of this agent count. Replies answer an agent
+//! that has a limit of its own, and what is passed on for others has theirs.
 
 use std::time::Duration;
 

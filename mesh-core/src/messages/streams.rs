@@ -155,7 +155,7 @@ impl Messages {
         }
     }
 
-    /// Whether these messages, which somebody could not pass on, are repeated.
+    /// Whether these messages, which a forwarder could not pass on, are repeated.
     pub(super) fn is_repeated(
         &mut self,
         id: &MessageId,

@@ -210,7 +210,7 @@ impl Messages {
     }
 
     /// There may be room again: sends what waits for it, and wakes callers that were told to wait;
-    /// those for whom it is too early ask again.
+    /// those for which it is too early ask again.
     pub(crate) fn notify_writable(&mut self, net: &mut Net<'_>) {
         if self.waiting.for_room {
             self.flush_waiting(net);

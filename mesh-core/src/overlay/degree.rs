@@ -1,9 +1,9 @@
 //! More links where the mesh is slow, fewer where it is quick or links do not open, and the star as
 //! the last resort.
 //!
-//! An agent judges by itself: links are wanted by rings, and whoever wants more of them has the
-//! same inner ones as the others, who accept what it opens beyond. Latency must call for a change
-//! several times in a row, and after each change there is a pause, so that k never swings.
+//! An agent judges by itself: links are wanted by rings, and an agent that wants more of them has
+//! the same inner ones as the others, which accept what it opens beyond. Latency must call for a
+//! change several times in a row, and after each change there is a pause, so that k never swings.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The overlay: who is in the room, and which links there ought to be.
+//! The overlay: the members of the room, and which links there ought to be.
 //!
 //! The hub alone knows newcomers without links; the mesh alone knows members while the hub is gone.
-//! So a member is who is in either. When the hub is lost its list is dropped at once: whom the mesh
+//! A member is in either. When the hub is lost its list is dropped at once: those that the mesh
 //! cannot reach could not be dialled without the hub anyway. Only in a large room those listed of
 //! other shards are remembered (see [`shard`]).
 //!
@@ -52,7 +52,7 @@ const _: () = assert!(
 /// windows, of half a kilobyte each.
 const AUTHORS_MIN: usize = 2_000;
 
-/// Who is in the room, and the links that this agent wants.
+/// The members of the room, and the links that this agent wants.
 #[derive(Debug)]
 pub(crate) struct Overlay {
     this: PeerId,
@@ -70,7 +70,7 @@ pub(crate) struct Overlay {
     topology: Topology,
     /// The k that they were computed for.
     topology_k: usize,
-    /// This agent's neighbours on the inner rings, to whom link-state records are flooded.
+    /// This agent's neighbours on the inner rings, to which link-state records are flooded.
     inner_rings: BTreeSet<PeerId>,
     /// The links to other shards that fall to this agent: for each the peers that it may lead to,
     /// the first choice first.
@@ -226,8 +226,8 @@ impl Overlay {
         self.roster.unlist(peer);
     }
 
-    /// Tells the application who came and went, and lets the links follow when it is quiet. Returns
-    /// whether members came or went.
+    /// Tells the application which members came and went, and lets the links follow when it is
+    /// quiet. Returns whether members came or went.
     pub(crate) fn members_changed(
         &mut self,
         links: &mut Links,
@@ -297,7 +297,7 @@ impl Overlay {
         }
     }
 
-    /// The agent leaves. Who was there is known until another hub tells otherwise.
+    /// The agent leaves. The members stay known until another hub tells otherwise.
     pub(crate) fn leave(&mut self) {
         self.burst.leave();
         self.k_room = None;

@@ -1,11 +1,11 @@
-//! Who is in the room, and how we know.
+//! The members of the room, and how this agent knows of them.
 
 use std::collections::BTreeMap;
 
 use crate::id::PeerId;
 
-/// The others of this agent's shard, and those of other shards that it has to know: whom the hub
-/// lists, whom it listed before it was lost, and whom the mesh can reach.
+/// The others of this agent's shard, and those of other shards that it has to know: those that the
+/// hub lists, or listed before it was lost, and those that the mesh can reach.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     entries: BTreeMap<PeerId, Entry>,
@@ -41,12 +41,12 @@ enum Place {
     Remote,
 }
 
-/// Who came and who went, with their names.
+/// The members that came and went, with their names.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) joined: Vec<PeerId>,
     pub(super) left: Vec<(PeerId, String)>,
-    /// Whom we know of other shards has changed.
+    /// The known members of other shards have changed.
     pub(super) remote: bool,
 }
 
@@ -149,7 +149,7 @@ impl Roster {
         entries.any(|entry| entry.listed == Listed::Before)
     }
 
-    /// Those who are only remembered have left.
+    /// Members that are only remembered have left.
     pub(super) fn forget_remembered(&mut self) {
         for entry in self.entries.values_mut() {
             if entry.listed == Listed::Before {
@@ -158,8 +158,8 @@ impl Roster {
         }
     }
 
-    /// Takes over whom the mesh reaches, with their names, and tells what is new since the last
-    /// time.
+    /// Takes over the members that the mesh reaches, with their names, and tells what is new since
+    /// the last time.
     pub(super) fn update<'a>(
         &mut self,
         reached: impl Iterator<Item = (PeerId, &'a str)>,

@@ -4,9 +4,9 @@
 //! the room. The other links stay as they are while both ends live, though the topology of today's
 //! members might name others: it is where they come from when a room forms, not what they must be.
 //! So a member more or less touches few links, as in Law and Siu's graphs, which are as random:
-//! whoever lost one says so in its link state, and any two that lack one link up. A newcomer, who
-//! lacks many and finds nobody who lacks any, opens half of them to members that have enough: each
-//! then gives up another link, whose other end takes the newcomer for it.
+//! an agent that lost one says so in its link state, and any two that lack one link up. A newcomer
+//! that lacks many and finds no member that lacks any opens half of them to members with enough:
+//! each then gives up another link, whose other end takes the newcomer for it.
 //!
 //! A join burst does not wait for that: agents that come together, and all others where these are
 //! concerned, open what the topology names.
@@ -161,7 +161,7 @@ impl Overlay {
     }
 
     /// How many of them, beside the inner ones, are neither open nor being opened. The inner ones
-    /// are nobody's choice: which they are once a member is gone is known without asking.
+    /// are not chosen: which they are once a member is gone is known without asking.
     pub(crate) fn links_lacking(&self, links: &Links, cx: &Context) -> usize {
         let alive = links.iter().filter(|link| !link.is_draining());
         let here = alive.filter(|link| !self.is_remote(link.peer));
@@ -242,9 +242,9 @@ impl Overlay {
         self.standings.get(&link).copied().unwrap_or_default()
     }
 
-    /// Those whom the topology names, all of them for one of a join burst: nearly all links come
-    /// from here when a room forms. Else those who are new, for of the others is known whether they
-    /// lack links; a newcomer to a mesh first hears which do.
+    /// Those that the topology names, all of them for one of a join burst: nearly all links come
+    /// from here when a room forms. Else those that are new, for of the others is known whether
+    /// they lack links; a newcomer to a mesh first hears which do.
     fn planned_neighbours(
         &self,
         named: &BTreeSet<PeerId>,
@@ -326,8 +326,8 @@ impl Overlay {
         (sought, unknown)
     }
 
-    /// Looks for those who lack links too, or else for half as many as are lacking among those who
-    /// have enough. Returns after how long it may look again.
+    /// Looks for members that lack links too, or else for half as many as are lacking among those
+    /// that have enough. Returns after how long it may look again.
     fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, view: View<'_>) -> Duration {
         self.search.found = self.pairs(view);
         self.search.found.retain(|peer| !wanted.contains(peer));
@@ -360,7 +360,7 @@ impl Overlay {
 
     /// Whether a link to this member lets this agent and another have all their links, if both lack
     /// one and are linked already: the member is a neighbour of the other one, and has a link to
-    /// give up to a third with whom the other can link up. The first of the two asks.
+    /// give up to a third that the other can link up with. The first of the two asks.
     fn helps_stuck(&self, peer: PeerId, view: View<'_>) -> bool {
         let members = self.roster.members();
         let mut stuck = members.filter(|&peer| view.lacks(peer) > Some(0));
@@ -378,8 +378,8 @@ impl Overlay {
         view.are_linked(peer, other) && self.roster.members().any(can_link_up)
     }
 
-    /// This agent's neighbours among those who lack links, as all of these who know the same choose
-    /// them: the topology's first.
+    /// This agent's neighbours among those that lack links, as all of these that know the same
+    /// choose them: the topology's first.
     fn pairs(&self, view: View<'_>) -> BTreeSet<PeerId> {
         let known = self.roster.members().map(|peer| (peer, view.lacks(peer)));
         let lacking = known.filter_map(|(peer, lacks)| Some((peer, lacks.filter(|&n| n > 0)?)));

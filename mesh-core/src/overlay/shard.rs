@@ -3,7 +3,7 @@
 //!
 //! The hub says into how many, and lists of every other shard those few members that may be linked
 //! with ours; of them the agent holds the records of those that are. While the hub is away that
-//! list is remembered, for nothing else tells of them. That somebody else is in the room it does
+//! list is remembered, for nothing else tells of them. That another member is in the room it does
 //! not know: it takes a peer of another shard at its word, and hears if the message gets stuck.
 
 use std::collections::BTreeSet;
@@ -100,7 +100,7 @@ impl Overlay {
         self.roster.forget_remembered();
     }
 
-    /// Takes over whom the mesh reaches, and tells what is new.
+    /// Takes over the members that the mesh reaches, and tells what is new.
     pub(super) fn update_roster(&mut self, routing: &Routing) -> Changes {
         self.roster.forget(|peer| routing.has_departed(peer));
         let (database, routes) = (routing.database(), routing.routes());

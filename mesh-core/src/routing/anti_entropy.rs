@@ -1,7 +1,7 @@
-//! Databases of link state are compared: with whom a link has opened, with a random neighbour now
-//! and then, and when the room was divided anew.
+//! Databases of link state are compared: with the other end of a new link, with a random neighbour
+//! now and then, and when the room was divided anew.
 //!
-//! A newcomer, or who has come to another shard, lacks the records of everybody, and its links open
+//! A newcomer, to the room or to a shard, lacks the records of all others, and its links open
 //! all at once; every neighbour asked at that moment would send all of them. So they are asked one
 //! after another, and each lacks only what those before it lacked too.
 

@@ -210,7 +210,7 @@ impl Database {
             .collect()
     }
 
-    /// Notes who can be reached, and forgets authors that nobody could reach for [`FORGET_AFTER`].
+    /// Notes which authors can be reached, and forgets those that were not for [`FORGET_AFTER`].
     pub(crate) fn expire(&mut self, reachable: impl Fn(PeerId) -> bool, now: Instant) {
         let mut forgotten = Vec::new();
         for (author, entry) in &mut self.records {

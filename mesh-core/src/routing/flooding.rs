@@ -131,7 +131,7 @@ impl Routing {
     }
 
     /// A link has opened. The last that was awaited is news; what opens before it waits, because
-    /// everybody verifies every record, and in a mass join that is much work.
+    /// every agent verifies every record, and in a mass join that is much work.
     pub(crate) fn announce_opened(&mut self, is_last: bool, cx: &Context) {
         self.flooding.unannounced = true;
         if is_last {

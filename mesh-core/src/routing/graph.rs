@@ -42,7 +42,7 @@ impl Edge {
 }
 
 impl LinkGraph {
-    /// The graph of all announced links; `others` are members too, whoever announces them.
+    /// The graph of all announced links; `others` are members too, whichever agent announces them.
     pub(crate) fn of(
         database: &Database,
         others: &BTreeSet<PeerId>,

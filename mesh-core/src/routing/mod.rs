@@ -1,6 +1,6 @@
 //! Where a message goes next: link-state records in, shortest paths out.
 //!
-//! Every agent announces its open links in a signed record; everybody holds the newest record of
+//! Every agent announces its open links in a signed record; each agent holds the newest record of
 //! each author ([`Database`]) and computes shortest paths over the links that both ends announce
 //! ([`Routes`]), as OSPF does ([RFC 2328], section 16.1, the two-way check). So a dead agent needs
 //! no timer to disappear: when its neighbours stop announcing their links to it, no path leads
@@ -180,7 +180,7 @@ impl Routing {
         std::mem::take(&mut self.news)
     }
 
-    /// Notes whose records are of somebody out of reach, and forgets them in time.
+    /// Notes which records are of agents out of reach, and forgets them in time.
     fn expire(&mut self, cx: &Context) {
         let (this, routes) = (cx.this, &self.routes);
         let reachable = |peer| peer == this || routes.contains(peer);
@@ -248,7 +248,7 @@ impl Routing {
         paths.next_hop(to, flow, &self.database, takes)
     }
 
-    /// Those whom a source's broadcasts are passed on to, in its shortest-path tree; none if there
+    /// Those that a source's broadcasts are passed on to, in its shortest-path tree; none if there
     /// is no tree. They are so as long as the generation is the same.
     pub(crate) fn children(&self, source: PeerId, cx: &Context) -> Option<Vec<PeerId>> {
         tree::children(source, cx.this, &self.graph, self.policy.shards)

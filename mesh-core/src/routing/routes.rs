@@ -33,7 +33,7 @@ pub(crate) struct Routes {
 struct Gateway {
     peer: PeerId,
     /// What it takes from there to those of its shard that it has no link to, about: twice what a
-    /// link of it costs, for nearly everybody in a shard is that near to everybody else.
+    /// link of it costs, for nearly all members of a shard are that near to each other.
     beyond: u32,
 }
 
@@ -56,8 +56,8 @@ pub(crate) struct RoutePolicy {
     pub(crate) metric: Metric,
     /// Members that no path should lead through; to them it may.
     pub(crate) avoid: BTreeSet<PeerId>,
-    /// How the room is divided. Paths stay inside our shard as long as they can, so that everybody
-    /// on them knows all of them.
+    /// How the room is divided. Paths stay inside our shard as long as they can, so that all
+    /// members on them knows all of them.
     pub(crate) shards: Shards,
 }
 
@@ -121,7 +121,7 @@ impl Routes {
     }
 
     /// The neighbour to pass a message on to. A path to a member of another shard is known as far
-    /// as its gateways, and whom those announce links with: the cheapest of them is taken.
+    /// as its gateways, and those that they announce links with: the cheapest of them is taken.
     pub(crate) fn next_hop(
         &self,
         to: PeerId,

@@ -41,7 +41,7 @@ struct Search<'a> {
     found: Vec<Option<Route>>,
     /// Whose best path is known.
     done: Vec<bool>,
-    /// Who has been reached: the cheapest first, then the nearest, then by id.
+    /// The agents that have been reached: the cheapest first, then the nearest, then by id.
     queue: BinaryHeap<Reverse<(u32, u8, usize)>>,
 }
 

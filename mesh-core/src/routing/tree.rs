@@ -1,6 +1,6 @@
-//! The tree that a broadcast goes down: from its source, along shortest paths, once to everybody.
+//! The tree that a broadcast goes down: from its source, along shortest paths, once to each member.
 //!
-//! Everybody computes it from the same link-state records, so nobody has to build it. A member's
+//! Each agent computes it from the same link-state records, so it need not be built. A member's
 //! parent is one of its neighbours that are one link closer to the source, chosen by a hash that
 //! differs from source to source, so that no member forwards for all.
 //!
@@ -13,8 +13,8 @@ use super::graph::LinkGraph;
 use crate::id::PeerId;
 use crate::topology::Shards;
 
-/// Whom `this` passes a broadcast of `source` on to; `None` if no path leads from there to here as
-/// far as is known.
+/// The neighbours that `this` passes a broadcast of `source` on to; `None` if no path leads from
+/// there to here as far as is known.
 pub(crate) fn children(
     source: PeerId,
     this: PeerId,
@@ -65,7 +65,7 @@ fn crossing(source: PeerId, home: usize, into: usize, graph: &LinkGraph) -> Opti
         .min_by_key(|&(from, to)| preference(source, graph.peer(from), graph.peer(to)))
 }
 
-/// How far everybody in the root's shard is from it, in links.
+/// How far each member of the root's shard is from it, in links.
 fn depths(root: usize, graph: &LinkGraph) -> Vec<Option<u32>> {
     let mut depths = vec![None; graph.len()];
     depths[root] = Some(0);

@@ -102,7 +102,8 @@ impl Routing {
         } else if version == held {
             self.flooding.neighbour_has(id, author);
         } else if author == peer {
-            // Its clock was set back. Where nobody of its shard is there, nobody else tells it.
+            // Its clock was set back. Where no other agent of its shard is there, no agent tells
+            // it.
             self.send_record(id, author, links);
         }
     }

@@ -43,7 +43,8 @@ impl Claims {
     }
 
     /// The most shards that more than half of so many members claim, if they are enough of them.
-    /// Who claims more shards is for fewer too: a room that grew is remembered in both ways.
+    /// A member that claims more shards is for fewer too: a room that grew is remembered in both
+    /// ways.
     pub(super) fn agreed(&self, members: usize) -> Shards {
         let mut claims: Vec<_> = self.by_member.values().copied().collect();
         claims.sort_unstable_by(|a, b| b.cmp(a));

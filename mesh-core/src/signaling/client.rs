@@ -273,7 +273,7 @@ impl Client {
                 (Some(ClientFact::Admitted(admission)), order)
             }
             (HubMessage::Error { code, peer, .. }, _) if code.is_about_a_signal() => {
-                // A hub of an earlier version names nobody: then the attempt times out.
+                // A hub of an earlier version names no peer: then the attempt times out.
                 (peer.map(|to| ClientFact::NotPassedOn { to, code }), None)
             }
             (HubMessage::Error { code, message, .. }, _) => {

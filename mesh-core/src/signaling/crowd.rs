@@ -1,6 +1,6 @@
 //! Whether more newcomers are to be expected: links that follow a room while a crowd joins it are
-//! planned many times, and opened for nothing. The hub counts who comes, and tells the members, who
-//! may have come last themselves.
+//! planned many times, and opened for nothing. The hub counts newcomers, and tells the members,
+//! which may have come last themselves.
 
 use crate::config::default_k;
 use crate::time::Instant;
@@ -18,7 +18,7 @@ const _: () = assert!(
     "smaller rooms are full meshes"
 );
 
-/// Who has come lately: one who came a second ago counts half, two seconds ago a quarter.
+/// Newcomers of late: one that came a second ago counts half, two seconds ago a quarter.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     newcomers: f64,

@@ -1,4 +1,4 @@
-//! A hub that is about to stop: its members are asked to move, and nobody is let in any more.
+//! A hub that is about to stop: its members are asked to move, and no client is let in any more.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 impl Hub {
     /// Asks all members to move to another hub, each at some moment of this time, and turns away
-    /// whoever has not been admitted yet. From now on nobody is let in. There is no way back.
+    /// clients that have not been admitted yet. From now on none is let in. There is no way back.
     pub fn drain(&mut self, within: Duration, now: Instant) {
         self.draining = true;
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
@@ -38,7 +38,7 @@ impl Hub {
         self.forget(client, now);
     }
 
-    /// Turns away who connects to a hub that is about to stop.
+    /// Turns away a client that connects to a hub that is about to stop.
     pub(super) fn refuse_late(&mut self, client: ClientId) {
         let (code, message) = refusal();
         self.complain(client, code, message);

@@ -69,7 +69,7 @@ pub enum HubMessage {
     },
     /// The agent is admitted.
     Welcome {
-        /// Whom it has to know.
+        /// The members that it has to know.
         #[serde(flatten)]
         listing: Listing,
         /// STUN and TURN servers to use.
@@ -80,7 +80,7 @@ pub enum HubMessage {
     },
     /// The room is divided anew: this replaces what was listed before.
     Divided {
-        /// Whom the agent has to know now.
+        /// The members that the agent has to know now.
         #[serde(flatten)]
         listing: Listing,
     },
@@ -133,12 +133,12 @@ pub enum HubMessage {
     },
 }
 
-/// Whom an agent has to know: the other members of its shard, and the few of each other shard that
-/// may be linked with its own. In a room that is not divided, everybody.
+/// The members that an agent has to know: the others of its shard, and the few of each other shard
+/// that may be linked with its own. In a room that is not divided, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
-    /// Who they are.
+    /// The members.
     pub members: Vec<Member>,
     /// How many are in the room, the agent among them.
     #[serde(default)]
@@ -180,7 +180,7 @@ pub enum ErrorCode {
     RoomFull,
     /// The hub has as many clients as it allows.
     HubFull,
-    /// The hub is about to stop and takes nobody in: another may.
+    /// The hub is about to stop and admits no more clients: another may.
     Draining,
     /// Another connection proved the same identity and took this one's place.
     Replaced,

@@ -1,4 +1,5 @@
-//! One room of the hub: who is in it, how it is divided into [`Shards`], and whom it tells whom of.
+//! One room of the hub: its members, its division into [`Shards`], and which members are told of
+//! which.
 //!
 //! A member is told of the others of its shard, and of the few in every other shard that may be
 //! linked with its own; so what it costs to come or go grows with a shard, not with the room. The
@@ -38,16 +39,16 @@ pub(super) struct Room {
     opened_at: Instant,
     /// Since when its shards are too many.
     small_since: Option<Instant>,
-    /// What agents say of the division who have come back.
+    /// What agents that have come back say of the division.
     claims: Claims,
-    /// The division that those agreed on who have come back.
+    /// The division that agents that have come back agreed on.
     returned: Shards,
     /// When members are told what has changed.
     tell_at: Option<Instant>,
     crowd: Crowd,
-    /// Clients that have said hello and not proven yet who they are.
+    /// Clients that have said hello and not proven their identity yet.
     arriving: usize,
-    /// Those that have said that they come back, and not proven yet who they are.
+    /// Those that have said that they come back, and not proven their identity yet.
     returning: usize,
     /// What the directory says of this room, if this hub shares one.
     mirror: Option<Mirror>,
@@ -89,11 +90,11 @@ struct Shard {
     left: BTreeSet<PeerId>,
 }
 
-/// A message, and who gets it.
+/// A message, and the clients that get it.
 pub(super) type Notice = (HubMessage, Vec<ClientId>);
 
 impl Room {
-    /// A room nobody is in yet; `hub` is this hub, if it shares a directory.
+    /// A room without members; `hub` is this hub, if it shares a directory.
     fn new(hub: Option<HubId>, now: Instant) -> Self {
         let mut room = Self {
             members: BTreeMap::new(),
@@ -151,7 +152,7 @@ impl Room {
         seats.filter(|seat| seat.place != Place::Away).count()
     }
 
-    /// Who is in it.
+    /// Its members.
     #[cfg(test)]
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.members.keys().copied()
@@ -162,13 +163,13 @@ impl Room {
         self.tell_at
     }
 
-    /// Whether nobody is here or at the door, nor has anybody to be told so.
+    /// Whether no member is here or at the door, and none is still to be told so.
     pub(super) fn is_over(&self) -> bool {
         let untold = self.tell_at.is_some() || self.arriving + self.returning > 0;
         self.members.is_empty() && !untold && self.mirror.as_ref().is_none_or(Mirror::is_over)
     }
 
-    /// Somebody is at the door, for the first time or again.
+    /// A client is at the door, for the first time or again.
     pub(super) fn arrive(&mut self, again: bool) {
         let doors = if again {
             &mut self.returning
@@ -178,7 +179,7 @@ impl Room {
         *doors += 1;
     }
 
-    /// Somebody is no longer at the door, but inside or gone.
+    /// A client is no longer at the door, but inside or gone.
     pub(super) fn arrived(&mut self, again: bool) {
         let doors = if again {
             &mut self.returning
@@ -194,7 +195,7 @@ impl Room {
     }
 
     /// Takes a member in, at a place here, for the first time or again, by what it remembers;
-    /// returns whom it has to know.
+    /// returns the members that it has to know.
     pub(super) fn admit(
         &mut self,
         Member { peer, name }: Member,
@@ -246,7 +247,7 @@ impl Room {
     }
 
     /// A client that was a member here has gone without a goodbye, as it was asked to. It stays
-    /// listed for those who have not gone yet: they would take it for one that has left the room.
+    /// listed for those that have not gone yet: they would take it for one that has left the room.
     pub(super) fn moved_away(&mut self, peer: PeerId) {
         if let Some(seat) = self.members.get_mut(&peer) {
             seat.place = Place::Away;
@@ -302,7 +303,7 @@ impl Room {
         self.divide(now)
     }
 
-    /// How the room is to be divided, by its size, by what was before, and by what those say who
+    /// How the room is to be divided, by its size, by what was before, and by what those say that
     /// have come back to it.
     fn wanted_division(&mut self, config: &HubConfig, now: Instant) -> Shards {
         let by_size = self.division.resized(self.len(), config.shard_members);
@@ -354,7 +355,7 @@ impl Room {
         None
     }
 
-    /// Divides the members anew, and lists for every shard whom its members have to know now.
+    /// Divides the members anew, and lists for every shard the members that it has to know now.
     fn divide(&mut self, now: Instant) -> Vec<Notice> {
         let divided = self.division.divide(self.members.keys().copied());
         self.shards = divided
@@ -408,7 +409,7 @@ impl Room {
         (message, self.clients_in(shard))
     }
 
-    /// Whom the members of a shard have to know.
+    /// The members that those of a shard have to know.
     fn listing(&self, shard: usize, now: Instant) -> Listing {
         let Shard {
             members, abroad, ..
@@ -421,7 +422,7 @@ impl Room {
         }
     }
 
-    /// Whom the members of a shard would have to know if the room were divided so.
+    /// The members that those of a shard would have to know if the room were divided so.
     fn listing_by(&self, division: Shards, here: usize, now: Instant) -> Listing {
         let divided = division.divide(self.members.keys().copied());
         let of_shard = |(there, members): (usize, &Vec<PeerId>)| match there == here {
@@ -448,7 +449,8 @@ impl Room {
 
     fn clients_in(&self, shard: usize) -> Vec<ClientId> {
         let members = self.shards[shard].members.iter();
-        // Who claims another division was told by it, and is told by none until that is decided.
+        // A member that claims another division was told by it, and is told nothing until that is
+        // decided.
         let members = members.filter(|peer| self.claims.of(**peer).is_none());
         members.filter_map(|peer| self.client_of(*peer)).collect()
     }

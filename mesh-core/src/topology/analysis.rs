@@ -24,7 +24,7 @@ pub struct Analysis {
     /// How likely two neighbours of an agent are linked with each other: the mean over all agents
     /// (Watts and Strogatz, *Collective dynamics of small-world networks*, Nature 1998).
     pub clustering_coefficient: f64,
-    /// Parts without a path between them; 1 if everybody can reach everybody.
+    /// Parts without a path between them; 1 if all agents can reach each other.
     pub components: usize,
     /// Agents by their number of links.
     pub degree_distribution: BTreeMap<usize, usize>,
@@ -34,7 +34,7 @@ pub struct Analysis {
     pub reduction: f64,
     /// Agents whose loss alone would cut others off, by index.
     pub articulation_points: Vec<usize>,
-    /// The least number of links whose loss cuts somebody off.
+    /// The least number of links whose loss cuts an agent off.
     pub edge_connectivity: usize,
 }
 

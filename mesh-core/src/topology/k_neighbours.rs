@@ -2,7 +2,7 @@
 //!
 //! 1. Each agent in turn is linked to random others that are short of k too, until it has k.
 //! 2. If the graph is not connected, bridges join its components.
-//! 3. Whoever has more than k loses links, as long as the graph stays connected; whoever has fewer
+//! 3. A member with more than k loses links, as long as the graph stays connected; one with fewer
 //!    gets some.
 //!
 //! It needs all members at one place, and one member more or less gives quite another graph. It is

@@ -1,6 +1,6 @@
 //! Which links ought to exist: pure functions of the member set, the same at every agent.
 //!
-//! Nobody has to be asked: agents that agree on the members agree on the links. The mesh lives on
+//! No agent has to be asked: agents that agree on the members agree on the links. The mesh lives on
 //! the [`rings`] of [`Topology::partial_mesh`], in a large room on several of those ([`Shards`]).
 //! The other [`TopologyKind`]s are there to compare with, and for rooms where they suit better.
 //! [`Analysis`] measures any of them.
@@ -72,9 +72,9 @@ impl Neighbour {
 pub enum TopologyKind {
     /// The union of k/2 rings: what the mesh lives on.
     PartialMesh,
-    /// Everybody linked with everybody.
+    /// Each member is linked with all others.
     FullMesh,
-    /// Everybody linked with one.
+    /// All members are linked with one.
     HubSpoke,
     /// One ring.
     Ring,
@@ -166,7 +166,7 @@ impl Topology {
         }
     }
 
-    /// A star. Its hub is the first of the first ring: nobody can know who would serve best.
+    /// A star. Its hub is the first of the first ring: which would serve best is not known.
     fn hub_spoke(members: &BTreeSet<PeerId>) -> Self {
         let mut star = Self::unlinked(members);
         // `star_hub` is the first of this order.
@@ -178,7 +178,7 @@ impl Topology {
         star
     }
 
-    /// Whom a star of these members would have in its middle.
+    /// The member that a star of these members would have in its middle.
     pub fn star_hub(&self) -> Option<PeerId> {
         let first = self.order(0).first().copied()?;
         Some(self.members[first])
@@ -206,8 +206,8 @@ impl Topology {
             .collect()
     }
 
-    /// The members that follow `neighbour` on the ring that links it to `of`, the next first: who
-    /// stands in for it.
+    /// The members that follow `neighbour` on the ring that links it to `of`, the next first: those
+    /// that stands in for it.
     pub fn followers(&self, of: PeerId, neighbour: PeerId) -> Vec<PeerId> {
         let index = |peer: PeerId| self.members.binary_search(&peer).ok();
         let (Some(of), Some(neighbour)) = (index(of), index(neighbour)) else {

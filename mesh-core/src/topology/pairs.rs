@@ -1,4 +1,4 @@
-//! Who links up with whom, of those who lack links.
+//! Which members link up with each other, of those that lack links.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ impl Topology {
     }
 
     /// Pairs up members, each of whom lacks so many links, none of them `linked` yet: first as the
-    /// topology has it, then whoever lacks most. Whoever knows the same finds the same pairs.
+    /// topology has it, then those that lack most. Agents that know the same find the same pairs.
     pub(crate) fn pairs(
         &self,
         mut lacking: BTreeMap<PeerId, usize>,
@@ -29,7 +29,7 @@ impl Topology {
         });
         let planned: BTreeSet<_> = planned.filter(|(_, b)| lacking.contains_key(b)).collect();
         let mut order: Vec<_> = lacking.keys().copied().collect();
-        // Who lacks many needs all the others.
+        // A member that lacks many needs all the others.
         order.sort_unstable_by_key(|peer| (Reverse(lacking[peer]), mix(peer.prefix(), PAIR)));
         let others = order.iter().enumerate().flat_map(|(place, &a)| {
             let later = order[place + 1..].iter();

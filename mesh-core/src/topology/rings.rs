@@ -9,7 +9,7 @@
 //! Where two rings want the same link a–b, its ends are one short. The later ring then opens the
 //! next of its links c–d for which this works into a–c and b–d: every degree comes out as k, and
 //! little changes elsewhere when the collision goes away. The first ring has no collisions and
-//! stays whole. The full mesh is simply the k that reaches everybody.
+//! stays whole. The full mesh is simply the k that reaches all members.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::id::PeerId;
 /// A link that a ring wanted and an earlier ring had made.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Collision {
-    /// By hash, so that who comes first does not depend on the other members.
+    /// By hash, so that which comes first does not depend on the other members.
     rank: u64,
     ring: usize,
     /// The place of the link's first end in the ring's order.
@@ -27,7 +27,7 @@ struct Collision {
 }
 
 impl Topology {
-    /// The partial mesh of `k` links a member; the full mesh where `k` reaches everybody.
+    /// The partial mesh of `k` links a member; the full mesh where `k` reaches all.
     pub fn partial_mesh(members: &BTreeSet<PeerId>, k: usize) -> Self {
         let mut mesh = Self::unlinked(members);
         let count = members.len();
@@ -60,7 +60,7 @@ impl Topology {
         mesh
     }
 
-    /// Rings enough to reach everybody: the n-th links the members that are n places apart.
+    /// Rings enough to reach all members: the n-th links the members that are n places apart.
     fn link_all(&mut self) {
         let order = self.order(0);
         let count = order.len();
@@ -110,8 +110,8 @@ impl Topology {
 }
 
 /// A member's place on a ring: SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014) over its
-/// id and the ring's number. Keys are uniform already, so this need not resist an adversary: who
-/// grinds keys to choose its neighbours could as well choose whom to dial.
+/// id and the ring's number. Keys are uniform already, so this need not resist an adversary: one
+/// that grinds keys to choose its neighbours could as well choose which peers to dial.
 pub(super) fn mix(prefix: u64, ring: usize) -> u64 {
     let ring = (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut z = prefix ^ ring;

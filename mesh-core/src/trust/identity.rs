@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// A body, its claimed author and a signature that nobody has checked yet.
+/// A body, its claimed author and a signature that has not been checked yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
     author: PeerId,
@@ -157,7 +157,7 @@ impl Signed {
         Self { author, ..self }
     }
 
-    /// Names what was signed: eight bytes of each half of the signature. Nobody can make two
+    /// Names what was signed: eight bytes of each half of the signature. No author can make two
     /// authors' names meet; an author that uses a nonce twice repeats one half, and not the other.
     pub(crate) fn fingerprint(&self) -> u64 {
         let half = |at: usize| {
@@ -189,7 +189,7 @@ impl Signed {
         self.verify_with(&mut Verifier::default(), room)
     }
 
-    /// As [`Signed::verify`], for whoever hears of the same authors again and again.
+    /// As [`Signed::verify`], for agents that hear of the same authors again and again.
     pub(crate) fn verify_with<T: Statement>(
         &self,
         verifier: &mut Verifier,
@@ -199,7 +199,7 @@ impl Signed {
         self.decode()
     }
 
-    /// As [`Signed::verify_with`], for what everybody hears: agents that share what they know check
+    /// As [`Signed::verify_with`], for what all agents hear: those that share what they know check
     /// it once.
     pub(crate) fn verify_once<T: Statement>(
         &self,
@@ -249,7 +249,7 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
-    /// Who signed the statement.
+    /// The agent that signed the statement.
     pub fn author(&self) -> PeerId {
         self.author
     }

@@ -1,4 +1,4 @@
-//! Who this agent is, and whose word it takes.
+//! The identity of this agent, and which signatures it accepts.
 //!
 //! Bytes that came in are [`Signed`] until their signature was checked; only [`Verified`] ones go
 //! further.

@@ -53,7 +53,7 @@ impl Verifier {
     }
 }
 
-/// Signatures that were found valid, of what everybody hears: link-state records and broadcasts.
+/// Signatures that were found valid, of what all agents hear: link-state records and broadcasts.
 ///
 /// Agents that share one ([`Mesh::share_signatures`](crate::Mesh::share_signatures)) check such a
 /// signature once between them; to check is most of what it costs to hear something. A signature

@@ -38,7 +38,7 @@ impl Kind {
 /// The head of a message, as it stands before the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClearHeader {
-    /// Who, when, how far.
+    /// The author, the time, and how far it may go.
     pub message: MessageHeader,
     /// What it is.
     pub kind: Kind,

@@ -74,7 +74,7 @@ impl LinkEntry {
 /// comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who, when, how far.
+    /// The author, the time, and how far it may go.
     pub header: MessageHeader,
     /// What.
     pub content: Content,
@@ -87,7 +87,7 @@ pub struct MessageHeader {
     pub incarnation: u64,
     /// Counts the author's messages to this target, from 1; of several the number of the first.
     pub sequence: u64,
-    /// Whom it is for.
+    /// What it is for.
     pub target: Target,
     /// When it was sent.
     pub sent_at: UnixTime,
@@ -96,7 +96,7 @@ pub struct MessageHeader {
 }
 
 impl MessageHeader {
-    /// The name of the message, given who signed it.
+    /// The name of the message, given its signer.
     pub fn id(&self, author: PeerId) -> MessageId {
         MessageId {
             author,
@@ -200,7 +200,7 @@ impl Place {
 /// What has arrived of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The incarnation of the stream's author, who is the target of this message.
+    /// The incarnation of the stream's author, which is the target of this message.
     pub incarnation: u64,
     /// The stream.
     pub stream: u64,

@@ -223,7 +223,7 @@ impl Messages {
         }
     }
 
-    /// Whether a part that somebody could not pass on is repeated.
+    /// Whether a part that a forwarder could not pass on is repeated.
     pub(in crate::messages) fn is_part_repeated(
         &mut self,
         (to, id): (PeerId, &MessageId),

@@ -16,7 +16,7 @@ const GAP_PATIENCE: Duration = Duration::from_millis(100);
 const GAP_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Time that messages are held back for a missing one: twice the usual deadline of their author,
-/// who reports what it has given up. If the author has died nothing comes.
+/// which reports what it has given up. If the author has died nothing comes.
 const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// Bytes that one stream holds back at most: twice what its author may have under way.

@@ -95,7 +95,7 @@ pub(crate) struct Ended {
     /// The sequence of the first.
     pub(crate) sequence: u64,
     pub(crate) count: u64,
-    /// Why it is not known to have arrived, and who said so.
+    /// Why it is not known to have arrived, and which agent said so.
     pub(crate) lost: Option<(LossReason, PeerId)>,
 }
 
@@ -305,7 +305,8 @@ impl Outbox {
         }
     }
 
-    /// Somebody could not pass on those from this sequence on. Returns whether they are repeated.
+    /// A forwarder could not pass on those from this sequence on. Returns whether they are
+    /// repeated.
     pub(crate) fn stuck(
         &mut self,
         sequence: u64,
@@ -430,8 +431,8 @@ impl Outbox {
         }
     }
 
-    /// Gives up what is late. Nobody knows what became of it: it is lost if somebody has said so,
-    /// or if news were asked for and do not come.
+    /// Gives up what is late. What became of it is not known: it is lost if a forwarder has said
+    /// so, or if news were asked for and do not come.
     pub(crate) fn expire(&mut self, at: PeerId, now: Instant) -> Vec<Ended> {
         if self.expires_at.is_none_or(|at| at > now) {
             return Vec::new();

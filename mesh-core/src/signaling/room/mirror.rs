@@ -106,7 +106,7 @@ impl Room {
     }
 
     /// The directory says this of a member now, or nothing: a change, or what it says when it is
-    /// read as a whole. Then nobody is a newcomer, and a member of another hub whose entry is
+    /// read as a whole. Then no member is a newcomer, and a member of another hub whose entry is
     /// missing, or earlier than what was read before, stays where it is for now: the directory has
     /// gone back, and that hub is about to say so again. Returns a client here whose place was
     /// taken by one of another hub.
