@@ -15,6 +15,10 @@ use mesh_core::{
 
 const ROOM: &str = "bench";
 
+/// Time of an agent that passes from one message to the next: a link takes no more at one moment
+/// than 1 Gbit/s carry.
+const STEP: Duration = Duration::from_micros(10);
+
 /// By the number of links, agents times k / 2, which the cost should grow with.
 fn build(c: &mut Criterion) {
     let mut group = c.benchmark_group("build a topology, by links");
@@ -76,7 +80,7 @@ fn forwarding(c: &mut Criterion) {
     };
     let mut writer = FrameWriter::default();
     writer.push(&FrameWriter::encode(&Record::Envelope(envelope)));
-    let (frame, now) = (writer.finish(), world.now());
+    let (frame, mut now) = (writer.finish(), world.now());
     let mesh = world.mesh_mut(0);
     c.bench_function("forward a message of 256 bytes", |b| {
         b.iter(|| {
@@ -85,6 +89,7 @@ fn forwarding(c: &mut Criterion) {
                 channel: Channel::Stream,
                 frame: frame.clone(),
             };
+            now = now + STEP;
             mesh.handle_input(received, now);
             let mut orders = 0;
             while let Some(output) = mesh.poll_output() {
