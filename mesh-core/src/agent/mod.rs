@@ -14,6 +14,7 @@ mod flow;
 mod options;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,7 @@ pub use self::events::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue, Reader};
 pub use self::facts::{LinkEnd, LinkFact, SocketEnd, SocketFact};
 pub use self::flow::{LOW_WATER_BYTES, MEASURED_BYTES, has_drained, is_congested};
 pub use self::options::{AgentOptions, JOIN_TIMEOUT};
+pub use self::tracks::{PeerTracks, TrackEnds};
 pub use self::waiting::{Line, Ticket, TransferStep};
 
 use self::admission::Admission;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mesh_core::{HubConfig, Identity, MeshError};
+use mesh_core::{HubConfig, Identity, MeshError, TRACKS_MAX};
 use tokio::time::{interval, timeout};
 
 use super::*;

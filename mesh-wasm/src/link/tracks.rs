@@ -16,7 +16,7 @@ use web_sys::{
     RtcRtpTransceiverInit,
 };
 
-use crate::media::{Local, PeerMedia, set_streams};
+use crate::media::{Local, PeerMedia, Shown, set_streams};
 
 /// The tracks of one connection. Clones are the same.
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl ConnectionTracks {
         let sections = sections(theirs).into_iter().filter(|section| section.sends);
         let incoming = sections.filter_map(|section| {
             let track: MediaStreamTrack = self.transceiver(&section.mid)?.receiver().track();
-            Some((section, track))
+            Some((section, Shown(track)))
         });
         self.0.media.described(self.0.link, incoming.collect());
     }
