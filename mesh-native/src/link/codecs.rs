@@ -1,8 +1,8 @@
 //! What tracks are coded in, and how their packets are looked after.
 //!
 //! One codec a kind, which every browser has: Opus and VP8. A connection without tracks has none of
-//! it in its descriptions, and what looks after packets is made for the first track: the library asks
-//! each interceptor, at each datagram of messages too, whether it has something to send.
+//! it in its descriptions, and what looks after packets is made for the first track: the library
+//! asks each interceptor, at each datagram of messages too, whether it has something to send.
 
 use std::collections::VecDeque;
 use std::time::Instant;

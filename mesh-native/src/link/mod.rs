@@ -31,6 +31,7 @@ mod tests;
 mod tracks;
 mod traffic;
 mod turn;
+mod under_way;
 
 use std::collections::BTreeSet;
 use std::fmt;

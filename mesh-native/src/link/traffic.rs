@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use mesh_core::Channel;
-use mesh_core::agent::{
-    LOW_WATER_BYTES, LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested,
-};
+use mesh_core::agent::{LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested, low_water};
 use tokio::sync::{Notify, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
 
 use super::pace::Pace;
+use super::under_way::UnderWay;
 
 /// Bytes waiting, in our queue and the data channels, at which a link is given up. It holds what
 /// the mesh may hand over in one turn, a thousand of the largest frames, so only a driver which
@@ -33,6 +33,8 @@ pub(super) struct Flow {
     queued: AtomicUsize,
     /// Bytes in the data channels which the peer has not acknowledged, as last measured.
     outstanding: AtomicUsize,
+    /// Those of them that are under way, and do not wait.
+    under_way: AtomicUsize,
     congested: AtomicBool,
     overflowed: AtomicBool,
     closing: Notify,
@@ -90,13 +92,14 @@ pub(super) struct Outbound {
     facts: Facts,
     /// Bytes sent since the data channels were measured.
     unmeasured: usize,
+    under_way: UnderWay,
 }
 
 impl Outbound {
     pub(super) async fn new(channels: Channels, flow: Arc<Flow>, facts: Facts) -> Result<Self> {
-        for channel in &channels {
+        for (id, channel) in Channel::ALL.into_iter().zip(&channels) {
             channel
-                .set_buffered_amount_low_threshold(LOW_WATER_BYTES)
+                .set_buffered_amount_low_threshold(low_water(id, 0))
                 .await?;
         }
         Ok(Self {
@@ -104,6 +107,7 @@ impl Outbound {
             flow,
             facts,
             unmeasured: 0,
+            under_way: UnderWay::new(Instant::now()),
         })
     }
 
@@ -116,6 +120,7 @@ impl Outbound {
         let bytes = frame.len();
         self.flow.queued.fetch_sub(bytes, Ordering::Relaxed);
         self.unmeasured += bytes;
+        self.under_way.sent(bytes);
         // The library encrypts in place: it needs the buffer for itself. A frame made for this
         // link is not shared, so this copies only those sent to many.
         let frame = frame
@@ -130,9 +135,20 @@ impl Outbound {
             return Ok(());
         }
         self.unmeasured = 0;
-        if !is_congested(outstanding(&self.channels, &self.flow).await)
-            || self.flow.congested.load(Ordering::Acquire)
-        {
+        let outstanding = outstanding(&self.channels, &self.flow).await;
+        let under_way = self.under_way.measured(outstanding, Instant::now());
+        if self.flow.congested.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Not while the link is congested: the channel would not tell of a mark that it is below.
+        if under_way != self.flow.under_way.swap(under_way, Ordering::AcqRel) {
+            let channel = &self.channels[usize::from(Channel::Data.id())];
+            let low = low_water(Channel::Data, under_way);
+            if let Err(error) = channel.set_buffered_amount_low_threshold(low).await {
+                tracing::trace!(%error, "the link is ending");
+            }
+        }
+        if !is_congested(outstanding, under_way) {
             return Ok(());
         }
         self.facts.send(LinkFact::Congested).await?;
@@ -257,7 +273,8 @@ async fn report_drained(
     flow: &Flow,
     facts: &Facts,
 ) -> std::result::Result<(), Unheard> {
-    let drained = has_drained(outstanding(channels, flow).await);
+    let under_way = flow.under_way.load(Ordering::Acquire);
+    let drained = has_drained(outstanding(channels, flow).await, under_way);
     if drained && flow.congested.swap(false, Ordering::AcqRel) {
         facts.send(LinkFact::Drained).await?;
     }
