@@ -215,7 +215,7 @@ impl Messages {
     /// Tells authors how far their streams have come.
     pub(super) fn tell_progress(&mut self, net: &mut Net<'_>) {
         for (author, back) in std::mem::take(&mut self.arrivals.owed) {
-            let Some(windows) = self.windows.get(&author) else {
+            let Some(windows) = self.windows.get_mut(&author) else {
                 continue;
             };
             let content = Content::Progress(windows.stream.progress());

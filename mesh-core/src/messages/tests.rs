@@ -298,6 +298,7 @@ fn what_the_target_has_is_not_repeated_whoever_says_that_it_is_lost() {
             next,
             seen: next,
             missing: vec![],
+            repeated: false,
         })
     };
     rig.receive(2, 1, progress(2));
@@ -335,6 +336,7 @@ fn what_overtakes_is_held_back_and_what_is_missing_asked_for() {
         next: 1,
         seen: 3,
         missing: vec![(1, 1)],
+        repeated: false,
     });
     assert_eq!(rig.sent(), [(Target::Peer(peer(2)), missing)]);
     rig.receive(2, 2, reliable(1, 1));
@@ -414,6 +416,7 @@ fn a_stream_takes_no_more_than_its_window_until_there_are_news() {
         next: 64,
         seen: 64,
         missing: vec![],
+        repeated: false,
     };
     rig.receive(2, 1, Content::Progress(progress));
     assert!(rig.cx.outbox.contains(&Output::Writable));

@@ -225,6 +225,7 @@ fn signals() -> Vec<(&'static str, Content)> {
                 next: 4,
                 seen: 300,
                 missing: vec![(4, 2), (8, 200)],
+                repeated: false,
             }),
         ),
     ]

@@ -211,6 +211,8 @@ pub struct Progress {
     /// Ranges of numbers, from `next` to `seen`, that have not arrived: the first of each, and how
     /// many. In order, at most [`MISSING_MAX`].
     pub missing: Vec<(u64, u64)>,
+    /// Since the last of these something has come that had come before: this answers a repetition.
+    pub repeated: bool,
 }
 
 /// Missing ranges told at once, at most: a window in which every other message is missing has more,

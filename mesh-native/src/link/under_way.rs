@@ -94,7 +94,7 @@ impl UnderWay {
             return;
         }
         self.round = (now, acknowledged);
-        let rate = (acknowledged - before) as f64 / took.as_secs_f64();
+        let rate = acknowledged.saturating_sub(before) as f64 / took.as_secs_f64();
         let delivered = (rate * shortest.as_secs_f64()) as usize;
         let kept = self.measured - self.measured / FORGET;
         self.measured = delivered.max(kept).min(UNDER_WAY_MAX);

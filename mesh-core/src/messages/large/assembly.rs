@@ -172,7 +172,7 @@ impl Messages {
         if assembly.is_none_or(|it| it.numbers.next() != it.head.chunks()) {
             return;
         }
-        let Some(assembly) = self.large.assembling.remove(&key) else {
+        let Some(mut assembly) = self.large.assembling.remove(&key) else {
             return;
         };
         let (author, header, ttl) = (key.0, assembly.header, assembly.ttl);
@@ -255,7 +255,7 @@ impl Messages {
     pub(in crate::messages) fn tell_parts(&mut self, net: &mut Net<'_>) {
         for key in std::mem::take(&mut self.large.owed) {
             let (author, sequence) = key;
-            let (progress, back) = match self.large.assembling.get(&key) {
+            let (progress, back) = match self.large.assembling.get_mut(&key) {
                 Some(assembly) => (Some(assembly.numbers.progress()), assembly.via),
                 None => {
                     let finished = self.large.finished.iter().rev();

@@ -42,6 +42,8 @@ pub(crate) struct Inbox<T> {
     bytes: usize,
     /// Since when `next` has been missing, and when its author is asked for it.
     gap: Option<Gap>,
+    /// Something came that had come before, and its author was not told yet.
+    repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,7 @@ impl<T> Default for Inbox<T> {
             held: BTreeMap::new(),
             bytes: 0,
             gap: None,
+            repeated: false,
         }
     }
 }
@@ -113,10 +116,12 @@ impl<T> Inbox<T> {
         now: Instant,
         ready: &mut Vec<T>,
     ) -> Arrival {
+        let is_held = self.held.contains_key(&number);
+        self.repeated |= is_held || number < self.next;
         if number < self.next {
             return Arrival::Passed;
         }
-        if self.held.contains_key(&number) {
+        if is_held {
             return Arrival::Held;
         }
         if number == self.next {
@@ -239,7 +244,7 @@ impl<T> Inbox<T> {
     }
 
     /// What the author is told.
-    pub(crate) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&mut self) -> Progress {
         let mut missing = Vec::new();
         let mut seen = self.next;
         for &number in self.held.keys() {
@@ -257,6 +262,7 @@ impl<T> Inbox<T> {
             next: self.next,
             seen,
             missing,
+            repeated: std::mem::take(&mut self.repeated),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE};
+use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE, Sent};
 use crate::error::LossReason;
 use crate::id::PeerId;
 use crate::time::Instant;
@@ -36,6 +36,11 @@ impl Outbox {
         let mut news = News::default();
         let used = self.uses_window();
         let probed = self.asked.filter(|asked| asked.again > 0);
+        // Else it may be the first question that is answered, late: what was sent after that is on
+        // its way. A connection begins with 4 KiB a round trip, and much waits for that.
+        let first = self.sent.front().map(Sent::end);
+        let is_of_first = |asked: &Asked| first.is_some_and(|end| asked.number < end);
+        let probed = probed.filter(|asked| progress.repeated || is_of_first(asked));
         let mut missing = progress.missing.iter().peekable();
         let (mut arrived, mut is_lossy) = (0, false);
         let guard = self.round_trip().max(ROOM_PATIENCE);

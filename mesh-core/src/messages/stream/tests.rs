@@ -259,6 +259,22 @@ fn a_stream_that_is_busy_asks_for_its_tail_too() {
 }
 
 #[test]
+fn what_a_slow_path_still_carries_is_not_lost_when_the_first_question_is_answered_late() {
+    let mut rig = Rig::new();
+    [20, 20, 5].into_iter().for_each(|count| rig.send(count));
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.way.len(), 4, "the first copy again");
+    (0..2).for_each(|_| rig.arrive(0));
+    let answer = rig.way.len() - 1;
+    rig.arrive(answer);
+    assert!(!rig.outbox.lost && rig.outbox.window.slots() >= 64);
+    assert_eq!(rig.outbox.slots(), 5, "the tail is on its way");
+    rig.finish();
+    assert_eq!(rig.delivered.len(), 45);
+    assert!(rig.outbox.window.slots() >= 64);
+}
+
+#[test]
 fn what_a_full_queue_refuses_halves_the_window_and_nothing_more_leaves_until_it_is_repeated() {
     let mut rig = Rig::new();
     rig.send(20);
