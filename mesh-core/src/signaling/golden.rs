@@ -110,8 +110,8 @@ fn texts() -> [String; 15] {
             peer: None,
         }),
         hub(HubMessage::Error {
-            code: ErrorCode::Busy,
-            message: "the hub of agent-002 is out of reach: try again later".into(),
+            code: ErrorCode::OutOfReach,
+            message: "the hub of agent-002 is out of reach: link with others meanwhile".into(),
             peer: Some(two),
         }),
     ]
