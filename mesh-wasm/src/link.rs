@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use js_sys::{Reflect, Uint8Array};
-use mesh_core::agent::{LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested, low_water};
+use mesh_core::agent::{Allowance, LinkEnd, LinkFact, MEASURED_BYTES};
 use mesh_core::{Channel, IceConfig, LinkSignal, Tracks};
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -35,8 +35,8 @@ mod tasks;
 mod tests;
 mod tracks;
 
-/// Bytes under way that `bufferedAmount` counts: it tells of those alone that wait.
-const UNDER_WAY: usize = 0;
+/// `bufferedAmount` tells of those bytes alone that wait.
+const ALLOWANCE: Allowance = Allowance::UNCOUNTED;
 
 /// Bytes that may come before all channels of a link are open, 64 of the largest frames: the
 /// channels open within a round trip, and no honest peer has as much to say until then.
@@ -188,7 +188,8 @@ impl Link {
         self.unmeasured.update(|bytes| bytes + frame.len());
         if self.unmeasured.get() >= MEASURED_BYTES {
             self.unmeasured.set(0);
-            if is_congested(buffered(&self.channels), UNDER_WAY) && !self.congested.replace(true) {
+            let is_congested = buffered(&self.channels) >= ALLOWANCE.congested_at();
+            if is_congested && !self.congested.replace(true) {
                 (self.tell)(LinkFact::Congested);
             }
         }
@@ -267,11 +268,12 @@ impl Link {
             let (congested, told) = (Rc::clone(&self.congested), Rc::clone(&self.tell));
             let channels = self.channels.clone();
             let on_low = self.handler(move |_| {
-                if has_drained(buffered(&channels), UNDER_WAY) && congested.replace(false) {
+                let has_drained = buffered(&channels) <= ALLOWANCE.drained_at();
+                if has_drained && congested.replace(false) {
                     told(LinkFact::Drained);
                 }
             });
-            data_channel.set_buffered_amount_low_threshold(low_water(channel, UNDER_WAY));
+            data_channel.set_buffered_amount_low_threshold(ALLOWANCE.low_water_of(channel));
             data_channel.set_onbufferedamountlow(Some(&on_low));
         }
     }

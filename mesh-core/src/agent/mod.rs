@@ -25,7 +25,7 @@ pub use self::address::{AddressError, HubAddress};
 pub use self::admission::{AdmissionError, AdmissionStep, Finding};
 pub use self::events::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue, Reader};
 pub use self::facts::{LinkEnd, LinkFact, SocketEnd, SocketFact};
-pub use self::flow::{MEASURED_BYTES, has_drained, is_congested, low_water};
+pub use self::flow::{Allowance, MEASURED_BYTES};
 pub use self::options::{AgentOptions, JOIN_TIMEOUT};
 pub use self::tracks::{PeerTracks, TrackEnds};
 pub use self::waiting::{Line, Ticket, TransferStep};

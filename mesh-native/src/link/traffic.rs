@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use mesh_core::Channel;
-use mesh_core::agent::{LinkEnd, LinkFact, MEASURED_BYTES, has_drained, is_congested, low_water};
+use mesh_core::agent::{Allowance, LinkEnd, LinkFact, MEASURED_BYTES};
 use tokio::sync::{Notify, mpsc};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
@@ -33,8 +33,8 @@ pub(super) struct Flow {
     queued: AtomicUsize,
     /// Bytes in the data channels which the peer has not acknowledged, as last measured.
     outstanding: AtomicUsize,
-    /// Those of them that are under way, and do not wait.
-    under_way: AtomicUsize,
+    /// As many of them at which a congested link has drained.
+    drained_at: AtomicUsize,
     congested: AtomicBool,
     overflowed: AtomicBool,
     closing: Notify,
@@ -93,22 +93,33 @@ pub(super) struct Outbound {
     /// Bytes sent since the data channels were measured.
     unmeasured: usize,
     under_way: UnderWay,
+    allowance: Allowance,
 }
 
 impl Outbound {
     pub(super) async fn new(channels: Channels, flow: Arc<Flow>, facts: Facts) -> Result<Self> {
-        for (id, channel) in Channel::ALL.into_iter().zip(&channels) {
-            channel
-                .set_buffered_amount_low_threshold(low_water(id, 0))
-                .await?;
-        }
-        Ok(Self {
+        let outbound = Self {
             channels,
             flow,
             facts,
             unmeasured: 0,
             under_way: UnderWay::new(Instant::now()),
-        })
+            allowance: Allowance::UNMEASURED,
+        };
+        outbound.set_marks().await?;
+        Ok(outbound)
+    }
+
+    /// Has the data channels tell when little waits in them.
+    async fn set_marks(&self) -> Result<()> {
+        let drained_at = self.allowance.drained_at();
+        self.flow.drained_at.store(drained_at, Ordering::Release);
+        for (id, channel) in Channel::ALL.into_iter().zip(&self.channels) {
+            channel
+                .set_buffered_amount_low_threshold(self.allowance.low_water_of(id))
+                .await?;
+        }
+        Ok(())
     }
 
     pub(super) fn channels(&self) -> Channels {
@@ -136,19 +147,17 @@ impl Outbound {
         }
         self.unmeasured = 0;
         let outstanding = outstanding(&self.channels, &self.flow).await;
-        let under_way = self.under_way.measured(outstanding, Instant::now());
+        let allowance = self.under_way.measured(outstanding, Instant::now());
         if self.flow.congested.load(Ordering::Acquire) {
             return Ok(());
         }
         // Not while the link is congested: the channel would not tell of a mark that it is below.
-        if under_way != self.flow.under_way.swap(under_way, Ordering::AcqRel) {
-            let channel = &self.channels[usize::from(Channel::Data.id())];
-            let low = low_water(Channel::Data, under_way);
-            if let Err(error) = channel.set_buffered_amount_low_threshold(low).await {
-                tracing::trace!(%error, "the link is ending");
-            }
+        if allowance != std::mem::replace(&mut self.allowance, allowance)
+            && let Err(error) = self.set_marks().await
+        {
+            tracing::trace!(%error, "the link is ending");
         }
-        if !is_congested(outstanding, under_way) {
+        if outstanding < allowance.congested_at() {
             return Ok(());
         }
         self.facts.send(LinkFact::Congested).await?;
@@ -273,8 +282,8 @@ async fn report_drained(
     flow: &Flow,
     facts: &Facts,
 ) -> std::result::Result<(), Unheard> {
-    let under_way = flow.under_way.load(Ordering::Acquire);
-    let drained = has_drained(outstanding(channels, flow).await, under_way);
+    let drained_at = flow.drained_at.load(Ordering::Acquire);
+    let drained = outstanding(channels, flow).await <= drained_at;
     if drained && flow.congested.swap(false, Ordering::AcqRel) {
         facts.send(LinkFact::Drained).await?;
     }

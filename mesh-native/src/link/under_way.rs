@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use mesh_core::agent::Allowance;
+
 /// The most bytes that are taken to be under way: 160 Mbit/s over a round trip of 200 ms.
 const UNDER_WAY_MAX: usize = 4 << 20;
 
@@ -39,7 +41,7 @@ pub(super) struct UnderWay {
     /// When the round began, and how many bytes had been acknowledged then.
     round: (Instant, usize),
     measured: usize,
-    told: usize,
+    told: Allowance,
 }
 
 impl UnderWay {
@@ -50,7 +52,7 @@ impl UnderWay {
             shortest: None,
             round: (now, 0),
             measured: 0,
-            told: 0,
+            told: Allowance::UNMEASURED,
         }
     }
 
@@ -58,9 +60,8 @@ impl UnderWay {
         self.sent += bytes;
     }
 
-    /// So many bytes are not acknowledged. Returns how many of them are under way; it changes in
-    /// steps.
-    pub(super) fn measured(&mut self, outstanding: usize, now: Instant) -> usize {
+    /// So many bytes are not acknowledged. Returns how many may be, which changes in steps.
+    pub(super) fn measured(&mut self, outstanding: usize, now: Instant) -> Allowance {
         let acknowledged = self.sent.saturating_sub(outstanding);
         while let Some((at, _)) = self.marks.pop_front_if(|(_, sent)| *sent <= acknowledged) {
             self.took(now - at, now);
@@ -69,11 +70,14 @@ impl UnderWay {
         if is_new && acknowledged < self.sent && self.marks.len() < MARKS_MAX {
             self.marks.push_back((now, self.sent));
         }
-        if let Some((shortest, _)) = self.shortest {
-            self.end_round(acknowledged, shortest, now);
-        }
-        if self.measured.abs_diff(self.told) > STEP.max(self.told / FORGET) {
-            self.told = self.measured;
+        let Some((shortest, _)) = self.shortest else {
+            return self.told;
+        };
+        self.end_round(acknowledged, shortest, now);
+        let allowance = Allowance::on_path(self.measured, shortest);
+        let (new, told) = (allowance.congested_at(), self.told.congested_at());
+        if new.abs_diff(told) > STEP.max(told / FORGET) {
+            self.told = allowance;
         }
         self.told
     }
@@ -105,33 +109,34 @@ impl UnderWay {
 mod tests {
     use super::*;
 
-    /// Sends over a path with this rate and round trip for a while, as much as a link takes that
-    /// may have `over` bytes beyond those under way; returns what is taken to be under way.
-    fn filled(bytes_per_ms: usize, round_trip_ms: usize, over: usize) -> usize {
+    /// Sends over a path with this rate and round trip for a while, as much as a link takes;
+    /// returns what is taken to be under way, and what may wait.
+    fn filled(bytes_per_ms: usize, round_trip_ms: usize) -> (usize, usize) {
         let start = Instant::now();
         let mut path = UnderWay::new(start);
         // Bytes that had left the sender by each millisecond.
         let (mut sent, mut left) = (0, vec![0; round_trip_ms + 1]);
-        let mut under_way = 0;
+        let mut allowance = Allowance::UNMEASURED;
         for ms in 0..5_000 {
             let acknowledged: usize = left[left.len() - 1 - round_trip_ms];
             let now = start + Duration::from_millis(ms);
-            under_way = path.measured(sent - acknowledged, now);
-            while sent - acknowledged < under_way + over {
+            allowance = path.measured(sent - acknowledged, now);
+            while sent - acknowledged < allowance.congested_at() {
                 path.sent(STEP);
                 sent += STEP;
-                under_way = path.measured(sent - acknowledged, now);
+                allowance = path.measured(sent - acknowledged, now);
             }
             left.push(sent.min(left[left.len() - 1] + bytes_per_ms));
         }
-        under_way
+        let under_way = allowance.under_way();
+        (under_way, allowance.congested_at() - under_way)
     }
 
     #[test]
     fn what_a_path_holds_is_found_and_no_more() {
         for (bytes_per_ms, round_trip_ms) in [(12_500, 100), (12_500, 20), (2_000, 300)] {
             let holds = bytes_per_ms * round_trip_ms;
-            let found = filled(bytes_per_ms, round_trip_ms, 256 * 1024);
+            let (found, _) = filled(bytes_per_ms, round_trip_ms);
             let (least, most) = (holds * 3 / 4, holds * 5 / 4 + 64 * 1024);
             assert!((least..=most).contains(&found), "{found} of {holds}");
         }
@@ -139,11 +144,21 @@ mod tests {
 
     #[test]
     fn a_short_path_holds_next_to_nothing() {
-        assert!(filled(30_000, 1, 256 * 1024) <= 64 * 1024);
+        let (under_way, waiting) = filled(30_000, 1);
+        assert!(under_way <= 64 * 1024 && waiting == 256 * 1024);
+    }
+
+    #[test]
+    fn little_waits_on_a_slow_path() {
+        let (under_way, waiting) = filled(50, 300);
+        assert!(
+            under_way + waiting <= 80 * 1024,
+            "{under_way} and {waiting}"
+        );
     }
 
     #[test]
     fn it_is_bounded() {
-        assert!(filled(1_000_000, 300, 256 * 1024) <= UNDER_WAY_MAX);
+        assert!(filled(1_000_000, 300).0 <= UNDER_WAY_MAX);
     }
 }
