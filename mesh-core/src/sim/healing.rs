@@ -236,3 +236,29 @@ fn halves_that_can_reach_each_other_again_are_one_within_seconds_without_a_hub()
     heals(Fault::Halved, NEAR, 1_000, 5_000);
     heals(Fault::Halved, FAR, 1_000, 5_000);
 }
+
+/// Worlds for each fault and distance of the longer run.
+const MANY_SEEDS: u64 = 300;
+
+/// `cargo test --release -p mesh-core --lib healing -- --ignored`.
+#[test]
+#[ignore = "it takes minutes"]
+fn nothing_is_lost_without_a_word_in_many_worlds() {
+    let faults = [
+        Fault::Killed,
+        Fault::Silent,
+        Fault::Pair,
+        Fault::Stopped,
+        Fault::Halved,
+    ];
+    let worlds = faults
+        .into_iter()
+        .flat_map(|fault| [NEAR, FAR].map(|latency_ms| (fault, latency_ms)));
+    let worlds = worlds.flat_map(|world| (0..MANY_SEEDS).map(move |seed| (world, seed)));
+    let lost: Vec<_> = worlds
+        .filter(|&((fault, latency_ms), seed)| {
+            std::panic::catch_unwind(|| suffer(fault, seed, latency_ms)).is_err()
+        })
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}

@@ -11,6 +11,8 @@ mod table;
 
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 pub use run::{Ends, Figures, System, measure};
 pub use switch::{Path, Switch};
 pub use table::{Row, tables};
@@ -23,11 +25,16 @@ const ASKED_BYTES: usize = 100;
 /// The bytes of a message of a flood: nearly as many as one has that is not sent in parts.
 const FLOOD_BYTES: usize = 15_000;
 
-/// One end, in the process that was started for it.
+/// One end, in the process that was started for it. Its log, and that of the WebRTC library, goes to
+/// stderr if `MESH_PATHS_LOG` asks for it, as in `MESH_PATHS_LOG=rtc_sctp=trace`.
 ///
 /// # Errors
 /// What went wrong.
 pub async fn run_end(arguments: &[String]) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_env("MESH_PATHS_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
     match arguments {
         [kind, hub, name] if kind == "ours" => ours::run(hub, name).await,
         [kind, address] if kind == "bare" => bare::run(address).await,
