@@ -43,6 +43,7 @@ pub(crate) const fn name_of(signal: &PeerSignal) -> &'static str {
         PeerSignal::Ask(Step::Media(_)) => "ask-media",
         PeerSignal::Solicit => "solicit",
         PeerSignal::Decline => "decline",
+        PeerSignal::Failed => "failed",
     }
 }
 

@@ -9,6 +9,7 @@
 //! happens by [`LinkEvent`]s, in the order in which it happened.
 
 mod dialer;
+mod failing;
 mod keepalive;
 mod lane;
 mod link;
@@ -298,6 +299,11 @@ impl Links {
 
     /// The driver reports that a link failed, or that its other end closed it.
     pub(crate) fn closed(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
+        self.tell_offerer(id, cx);
+        self.ended(id, reason, cx);
+    }
+
+    fn ended(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
         let Some(mut link) = self.table.remove(id) else {
             self.silent.take(id); // Else closed by ourselves before.
             return;
@@ -362,7 +368,7 @@ impl Links {
     pub(crate) fn close(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
         if self.table.contains(id) {
             cx.order(Output::CloseLink { link: id });
-            self.closed(id, reason, cx);
+            self.ended(id, reason, cx);
         }
     }
 

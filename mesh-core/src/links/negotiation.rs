@@ -470,17 +470,4 @@ impl Links {
         }
         cx.order(Output::ApplySignal { link, signal });
     }
-
-    /// A peer has no room for the link of an attempt. Returns whether there is a link to it, of
-    /// whatever attempt.
-    pub(crate) fn declined(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
-        let found = self.of_attempt(peer, attempt);
-        let declined = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating));
-        let Some(id) = declined else {
-            return self.leads_to(peer);
-        };
-        cx.stats.links.declined += 1;
-        self.close(id, "the peer has as many links as it allows", cx);
-        true
-    }
 }

@@ -1,5 +1,6 @@
 //! Links by themselves: calls in, exact orders and events out.
 
+mod failing;
 mod media;
 mod path;
 mod rounds;

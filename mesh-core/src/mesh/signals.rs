@@ -141,7 +141,11 @@ impl Mesh {
                 self.links.apply(message, round, signal, &mut self.cx);
             }
             PeerSignal::Decline => self.declined(from, attempt),
+            PeerSignal::Failed if from > self.cx.this => {
+                self.links.failed_at_answerer(from, attempt, &mut self.cx);
+            }
             PeerSignal::Link { .. }
+            | PeerSignal::Failed
             | PeerSignal::Succeed { .. }
             | PeerSignal::Solicit
             | PeerSignal::Ask(_) => {
@@ -204,7 +208,7 @@ impl Mesh {
         } else if self.overlay.has_room_for(from, &self.links, &self.cx) {
             self.dial(from);
         } else {
-            self.decline(from, 0);
+            self.decline(from, 0); // The number of no attempt.
         }
     }
 
@@ -234,8 +238,8 @@ impl Mesh {
 
     fn declined(&mut self, from: PeerId, attempt: u64) {
         let has_link = self.links.declined(from, attempt, &mut self.cx);
-        // Only a peer that was asked can decline.
-        if !has_link && self.overlay.wanted().contains(&from) {
+        // Else it declines an offer that has ended meanwhile.
+        if attempt == 0 && !has_link && self.overlay.wanted().contains(&from) {
             self.links.declined_to_offer(from, &self.cx);
         }
     }

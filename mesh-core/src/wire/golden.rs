@@ -217,6 +217,7 @@ fn signals() -> Vec<(&'static str, Content)> {
             "ask-media",
             signal(300, PeerSignal::Ask(Step::Media(TRACKS))),
         ),
+        ("failed", signal(300, PeerSignal::Failed)),
         (
             "progress",
             Content::Progress(Progress {

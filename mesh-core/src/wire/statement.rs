@@ -280,6 +280,8 @@ pub enum PeerSignal {
     },
     /// The author asks for a further step on the link that the attempt has opened.
     Ask(Step),
+    /// The attempt has failed at its answerer, the author: the offerer need not wait longer.
+    Failed,
 }
 
 /// What an end of a link may be asked for.

@@ -1,0 +1,44 @@
+//! What the ends of an attempt tell each other if it fails at one of them.
+
+use super::link::Link;
+use super::{LinkEvent, Links, Way};
+use crate::context::Context;
+use crate::id::{LinkId, PeerId};
+use crate::wire::PeerSignal;
+
+impl Links {
+    /// If an attempt fails that this end has answered, its offerer is told: it would wait until its
+    /// own patience ends, which is four times as long after some failures.
+    pub(super) fn tell_offerer(&mut self, id: LinkId, cx: &Context) {
+        let link = self.table.get(id).filter(|link| link.is_negotiating());
+        if let Some(link) = link.filter(|link| link.peer < cx.this) {
+            self.events.push_back(LinkEvent::Signal {
+                to: link.peer,
+                attempt: link.negotiation.attempt(),
+                signal: PeerSignal::Failed,
+                way: Way::Best,
+            });
+        }
+    }
+
+    /// The answerer of an attempt says that it has failed.
+    pub(crate) fn failed_at_answerer(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
+        let found = self.of_attempt(peer, attempt);
+        if let Some(id) = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating)) {
+            self.close(id, "the attempt failed at the other end", cx);
+        }
+    }
+
+    /// A peer has no room for the link of an attempt. Returns whether there is a link to it, of
+    /// whatever attempt.
+    pub(crate) fn declined(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
+        let found = self.of_attempt(peer, attempt);
+        let declined = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating));
+        let Some(id) = declined else {
+            return self.leads_to(peer);
+        };
+        cx.stats.links.declined += 1;
+        self.close(id, "the peer has as many links as it allows", cx);
+        true
+    }
+}
