@@ -18,6 +18,7 @@ macro_rules! sources {
 /// Paths and texts of the files whose constants PROTOCOL.md may name.
 const SOURCES: &[(&str, &str)] = sources![
     "config.rs",
+    "link_report.rs",
     "links/dialer.rs",
     "links/lane.rs",
     "links/liveness.rs",
@@ -34,6 +35,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "media.rs",
     "messages/arrivals.rs",
     "messages/broadcast.rs",
+    "messages/explain.rs",
     "messages/incoming.rs",
     "messages/large/mod.rs",
     "messages/replay.rs",

@@ -78,6 +78,16 @@ pub enum CandidateType {
 }
 
 impl CandidateType {
+    /// As a candidate names it (RFC 8839, 5.1).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Srflx => "srflx",
+            Self::Prflx => "prflx",
+            Self::Relay => "relay",
+        }
+    }
+
     /// The type that a candidate names so.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {

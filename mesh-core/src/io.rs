@@ -6,47 +6,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use crate::channel::Channel;
 use crate::error::{LossReason, RejectReason};
 use crate::ice::{IceConfig, LinkPath};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
+use crate::link_report::LinkReport;
 use crate::media::{TrackKind, Tracks};
 use crate::payload::{Delivery, Payload};
 use crate::wire::LinkSignal;
-
-/// The three data channels of a link, negotiated by id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Channel {
-    /// Keepalive, link state, signals, notices. Reliable and ordered.
-    Control = 0,
-    /// Messages. Reliable and ordered.
-    Data = 1,
-    /// Datagrams. Unordered, never retransmitted.
-    Stream = 2,
-}
-
-impl Channel {
-    /// All channels, by id.
-    pub const ALL: [Self; 3] = [Self::Control, Self::Data, Self::Stream];
-
-    /// The negotiated data-channel id.
-    pub const fn id(self) -> u16 {
-        self as u16
-    }
-
-    /// The channel with this id.
-    pub fn from_id(id: u16) -> Option<Self> {
-        Self::ALL.get(usize::from(id)).copied()
-    }
-
-    /// The data-channel label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Control => "control",
-            Self::Data => "data",
-            Self::Stream => "stream",
-        }
-    }
-}
 
 /// A fact that the driver reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -388,6 +355,17 @@ pub enum Event {
         /// From sending to the reply.
         round_trip_ms: f64,
     },
+    /// A member has told how it sees its link to another, as it was asked.
+    LinkExplained {
+        /// The question.
+        id: MessageId,
+        /// The member that was asked: one end of the link.
+        of: PeerId,
+        /// The other end.
+        about: PeerId,
+        /// What it says.
+        report: LinkReport,
+    },
     /// A message of this agent was lost.
     DeliveryFailed {
         /// The message.
@@ -446,6 +424,7 @@ impl Event {
                 message.payload.len() + message.name.len() + topic
             }
             Self::Replied { payload, .. } => payload.len(),
+            Self::LinkExplained { report, .. } => report.memory_bytes(),
             Self::LinkClosed { reason, .. } | Self::LinkFailed { reason, .. } => reason.len(),
             Self::PeerJoined { name, .. } | Self::PeerLeft { name, .. } => name.len(),
             Self::Track { id, .. }

@@ -47,15 +47,18 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+mod channel;
 mod clock;
 mod config;
 mod context;
+pub mod doctor;
 #[cfg(test)]
 mod document;
 mod error;
 mod ice;
 mod id;
 mod io;
+mod link_report;
 mod links;
 mod log;
 mod media;
@@ -94,6 +97,7 @@ pub use id::{
     ClientId, LinkId, MessageId, ParseMessageIdError, ParsePeerIdError, PeerId, SocketId, Target,
 };
 pub use io::{Channel, Event, Input, Output, Received, WarningCode};
+pub use link_report::{FailedAttempts, LinkCondition, LinkReport, LinkStep, REASON_BYTES_MAX};
 pub use media::{NO_STREAM, TRACKS_MAX, TrackKind, TrackSection, Tracks, lean, sections};
 pub use mesh::Mesh;
 pub use metric::{Metric, ParseMetricError};

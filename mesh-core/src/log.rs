@@ -146,6 +146,7 @@ const fn about(event: &Event) -> (&'static str, Option<PeerId>) {
         Event::Receiving { from, .. } => ("Receiving", Some(*from)),
         Event::Delivered { to, .. } => ("Delivered", Some(*to)),
         Event::Replied { from, .. } => ("Replied", Some(*from)),
+        Event::LinkExplained { of, .. } => ("LinkExplained", Some(*of)),
         Event::DeliveryFailed { to, .. } => ("DeliveryFailed", *to),
         Event::Rejected { via, .. } => ("Rejected", *via),
         Event::Lagged { .. } => ("Lagged", None),

@@ -42,6 +42,18 @@ pub(crate) fn name_or_id(name: String, peer: PeerId) -> String {
     }
 }
 
+/// A text of another agent's as it may be shown: on one line, and with all of it to be seen.
+pub(crate) fn shown(text: &str) -> String {
+    let shown = |c| {
+        if is_hidden(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Whether a character has no glyph of its own, or changes the direction of others.
 fn is_hidden(character: char) -> bool {
     character.is_control() || HIDDEN.iter().any(|range| range.contains(&character))

@@ -67,6 +67,8 @@ pub enum TimeoutReason {
     Large,
     /// Messages of others that are missing in their order are asked for, or given up.
     Gaps,
+    /// Members that were asked of their links are asked again, or given up.
+    Explain,
 }
 
 #[cfg(test)]

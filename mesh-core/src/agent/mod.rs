@@ -35,6 +35,7 @@ use self::waiting::{Callers, Replies};
 use crate::error::{MeshError, SendError};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::io::{Event, Input, Output};
+use crate::link_report::LinkReport;
 use crate::mesh::Mesh;
 use crate::payload::{Payload, SendOptions};
 use crate::samples::Sample;
@@ -244,6 +245,35 @@ impl<R: Reader> AgentState<R> {
         context: &Context<'_>,
     ) -> Poll<Result<Payload, MeshError>> {
         self.replies.poll(request, context)
+    }
+
+    /// As [`AgentState::poll_call`], for a question to a member about its link to another: see
+    /// [`Mesh::explain_link`]. The answer is kept for [`AgentState::poll_report`], until that has
+    /// told it or [`AgentState::forget_reply`] is called.
+    pub fn poll_explain(
+        &mut self,
+        ticket: &mut Ticket,
+        context: &Context<'_>,
+        (of, about): (PeerId, PeerId),
+        deadline: Option<Duration>,
+        now: Instant,
+    ) -> Poll<Result<MessageId, MeshError>> {
+        let asked = self.poll_call(ticket, context, |mesh| {
+            mesh.explain_link(of, about, deadline, now)
+        });
+        if let Poll::Ready(Ok(id)) = asked {
+            self.replies.expect(id);
+        }
+        asked
+    }
+
+    /// How the member sees its link; `Pending` registers the caller's waker.
+    pub fn poll_report(
+        &mut self,
+        question: MessageId,
+        context: &Context<'_>,
+    ) -> Poll<Result<LinkReport, MeshError>> {
+        self.replies.poll_report(question, context)
     }
 
     /// The reply to a request is awaited no longer.

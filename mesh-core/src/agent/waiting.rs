@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{LossReason, MeshError};
 use crate::id::{MessageId, PeerId};
 use crate::io::Event;
+use crate::link_report::LinkReport;
 use crate::payload::{Delivery, Payload};
 
 /// What callers wait for room for. Callers that wait for the same are served in the order in which
@@ -24,6 +25,8 @@ pub enum Line {
     Datagrams(PeerId),
     /// Replies to one member.
     Replies(PeerId),
+    /// Questions to members about their links.
+    Questions,
 }
 
 impl Line {
@@ -144,6 +147,13 @@ pub enum TransferStep {
     Done(Result<(), MeshError>),
 }
 
+impl Answer {
+    /// That of a message which has none.
+    fn nothing() -> Self {
+        Self::Payload(Payload::Bytes(Vec::new()))
+    }
+}
+
 /// Requests and large messages that were sent and whose outcome a caller has not taken.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -155,7 +165,14 @@ pub(super) struct Replies {
 enum Request {
     /// The caller, once it has asked, and how far a large one has come since.
     Awaited(Option<Waker>, Option<(u64, u64)>),
-    Settled(Result<Payload, LossReason>),
+    Settled(Result<Answer, LossReason>),
+}
+
+/// What a caller gets.
+#[derive(Debug)]
+enum Answer {
+    Payload(Payload),
+    Report(Box<LinkReport>),
 }
 
 impl Replies {
@@ -179,8 +196,14 @@ impl Replies {
         }
         let outcome = match event {
             // Of a large message: a request is settled by its reply.
-            Event::Delivered { id, .. } => Some((*id, Ok(Payload::Bytes(Vec::new())))),
-            event => event.outcome(),
+            Event::Delivered { id, .. } => Some((*id, Ok(Answer::nothing()))),
+            Event::LinkExplained { id, report, .. } => {
+                Some((*id, Ok(Answer::Report(Box::new(report.clone())))))
+            }
+            event => {
+                let outcome = event.outcome();
+                outcome.map(|(id, outcome)| (id, outcome.map(Answer::Payload)))
+            }
         };
         if let Some((id, outcome)) = outcome
             && let Some(request) = self.requests.get_mut(&id)
@@ -220,6 +243,30 @@ impl Replies {
         id: MessageId,
         context: &Context<'_>,
     ) -> Poll<Result<Payload, MeshError>> {
+        let answer = self.poll_answer(id, context);
+        answer.map_ok(|answer| match answer {
+            Answer::Payload(payload) => payload,
+            Answer::Report(_) => Payload::Bytes(Vec::new()), // Another call awaits it.
+        })
+    }
+
+    /// How a member sees a link, once: as [`Replies::poll`].
+    pub(super) fn poll_report(
+        &mut self,
+        id: MessageId,
+        context: &Context<'_>,
+    ) -> Poll<Result<LinkReport, MeshError>> {
+        self.poll_answer(id, context).map(|answer| match answer? {
+            Answer::Report(report) => Ok(*report),
+            Answer::Payload(_) => Err(MeshError::Closed), // Another call was asked for it.
+        })
+    }
+
+    fn poll_answer(
+        &mut self,
+        id: MessageId,
+        context: &Context<'_>,
+    ) -> Poll<Result<Answer, MeshError>> {
         match self.requests.remove(&id) {
             Some(Request::Settled(outcome)) => Poll::Ready(outcome.map_err(MeshError::from)),
             Some(Request::Awaited(_, progress)) if !self.ended => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::LINGER;
 use crate::config::Config;
 use crate::id::PeerId;
+use crate::link_report::{LinkStep, bounded};
 use crate::rng::spread;
 use crate::time::Instant;
 
@@ -14,13 +15,16 @@ use crate::time::Instant;
 /// seconds. The wait for an offer doubles with each failure, as that for a redial does.
 pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(4);
 
+/// The cause of an attempt's end where the peer declines it.
+pub(super) const NO_ROOM: &str = "the peer has as many links as it allows";
+
 /// The failures of peers that could not be linked. A peer that can is not in it.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
     failed: BTreeMap<PeerId, Failed>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Failed {
     failures: u32,
     /// Those of them that were only offers which did not come.
@@ -32,6 +36,29 @@ struct Failed {
     left_out_until: Instant,
     /// ICE ended without a path before relays were tried.
     lacks_path: bool,
+    /// What the last failure was.
+    last: Option<LastFailure>,
+}
+
+/// The last failure of a peer: kept to be told, nothing follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastFailure {
+    pub(super) step: LinkStep,
+    /// Relayed candidates were tried.
+    pub(super) relays: bool,
+    pub(super) reason: Box<str>,
+    pub(super) at: Instant,
+}
+
+impl LastFailure {
+    pub(super) fn new(step: LinkStep, relays: bool, reason: &str, at: Instant) -> Self {
+        Self {
+            step,
+            relays,
+            reason: bounded(reason).into(),
+            at,
+        }
+    }
 }
 
 impl Dialer {
@@ -82,7 +109,28 @@ impl Dialer {
         now: Instant,
     ) {
         self.wait(peer, OFFER_PATIENCE + grace, config, jitter, now);
-        self.failed.entry(peer).or_default().awaited += 1;
+        let failed = self.failed.entry(peer).or_default();
+        failed.awaited += 1;
+        // Of an attempt that failed there is more to say than of the wait for the next.
+        failed.last.get_or_insert_with(|| {
+            LastFailure::new(LinkStep::Offer, false, "the peer has not offered yet", now)
+        });
+    }
+
+    /// Notes what an attempt has failed at.
+    pub(super) fn note(&mut self, peer: PeerId, failure: LastFailure) {
+        self.failed.entry(peer).or_default().last = Some(failure);
+    }
+
+    /// What the last failure was, if there is one.
+    pub(super) fn last_failure(&self, peer: PeerId) -> Option<&LastFailure> {
+        self.failed.get(&peer)?.last.as_ref()
+    }
+
+    /// When the peer may be dialled again.
+    pub(super) fn retry_at(&self, peer: PeerId) -> Instant {
+        let failed = self.failed.get(&peer);
+        failed.map_or(Instant::default(), |failed| failed.retry_at)
     }
 
     /// The peer was not asked for its offer, and is to be asked again at `retry_at`. That says

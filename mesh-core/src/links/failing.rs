@@ -1,9 +1,11 @@
 //! What the ends of an attempt tell each other if it fails at one of them.
 
+use super::dialer::{LastFailure, NO_ROOM};
 use super::link::Link;
 use super::{LinkEvent, Links, Way};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
+use crate::link_report::LinkStep;
 use crate::wire::PeerSignal;
 
 impl Links {
@@ -38,7 +40,9 @@ impl Links {
             return self.leads_to(peer);
         };
         cx.stats.links.declined += 1;
-        self.close(id, "the peer has as many links as it allows", cx);
+        self.close(id, NO_ROOM, cx);
+        let failure = LastFailure::new(LinkStep::Room, false, NO_ROOM, cx.now);
+        self.dialer.note(peer, failure);
         true
     }
 }

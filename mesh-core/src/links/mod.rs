@@ -19,6 +19,7 @@ mod negotiation;
 mod path;
 mod queue;
 mod relayed;
+mod report;
 mod restart;
 mod shares;
 mod silent;
@@ -328,6 +329,7 @@ impl Links {
             LinkState::Negotiating { .. } => {
                 cx.stats.links.failed += 1;
                 self.dialer.failed(peer, &cx.config, jitter, cx.now);
+                self.note_failure(link, &reason, cx);
                 if link.negotiation.lacks_path() {
                     self.dialer.lacked_path(peer);
                 }
@@ -337,6 +339,7 @@ impl Links {
             LinkState::Open => {
                 cx.stats.links.closed += 1;
                 self.dialer.failed(peer, &cx.config, jitter, cx.now);
+                self.note_failure(link, &reason, cx);
                 cx.emit(Event::LinkClosed { peer, reason });
                 Was::Open
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::dialer::OFFER_PATIENCE;
+use super::dialer::{LastFailure, NO_ROOM, OFFER_PATIENCE};
 use super::link::{Link, LinkState, Role};
 use super::relayed::Relayed;
 use super::{LinkEvent, Links, Way};
@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId};
 use crate::io::{Event, Output};
+use crate::link_report::LinkStep;
 use crate::log::decided;
 use crate::rng::unit;
 use crate::stats::RepairStep;
@@ -131,6 +132,11 @@ impl Negotiation {
         self.answer.is_some() && self.reached_at.is_none() && !self.relays
     }
 
+    /// Whether the other end has answered the offer of this end, in this round or an earlier one.
+    pub(super) fn was_answered(&self) -> bool {
+        self.answer.is_some() || self.round > 0
+    }
+
     /// Whether ICE has found a path.
     pub(super) fn has_reached(&self) -> bool {
         self.reached_at.is_some()
@@ -212,6 +218,8 @@ impl Links {
     pub(crate) fn declined_to_offer(&mut self, peer: PeerId, cx: &Context) {
         let jitter = unit(&mut self.rng);
         self.dialer.failed(peer, &cx.config, jitter, cx.now);
+        let failure = LastFailure::new(LinkStep::Room, false, NO_ROOM, cx.now);
+        self.dialer.note(peer, failure);
     }
 
     /// When a peer that failed may be dialled again.
@@ -407,9 +415,7 @@ impl Links {
         cx: &Context,
     ) -> Option<(LinkId, &'static str)> {
         let link = self.to(peer)?;
-        // A further round tells that there was an answer.
-        let answered = link.negotiation.answer.is_some() || link.negotiation.round > 0;
-        let unanswered = cx.this < peer && !answered;
+        let unanswered = cx.this < peer && !link.negotiation.was_answered();
         let repeated_at = link.negotiation.relayed.repeated_at();
         let age = cx
             .now

@@ -115,6 +115,24 @@ impl Mesh {
         self.with_net(|messages, net| messages.reply(request, payload, net))
     }
 
+    /// Asks a member how it sees its link to another, or why it has none. The answer is
+    /// [`Event::LinkExplained`](crate::Event::LinkExplained); without one by the deadline it is
+    /// [`Event::DeliveryFailed`](crate::Event::DeliveryFailed). This agent may be asked too: it
+    /// answers at once, and without a message.
+    ///
+    /// # Errors
+    /// As [`Mesh::send`]; [`SendError::ToSelf`] if both are the same member.
+    pub fn explain_link(
+        &mut self,
+        of: PeerId,
+        about: PeerId,
+        deadline: Option<Duration>,
+        now: Instant,
+    ) -> Result<MessageId, SendError> {
+        self.enter(now);
+        self.with_net(|messages, net| messages.explain_link((of, about), deadline, net))
+    }
+
     /// Sends a message to every member of the room, under a topic (may be empty).
     ///
     /// # Errors

@@ -180,6 +180,7 @@ impl Mesh {
             Due::Streams => self.with_net(Messages::tend_streams),
             Due::Large => self.with_net(Messages::tend_large),
             Due::Gaps => self.with_net(Messages::tend_gaps),
+            Due::Explain => self.with_net(Messages::tend_questions),
         }
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::Mesh;
 use crate::config::Config;
+use crate::doctor::{Finding, PairEnd, diagnose_pair};
+use crate::error::MeshError;
 use crate::id::{LinkId, PeerId};
+use crate::link_report::LinkReport;
 #[cfg(any(test, feature = "sim"))]
 use crate::routing::SharedRecords;
 use crate::stats::{Gauges, LinkCounts, Stats};
@@ -110,6 +113,32 @@ impl Mesh {
             }
         }
         links
+    }
+
+    /// How this agent sees its link to another member, or why it has none, as of the last call. See
+    /// [`Mesh::explain_link`] to ask others.
+    pub fn link_report(&self, peer: PeerId) -> LinkReport {
+        let (links, routing) = (&self.links, &self.routing);
+        self.overlay.report(peer, links, routing, &self.cx)
+    }
+
+    /// What keeps two members from being linked, if anything does, as their ends have told
+    /// ([`Mesh::explain_link`]): an end that gave no answer has its error.
+    pub fn diagnose_pair(
+        &self,
+        ends: [(PeerId, Result<LinkReport, MeshError>); 2],
+    ) -> Vec<Finding> {
+        let ends = ends.map(|(id, report)| {
+            let route = self.routing.routes().get(id);
+            let hops = route.map(|route| route.hops);
+            PairEnd {
+                id,
+                name: self.label_of(id),
+                hops: hops.or((id == self.cx.this).then_some(0)),
+                report,
+            }
+        });
+        diagnose_pair(&ends, |id| self.label_of(id))
     }
 
     fn label_of(&self, id: PeerId) -> String {

@@ -31,6 +31,7 @@ impl Messages {
             + self.waiting.len()
             + self.streams.unsettled()
             + self.large.sending_len()
+            + self.questions.len()
     }
 
     /// The agent leaves: sends what can be sent, and gives up the rest.

@@ -95,12 +95,23 @@ impl Messages {
                 .links
                 .reject(via, Some(author), RejectReason::Replayed, net.cx);
         }
-        match message.content {
+        self.content_received(author, &header, message.content, (via, ttl), net);
+    }
+
+    fn content_received(
+        &mut self,
+        author: PeerId,
+        header: &MessageHeader,
+        content: Content,
+        (via, ttl): (Option<PeerId>, u8),
+        net: &mut Net<'_>,
+    ) {
+        match content {
             Content::Data(mut data) => match data.place.take() {
                 Some(place) => {
-                    self.placed_received(author, &header, (place, data), (via, ttl), net);
+                    self.placed_received(author, header, (place, data), (via, ttl), net);
                 }
-                None => self.data_received(author, &header, data, via, ttl, net),
+                None => self.data_received(author, header, data, via, ttl, net),
             },
             Content::Reply { request, payload } => self.replied(author, request, payload, net),
             Content::Receipt { message, count } => {
@@ -122,8 +133,16 @@ impl Messages {
                 });
             }
             Content::Progress(progress) => self.progress_received(author, &progress, via, net),
-            Content::Chunk(chunk) => self.chunk_received(author, &header, chunk, (via, ttl), net),
+            Content::Chunk(chunk) => self.chunk_received(author, header, chunk, (via, ttl), net),
             Content::Stop(stop) => self.stop_received(author, &stop, net),
+            Content::LinkQuery { number, about } => {
+                self.asked_of_link(author, (number, about), via, net);
+            }
+            Content::LinkReport {
+                number,
+                about,
+                report,
+            } => self.link_reported(author, (number, about), *report, net),
         }
     }
 
@@ -315,11 +334,13 @@ fn is_well_formed(message: &Message) -> bool {
         }
         Content::Reply { payload, .. } => is_json(payload),
         Content::Progress(progress) => is_possible(progress),
+        Content::LinkReport { report, .. } => report.is_well_formed(),
         Content::Receipt { .. }
         | Content::Undelivered { .. }
         | Content::Signal { .. }
         | Content::Chunk(_)
-        | Content::Stop(_) => true,
+        | Content::Stop(_)
+        | Content::LinkQuery { .. } => true,
     }
 }
 

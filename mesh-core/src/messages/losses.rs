@@ -169,6 +169,7 @@ impl Messages {
     /// The agent leaves: answers will not be heard, and what waits for a way stays here.
     pub(super) fn fail_pending(&mut self, net: &mut Net<'_>) {
         self.stop_all_sending(net);
+        self.fail_questions(net);
         for envelope in self.waiting.take_all() {
             self.undeliverable(&envelope, LossReason::Left, net);
         }

@@ -7,6 +7,7 @@
 mod arrivals;
 mod broadcast;
 mod commands;
+mod explain;
 mod finish;
 mod forwarding;
 mod incoming;
@@ -41,6 +42,7 @@ use crate::trust::Trust;
 use crate::wire::Envelope;
 use arrivals::{Arrivals, Arrived};
 use broadcast::Broadcasts;
+use explain::Questions;
 use large::Large;
 use outcomes::Outcomes;
 use outgoing::Drafts;
@@ -82,6 +84,8 @@ pub(crate) struct Messages {
     large: Large,
     /// Messages of this agent that await a receipt or a reply.
     pending: BTreeMap<MessageId, Pending>,
+    /// Of other members about their links.
+    questions: Questions,
     broadcasts: Broadcasts,
     /// The topics that the application wants to hear of; `None` for all.
     topics: Option<BTreeSet<String>>,

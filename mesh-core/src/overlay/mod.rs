@@ -9,6 +9,7 @@
 
 mod degree;
 mod join_burst;
+mod report;
 mod roster;
 mod selection;
 mod shard;

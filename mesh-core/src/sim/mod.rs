@@ -12,6 +12,8 @@ mod checks;
 #[cfg(test)]
 mod churn;
 mod config;
+#[cfg(test)]
+mod explain;
 mod faults;
 #[cfg(test)]
 mod flow;

@@ -26,6 +26,10 @@ pub enum Kind {
     Chunk,
     /// [`Content::Stop`].
     Stop,
+    /// [`Content::LinkQuery`].
+    LinkQuery,
+    /// [`Content::LinkReport`].
+    LinkReport,
 }
 
 impl Kind {
@@ -71,6 +75,8 @@ impl Content {
             Self::Progress(_) => Kind::Progress,
             Self::Chunk(_) => Kind::Chunk,
             Self::Stop(_) => Kind::Stop,
+            Self::LinkQuery { .. } => Kind::LinkQuery,
+            Self::LinkReport { .. } => Kind::LinkReport,
         }
     }
 }

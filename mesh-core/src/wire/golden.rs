@@ -4,7 +4,9 @@ use super::tests::frame_of;
 use super::*;
 use crate::document::{assert_golden, table};
 use crate::error::LossReason;
+use crate::ice::{CandidateType, LinkPath};
 use crate::id::{PeerId, Target};
+use crate::link_report::{FailedAttempts, LinkCondition, LinkReport, LinkStep};
 use crate::media::Tracks;
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
@@ -271,6 +273,58 @@ fn more_contents() -> Vec<(&'static str, Content)> {
     ]
 }
 
+/// A member's question about a link, and answers to it.
+fn questions() -> Vec<(&'static str, Content)> {
+    let (number, about) = (7, PeerId::from_bytes([3; 32]));
+    let path = LinkPath::new(CandidateType::Host, CandidateType::Srflx);
+    let report = |condition, failed| {
+        let report = Box::new(LinkReport {
+            condition,
+            wanted: true,
+            remote: false,
+            k: 4,
+            links: 5,
+            links_max: 8,
+            knows_relays: false,
+            hops: Some(2),
+            next_hop: Some(other()),
+            failed,
+        });
+        Content::LinkReport {
+            number,
+            about,
+            report,
+        }
+    };
+    let linked = LinkCondition::Linked {
+        for_ms: 300,
+        rtt_us: Some(850),
+        path: Some(path),
+    };
+    let opening = LinkCondition::Opening {
+        for_ms: 300,
+        offers: true,
+        via_hub: false,
+        awaits: LinkStep::Answer,
+    };
+    let failed = FailedAttempts {
+        count: 3,
+        at: LinkStep::Path,
+        relays: false,
+        reason: "no path".to_owned(),
+        ago_ms: 1,
+        retry_in_ms: 2,
+        left_out: true,
+    };
+    vec![
+        ("link-query", Content::LinkQuery { number, about }),
+        ("linked", report(linked, None)),
+        ("opening", report(opening, None)),
+        ("failed", report(LinkCondition::Absent, Some(failed))),
+        ("silent", report(LinkCondition::Silent { for_ms: 5 }, None)),
+    ]
+}
+
 #[test]
 fn frames_are_as_protocol_md_shows_them() {
     let mut short = String::new();
@@ -293,7 +347,8 @@ fn messages_are_as_protocol_md_shows_them() {
     let header_bytes = postcard::to_stdvec(&header).expect("encodes");
     let mut shown = format!("header {}\n", hex(&header_bytes));
     let all = contents().into_iter().chain(signals());
-    for (name, content) in all.chain(more_contents()) {
+    let all = all.chain(more_contents()).chain(questions());
+    for (name, content) in all {
         let message = Message { header, content };
         let whole = postcard::to_stdvec(&message).expect("encodes");
         let rest = whole.strip_prefix(&header_bytes[..]);

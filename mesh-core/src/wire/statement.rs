@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{Chunk, Stop};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
+use crate::link_report::LinkReport;
 use crate::media::Tracks;
 use crate::payload::{Delivery, Payload};
 use crate::time::UnixTime;
@@ -156,6 +157,22 @@ pub enum Content {
     Chunk(Chunk),
     /// A large message ends before all of it has come.
     Stop(Stop),
+    /// The target is asked how it sees its link to another member.
+    LinkQuery {
+        /// Names the question to its author.
+        number: u64,
+        /// The other member.
+        about: PeerId,
+    },
+    /// So it sees that link.
+    LinkReport {
+        /// The number of the question.
+        number: u64,
+        /// The other member.
+        about: PeerId,
+        /// The link.
+        report: Box<LinkReport>,
+    },
 }
 
 /// Application data: messages that were sent together, in the order of sending.
