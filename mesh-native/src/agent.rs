@@ -2,6 +2,7 @@
 
 mod admission;
 mod calls;
+mod pairs;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,10 @@
 //! What this machine can do: what `mesh doctor` asks, step by step, and what is to be done about
-//! what does not work.
+//! what does not work. And of a running mesh, why two members are not linked.
 
 mod hub;
 mod interfaces;
 mod nat;
+mod pair;
 mod report;
 mod stun;
 #[cfg(test)]
@@ -13,9 +14,11 @@ mod turn;
 use std::collections::BTreeSet;
 
 use mesh_core::IceServer;
+pub use mesh_core::doctor::{Check, Finding, Outcome};
 
 pub use self::nat::{Behaviour, NatType};
-pub use self::report::{Check, Finding, Outcome, Report};
+pub use self::pair::{PairOptions, examine_pair};
+pub use self::report::Report;
 use crate::link::StreamSettings;
 
 /// STUN and TURN servers that are asked: a hub hands out a few.

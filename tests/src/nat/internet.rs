@@ -16,6 +16,9 @@ const BESIDE_V6: &str = "2001:db8::9";
 /// The hub as all agents dial it: at the port that firewalls let through.
 pub const HUB_URL: &str = "ws://hub.example:443/signal";
 
+/// The same for agents beside the hub, on the machine of the servers.
+pub const SERVERS_HUB_URL: &str = "ws://203.0.113.9:9600/signal";
+
 /// Where the hub listens.
 const HUB_PORT: u16 = 9600;
 
@@ -71,6 +74,11 @@ impl Internet {
         let hub = MeshProcess::start_on(&self.servers, &arguments)?;
         self.servers.until_listening("tcp", HUB_PORT).await?;
         Ok(hub)
+    }
+
+    /// The machine of the servers, which all can reach.
+    pub fn servers(&self) -> &Host {
+        &self.servers
     }
 
     /// Has a host know the servers by name, and trust them.

@@ -7,6 +7,6 @@ mod place;
 mod table;
 
 pub use cell::{Cell, Path, Servers, measure};
-pub use internet::{HUB_URL, Internet};
+pub use internet::{HUB_URL, Internet, SERVERS_HUB_URL};
 pub use place::{Place, Side};
 pub use table::{PAIRS, is_expected, row, tables};
