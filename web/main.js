@@ -9,6 +9,7 @@ import { graphView } from "./view/graph.js";
 import { headerView } from "./view/header.js";
 import { inspectorView } from "./view/inspector.js";
 import { messagesView } from "./view/messages.js";
+import { pairView } from "./view/pair.js";
 import { peersView } from "./view/peers.js";
 import { statsView } from "./view/stats.js";
 import { tabsView } from "./view/tabs.js";
@@ -48,6 +49,7 @@ const views = [
   header,
   graphView({ select, hover }),
   inspectorView({ select, ping, write: composer.address }),
+  pairView({ diagnose: (one, other) => session.diagnose(one, other) }),
   tracksView({ toggle: (peer, source) => session.toggleTrack(peer, source) }),
   messagesView({ select }),
   composer.render,

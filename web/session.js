@@ -199,6 +199,19 @@ export class Session {
     if (this.mesh) await this.outgoing.toggle(this.mesh, peer, source);
   }
 
+  /** Asks two agents how they see the link between them. @param {string} one @param {string} other */
+  async diagnose(one, other) {
+    if (!this.mesh) return;
+    const ends = [one, other];
+    this.dispatch({ type: "page/pairAsked", ends });
+    try {
+      const findings = await this.mesh.diagnosePair(one, other, { deadlineMs: PING_DEADLINE_MS });
+      this.dispatch({ type: "page/pairTold", ends, findings });
+    } catch (error) {
+      this.dispatch({ type: "page/pairFailed", ends, reason: describeError(error).message });
+    }
+  }
+
   /** @param {string} peer */
   async ping(peer) {
     if (!this.mesh) return;

@@ -20,6 +20,8 @@ import { readSnapshot } from "./snapshot.js";
  * }} MessageEntry  `peer` is the author of what came in and the addressee of what went out; null is everyone.
  * @typedef {{ key: number, at: number, level: "info"|"warn", text: string, reason: string|null }} ActivityEntry
  * @typedef {{ status: "waiting"|"answered"|"failed", roundTripMs: number|null, reason: string|null }} Ping
+ * @typedef {{ about: string, outcome: "ok"|"note"|"wrong", found: string, remedy?: string }} Finding
+ * @typedef {{ ends: string[], status: "asked"|"told", findings: Finding[] }} Pair
  * @typedef {{
  *   phase: "connecting"|"joined"|"hub-lost"|"failed", since: number,
  *   room: string, name: string, signaling: string|string[], self: string|null,
@@ -27,7 +29,7 @@ import { readSnapshot } from "./snapshot.js";
  *   members: number, roster: Record<string, string>, labels: Map<string, string>, snapshot: Snapshot|null,
  *   messages: MessageEntry[], activity: ActivityEntry[], outcomes: Record<string, object>,
  *   tracks: { id: string, peer: string, kind: string, stream: MediaStream }[], sending: { peer: string, source: string }[],
- *   pings: Record<string, Ping>, missed: number, selected: string|null, hovered: string|null, nextKey: number,
+ *   pings: Record<string, Ping>, pair: Pair|null, missed: number, selected: string|null, hovered: string|null, nextKey: number,
  * }} State  `labels` has those agents whose name alone could be taken for another's.
  */
 
@@ -56,6 +58,7 @@ export function initialState({ room, name, signaling, now }) {
     activity: [],
     outcomes: {},
     pings: {},
+    pair: null,
     tracks: [],
     sending: [],
     missed: 0,
@@ -113,6 +116,7 @@ const HANDLERS = {
     snapshot: null,
     outcomes: {},
     pings: {},
+    pair: null,
     tracks: [],
     sending: [],
     selected: null,
@@ -187,6 +191,14 @@ const HANDLERS = {
       now, "warn", `${nameIn(state, peer)} did not answer a ping`, reason,
     ),
 
+  // ── why two are not linked ──
+  "page/pairAsked": (state, { ends }) => ({ ...state, pair: { ends, status: "asked", findings: [] } }),
+  "page/pairTold": (state, { ends, findings }) => tellPair(state, ends, findings),
+  "page/pairFailed": (state, { ends, reason }) => {
+    const about = ends.map((/** @type {string} */ id) => nameIn(state, id)).join(" - ");
+    return tellPair(state, ends, [{ about, outcome: "wrong", found: `not asked: ${reason}` }]);
+  },
+
   // ── sound and pictures ──
   track: onTrack,
   trackEnded: (state, { peer, id }) => {
@@ -197,7 +209,7 @@ const HANDLERS = {
   "page/notSent": (state, { now, what, reason }) => note(state, now, "warn", `${what} not sent`, reason),
 
   // ── what the person looks at ──
-  "page/select": (state, { id }) => (state.selected === id ? state : { ...state, selected: id }),
+  "page/select": (state, { id }) => (state.selected === id ? state : { ...state, selected: id, pair: null }),
   "page/hover": (state, { id }) => (state.hovered === id ? state : { ...state, hovered: id }),
 };
 
@@ -238,6 +250,12 @@ function onSnapshot(state, { now, peers, routes, topology, stats }) {
     selected: stillHere(state.selected),
     hovered: stillHere(state.hovered),
   };
+}
+
+/** The answer to another question than the last is no longer of interest. @param {State} state @param {string[]} ends @param {Finding[]} findings @returns {State} */
+function tellPair(state, ends, findings) {
+  if (state.pair?.status !== "asked" || String(state.pair.ends) !== String(ends)) return state;
+  return { ...state, pair: { ends, status: "told", findings } };
 }
 
 /** Of a track that has ended before it was told there is nothing to show. @param {State} state @param {any} event @returns {State} */

@@ -328,3 +328,18 @@ test("tracks of others are shown until they end, and what this tab sends is know
   assert.deepEqual(ended.tracks, []);
   assert.equal(reduce(ended, { type: "trackEnded", now, peer: "aa", id: "t" }), ended);
 });
+
+test("what two agents say of their link is shown until another is chosen, and late answers are not", () => {
+  const asked = { type: "page/pairAsked", ends: [NEAR, FAR] };
+  const finding = { about: "near - far", outcome: "ok", found: "linked" };
+  const told = { type: "page/pairTold", ends: [NEAR, FAR], findings: [finding] };
+  const state = run([{ type: "page/select", id: NEAR }, asked, told], inMesh());
+  assert.deepEqual(state.pair, { ends: [NEAR, FAR], status: "told", findings: [finding] });
+  assert.equal(run([told], state), state, "it was told");
+  assert.equal(run([{ type: "page/select", id: FAR }], state).pair, null);
+  assert.equal(run([asked, { type: "page/select", id: FAR }, told], inMesh()).pair, null);
+  const other = run([asked, { ...asked, ends: [FAR, SELF] }, told], inMesh());
+  assert.equal(other.pair?.status, "asked", "of another pair");
+  const failed = run([asked, { type: "page/pairFailed", ends: [NEAR, FAR], reason: "it is closed" }], inMesh());
+  assert.deepEqual(failed.pair?.findings, [{ about: "near - far", outcome: "wrong", found: "not asked: it is closed" }]);
+});

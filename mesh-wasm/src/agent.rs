@@ -3,6 +3,8 @@
 //! Its TypeScript is in `types.d.ts`, by hand. Each method takes whatever JavaScript hands over and
 //! checks it; what fails is a promise that rejects, never an exception.
 
+mod pairs;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;

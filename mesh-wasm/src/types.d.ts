@@ -175,6 +175,8 @@ export type MeshEvent =
     /** An acknowledged message, or any large one, has arrived. */
     | { type: "delivered"; id: MessageId; to: PeerId; roundTripMs: number }
     | { type: "replied"; id: MessageId; from: PeerId; payload: ReceivedPayload; roundTripMs: number }
+    /** A member has told how it sees its link to another, as `explainLink` has asked it. */
+    | { type: "linkExplained"; id: MessageId; of: PeerId; about: PeerId; report: LinkReport }
     | { type: "deliveryFailed"; id: MessageId; to: PeerId | null; reason: LossReason; at: PeerId }
     | { type: "rejected"; via: PeerId | null; author: PeerId | null; reason: RejectReason }
     /** The agent goes on, but something is wrong that somebody should know of: what, and the remedy. */
@@ -195,6 +197,59 @@ export interface LinkPath {
     local: CandidateType;
     remote: CandidateType;
     relayed: boolean;
+}
+
+/**
+ * A step on the way to a link: the other end's offer, its answer, a path of ICE, the data channels over that, room
+ * at the other end; and a sign of life, of a link that was open.
+ */
+export type LinkStep = "offer" | "answer" | "path" | "channels" | "room" | "life";
+
+/** Where a link stands at one end. */
+export type LinkCondition =
+    /** The agent knows no such member. */
+    | "unknown"
+    | "absent"
+    /** It is not needed any more. */
+    | "closing"
+    | { opening: { forMs: number; offers: boolean; viaHub: boolean; awaits: LinkStep } }
+    | { linked: { forMs: number; rttUs: number | null; path: LinkPath | null } }
+    /** Nothing is heard of the other end; the connection is kept for a while. */
+    | { silent: { forMs: number } };
+
+/** What one agent says of its link to another member. */
+export interface LinkReport {
+    condition: LinkCondition;
+    wanted: boolean;
+    /** The member is of another shard of a large room. */
+    remote: boolean;
+    /** Links that the agent keeps, has, and takes at most. */
+    k: number;
+    links: number;
+    linksMax: number;
+    /** It knows a TURN server. */
+    knowsRelays: boolean;
+    /** Its route to the member. */
+    hops: number | null;
+    nextHop: PeerId | null;
+    /** Attempts to link that have failed one after the other, and what the last one lacked. */
+    failed: {
+        count: number; at: LinkStep; relays: boolean; reason: string; agoMs: number; retryInMs: number;
+        /** The topology does without the member until then. */
+        leftOut: boolean;
+    } | null;
+}
+
+/** What there is to say of two members, in words; the same as `mesh doctor --pair` shows. */
+export interface Finding {
+    /** Of both together, or of one end. */
+    check: "pair" | "pair-end";
+    /** Their names, or its name and the start of its id. */
+    about: string;
+    outcome: "ok" | "note" | "wrong";
+    found: string;
+    /** What to do about it. */
+    remedy?: string;
 }
 
 export interface Peer {
@@ -276,12 +331,12 @@ export interface Stats {
  * (its keys), `direct` (a relayed one looks for a better way), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
  * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
- * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages).
+ * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages), `explain` (members are asked again of their links).
  */
 export type TimeoutReason =
     | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "direct" | "tracks" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
-    | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts";
+    | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts" | "explain";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.
@@ -335,6 +390,18 @@ export class Mesh {
 
     /** Sends a request; resolves with its reply. */
     request(peer: PeerLike, payload: Payload, options?: RequestOptions): Promise<ReceivedPayload>;
+
+    /**
+     * Asks a member how it sees its link to another, or why it has none. This tab may be asked too. A member of an
+     * older version gives no answer: `no-reply` at the deadline.
+     */
+    explainLink(of: PeerLike, about: PeerLike, options?: RequestOptions): Promise<LinkReport>;
+
+    /**
+     * Asks two members, at once, how they see the link between them. Resolves with what there is to say of it, in
+     * words; an end that gives no answer is part of that.
+     */
+    diagnosePair(one: PeerLike, other: PeerLike, options?: RequestOptions): Promise<Finding[]>;
 
     /** Answers a request: a `message` event with `wantsReply`. */
     reply(request: MessageLike, payload: Payload): Promise<void>;

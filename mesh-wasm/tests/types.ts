@@ -3,7 +3,7 @@
 
 import init, { Mesh } from "./pkg/mesh_wasm.js";
 import type {
-    MediaSender, MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer, TimeoutReason,
+    Finding, MediaSender, MeshError, MeshErrorCode, MeshEvent, MeshMessage, MessageId, Peer, TimeoutReason,
 } from "./pkg/mesh_wasm.js";
 
 function assertNever(value: never): never {
@@ -33,6 +33,7 @@ function told(event: MeshEvent): string {
         case "peerLeft": case "linkRotated": case "linkClosed": case "linkFailed": case "topologyChanged": case "delivered":
         case "replied": case "rejected": case "left":
             return event.type;
+        case "linkExplained": return event.report.failed?.reason ?? event.about;
         default: return assertNever(event);
     }
 }
@@ -52,6 +53,12 @@ export async function use(): Promise<void> {
     });
     const [peer]: Peer[] = mesh.peers();
     if (peer) await mesh.request(peer, new DataView(new ArrayBuffer(4)), { signal: controller.signal });
+    if (peer) {
+        const { condition } = await mesh.explainLink(mesh.id, peer, { deadlineMs: 500 });
+        const linked: boolean = typeof condition === "object" && "linked" in condition && condition.linked.forMs > 0;
+        const findings: Finding[] = await mesh.diagnosePair(mesh.id, peer);
+        if (!linked) findings.forEach(({ found, remedy }) => console.log(found, remedy ?? ""));
+    }
     const [camera] = (await navigator.mediaDevices.getUserMedia({ video: true })).getTracks();
     if (peer && camera) {
         const sender: MediaSender = await mesh.sendTrack(peer, camera);
@@ -98,6 +105,8 @@ export async function use(): Promise<void> {
     await mesh.send(5, "x");
     // @ts-expect-error requests have one delivery
     await mesh.request(mesh.id, "x", { delivery: "reliable" });
+    // @ts-expect-error a link has two ends
+    await mesh.explainLink(mesh.id);
     // @ts-expect-error JSON has no undefined
     await mesh.send(mesh.id, undefined);
 }

@@ -178,6 +178,8 @@ async fn axe_notices_nothing_on_the_page() -> Result<()> {
     until_complete(&[&native, &twin, &tab], SOON).await?;
     native.broadcast("news", "a message in the log").await?;
     tab.window().click("#peers .ping").await?;
+    tab.window().click("#peers .name").await?;
+    tab.window().click("#pair button").await?;
     tab.evaluate(&axe, &[]).await?;
     for size in [(1400, 1000), (500, 900)] {
         tab.window().resize(size.0, size.1).await?;
@@ -318,6 +320,48 @@ async fn the_header_fits_a_phone_whatever_it_says() -> Result<()> {
     let too_wide = tab.evaluate(too_wide, &[]).await?;
     ensure!(too_wide == json!([]), "too wide: {too_wide}");
     tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_tells_what_both_ends_say_of_a_link() -> Result<()> {
+    if !are_wanted("why two agents are not linked, on the page") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let (anna, bert) = (join(&hub, "anna").await?, join(&hub, "bert").await?);
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let tab = open(browser, &hub, "tab").await?;
+        until_complete(&[&anna, &bert, &tab], SOON).await?;
+        let select = format!("#peers [data-peer=\"{}\"] .name", anna.id());
+        tab.window().click(&select).await?;
+        for (other, about) in [
+            (bert.id().to_string(), "anna - bert"),
+            (tab.id().to_string(), "anna - tab"),
+        ] {
+            let choose = "const other = document.querySelector('#pair-other');
+                other.value = arguments[0]; return other.value";
+            until("the other can be chosen", SOON, async || {
+                let chosen = tab.evaluate(choose, &[json!(other)]).await?;
+                ensure!(chosen == json!(other), "it is {chosen}");
+                Ok(())
+            })
+            .await?;
+            tab.window().click("#pair button").await?;
+            until("the findings are shown", SOON, async || {
+                let shown = tab.text("#pair .findings").await?;
+                let words = format!("{about}: linked: both ends say so");
+                ensure!(shown.contains(&words), "it shows {shown:?}");
+                Ok(())
+            })
+            .await?;
+            let outcomes = "return [...document.querySelectorAll('#pair .findings li')]
+                .map(({ dataset }) => dataset.outcome)";
+            let outcomes = tab.evaluate(outcomes, &[]).await?;
+            ensure!(outcomes == json!(["ok", "ok", "ok"]), "{outcomes}");
+        }
+        tab.close().await?;
+    }
+    Ok(())
 }
 
 async fn start_hub() -> Result<HubProcess> {
