@@ -1,24 +1,19 @@
 //! Browser tabs with the page in them, through WebDriver.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
+use fantoccini::{Client, Locator};
 use mesh_native::core::PeerId;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 
+use crate::driver::Driver;
 use crate::hosts::Host;
 use crate::member::{Member, REQUEST_DEADLINE};
-use crate::process::{free_port, lines_of};
 use crate::report;
-use crate::wait::{Log, SOON, until};
+use crate::wait::{SOON, until};
 
 /// The options that mesh-wasm's own tests give the browsers, and the why of each is there.
 const OPTIONS: &str = include_str!("../../mesh-wasm/webdriver.json");
@@ -39,6 +34,15 @@ pub enum Browser {
     Firefox,
 }
 
+/// What a browser tells pages of the addresses of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// All, and those of loopback: tests without a network need it.
+    Shown,
+    /// None, as users have it: candidates carry mDNS names in their place.
+    Hidden,
+}
+
 /// Whether tests may use browsers; says so loudly if not.
 pub fn are_wanted(test: &str) -> bool {
     let unwanted = std::env::var_os("MESH_NO_BROWSERS").is_some_and(|value| value != "0");
@@ -51,14 +55,14 @@ pub fn are_wanted(test: &str) -> bool {
 impl Browser {
     /// The environment variables of the driver and the browser, as `cargo xtask` sets them, and the
     /// driver's usual name.
-    const fn program(self) -> (&'static str, &'static str, &'static str) {
+    pub(crate) const fn program(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Chrome => ("CHROMEDRIVER", "CHROME", "chromedriver"),
             Self::Firefox => ("GECKODRIVER", "FIREFOX", "geckodriver"),
         }
     }
 
-    fn capabilities(self, more: &[String], on_host: Option<&Path>) -> Result<Capabilities> {
+    fn capabilities(self, addresses: Addresses, more: &[String]) -> Result<Capabilities> {
         let options = match self {
             Self::Chrome => "goog:chromeOptions",
             Self::Firefox => "moz:firefoxOptions",
@@ -71,13 +75,13 @@ impl Browser {
         if let Ok(binary) = std::env::var(variable) {
             chosen["binary"] = binary.into();
         }
-        if let Some(script) = on_host {
-            chosen["binary"] = script.to_string_lossy().into();
+        if addresses == Addresses::Hidden {
+            hide_addresses(&mut chosen);
         }
         if let Some(arguments) = chosen["args"].as_array_mut() {
             arguments.extend(more.iter().map(|argument| argument.as_str().into()));
         }
-        // A test that serves the page over TLS makes the certificate itself.
+        // A test that serves the page, or a TURN server, over TLS makes the certificate itself.
         let insecure = ("acceptInsecureCerts".to_owned(), true.into());
         Ok(Capabilities::from_iter([
             (options.to_owned(), chosen),
@@ -86,67 +90,18 @@ impl Browser {
     }
 }
 
-/// A WebDriver server, killed with its browser when dropped.
-#[derive(Debug)]
-struct Driver {
-    child: Child,
-    port: u16,
-    log: Log<String>,
-}
-
-impl Driver {
-    fn start(browser: Browser) -> Result<Self> {
-        let (variable, _, usual) = browser.program();
-        let program = std::env::var_os(variable).map_or_else(|| usual.into(), PathBuf::from);
-        let port = free_port()?;
-        let mut command = Command::new(&program);
-        #[cfg(unix)]
-        command.process_group(0); // So that the browser can be killed with its driver.
-        let mut child = command
-            .arg(format!("--port={port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| {
-                let program = program.display();
-                format!(
-                    "{program} cannot be started: install it, name it in {variable}, or leave \
-                     browsers out with `cargo xtask test --no-browsers`"
-                )
-            })?;
-        let stdout = child.stdout.take().context("its stdout is piped")?;
-        Ok(Self {
-            child,
-            port,
-            log: lines_of(stdout),
-        })
+/// Takes out of a browser's options what has it tell pages the addresses of its host.
+fn hide_addresses(options: &mut Value) {
+    const SHOWING: [&str; 2] = ["--allow-loopback-in-peer-connection", "WebRtcHideLocalIps"];
+    if let Some(Value::Array(arguments)) = options.get_mut("args") {
+        let shows = |argument: &Value| {
+            let argument = argument.as_str().unwrap_or_default();
+            SHOWING.iter().any(|showing| argument.contains(showing))
+        };
+        arguments.retain(|argument| !shows(argument));
     }
-
-    async fn connect(&self, capabilities: Capabilities) -> Result<Client> {
-        until("the driver listens", SOON, async || {
-            Ok(TcpStream::connect(("127.0.0.1", self.port)).await?)
-        })
-        .await
-        .with_context(|| format!("the driver says {:?}", self.log.last()))?;
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let url = format!("http://127.0.0.1:{}", self.port);
-        let client = builder.capabilities(capabilities).connect(&url).await;
-        client.with_context(|| format!("no browser starts; the driver says {:?}", self.log.last()))
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(group) = self.child.id() {
-            // Nothing is left to kill after a session that was closed.
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", "--", &format!("-{group}")])
-                .stderr(Stdio::null())
-                .status();
-        }
+    if let Some(Value::Object(preferences)) = options.get_mut("prefs") {
+        preferences.retain(|name, _| !name.starts_with("media.peerconnection.ice."));
     }
 }
 
@@ -163,11 +118,31 @@ impl Window {
     /// # Errors
     /// If the browser does not start or the address does not load.
     pub async fn open(browser: Browser, more: &[String], url: &str) -> Result<Self> {
-        Self::open_as(browser, browser.capabilities(more, None)?, url).await
+        let capabilities = browser.capabilities(Addresses::Shown, more)?;
+        Self::open_by(Driver::start(browser, None)?, browser, capabilities, url).await
     }
 
-    async fn open_as(browser: Browser, capabilities: Capabilities, url: &str) -> Result<Self> {
-        let driver = Driver::start(browser)?;
+    /// Opens an address in a browser on a host of the test's own.
+    ///
+    /// # Errors
+    /// As [`Window::open`].
+    pub async fn open_on(
+        host: &Host,
+        browser: Browser,
+        addresses: Addresses,
+        url: &str,
+    ) -> Result<Self> {
+        let capabilities = browser.capabilities(addresses, &[])?;
+        let driver = Driver::start(browser, Some(host))?;
+        Self::open_by(driver, browser, capabilities, url).await
+    }
+
+    async fn open_by(
+        driver: Driver,
+        browser: Browser,
+        capabilities: Capabilities,
+        url: &str,
+    ) -> Result<Self> {
         let client = driver.connect(capabilities).await?;
         let script = Some(REQUEST_DEADLINE + SOON);
         let timeouts = TimeoutConfiguration::new(script, Some(SOON), None);
@@ -179,31 +154,6 @@ impl Window {
         };
         window.goto(url).await?;
         Ok(window)
-    }
-
-    /// Opens an address in a Chrome on a host of the test's own. Its driver stays on this machine
-    /// and talks to it over a pipe.
-    ///
-    /// # Errors
-    /// As [`Window::open`].
-    pub async fn open_on(host: &Host, url: &str) -> Result<Self> {
-        let browser = Browser::Chrome;
-        let (_, variable, _) = browser.program();
-        let binary = std::env::var(variable).unwrap_or_else(|_| "chromium".to_owned());
-        let script = std::env::temp_dir().join(format!("chrome-on-{}", host.name()));
-        let enter = format!("exec ip netns exec {} {binary} \"$@\"", host.name());
-        std::fs::write(&script, format!("#!/bin/sh\n{enter}\n"))?;
-        let made = Command::new("chmod").arg("+x").arg(&script).status().await;
-        ensure!(
-            made?.success(),
-            "{} cannot be made a program",
-            script.display()
-        );
-        let more = ["--remote-debugging-pipe".to_owned()];
-        let capabilities = browser.capabilities(&more, Some(&script))?;
-        let opened = Self::open_as(browser, capabilities, url).await;
-        std::fs::remove_file(&script)?;
-        opened
     }
 
     /// Goes to another address.
@@ -302,7 +252,8 @@ impl Tab {
     /// # Errors
     /// As [`Tab::open`].
     pub async fn open_on(host: &Host, url: &str) -> Result<Self> {
-        let tab = Self::of(Window::open_on(host, url).await?);
+        let window = Window::open_on(host, Browser::Chrome, Addresses::Shown, url);
+        let tab = Self::of(window.await?);
         tab.joined(url).await
     }
 

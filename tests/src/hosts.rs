@@ -7,6 +7,10 @@ use tokio::process::Command;
 use crate::report;
 use crate::wait::{SOON, until};
 
+mod loopback;
+
+pub(crate) use loopback::Loopback;
+
 /// Whether this machine can make hosts; says so loudly if not.
 pub async fn can_be_made(test: &str) -> bool {
     let made = ip(&["netns", "list"]).await.is_ok() && is_root().await;
@@ -147,6 +151,11 @@ impl Host {
         &self.namespace
     }
 
+    /// The way to what listens on its loopback interface.
+    pub(crate) fn loopback(&self) -> Loopback {
+        Loopback::new(&self.namespace)
+    }
+
     /// Sets a variable for all commands that are made from now on.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.variables.retain(|(known, _)| known != name);
@@ -167,17 +176,21 @@ impl Host {
         .await
     }
 
-    /// Has names lead to these addresses for what runs on this host.
+    /// Has names lead to these addresses for what runs on this host, and no others.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn set_names(&self, names: &[(&str, &str)]) -> Result<()> {
-        // `ip netns exec` puts it in the place of /etc/hosts.
+        // `ip netns exec` puts these in the place of what /etc has.
         let folder = self.settings();
         std::fs::create_dir_all(&folder)?;
-        let lines = names.iter().map(|(ip, name)| format!("{ip} {name}\n"));
+        // Chromium asks for servers of ICE with the dot that ends a name.
+        let lines = names.iter();
+        let lines = lines.map(|(ip, name)| format!("{ip} {name} {name}.\n"));
         let text: String = lines.collect();
         std::fs::write(folder.join("hosts"), format!("127.0.0.1 localhost\n{text}"))?;
+        // Nothing answers there, so that other names are refused at once.
+        std::fs::write(folder.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         Ok(())
     }
 
@@ -234,15 +247,19 @@ impl Host {
         Ok(())
     }
 
-    /// A default route on which everything is lost.
+    /// Default routes of these families, `-4` and `-6`, on which everything is lost.
     ///
     /// # Errors
     /// If the system refuses.
-    pub async fn add_void(&self) -> Result<()> {
+    pub async fn add_void(&self, families: &[&str]) -> Result<()> {
         self.add_dead_end("void", &[]).await?;
         // Or whoever sends would be told that nobody answers there.
         self.ip(&["link", "set", "void", "arp", "off"]).await?;
-        self.ip(&["route", "add", "default", "dev", "void"]).await
+        for family in families {
+            self.ip(&[family, "route", "add", "default", "dev", "void"])
+                .await?;
+        }
+        Ok(())
     }
 
     /// Another address for an interface.

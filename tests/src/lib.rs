@@ -10,6 +10,7 @@ pub mod agents;
 pub mod balancer;
 pub mod browser;
 pub mod doctor;
+mod driver;
 pub mod exposition;
 pub mod hosts;
 pub mod http_proxy;

@@ -4,18 +4,21 @@ use anyhow::Result;
 
 use crate::tables::Run;
 use crate::workspace::Workspace;
-use crate::{measured, setup, tables};
+use crate::{measured, setup, tables, wasm};
 
 const DOCUMENT: &str = "docs/nat.md";
 
 /// What the line before the tables says.
 const COMMAND: &str = "cargo xtask nat";
 
-/// Builds the command, runs, and writes the tables, even if a pair does not link that should: then
-/// it fails.
+/// Builds the page and the command, runs, and writes the tables, even if a pair does not link that
+/// should: then it fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::for_soak(workspace)?;
     setup::for_guides(workspace)?;
+    let browsers = setup::for_browsers(workspace)?;
+    // First the page: the command carries it inside.
+    wasm::build(workspace, &setup::for_wasm(workspace)?)?;
     tables::build(workspace)?;
     let run = Run {
         program: "nat",
@@ -24,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         document: DOCUMENT,
         command: COMMAND,
         head: &format!("On a machine of {}.", measured::machine()),
-        browsers: None,
+        browsers: Some(&browsers),
     };
     run.write(workspace)
 }

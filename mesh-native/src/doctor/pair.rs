@@ -284,13 +284,13 @@ mod tests {
     #[test]
     fn what_is_not_found_is_told_with_what_may_be_meant() {
         let room = room();
-        let why = |wanted: &str| find(wanted, &room, false).err().expect("not found");
+        let why = |wanted: &str| find(wanted, &room, false).expect_err("not found");
         let ambiguous = why("bert");
         assert!(ambiguous.is_final && ambiguous.found.starts_with("2 members"));
         assert!(ambiguous.found.contains(&"03".repeat(32)));
         assert_eq!(why("Ana").remedy, "did you mean \"anna\"?");
         assert!(why("zoe").remedy.contains("anna, bert, bert, 0303"));
-        let alone = find("anna", &[], false).err().expect("not found");
+        let alone = find("anna", &[], false).expect_err("not found");
         assert!(alone.remedy.contains("the right room") && !alone.is_final);
     }
 }

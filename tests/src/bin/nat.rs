@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use mesh_tests::doctor::Diagnosis;
 use mesh_tests::hosts;
 use mesh_tests::nat::{
-    Cell, HUB_URL, Internet, PAIRS, Place, Servers, Side, is_expected, measure, row, tables,
+    DIAGNOSED, HUB_URL, Internet, Lab, Matrix, Pair, Runtime, Servers, Side, diagnoses,
 };
 use mesh_tests::output::{print, progress};
 
@@ -17,28 +17,19 @@ use mesh_tests::output::{print, progress};
 #[derive(Debug, Parser)]
 struct Args {
     /// Pairs at the same time; each keeps a core busy for some seconds.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     at_once: usize,
+    /// The number of one table alone: 0 natives, 1 native and Chromium, 2 Chromium, 3 Firefox and
+    /// native, 4 Firefox and Chromium.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<usize>,
+    /// Rows alone of which one side has this in its name.
+    #[arg(long)]
+    rows: Option<String>,
     /// Where the tables go besides.
     #[arg(long)]
     out: Option<PathBuf>,
 }
-
-/// Places that the doctor is asked in, each with one that is not looked at.
-const PLACES: [Place; 12] = [
-    Place::Open,
-    Place::FullCone,
-    Place::AddressRestricted,
-    Place::PortRestricted,
-    Place::Symmetric,
-    Place::Cgnat,
-    Place::Hairpin,
-    Place::NoUdp,
-    Place::Only443,
-    Place::V6Only,
-    Place::BrokenV6,
-    Place::DeadInterface,
-];
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -55,59 +46,94 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn run(args: &Args) -> Result<bool> {
-    let diagnoses = stream::iter(PLACES).map(diagnose).buffered(args.at_once);
-    let diagnoses: Vec<(Place, String, bool)> = diagnoses.try_collect().await?;
-    let pairs = PAIRS.into_iter();
-    let cells = pairs.flat_map(|places| Servers::ALL.map(|servers| (places, servers)));
-    let cells = stream::iter(cells).map(|(places, servers)| async move {
-        let cell = measure(places, servers).await;
-        let [one, other] = places.map(Place::name);
-        let what = format!("{one}, {other}, {}", servers.name());
-        let cell = cell.with_context(|| what.clone())?;
-        progress(&format!("{what}: {cell}"));
-        anyhow::Ok((places, servers, cell))
-    });
-    let cells = cells.buffered(args.at_once);
-    let cells: Vec<([Place; 2], Servers, Cell)> = cells.try_collect().await?;
-    let mut good = diagnoses.iter().all(|(_, _, right)| *right);
-    let mut rows = Vec::new();
-    for of_pair in cells.chunks(Servers::ALL.len()) {
-        for &(places, servers, cell) in of_pair {
-            if !is_expected(places, servers, cell) {
-                progress(&format!("UNEXPECTED: {places:?}, {servers:?}: {cell}"));
-                good = false;
-            }
+    let (mut tables, mut good) = (Vec::new(), true);
+    for (number, matrix) in Matrix::all().iter().enumerate() {
+        if !args.only.is_empty() && !args.only.contains(&number) {
+            continue;
         }
-        let texts: Vec<String> = of_pair
-            .iter()
-            .map(|(_, _, cell)| cell.to_string())
-            .collect();
-        rows.push(row(of_pair[0].0, &texts));
+        let pairs = matrix.pairs.iter().copied();
+        let pairs = pairs.filter(|pair| {
+            let wanted = args.rows.as_deref().unwrap_or_default();
+            pair.names().iter().any(|name| name.contains(wanted))
+        });
+        let rows = stream::iter(pairs).map(|pair| row(pair, matrix.runtimes));
+        let rows: Vec<Row> = rows.buffered(args.at_once).collect().await;
+        good &= rows.iter().all(|row| row.good);
+        let rows: Vec<_> = rows.into_iter().map(|row| (row.pair, row.cells)).collect();
+        tables.push(matrix.table(&rows));
     }
-    let diagnoses: Vec<(Place, String)> = diagnoses
-        .into_iter()
-        .map(|(place, said, _)| (place, said))
-        .collect();
-    print(&tables(&rows, &diagnoses), args.out.as_deref())?;
+    if args.only.is_empty() && args.rows.is_none() {
+        let said = stream::iter(DIAGNOSED).map(diagnose).buffered(args.at_once);
+        let said: Vec<(Pair, String, bool)> = said.try_collect().await?;
+        good &= said.iter().all(|(_, _, right)| *right);
+        let said: Vec<_> = said
+            .into_iter()
+            .map(|(pair, said, _)| (pair, said))
+            .collect();
+        tables.push(diagnoses(&said));
+    }
+    print(&tables.join("\n"), args.out.as_deref())?;
     Ok(good)
 }
 
-/// What the doctor says of the NAT in a place, and whether it is right.
-async fn diagnose(place: Place) -> Result<(Place, String, bool)> {
-    let internet = Internet::new().await?;
-    let other = match place {
-        Place::Hairpin => place,
-        _ => Place::Open,
+/// What became of a pair with each of the servers.
+struct Row {
+    pair: Pair,
+    cells: Vec<String>,
+    /// Whether all is as it should be.
+    good: bool,
+}
+
+async fn row(pair: Pair, runtimes: [Runtime; 2]) -> Row {
+    let mut row = Row {
+        pair,
+        cells: Vec::new(),
+        good: true,
     };
-    let sides = Side::pair(&internet, [place, other]).await?;
+    let lab = Lab::new(pair, runtimes).await;
+    for servers in Servers::ALL {
+        let cell = match &lab {
+            Ok(lab) => lab
+                .measure(servers)
+                .await
+                .map_err(|error| format!("{error:#}")),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let [one, other] = pair.names();
+        let [first, second] = runtimes.map(Runtime::name);
+        let what = format!("{first} {one}, {second} {other}, {}", servers.name());
+        let (told, good) = match cell {
+            Ok(cell) => (cell.to_string(), cell.is_expected(pair, servers)),
+            Err(error) => {
+                progress(&format!("{what}: {error}"));
+                ("failed".to_owned(), false)
+            }
+        };
+        let unexpected = if good { "" } else { "UNEXPECTED: " };
+        progress(&format!("{unexpected}{what}: {told}"));
+        row.cells.push(told);
+        row.good &= good;
+    }
+    if let Ok(lab) = lab
+        && let Err(error) = lab.close().await
+    {
+        progress(&format!("{pair:?}: {error:#}"));
+    }
+    row
+}
+
+/// What the doctor says of the NAT of a pair's first side, and whether it is right.
+async fn diagnose(pair: Pair) -> Result<(Pair, String, bool)> {
+    let internet = Internet::new().await?;
+    let sides = Side::pair(&internet, pair).await?;
     let _hub = internet.hub(&Servers::TurnUdp.urls()).await?;
     let found = Diagnosis::of(Some(&sides[0].host), &["--signaling", HUB_URL]).await?;
     let said = |check: &str| {
         let mut all = found.all(check);
         let said = all.find_map(|finding| Some(finding["found"].as_str()?.to_owned()));
-        said.with_context(|| format!("{place:?}: no word of {check}: {:#}", found.report))
+        said.with_context(|| format!("{pair:?}: no word of {check}: {:#}", found.report))
     };
-    let (said, right) = match place.diagnosis() {
+    let (said, right) = match pair.diagnosis() {
         Some(name) => {
             let said = said("nat")?;
             let right = said.starts_with(name);
@@ -119,6 +145,6 @@ async fn diagnose(place: Place) -> Result<(Place, String, bool)> {
             (said, right)
         }
     };
-    progress(&format!("{}: the doctor says: {said}", place.name()));
-    Ok((place, said, right))
+    progress(&format!("{}: the doctor says: {said}", pair.names()[0]));
+    Ok((pair, said, right))
 }

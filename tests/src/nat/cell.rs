@@ -1,25 +1,10 @@
-//! One cell of the table: two agents, the servers that they have, and whether and how they link.
+//! One cell of a table: the servers that two agents have, and what became of the two.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use tokio::time::timeout;
-
-use super::internet::TURN;
-use super::place::outer_addresses;
-use super::{HUB_URL, Internet, Place, Side};
-use crate::agents::AgentProcess;
-use crate::hosts::Host;
-use crate::member::Member;
+use super::{Internet, Pair};
 use crate::turn::with_user;
-
-/// How long a link may take: an agent gives an attempt up after ten seconds, and tries again.
-const PATIENCE: Duration = Duration::from_secs(25);
-
-/// Messages by whose way the path of a link is told.
-const MESSAGES: usize = 20;
 
 /// What agents have to link with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +75,29 @@ pub enum Cell {
     Apart,
 }
 
+impl Cell {
+    /// How they linked, if they did.
+    pub fn path(self) -> Option<Path> {
+        match self {
+            Self::Linked(path, _) => Some(path),
+            Self::Apart => None,
+        }
+    }
+
+    /// Whether it is as it should be: agents that reach their TURN server link, and those that can
+    /// link directly with what STUN tells them do.
+    pub fn is_expected(self, pair: Pair, servers: Servers) -> bool {
+        let direct = pair.links_by_stun();
+        match (servers, self.path()) {
+            (Servers::None, _) => true,
+            (Servers::Stun | Servers::TurnUdp, Some(path)) if direct => path != Path::Relay,
+            (Servers::Stun, None) => !direct,
+            (_, None) => pair.blocks(servers),
+            (_, Some(_)) => true,
+        }
+    }
+}
+
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -106,86 +114,37 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Puts two agents in their places, gives them servers, and looks whether they link.
-///
-/// # Errors
-/// If they cannot be put there, or do not join.
-pub async fn measure(places: [Place; 2], servers: Servers) -> Result<Cell> {
-    let internet = Internet::new().await?;
-    let sides = Side::pair(&internet, places).await?;
-    let _hub = internet.hub(&servers.urls()).await?;
-    let join = |side: usize, name: &'static str| {
-        AgentProcess::join_on(&sides[side].host, HUB_URL, "nat", name, &[])
-    };
-    let (anna, ben) = tokio::try_join!(join(0, "anna"), join(1, "ben"))?;
-    let began = Instant::now();
-    let is_open = |line: &Value| line["type"] == "linkOpened";
-    let opened = async {
-        loop {
-            let told = anna.printed().iter().any(is_open) && ben.printed().iter().any(is_open);
-            if told {
-                break began.elapsed();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let Ok(after) = timeout(PATIENCE, opened).await else {
-        return Ok(Cell::Apart);
-    };
-    for side in &sides {
-        count(&side.host, &outer_addresses(places)).await?;
-    }
-    for _ in 0..MESSAGES {
-        anna.request(ben.id(), "which way?").await?;
-    }
-    let mut path = Path::Host;
-    for side in &sides {
-        match way(&side.host).await? {
-            Path::Relay => path = Path::Relay,
-            Path::Nat if path == Path::Host => path = Path::Nat,
-            _ => {}
+#[cfg(test)]
+mod tests {
+    use super::super::place::{Nat, Place};
+    use super::*;
+
+    #[test]
+    fn a_cell_is_unexpected_if_a_server_that_is_reached_is_of_no_use() {
+        let after = Duration::from_secs(1);
+        let (nat, relay) = (
+            Cell::Linked(Path::Nat, after),
+            Cell::Linked(Path::Relay, after),
+        );
+        let strict = Pair::Apart([Place::Behind(Nat::PortRestricted); 2]);
+        let symmetric = Pair::Apart([Place::Behind(Nat::Symmetric); 2]);
+        let no_udp = Pair::Apart([Place::NoUdp, Place::Open]);
+        for (pair, servers, cell, expected) in [
+            (strict, Servers::Stun, nat, true),
+            (strict, Servers::Stun, Cell::Apart, false),
+            (strict, Servers::TurnUdp, relay, false),
+            (strict, Servers::TurnTcp, relay, true),
+            (symmetric, Servers::Stun, Cell::Apart, true),
+            (symmetric, Servers::TurnUdp, relay, true),
+            (symmetric, Servers::TurnUdp, Cell::Apart, false),
+            (no_udp, Servers::TurnUdp, Cell::Apart, true),
+            (no_udp, Servers::TurnTcp, Cell::Apart, false),
+        ] {
+            assert_eq!(
+                cell.is_expected(pair, servers),
+                expected,
+                "{pair:?}, {servers:?}: {cell}"
+            );
         }
     }
-    Ok(Cell::Linked(path, after))
-}
-
-/// Begins to count what a host sends to the TURN server, and to the outer address of a NAT.
-async fn count(host: &Host, outer: &[String]) -> Result<()> {
-    let outer: String = outer
-        .iter()
-        .map(|ip| format!("ip daddr {ip} counter name nat\n"))
-        .collect();
-    host.nft(&format!(
-        "table inet count {{\n counter relay {{ }}\n counter nat {{ }}\n\
-         chain out {{\n type filter hook output priority 0\n\
-         ip daddr {TURN} counter name relay\n\
-         ip6 daddr 2001:db8::1 counter name relay\n{outer} }}\n}}\n"
-    ))
-    .await
-}
-
-/// By the counters: each message takes a datagram at least.
-async fn way(host: &Host) -> Result<Path> {
-    let mut list = host.command();
-    let list = list
-        .args(["nft", "--json", "list", "counters"])
-        .output()
-        .await?;
-    let told: Value = serde_json::from_slice(&list.stdout).context("nft tells no JSON")?;
-    let counters = told["nftables"].as_array().context("no counters")?;
-    let packets = |name: &str| {
-        let mut found = counters.iter().map(|entry| &entry["counter"]);
-        let found = found.find(|counter| counter["name"] == json!(name));
-        found.and_then(|counter| counter["packets"].as_u64())
-    };
-    let (relay, nat) = (packets("relay"), packets("nat"));
-    ensure!(relay.is_some() && nat.is_some(), "{told}");
-    let enough = |count: Option<u64>| count >= Some(MESSAGES as u64 * 3 / 4);
-    Ok(if enough(relay) {
-        Path::Relay
-    } else if enough(nat) {
-        Path::Nat
-    } else {
-        Path::Host
-    })
 }

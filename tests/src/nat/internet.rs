@@ -19,6 +19,9 @@ pub const HUB_URL: &str = "ws://hub.example:443/signal";
 /// The same for agents beside the hub, on the machine of the servers.
 pub const SERVERS_HUB_URL: &str = "ws://203.0.113.9:9600/signal";
 
+/// A page of the hub that does nothing by itself.
+pub(super) const HUB_PAGE: &str = "http://hub.example:443/drive.html";
+
 /// Where the hub listens.
 const HUB_PORT: u16 = 9600;
 
@@ -37,12 +40,20 @@ impl Internet {
     /// If the system refuses.
     pub async fn new() -> Result<Self> {
         let network = Network::new().await?;
+        // It carries no multicast, by which tabs are found on their own network.
+        network
+            .switch()
+            .nft(
+                "table bridge internet {\n chain pass {\n type filter hook forward priority 0\n\
+                 udp dport 5353 drop\n}\n}\n",
+            )
+            .await?;
         let v4 = [TURN, BESIDE].map(|ip| format!("{ip}/24"));
         let v6 = [TURN_V6, BESIDE_V6].map(|ip| format!("{ip}/64"));
         let addresses: Vec<&str> = v4.iter().chain(&v6).map(String::as_str).collect();
         let servers = network.host("servers", "eth0", &addresses).await?;
         // What has no other way is lost, as on the Internet, and coturn does not mind.
-        servers.add_void().await?;
+        servers.add_void(&["-4", "-6"]).await?;
         let more = [BESIDE, TURN_V6].map(|ip| format!("listening-ip={ip}"));
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let turn = TurnServer::start_named(&servers, TURN, "turn.example", &more).await?;

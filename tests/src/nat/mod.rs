@@ -1,12 +1,20 @@
 //! Which agents link across which networks: NATs and firewalls of a test's own, made of nftables,
-//! and what it takes to link through them. `cargo xtask nat` makes the table of docs/nat.md of it.
+//! and what it takes to link through them. `cargo xtask nat` makes the tables of docs/nat.md of it.
 
 mod cell;
+mod end;
 mod internet;
+mod lab;
 mod place;
+mod site;
 mod table;
 
-pub use cell::{Cell, Path, Servers, measure};
+pub use cell::{Cell, Path, Servers};
+pub use end::Runtime;
 pub use internet::{HUB_URL, Internet, SERVERS_HUB_URL};
-pub use place::{Place, Side};
-pub use table::{PAIRS, is_expected, row, tables};
+pub use lab::Lab;
+pub use place::{Nat, Pair, Place};
+pub use site::Side;
+pub use table::{DIAGNOSED, Matrix, diagnoses};
+
+use internet::HUB_PAGE;

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep_until, timeout};
 
 use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, Path, Switch};
-use crate::browser::Window;
+use crate::browser::{Addresses, Browser, Window};
 use crate::hosts::Host;
 use crate::process::{mesh_binary, piped};
 
@@ -221,7 +221,7 @@ async fn tabs(path: Path, flood: Duration) -> Result<Figures> {
     let hosts = [switch.host("a").await?, switch.host("b").await?];
     let opening = hosts
         .each_ref()
-        .map(|host| Window::open_on(host, "about:blank"));
+        .map(|host| Window::open_on(host, Browser::Chrome, Addresses::Shown, "about:blank"));
     let [from, to] = opening;
     let (from, to) = tokio::try_join!(from, to)?;
     for tab in [&from, &to] {
