@@ -63,8 +63,7 @@ async fn a_tab_and_an_agent_behind_nats_link_by_stun_and_else_through_turn() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_behind_a_firewall_that_lets_https_alone_through_links_by_turn_over_tls() -> Result<()>
-{
+async fn a_tab_behind_a_firewall_that_lets_https_alone_through_links_by_turn_tls() -> Result<()> {
     let cells = [(Servers::TurnTls, Path::Relay)];
     requires([Place::Only443, Place::Open], [CHROMIUM, NATIVE], &cells).await
 }

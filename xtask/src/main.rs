@@ -86,8 +86,8 @@ enum Command {
     /// accounts for each message, `soak` alone is a long run. Writes the tables of docs/healing.md.
     /// Needs root and Linux.
     Soak(soak::SoakArgs),
-    /// Put pairs of agents, native ones and tabs, behind NATs and firewalls of every kind, for about
-    /// 25 minutes; writes docs/nat.md. Needs root and Linux.
+    /// Put pairs of native agents and tabs behind NATs and firewalls of every kind, for about
+    /// twenty minutes; writes docs/nat.md. Needs root and Linux.
     Nat,
     /// Measure the mesh, bare webrtc and two tabs over paths with delay, jitter and loss, for about
     /// fifteen minutes; writes docs/paths.md. Needs root and Linux.

@@ -16,8 +16,8 @@ use mesh_tests::output::{print, progress};
 /// Puts pairs of agents behind NATs and firewalls, and tells which link, how, and after how long.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Pairs at the same time; each keeps a core busy for some seconds.
-    #[arg(long, default_value_t = 3)]
+    /// Pairs at the same time; most wait for links that do not come.
+    #[arg(long, default_value_t = 4)]
     at_once: usize,
     /// The number of one table alone: 0 natives, 1 native and Chromium, 2 Chromium, 3 Firefox and
     /// native, 4 Firefox and Chromium.

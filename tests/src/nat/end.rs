@@ -41,7 +41,7 @@ pub(super) enum Seat {
     /// For processes on the host.
     Native,
     /// For pages of a browser on the host.
-    Tab(Window),
+    Tab(Box<Window>),
 }
 
 impl Seat {
@@ -51,7 +51,7 @@ impl Seat {
             return Ok(Self::Native);
         };
         let window = Window::open_on(&side.host, browser, Addresses::Hidden, "about:blank");
-        Ok(Self::Tab(window.await?))
+        Ok(Self::Tab(Box::new(window.await?)))
     }
 
     /// Loads the page, where there is one.
@@ -69,7 +69,7 @@ impl Seat {
         match self {
             Self::Native => {
                 let joining = AgentProcess::join_on(&side.host, HUB_URL, ROOM, name, &[]);
-                Ok(End::Process(joining.await?))
+                Ok(End::Process(Box::new(joining.await?)))
             }
             Self::Tab(window) => {
                 let options = json!({ "signaling": HUB_URL, "room": ROOM, "name": name });
@@ -92,7 +92,7 @@ impl Seat {
 
 /// An agent that has joined.
 pub(super) enum End<'a> {
-    Process(AgentProcess),
+    Process(Box<AgentProcess>),
     Tab(&'a Window, PeerId),
 }
 

@@ -1,4 +1,9 @@
 // An agent of the mesh in a tab: it echoes requests, and tells when its first link has opened.
+
+// Firefox runs scripts of WebDriver in a sandbox with an ArrayBuffer of its own; channels hand out the
+// page's, which the package's `instanceof` would not know.
+globalThis.ArrayBuffer = window.ArrayBuffer;
+
 const { default: init, Mesh } = await import('/pkg/mesh_wasm.js');
 await init();
 
