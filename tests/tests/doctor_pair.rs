@@ -7,7 +7,7 @@ use mesh_tests::doctor::Diagnosis;
 use mesh_tests::hosts;
 use mesh_tests::hub::HubProcess;
 use mesh_tests::member::{Member, until_complete};
-use mesh_tests::nat::{HUB_URL, Internet, Place, SERVERS_HUB_URL, Servers, Side};
+use mesh_tests::nat::{HUB_URL, Internet, Nat, Pair, Place, SERVERS_HUB_URL, Servers, Side};
 use mesh_tests::wait::{SOON, until};
 use serde_json::Value;
 
@@ -40,7 +40,8 @@ async fn two_that_cannot_link_say_so_through_a_third() -> Result<()> {
         return Ok(());
     }
     let internet = Internet::new().await?;
-    let sides = Side::pair(&internet, [Place::Symmetric; 2]).await?;
+    let places = Pair::Apart([Place::Behind(Nat::Symmetric); 2]);
+    let sides = Side::pair(&internet, places).await?;
     let _hub = internet.hub(&Servers::Stun.urls()).await?;
     let (one, other) = (&sides[0].host, &sides[1].host);
     let (anna, ben, carol) = tokio::try_join!(

@@ -25,8 +25,8 @@ const ASKED_BYTES: usize = 100;
 /// The bytes of a message of a flood: nearly as many as one has that is not sent in parts.
 const FLOOD_BYTES: usize = 15_000;
 
-/// One end, in the process that was started for it. Its log, and that of the WebRTC library, goes to
-/// stderr if `MESH_PATHS_LOG` asks for it, as in `MESH_PATHS_LOG=rtc_sctp=trace`.
+/// One end, in the process that was started for it. Its log, and that of the WebRTC library, goes
+/// to stderr if `MESH_PATHS_LOG` asks for it, as in `MESH_PATHS_LOG=rtc_sctp=trace`.
 ///
 /// # Errors
 /// What went wrong.
