@@ -297,10 +297,11 @@ impl Channels {
     }
 
     fn received(&self, channel: Channel, data: &JsValue, tell: &Tell) {
-        // A text is no frame: the core rejects the empty frame for it.
-        let frame = match data.dyn_ref::<js_sys::ArrayBuffer>() {
-            Some(buffer) => Bytes::from(Uint8Array::new(buffer).to_vec()),
-            None => Bytes::new(),
+        // A text is no frame: the core rejects the empty frame for it. All else is an `ArrayBuffer`,
+        // perhaps of another realm than this module's, as in sandboxes of Firefox.
+        let frame = match data.is_object() {
+            true => Bytes::from(Uint8Array::new(data).to_vec()),
+            false => Bytes::new(),
         };
         if self.missing.get() == 0 {
             tell(LinkFact::FrameReceived { channel, frame });

@@ -65,7 +65,7 @@ impl Allowance {
     };
 
     /// Of a link whose path holds so many bytes in its shortest round trip. What it carries in
-    /// [`WAITING`] may wait, or in [`TRIPS`] if they take longer.
+    /// 100 ms may wait, or in two round trips if they take longer.
     pub fn on_path(under_way: usize, round_trip: Duration) -> Self {
         let trips = WAITING.as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
         let waiting = (under_way as f64 * trips.max(TRIPS)) as usize;

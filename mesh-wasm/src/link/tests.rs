@@ -190,6 +190,29 @@ fn buffer(bytes: usize) -> JsValue {
 }
 
 #[wasm_bindgen_test]
+fn a_frame_of_another_realm_is_one_and_a_text_is_none() {
+    let open = Channels {
+        missing: Cell::new(0),
+        held: RefCell::default(),
+        held_bytes: Cell::default(),
+    };
+    let facts = Rc::new(RefCell::new(Vec::new()));
+    let told = Rc::clone(&facts);
+    let tell: Tell = Rc::new(move |fact| told.borrow_mut().push(fact));
+    let of_a_frame = "document.body.append(document.createElement('iframe')); \
+                      new window[0].Uint8Array([1, 2]).buffer";
+    let buffer = js_sys::eval(of_a_frame).expect("a page with a frame");
+    assert!(!buffer.is_instance_of::<js_sys::ArrayBuffer>());
+    open.received(Channel::Data, &buffer, &tell);
+    open.received(Channel::Data, &"text".into(), &tell);
+    let frames = [&[1, 2][..], &[]].map(|bytes| LinkFact::FrameReceived {
+        channel: Channel::Data,
+        frame: Bytes::from_static(bytes),
+    });
+    assert_eq!(facts.take(), frames);
+}
+
+#[wasm_bindgen_test]
 fn frames_that_come_before_all_channels_are_open_wait_up_to_a_bound() {
     let opening = || Channels {
         missing: Cell::new(2),
