@@ -297,8 +297,8 @@ impl Channels {
     }
 
     fn received(&self, channel: Channel, data: &JsValue, tell: &Tell) {
-        // A text is no frame: the core rejects the empty frame for it. All else is an `ArrayBuffer`,
-        // perhaps of another realm than this module's, as in sandboxes of Firefox.
+        // A text is no frame: the core rejects the empty frame for it. All else is an ArrayBuffer,
+        // of another realm than the module at times, as in sandboxes of Firefox.
         let frame = match data.is_object() {
             true => Bytes::from(Uint8Array::new(data).to_vec()),
             false => Bytes::new(),
