@@ -364,7 +364,7 @@ pub enum Event {
         /// The other end.
         about: PeerId,
         /// What it says.
-        report: LinkReport,
+        report: Box<LinkReport>,
     },
     /// A message of this agent was lost.
     DeliveryFailed {
@@ -424,7 +424,7 @@ impl Event {
                 message.payload.len() + message.name.len() + topic
             }
             Self::Replied { payload, .. } => payload.len(),
-            Self::LinkExplained { report, .. } => report.memory_bytes(),
+            Self::LinkExplained { report, .. } => size_of::<LinkReport>() + report.memory_bytes(),
             Self::LinkClosed { reason, .. } | Self::LinkFailed { reason, .. } => reason.len(),
             Self::PeerJoined { name, .. } | Self::PeerLeft { name, .. } => name.len(),
             Self::Track { id, .. }

@@ -198,7 +198,7 @@ impl Replies {
             // Of a large message: a request is settled by its reply.
             Event::Delivered { id, .. } => Some((*id, Ok(Answer::nothing()))),
             Event::LinkExplained { id, report, .. } => {
-                Some((*id, Ok(Answer::Report(Box::new(report.clone())))))
+                Some((*id, Ok(Answer::Report(report.clone()))))
             }
             event => {
                 let outcome = event.outcome();

@@ -90,7 +90,7 @@ impl Messages {
         }
         let id = self.next_header(Target::Peer(of), net).id(net.cx.this);
         if of == net.cx.this {
-            self.explained(id, about, net.report(about), net);
+            self.explained(id, about, Box::new(net.report(about)), net);
             return Ok(id);
         }
         let question = Question {
@@ -164,7 +164,7 @@ impl Messages {
         &mut self,
         author: PeerId,
         (number, about): (u64, PeerId),
-        report: LinkReport,
+        report: Box<LinkReport>,
         net: &mut Net<'_>,
     ) {
         let open = self.questions.open.iter();
@@ -180,7 +180,7 @@ impl Messages {
         self.notify_writable(net);
     }
 
-    fn explained(&self, id: MessageId, about: PeerId, report: LinkReport, net: &mut Net<'_>) {
+    fn explained(&self, id: MessageId, about: PeerId, report: Box<LinkReport>, net: &mut Net<'_>) {
         let Target::Peer(of) = id.target else {
             return; // It was asked of one member.
         };

@@ -142,7 +142,7 @@ impl Messages {
                 number,
                 about,
                 report,
-            } => self.link_reported(author, (number, about), *report, net),
+            } => self.link_reported(author, (number, about), report, net),
         }
     }
 

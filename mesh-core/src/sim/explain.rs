@@ -30,7 +30,7 @@ fn outcome(
 ) -> Option<Result<LinkReport, LossReason>> {
     let mut events = world.agents()[asker].events().iter();
     events.find_map(|event| match event {
-        Event::LinkExplained { id, report, .. } if *id == question => Some(Ok(report.clone())),
+        Event::LinkExplained { id, report, .. } if *id == question => Some(Ok((**report).clone())),
         Event::DeliveryFailed { id, reason, .. } if *id == question => Some(Err(*reason)),
         _ => None,
     })
