@@ -122,7 +122,7 @@ impl AgentCommand {
             ca: agent.ca.as_deref().map(read_ca).transpose()?,
             addresses: agent.address,
             identity: Some(identity),
-            metrics: agent.metrics.start()?,
+            metrics: agent.metrics.start()?.inspect(|it| it.expect_agents()),
             timeout: agent.join_timeout.into(),
             ..self.mesh.join(agent.signaling, &agent.room, &name)
         };

@@ -52,6 +52,7 @@ impl Up {
         let metrics = self.hub.metrics()?;
         if let Some(metrics) = &metrics {
             metrics.watch_hub(&server);
+            metrics.expect_agents();
         }
         let address = server.local_addr().context("the server has no address")?;
         // It serves until the agents have said goodbye.

@@ -19,7 +19,7 @@ pub(super) struct AgentsSnapshot {
 }
 
 impl AgentsSnapshot {
-    /// Nothing if there never was an agent.
+    /// Nothing if there never was an agent, and none is expected.
     pub(super) fn take(agents: &Mutex<Agents>) -> Option<Self> {
         let (present, mut snapshot): (Vec<Arc<Shared>>, _) = {
             let agents = lock(agents);

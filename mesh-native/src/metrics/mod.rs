@@ -76,6 +76,12 @@ impl Metrics {
         *lock(&self.0.hub) = Some(server.monitor());
     }
 
+    /// Tells of agents from now on, though none has joined yet: counters that are there from the
+    /// start, at 0, are what Prometheus can compute rates of.
+    pub fn expect_agents(&self) {
+        lock(&self.0.agents).any = true;
+    }
+
     /// Tells of an agent too, until it ends.
     pub(crate) fn watch_agent(&self, shared: &Arc<Shared>) {
         let mut agents = lock(&self.0.agents);
