@@ -122,6 +122,11 @@ impl Dialer {
         self.failed.entry(peer).or_default().last = Some(failure);
     }
 
+    /// Notes that the peer has declined.
+    pub(super) fn note_no_room(&mut self, peer: PeerId, now: Instant) {
+        self.note(peer, LastFailure::new(LinkStep::Room, false, NO_ROOM, now));
+    }
+
     /// What the last failure was, if there is one.
     pub(super) fn last_failure(&self, peer: PeerId) -> Option<&LastFailure> {
         self.failed.get(&peer)?.last.as_ref()

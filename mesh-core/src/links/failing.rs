@@ -1,11 +1,9 @@
 //! What the ends of an attempt tell each other if it fails at one of them.
 
-use super::dialer::{LastFailure, NO_ROOM};
-use super::link::Link;
+use super::dialer::NO_ROOM;
 use super::{LinkEvent, Links, Way};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
-use crate::link_report::LinkStep;
 use crate::wire::PeerSignal;
 
 impl Links {
@@ -25,8 +23,7 @@ impl Links {
 
     /// The answerer of an attempt says that it has failed.
     pub(crate) fn failed_at_answerer(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
-        let found = self.of_attempt(peer, attempt);
-        if let Some(id) = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating)) {
+        if let Some(id) = self.in_negotiation(peer, attempt) {
             self.close(id, "the attempt failed at the other end", cx);
         }
     }
@@ -34,15 +31,12 @@ impl Links {
     /// A peer has no room for the link of an attempt. Returns whether there is a link to it, of
     /// whatever attempt.
     pub(crate) fn declined(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) -> bool {
-        let found = self.of_attempt(peer, attempt);
-        let declined = found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating));
-        let Some(id) = declined else {
+        let Some(id) = self.in_negotiation(peer, attempt) else {
             return self.leads_to(peer);
         };
         cx.stats.links.declined += 1;
         self.close(id, NO_ROOM, cx);
-        let failure = LastFailure::new(LinkStep::Room, false, NO_ROOM, cx.now);
-        self.dialer.note(peer, failure);
+        self.dialer.note_no_room(peer, cx.now);
         true
     }
 }

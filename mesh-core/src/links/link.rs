@@ -138,12 +138,17 @@ impl Link {
         self.misdeeds <= MISDEEDS_REPORTED
     }
 
+    /// The smoothed round trip in microseconds, if measured.
+    pub(super) fn rtt_us(&self) -> Option<u32> {
+        let rtt = self.keepalive.srtt()?;
+        Some(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX))
+    }
+
     /// What there is to tell the others about it.
     pub(crate) fn entry(&self) -> LinkEntry {
-        let rtt = self.keepalive.srtt().unwrap_or_default();
         LinkEntry {
             peer_prefix: self.peer.prefix(),
-            rtt_us: u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX),
+            rtt_us: self.rtt_us().unwrap_or_default(),
             kbps: self.queue.kbps(),
         }
     }

@@ -233,6 +233,12 @@ impl Links {
         Some(found.id)
     }
 
+    /// The same, if the attempt is still under way.
+    fn in_negotiation(&self, peer: PeerId, attempt: u64) -> Option<LinkId> {
+        let found = self.of_attempt(peer, attempt);
+        found.filter(|&id| self.get(id).is_some_and(Link::is_negotiating))
+    }
+
     /// The link to a peer, if messages may be routed over it.
     pub(crate) fn open_to(&self, peer: PeerId) -> Option<&Link> {
         self.to(peer).filter(|link| link.is_open())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::dialer::{LastFailure, NO_ROOM, OFFER_PATIENCE};
+use super::dialer::OFFER_PATIENCE;
 use super::link::{Link, LinkState, Role};
 use super::relayed::Relayed;
 use super::{LinkEvent, Links, Way};
@@ -12,7 +12,6 @@ use crate::context::Context;
 use crate::error::RejectReason;
 use crate::id::{LinkId, MessageId, PeerId};
 use crate::io::{Event, Output};
-use crate::link_report::LinkStep;
 use crate::log::decided;
 use crate::rng::unit;
 use crate::stats::RepairStep;
@@ -218,8 +217,7 @@ impl Links {
     pub(crate) fn declined_to_offer(&mut self, peer: PeerId, cx: &Context) {
         let jitter = unit(&mut self.rng);
         self.dialer.failed(peer, &cx.config, jitter, cx.now);
-        let failure = LastFailure::new(LinkStep::Room, false, NO_ROOM, cx.now);
-        self.dialer.note(peer, failure);
+        self.dialer.note_no_room(peer, cx.now);
     }
 
     /// When a peer that failed may be dialled again.

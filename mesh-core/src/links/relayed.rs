@@ -86,9 +86,8 @@ impl Relayed {
 impl Links {
     /// The hub is given a signal of an attempt.
     pub(crate) fn gave_hub(&mut self, to: PeerId, attempt: u64, signal: &Signed, cx: &Context) {
-        let found = self.of_attempt(to, attempt);
-        let link = found.and_then(|id| self.table.get_mut(id));
-        if let Some(link) = link.filter(|link| link.is_negotiating()) {
+        let found = self.in_negotiation(to, attempt);
+        if let Some(link) = found.and_then(|id| self.table.get_mut(id)) {
             link.negotiation.relayed.gave(signal, cx.now);
         }
     }

@@ -68,10 +68,7 @@ impl Link {
             },
             LinkState::Open => LinkCondition::Linked {
                 for_ms,
-                rtt_us: self.keepalive.srtt().map(|rtt| {
-                    let micros = u32::try_from(rtt.as_micros());
-                    micros.unwrap_or(u32::MAX)
-                }),
+                rtt_us: self.rtt_us(),
                 path: self.path,
             },
             LinkState::Draining { .. } => LinkCondition::Closing,

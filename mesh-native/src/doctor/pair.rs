@@ -223,7 +223,9 @@ fn unknown(wanted: &str, peers: &[PeerView], divided: bool) -> Unfound {
         None if divided => {
             "members of other shards of this large room are known by their whole id alone".into()
         }
-        None if peers.is_empty() => "nobody else is here: see whether it is the right room".into(),
+        None if peers.is_empty() => {
+            "no other member is here: see whether it is the right room".into()
+        }
         None => {
             let some: Vec<_> = others.take(NAMED_MAX).collect();
             let more = match peers.len().saturating_sub(NAMED_MAX) {
