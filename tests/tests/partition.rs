@@ -19,6 +19,9 @@ const HUB: &str = "192.168.8.9:9600";
 /// How long the network is in two parts: so long that SCTP sends nothing again by itself.
 const PARTED: Duration = Duration::from_secs(40);
 
+/// Bytes that each agent sends into the network that has just failed: several datagrams.
+const UNDER_WAY_BYTES: usize = 8_000;
+
 /// How soon after the network works again all agents reach each other, at the latest: they ask for
 /// a sign of life every 2 s.
 const MERGED: Duration = Duration::from_secs(20);
@@ -48,6 +51,14 @@ async fn a_partition_that_heals_while_the_hub_is_dead_merges() -> Result<()> {
     drop(hub);
     network.isolate(["left", "right"], true).await?;
     let parted = Instant::now();
+    // More than SCTP sends at once after a loss: it has no room left for a sign of life.
+    let under_way = "x".repeat(UNDER_WAY_BYTES);
+    try_join_all(
+        members
+            .iter()
+            .map(|member| member.broadcast("lost", &under_way)),
+    )
+    .await?;
     until_each_reaches(&members, 1).await?;
     tokio::time::sleep(PARTED.saturating_sub(parted.elapsed())).await;
     network.isolate(["left", "right"], false).await?;

@@ -16,6 +16,8 @@
 
 mod asymmetric;
 mod candidate;
+mod check;
+mod clock;
 pub(crate) mod codecs;
 mod connection;
 mod early;

@@ -8,17 +8,17 @@
 //! off may hide a timer that is due after it, of which SCTP has two: for an acknowledgement,
 //! started by a datagram received, and for sending again, which a second more does not harm.
 //!
-//! SCTP waits twice as long before each time it sends again, up to a minute, and does not do so at
-//! all after the fifth time until something new is acknowledged; the library lets neither be set. A
-//! path that works again would be of use only a minute later. So the library's clock is put forward
-//! when the peer speaks again after a silence: what waits to be sent again is sent at once.
+//! While the path is silent the library's clock stands still ([`super::clock`]), and so all sleeps
+//! are for the consent check that is sent again then.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::check::CHECK_AGAIN;
+use super::clock::{Clock, micros};
 use super::early::{Gate, Stage};
 
 /// The longest sleep of a connection's driver during [`HURRY`].
@@ -50,7 +50,7 @@ const ICE_TICK: Duration = Duration::from_millis(200);
 /// What the ticks of an open connection are put off to, and of one long without data. Bounds how
 /// late a lost last packet is sent again, for a tick may hide the timer of that.
 const OPEN_TICK: Duration = Duration::from_secs(1);
-const QUIET_TICK: Duration = Duration::from_secs(2);
+pub(super) const QUIET_TICK: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(5);
 
 /// A sleep that ends this close to a tick is for the tick.
@@ -62,18 +62,6 @@ const SAME_TURN: Duration = Duration::from_millis(10);
 
 /// How long SCTP waits with an acknowledgement (RFC 9260, section 6.2).
 const ACK_DELAY: Duration = Duration::from_millis(200);
-
-/// A silence of the other end, but for connectivity checks, after which the path was away. The mesh
-/// asks for a sign of life more often.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// How long after a silence the clock is put forward with what is heard, and how often: the first
-/// that is heard need not be the acknowledgement without which SCTP sends nothing again.
-const RECOVERY: Duration = Duration::from_secs(10);
-const RECOVERY_STEP: Duration = Duration::from_secs(1);
-
-/// The longest that SCTP waits before it sends again, a constant of `rtc-sctp`.
-const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
 
 /// The pace of one connection.
 #[derive(Debug)]
@@ -91,11 +79,8 @@ pub(crate) struct Pace {
     /// ones if there was none.
     heard_first: AtomicU64,
     heard_last: AtomicU64,
-    /// When a silence ended last, and when the clock was last put forward; 0 if never.
-    silence_ended: AtomicU64,
-    put_forward: AtomicU64,
-    /// How far the library's clock was put forward, in µs.
-    ahead: AtomicU64,
+    /// The clock that the library is told.
+    clock: Mutex<Clock>,
     /// Since when ICE looks for another path on an open connection, in µs since `born`; 0 if it
     /// does not.
     restarting_since: AtomicU64,
@@ -115,9 +100,7 @@ impl Pace {
             ticked_at: AtomicU64::new(0),
             heard_first: AtomicU64::new(0),
             heard_last: AtomicU64::new(0),
-            silence_ended: AtomicU64::new(0),
-            put_forward: AtomicU64::new(0),
-            ahead: AtomicU64::new(0),
+            clock: Mutex::default(),
             restarting_since: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
@@ -138,7 +121,8 @@ impl Pace {
     pub(super) fn reached(&self) {
         self.gate.advance(Stage::Reached);
         if self.restarting_since.swap(0, Ordering::Relaxed) != 0 {
-            self.put_forward(self.micros(Instant::now()));
+            let now = self.micros(Instant::now());
+            self.clock().put_forward(now);
         }
     }
 
@@ -151,6 +135,7 @@ impl Pace {
             &self.connecting_since
         };
         since.store(now, Ordering::Relaxed);
+        self.clock().go_until(now + micros(WEARY), now);
     }
 
     fn is_connecting(&self) -> bool {
@@ -213,30 +198,18 @@ impl Pace {
         if at >= self.ticked_at.load(Ordering::Relaxed) + micros(ICE_TICK) {
             self.ticked_at.store(at, Ordering::Relaxed);
         }
-        now + Duration::from_micros(self.ahead.load(Ordering::Relaxed))
+        let (ahead, stood) = self.clock().read(at);
+        now + ahead - stood
     }
 
-    /// Puts the library's clock forward if a datagram that was received now ends a silence, or if
-    /// one has just ended. The ICE agent is told of the datagram before it looks at the clock, and
-    /// takes the peer for alive.
-    fn recover(&self, heard_before: u64, now: u64) {
-        if heard_before != 0 && now.saturating_sub(heard_before) >= micros(SILENCE) {
-            self.silence_ended.store(now, Ordering::Relaxed);
-        }
-        let silence_ended = self.silence_ended.load(Ordering::Relaxed);
-        if silence_ended == 0 || now - silence_ended > micros(RECOVERY) {
-            return;
-        }
-        let put_forward = self.put_forward.load(Ordering::Relaxed);
-        if now - put_forward >= micros(RECOVERY_STEP) {
-            self.put_forward(now);
-        }
+    /// Whether the library's clock stands still, for the path is silent.
+    pub(super) fn stands_still(&self) -> bool {
+        let now = self.micros(Instant::now());
+        self.clock().stands(now)
     }
 
-    fn put_forward(&self, now: u64) {
-        self.put_forward.store(now, Ordering::Relaxed);
-        let ahead = micros(RETRANSMISSION_MAX);
-        self.ahead.fetch_add(ahead, Ordering::Relaxed);
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -244,24 +217,25 @@ impl Pace {
         micros(at.saturating_duration_since(self.born)) | 1
     }
 
-    /// Notes a datagram. STUN does not count: its checks go on however quiet a link is.
-    fn observe(&self, datagram: &[u8]) -> bool {
+    /// Notes a datagram, and returns the time, if it counts: STUN does not, for its checks go on
+    /// however quiet a link is.
+    fn observe(&self, datagram: &[u8]) -> Option<u64> {
         let is_stun = datagram.first().is_some_and(|first| *first < 4);
-        let counts = !is_stun && self.is_open();
-        if counts {
-            let now = self.micros(Instant::now());
-            self.active_at.store(now, Ordering::Relaxed);
+        if is_stun || !self.is_open() {
+            return None;
         }
-        counts
+        let now = self.micros(Instant::now());
+        self.active_at.store(now, Ordering::Relaxed);
+        Some(now)
     }
 
     /// Notes a datagram received.
     pub(super) fn observe_received(&self, datagram: &[u8]) {
-        if !self.observe(datagram) {
-            return;
-        }
-        let now = self.active_at.load(Ordering::Relaxed);
-        self.recover(self.heard_last.load(Ordering::Relaxed), now);
+        let Some(now) = self.observe(datagram) else {
+            let now = self.micros(Instant::now());
+            return self.clock().heard(now, false);
+        };
+        self.clock().heard(now, true);
         if self.heard_first.load(Ordering::Relaxed) < self.turn_began() {
             self.heard_first.store(now, Ordering::Relaxed);
         }
@@ -285,7 +259,9 @@ impl Pace {
     /// Notes a datagram sent. After a fatal alert of its own the library neither fails nor
     /// stops, but begins the same handshake again and again.
     pub(super) fn observe_sent(&self, datagram: &[u8]) {
-        self.observe(datagram);
+        if let Some(now) = self.observe(datagram) {
+            self.clock().sent(now);
+        }
         if is_fatal_alert(datagram) && !self.is_open() {
             self.end("the DTLS handshake failed");
         }
@@ -294,6 +270,9 @@ impl Pace {
     /// How long the driver shall sleep.
     pub(super) fn sleep(&self, wanted: Duration) -> Duration {
         let now = self.micros(Instant::now());
+        if self.clock().stands(now) {
+            return CHECK_AGAIN;
+        }
         let restarting_since = self.restarting_since.load(Ordering::Relaxed);
         let hurries = now.saturating_sub(restarting_since) < micros(HURRY);
         if self.is_open() && !(restarting_since != 0 && hurries) {
@@ -343,11 +322,6 @@ impl Drop for Pace {
     }
 }
 
-/// Wraps after half a million years.
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
-}
-
 /// Whether a datagram is a fatal DTLS alert in the clear, as sent during a handshake: content
 /// type, version, epoch, sequence number, length (RFC 6347), then the alert's level.
 fn is_fatal_alert(datagram: &[u8]) -> bool {
@@ -377,34 +351,6 @@ mod tests {
         assert!(pace.is_connecting() && pace.sleep(day) < day);
         pace.opened();
         assert!(!pace.is_connecting() && pace.is_open());
-    }
-
-    #[test]
-    fn the_clock_is_put_forward_when_a_silent_path_speaks_again() {
-        let pace = Pace::new(Connecting::default());
-        let ahead = || Duration::from_micros(pace.ahead.load(Ordering::Relaxed));
-        let before = std::cell::Cell::new(0);
-        let heard = |ms: u64| {
-            let now = micros(Duration::from_millis(ms));
-            pace.recover(before.replace(now), now);
-            ahead()
-        };
-        for ms in [1_000, 10_000, 30_000] {
-            assert_eq!(heard(ms), Duration::ZERO);
-        }
-        assert_eq!(heard(60_000), RETRANSMISSION_MAX);
-        assert!(pace.now() >= Instant::now() + RETRANSMISSION_MAX - Duration::from_secs(1));
-        assert_eq!(
-            heard(60_500),
-            RETRANSMISSION_MAX,
-            "again, but not too often"
-        );
-        assert_eq!(heard(61_000), RETRANSMISSION_MAX * 2);
-        assert_eq!(
-            heard(71_000),
-            RETRANSMISSION_MAX * 2,
-            "it works again for long"
-        );
     }
 
     #[test]

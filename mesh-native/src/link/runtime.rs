@@ -25,6 +25,7 @@ use webrtc::runtime::{
     TokioRuntime,
 };
 
+use super::check::LastCheck;
 use super::pace::Pace;
 use super::relayed::Relayed;
 use super::turn::Streams;
@@ -39,6 +40,7 @@ pub(super) struct LinkRuntime {
     pace: Arc<Pace>,
     streams: Arc<Streams>,
     relayed: Arc<Relayed>,
+    check: Arc<LastCheck<LinkSocket>>,
 }
 
 impl LinkRuntime {
@@ -47,6 +49,7 @@ impl LinkRuntime {
             pace,
             streams,
             relayed: Arc::default(),
+            check: Arc::default(),
         }
     }
 }
@@ -126,6 +129,12 @@ impl Runtime for LinkRuntime {
         if let Some(turn) = is_driver.then(|| self.relayed.another_turn()).flatten() {
             return Box::pin(turn);
         }
+        if is_driver
+            && self.pace.stands_still()
+            && let Some((socket, to, check)) = self.check.due()
+        {
+            socket.send_or_lose(to, &check);
+        }
         Box::pin(tokio::time::sleep(self.pace.sleep(duration)))
     }
 
@@ -157,7 +166,7 @@ impl Drop for DriverGuard {
 
 #[cfg(unix)]
 mod socket {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, PoisonError, Weak};
 
     use std::task::Waker;
     use tokio::io::Interest;
@@ -179,6 +188,8 @@ mod socket {
         asymmetric: Asymmetric,
         streams: SocketStreams,
         relayed: Arc<Relayed>,
+        check: Arc<LastCheck<Self>>,
+        this: Weak<Self>,
         pace: Arc<Pace>,
     }
 
@@ -190,15 +201,25 @@ mod socket {
             socket.set_nonblocking(true)?;
             let local = socket.local_addr()?.ip();
             let socket = register(socket, Interest::READABLE)?;
-            Ok(Arc::new(Self {
+            Ok(Arc::new_cyclic(|this| Self {
                 socket,
                 full: Mutex::new(None),
                 early: runtime.pace.gate().add_socket(),
                 asymmetric: Asymmetric::default(),
                 streams: SocketStreams::new(Arc::clone(&runtime.streams), local),
                 relayed: Arc::clone(&runtime.relayed),
+                check: Arc::clone(&runtime.check),
+                this: Weak::clone(this),
                 pace: Arc::clone(&runtime.pace),
             }))
+        }
+
+        /// Sends a datagram for which nobody waits.
+        pub(super) fn send_or_lose(&self, to: SocketAddr, datagram: &[u8]) {
+            if !self.streams.send(to, datagram) {
+                // Lost like any other that the network loses: it is sent again.
+                let _ = self.socket.get_ref().send_to(datagram, to);
+            }
         }
 
         /// The next datagram, from a stream or from the socket itself.
@@ -293,6 +314,9 @@ mod socket {
         ) -> Poll<io::Result<usize>> {
             self.pace.observe_sent(transmit.contents);
             let (to, bytes) = (transmit.destination, transmit.contents);
+            if self.pace.is_open() {
+                self.check.note(&self.this, to, bytes);
+            }
             if !self.pace.is_open() && !self.asymmetric.is_worth_sending(to, bytes) {
                 return Poll::Ready(Ok(bytes.len()));
             }
@@ -349,9 +373,13 @@ mod socket {
     use super::*;
 
     /// Elsewhere than on unix tokio has no registration for reading alone: its own socket.
+    #[derive(Debug)]
     pub(super) struct LinkSocket;
 
     impl LinkSocket {
+        /// Nothing is ever sent again from here: no check is kept.
+        pub(super) fn send_or_lose(&self, _to: SocketAddr, _datagram: &[u8]) {}
+
         pub(super) fn wrap(
             socket: UdpSocket,
             _runtime: &LinkRuntime,

@@ -54,7 +54,7 @@ const RELAY_WAIT: Duration = Duration::from_millis(250);
 /// Consent is renewed this often, half as often as RFC 7675 recommends: links that opened together
 /// renew it together, and a check is as much work as a message. A dead peer is noticed earlier by
 /// the mesh's own keepalive; whatever is heard from the peer counts against these timeouts.
-const KEEPALIVE: Duration = Duration::from_secs(10);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(10);
 const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Silence after disconnection until the link fails: together two minutes, as long as the mesh
