@@ -46,7 +46,7 @@ impl Messages {
                 net.cx.stats.forwarded += 1;
                 if let Err(stuck) = net.forward(envelope, channel, Some(via)) {
                     let (reason, envelope) = *stuck;
-                    self.undeliverable(&envelope, reason, net);
+                    self.stranded(envelope, reason, net);
                 }
             }
             Target::Room if channel != Channel::Data => {

@@ -38,9 +38,9 @@ impl Messages {
             match forwarded.map_err(|stuck| *stuck) {
                 Ok(()) => net.cx.stats.rerouted += 1,
                 Err((LossReason::NoRoute, envelope)) => {
-                    self.undeliverable(&envelope, LossReason::PeerDisconnected, net);
+                    self.stranded(envelope, LossReason::PeerDisconnected, net);
                 }
-                Err((reason, envelope)) => self.undeliverable(&envelope, reason, net),
+                Err((reason, envelope)) => self.stranded(envelope, reason, net),
             }
         }
     }
