@@ -91,6 +91,8 @@ pub struct World {
     parted: BTreeSet<(usize, usize)>,
     /// Pairs of agents between which no direct path leads.
     blocked: BTreeSet<(usize, usize)>,
+    /// The TURN server gives no relays.
+    turn_is_away: bool,
     queue: BTreeMap<(Instant, u64), Box<Happening>>,
     queued: u64,
     /// Everything that applications sent, for checking what arrives.
@@ -162,6 +164,7 @@ impl World {
             only_through: None,
             parted: BTreeSet::new(),
             blocked: BTreeSet::new(),
+            turn_is_away: false,
             queue: BTreeMap::new(),
             queued: 0,
             sent: BTreeMap::new(),

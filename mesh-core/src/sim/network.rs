@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pub(super) acquaintance: Acquaintance,
     /// Whether each end has asked a TURN server for a relay.
     pub(super) relays: [bool; 2],
+    /// Its path leads over a relay.
+    pub(super) is_relayed: bool,
     /// What its ends know of the ICE restart that is under way.
     pub(super) restart: Option<IceRestart>,
     /// Until when what was ordered before it was closed is sent.
@@ -253,6 +255,7 @@ impl World {
                 flows: Default::default(),
                 acquaintance: Acquaintance::new(trickles),
                 relays: [false; 2],
+                is_relayed: false,
                 restart: None,
                 closes_by: None,
             });
@@ -280,6 +283,7 @@ impl World {
             if !self.has_path(connection, [a.agent, b.agent]) {
                 return;
             }
+            self.choose_path(connection, [a.agent, b.agent]);
             let there = &self.connections[connection];
             if there.restart.is_some() && there.was_up {
                 return self.restarted(connection, [a, b]);

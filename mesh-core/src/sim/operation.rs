@@ -47,6 +47,10 @@ enum Kind {
     ConnectSlowly,
     AnswerSlowly,
     WaitLong,
+    BlockDirect,
+    UnblockDirect,
+    TurnAway,
+    TurnBack,
 }
 
 /// What an operation's kind chooses from: what stands twice happens twice as often.
@@ -105,6 +109,26 @@ const ROUGH: [Kind; 16] = [
     Kind::WaitLong,
 ];
 
+/// What else it chooses from in a world with a TURN server, beside those of any world.
+const RELAYED: [Kind; 16] = [
+    Kind::BlockDirect,
+    Kind::BlockDirect,
+    Kind::BlockDirect,
+    Kind::BlockDirect,
+    Kind::BlockDirect,
+    Kind::BlockDirect,
+    Kind::UnblockDirect,
+    Kind::UnblockDirect,
+    Kind::TurnAway,
+    Kind::TurnAway,
+    Kind::TurnBack,
+    Kind::TurnBack,
+    Kind::WaitLong,
+    Kind::WaitLong,
+    Kind::WaitLong,
+    Kind::WaitLong,
+];
+
 /// How late a driver may be, in milliseconds: short of what it is taken for stopped for.
 const LATE_MS: [u64; 5] = [50, 250, 1_000, 2_500, 4_500];
 
@@ -135,13 +159,14 @@ impl Operation {
     }
 
     fn kind(self, world: &World) -> Kind {
-        let kind = usize::from(self.kind);
-        if world.config.rough.is_none() {
-            return KINDS[kind % KINDS.len()];
-        }
-        let kind = kind % (KINDS.len() + ROUGH.len());
-        let rough = kind.checked_sub(KINDS.len());
-        rough.map_or(KINDS[kind % KINDS.len()], |kind| ROUGH[kind])
+        let more: &[Kind] = match (&world.config.rough, world.config.turn) {
+            (Some(_), _) => &ROUGH,
+            (None, true) => &RELAYED,
+            (None, false) => &[],
+        };
+        let kind = usize::from(self.kind) % (KINDS.len() + more.len());
+        let (kinds, more) = (KINDS.get(kind), more.get(kind.saturating_sub(KINDS.len())));
+        *kinds.or(more).unwrap_or(&Kind::Wait) // One of them has it.
     }
 
     fn choose<T: Copy>(self, among: &[T]) -> T {
@@ -200,12 +225,18 @@ impl Operation {
                 world.send_raw(a, b, Channel::Control, forged);
             }
             Kind::Join | Kind::Leave | Kind::Crash | Kind::CrashHub | Kind::StartHub => {}
-            rough => self.apply_rough(rough, world, (a, b), &living),
+            other => self.apply_special(other, world, (a, b), &living),
         }
     }
 
-    /// What happens in rough worlds only.
-    fn apply_rough(self, kind: Kind, world: &mut World, (a, b): (usize, usize), living: &[usize]) {
+    /// What happens only in rough worlds, or in those with a TURN server.
+    fn apply_special(
+        self,
+        kind: Kind,
+        world: &mut World,
+        (a, b): (usize, usize),
+        living: &[usize],
+    ) {
         let value = u64::from(self.value);
         match kind {
             Kind::Late => {
@@ -242,6 +273,22 @@ impl Operation {
                 let by = Duration::from_millis(self.choose(&ANSWERING_MS));
                 world.roughen(|rough| rough.answering = by);
             }
+            Kind::BlockDirect if a != b => world.block_direct(a, b, true),
+            Kind::UnblockDirect => {
+                let pairs = living
+                    .iter()
+                    .flat_map(|&one| living.iter().map(move |&to| (one, to)));
+                let blocked: Vec<_> = pairs
+                    .filter(|&(one, to)| world.is_blocked([one, to]))
+                    .collect();
+                if let Some(&(one, to)) =
+                    blocked.get(usize::from(self.value) % blocked.len().max(1))
+                {
+                    world.block_direct(one, to, false);
+                }
+            }
+            Kind::TurnAway => world.set_turn_away(true),
+            Kind::TurnBack => world.set_turn_away(false),
             Kind::WaitLong => world.run_for(Duration::from_millis(100 * value)),
             _ => {}
         }

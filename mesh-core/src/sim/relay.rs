@@ -28,6 +28,13 @@ impl World {
         }
     }
 
+    /// The TURN server dies, and all relays with it, or is there again.
+    pub fn set_turn_away(&mut self, away: bool) {
+        self.turn_is_away = away;
+        let relayed = self.connections.iter_mut().filter(|there| there.is_relayed);
+        relayed.for_each(|there| there.up &= !away);
+    }
+
     /// Relays that the TURN server was asked for so far.
     pub fn relays_asked_for(&self) -> usize {
         let ends = self.connections.iter().flat_map(|there| there.relays);
@@ -37,7 +44,7 @@ impl World {
     /// The driver gathers candidates with this.
     pub(super) fn configure(&mut self, agent: usize, link: LinkId, ice: &IceConfig) {
         if let Some(&(connection, side)) = self.agents[agent].links.get(&link) {
-            let relays = ice.servers.iter().any(IceServer::is_turn);
+            let relays = ice.servers.iter().any(IceServer::is_turn) && !self.turn_is_away;
             self.connections[connection].relays[side] |= relays;
         }
     }
@@ -47,7 +54,13 @@ impl World {
         let relays = self.connections[connection].relays;
         let is_let = self.only_through.is_none_or(|only| agents.contains(&only));
         let is_cut = self.parted.contains(&pair(agents));
-        is_let && !is_cut && (!self.is_blocked(agents) || relays.contains(&true))
+        let relays = relays.contains(&true) && !self.turn_is_away;
+        is_let && !is_cut && (!self.is_blocked(agents) || relays)
+    }
+
+    /// A connection finds its path: a direct one, if there is any.
+    pub(super) fn choose_path(&mut self, connection: usize, agents: [usize; 2]) {
+        self.connections[connection].is_relayed = self.is_blocked(agents);
     }
 
     /// The drivers of both ends tell the way of a connection, in a world that has several.
@@ -55,12 +68,14 @@ impl World {
         if !self.config.turn {
             return;
         }
-        let blocked = self.is_blocked(ends.map(|end| end.agent));
-        let relays = self.connections[connection].relays;
+        let (is_relayed, relays) = {
+            let there = &self.connections[connection];
+            (there.is_relayed, there.relays)
+        };
         // One relay is enough, and the offerer's is there first. Its peer takes the address for one
         // that it has found out itself.
         let side = usize::from(!relays[0]);
-        let (here, there) = match blocked {
+        let (here, there) = match is_relayed {
             true => (CandidateType::Relay, CandidateType::Prflx),
             false => (CandidateType::Host, CandidateType::Host),
         };
@@ -74,7 +89,7 @@ impl World {
         }
     }
 
-    fn is_blocked(&self, agents: [usize; 2]) -> bool {
+    pub(super) fn is_blocked(&self, agents: [usize; 2]) -> bool {
         self.blocked.contains(&pair(agents))
     }
 
@@ -232,6 +247,29 @@ mod tests {
             world.run_for(SECOND * 300);
             assert_eq!(world.connections.len(), made, "seed {seed}: it is content");
             world.check_settled();
+        }
+    }
+
+    #[test]
+    fn relayed_links_are_back_when_their_turn_server_is() {
+        for seed in 0..16 {
+            let mut world = world(seed);
+            world.block_direct(1, 4, true);
+            assert!(
+                world.run_until(SECOND * 20, World::is_converged),
+                "seed {seed}"
+            );
+            let linked = |world: &World| world.agents()[1].mesh().stats().links.open == AGENTS - 1;
+            world.run_for(SECOND * 10);
+            assert!(linked(&world), "seed {seed}");
+            world.set_turn_away(true);
+            let noticed = world.run_until(SECOND * 20, |world| !linked(world));
+            assert!(noticed, "seed {seed}: its relay is gone");
+            world.run_for(SECOND * 30);
+            assert!(!linked(&world), "seed {seed}: there is no other");
+            world.set_turn_away(false);
+            let back = world.run_until(SECOND * 90, linked);
+            assert!(back, "seed {seed}: {}", world.troubles());
         }
     }
 

@@ -64,6 +64,14 @@ impl Scenario {
         scenario
     }
 
+    /// Another of the same seed: direct paths get lost, and the TURN server that stands in for them
+    /// is away at times.
+    pub fn draw_relayed(seed: u64) -> Self {
+        let (mut scenario, _) = Self::drawn(seed);
+        scenario.config.turn = true;
+        scenario
+    }
+
     fn drawn(seed: u64) -> (Self, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut below = |bound: u32| rng.next_u32() % bound;
@@ -110,6 +118,7 @@ impl Scenario {
             operation.apply(&mut world);
         }
         world.unblock_all();
+        world.set_turn_away(false); // Direct paths that are lost stay so.
         world.calm_down();
         if !world.has_hub() {
             world.start_hub();

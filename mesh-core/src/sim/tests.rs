@@ -288,6 +288,13 @@ fn rough_worlds_drawn_from_seeds_hold_every_check() {
 }
 
 #[test]
+fn worlds_with_relays_drawn_from_seeds_hold_every_check() {
+    for seed in 0..25 {
+        Scenario::draw_relayed(seed).run();
+    }
+}
+
+#[test]
 fn a_simulation_is_measured_and_accounts_for_everything() {
     let simulation = Simulation {
         config: WorldConfig::new(3),

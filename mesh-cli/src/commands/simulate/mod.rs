@@ -119,27 +119,39 @@ impl Simulate {
 /// Runs the scenarios of many seeds, and names those that failed.
 fn check(first: u64, seeds: u64, json: bool) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (mut plain, mut rough, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plain, mut rough, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut failed = Vec::new();
     for (done, seed) in (first..first.saturating_add(seeds)).enumerate() {
         // What a world checks, it asserts; the panic's message has been printed by then.
         let run = |scenario: Scenario| catch_unwind(AssertUnwindSafe(|| scenario.run()));
-        let outcomes = [Scenario::draw(seed), Scenario::draw_rough(seed)].map(run);
+        let scenarios = [
+            Scenario::draw(seed),
+            Scenario::draw_rough(seed),
+            Scenario::draw_relayed(seed),
+        ];
+        let outcomes = scenarios.map(run);
         if outcomes.iter().any(Result::is_err) {
             failed.push(seed);
             tracing::error!("to repeat: mesh simulate --seeds 1 --seed {seed}");
         }
-        let [a_plain, a_rough] = outcomes;
+        let [a_plain, a_rough, a_relayed] = outcomes;
         plain.extend(a_plain);
         rough.extend(a_rough);
+        relayed.extend(a_relayed);
         if done % 100 == 99 && std::io::stderr().is_terminal() {
             tracing::info!("{} of {seeds} seeds, {} failed", done + 1, failed.len());
         }
     }
     let took = started.elapsed().as_secs_f64();
+    let worlds = outcomes::Worlds {
+        plain,
+        rough,
+        relayed,
+    };
     print(&if json {
-        outcomes::json(&plain, &rough, seeds, &failed, took)
+        worlds.json(seeds, &failed, took)
     } else {
-        outcomes::text(&plain, &rough, seeds, took)
+        worlds.text(seeds, took)
     })?;
     if failed.is_empty() {
         return Ok(());

@@ -69,19 +69,39 @@ impl Outcomes {
     }
 }
 
-pub(super) fn json(
-    plain: &[Outcome],
-    rough: &[Outcome],
-    seeds: u64,
-    failed: &[u64],
-    took: f64,
-) -> String {
-    let mut report = figures(plain);
-    report["seeds"] = seeds.into();
-    report["failed"] = failed.into();
-    report["seconds"] = took.into();
-    report["rough"] = figures(rough);
-    format!("{report}\n")
+/// Worlds that passed, by their kind.
+pub(super) struct Worlds {
+    pub(super) plain: Vec<Outcome>,
+    /// Drivers are late, links are slow, and signals get lost.
+    pub(super) rough: Vec<Outcome>,
+    /// Direct paths get lost, and the TURN server is away at times.
+    pub(super) relayed: Vec<Outcome>,
+}
+
+impl Worlds {
+    pub(super) fn json(&self, seeds: u64, failed: &[u64], took: f64) -> String {
+        let mut report = figures(&self.plain);
+        report["seeds"] = seeds.into();
+        report["failed"] = failed.into();
+        report["seconds"] = took.into();
+        report["rough"] = figures(&self.rough);
+        report["relayed"] = figures(&self.relayed);
+        format!("{report}\n")
+    }
+
+    pub(super) fn text(&self, seeds: u64, took: f64) -> String {
+        let passed = |outcomes: &[Outcome]| format!("{} of {seeds}", outcomes.len());
+        format!(
+            "{} worlds, {} rough worlds and {} worlds with relays passed every check, in \
+             {took:.0} s\n{}rough worlds:\n{}worlds with relays:\n{}",
+            passed(&self.plain),
+            passed(&self.rough),
+            passed(&self.relayed),
+            rows(&self.plain),
+            rows(&self.rough),
+            rows(&self.relayed),
+        )
+    }
 }
 
 fn figures(outcomes: &[Outcome]) -> Value {
@@ -93,17 +113,6 @@ fn figures(outcomes: &[Outcome]) -> Value {
         "degreeDistribution": all.degrees,
         "hopDistribution": all.hops,
     })
-}
-
-pub(super) fn text(plain: &[Outcome], rough: &[Outcome], seeds: u64, took: f64) -> String {
-    let passed = |outcomes: &[Outcome]| format!("{} of {seeds}", outcomes.len());
-    format!(
-        "{} worlds and {} rough worlds passed every check, in {took:.0} s\n{}rough worlds:\n{}",
-        passed(plain),
-        passed(rough),
-        rows(plain),
-        rows(rough),
-    )
 }
 
 fn rows(outcomes: &[Outcome]) -> String {
