@@ -51,6 +51,20 @@ async fn a_load_test_reports_what_it_measured() -> Result<()> {
         links["planned"] == 16 && (16..=20).contains(&open) && report["topology"]["edges"] == open,
         "the links are {links}"
     );
+    let rotations = &report["rotations"];
+    let done = rotations["done"]
+        .as_u64()
+        .context("rotations are counted")?;
+    ensure!(
+        done >= 32 && rotations["asked"] == done && rotations["failed"] == 0,
+        "the rotations are {rotations}"
+    );
+    let ways = report["ways"].as_array().context("ways are told")?;
+    let direct = |way: &Value| way["relayed"] == false && way["rtt_ms"]["p50"].as_f64() > Some(0.0);
+    ensure!(
+        !ways.is_empty() && ways.iter().all(direct),
+        "the ways are {ways:?}"
+    );
     has_figures(&report)?;
     ensure!(ended.code == Some(0), "it ended with {:?}", ended.code);
     let page = std::fs::read_to_string(out.join("report.html"))?;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::report::Report;
-use super::sections;
-use super::text::{Text, known};
+use super::text::{Text, known, share};
+use super::{keys, sections, ways};
 
 /// What the terminal shows.
 pub(super) fn summary(report: &Report) -> String {
@@ -34,6 +34,8 @@ pub(super) fn summary(report: &Report) -> String {
                 latency.p50, latency.p95, latency.p99, latency.max
             ),
         ),
+        ("links lead", leading(report)),
+        ("keys", rotating(report)),
         (
             "an agent takes",
             format!(
@@ -75,6 +77,31 @@ pub(super) fn summary(report: &Report) -> String {
     text
 }
 
+/// Over which ways the links lead.
+fn leading(report: &Report) -> String {
+    let ends = |relayed| {
+        let ways = report.ways.iter().filter(|way| way.relayed == relayed);
+        ways.map(|way| way.ends).sum::<usize>()
+    };
+    let (direct, relayed) = (ends(false), ends(true));
+    let all = (direct + relayed) as u64;
+    format!(
+        "{} of their ends direct, {} over a TURN server",
+        share(direct as u64, all),
+        share(relayed as u64, all)
+    )
+}
+
+fn rotating(report: &Report) -> String {
+    let Some(rotations) = &report.rotations else {
+        return "not rotated".to_owned();
+    };
+    format!(
+        "{} of {} links rotated, p50 {:.1} ms, {} attempts failed",
+        rotations.done, rotations.asked, rotations.took_ms.p50, rotations.failed
+    )
+}
+
 /// The whole report.
 pub(super) fn report(report: &Report) -> String {
     let mut text = Text::titled(format_args!("Load test: {} agents", report.agents));
@@ -85,12 +112,14 @@ pub(super) fn report(report: &Report) -> String {
     sections::configuration(&mut text, report);
     sections::graph(&mut text, report);
     sections::connecting(&mut text, report);
+    ways::section(&mut text, report);
     sections::latency(&mut text, report);
     sections::throughput(&mut text, report);
     sections::resources(&mut text, report);
     sections::scaling(&mut text, report);
     sections::agents(&mut text, report);
     sections::trust(&mut text, report);
+    keys::section(&mut text, report);
     sections::routing(&mut text, report);
     text.into_markdown()
 }

@@ -4,6 +4,7 @@ mod browsers;
 mod compare;
 mod fleet;
 mod html;
+mod keys;
 mod markdown;
 mod network;
 mod plots;
@@ -17,6 +18,7 @@ mod targets;
 mod tested;
 mod text;
 mod traffic;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -255,6 +257,13 @@ impl LoadTest {
         if stop.is_finished() && recorder.is_untouched() {
             return given_up(fleet, stop, &bar).await;
         }
+        let end_memory = fleet.usage().memory;
+        recorder.stop_counting();
+        bar.set_message("rotating keys");
+        let rotations = match stop.is_finished() {
+            true => None,
+            false => Some(keys::rotate(&fleet, &recorder).await),
+        };
         bar.finish_and_clear();
         let report = Report::new(
             self,
@@ -265,11 +274,12 @@ impl LoadTest {
                 memory: MemoryByPhase {
                     before: before.memory,
                     formed: formed_memory,
-                    end: fleet.usage().memory,
+                    end: end_memory,
                 },
                 forming,
                 idle,
                 loaded,
+                rotations,
                 interrupted: stop.is_finished(),
             },
         )

@@ -102,6 +102,9 @@ pub(super) struct LinksSeen {
     pub(super) broken: BTreeMap<(PeerId, PeerId), Duration>,
     /// How long others took to open again, in microseconds.
     pub(super) reopened: Histogram<u64>,
+    /// Agents whose rotations of keys are noted, and how long those took, in microseconds.
+    rotating: BTreeSet<PeerId>,
+    pub(super) rotated: Histogram<u64>,
 }
 
 impl AgentSeen {
@@ -111,8 +114,13 @@ impl AgentSeen {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// Of microseconds.
+pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS).expect("the bounds are in order")
+}
+
+pub(super) fn record_ms(histogram: &mut Histogram<u64>, ms: f64) {
+    histogram.saturating_record((ms * 1e3).max(1.0) as u64);
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -129,6 +137,8 @@ impl Recorder {
             closed: BTreeMap::new(),
             broken: BTreeMap::new(),
             reopened: histogram(),
+            rotating: BTreeSet::new(),
+            rotated: histogram(),
         };
         let seen = Seen {
             counted_from: Duration::MAX,
@@ -168,6 +178,16 @@ impl Recorder {
     /// From this moment on messages count.
     pub(super) fn count_from(&self, from: Duration) {
         self.seen().counted_from = from;
+    }
+
+    /// What happens from now on does not count any more.
+    pub(super) fn stop_counting(&self) {
+        self.seen().counted_from = Duration::MAX;
+    }
+
+    /// Notes how long rotations of keys take from now on, at these agents.
+    pub(super) fn watch_rotations(&self, agents: BTreeSet<PeerId>) {
+        self.seen().links.rotating = agents;
     }
 
     /// Messages sent and neither delivered nor reported lost.
@@ -263,7 +283,7 @@ impl Recorder {
                         setup_ms - reached_ms,
                     ];
                     for (phase, ms) in links.phases.iter_mut().zip(parts) {
-                        phase.saturating_record((ms * 1e3).max(1.0) as u64);
+                        record_ms(phase, ms);
                     }
                 }
                 if let Some(since) = links.broken.remove(&pair(peer)) {
@@ -275,6 +295,9 @@ impl Recorder {
             Event::LinkClosed { peer, reason } if counting => {
                 *seen.links.closed.entry(reason).or_default() += 1;
                 seen.links.broken.entry(pair(peer)).or_insert(now);
+            }
+            Event::LinkRotated { took_ms, .. } if seen.links.rotating.contains(&agent) => {
+                record_ms(&mut seen.links.rotated, took_ms);
             }
             Event::LinkFailed { reason, .. } => {
                 *seen.links.failed.entry(reason).or_default() += 1;

@@ -145,6 +145,11 @@ impl Remote {
         }
     }
 
+    pub(super) async fn rotate_keys(&self) -> anyhow::Result<()> {
+        let asked = self.ask(json!({ "type": "rotateKeys" })).await;
+        asked.map(drop).map_err(|code| anyhow!(code))
+    }
+
     pub(super) async fn close(&self) {
         let _ = self
             .lines

@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use super::LoadTest;
 use super::fleet::{Fleet, Formed};
+use super::keys::Rotations;
 use super::network::{Network, Routing};
 use super::recorder::{LinksSeen, Recorder, Seen};
 use super::signatures::signature_times;
 use super::targets::{Grade, Target};
 use super::usage::{Memory, Spent};
+use super::ways::{self, Way};
 
 /// The largest mesh for which other topologies are built to be compared.
 const COMPARED_MAX: usize = 500;
@@ -26,6 +28,7 @@ pub(super) struct Phases {
     pub(super) forming: Spent,
     pub(super) idle: Spent,
     pub(super) loaded: Spent,
+    pub(super) rotations: Option<Rotations>,
     pub(super) interrupted: bool,
 }
 
@@ -45,6 +48,8 @@ pub(super) struct Report {
     pub(super) interrupted: bool,
     pub(super) machine: Machine,
     pub(super) links: Links,
+    pub(super) ways: Vec<Way>,
+    pub(super) rotations: Option<Rotations>,
     pub(super) offered: u64,
     pub(super) sent: u64,
     pub(super) delivered: u64,
@@ -180,7 +185,7 @@ pub(super) struct Member {
 
 impl Latency {
     /// From a histogram of microseconds.
-    fn of(us: &Histogram<u64>) -> Self {
+    pub(super) fn of(us: &Histogram<u64>) -> Self {
         let ms = |us: u64| us as f64 / 1e3;
         let at = |quantile| ms(us.value_at_quantile(quantile));
         let any = !us.is_empty();
@@ -206,7 +211,7 @@ impl Report {
         phases: Phases,
     ) -> Self {
         let network = Network::of(fleet).await;
-        let stats = fleet.stats().await;
+        let (stats, ways) = (fleet.stats().await, ways::of(fleet).await);
         let seen = recorder.seen();
         let agents = fleet.agents.len();
         let k = test.links_each();
@@ -233,6 +238,8 @@ impl Report {
             interrupted: phases.interrupted,
             machine: Machine::this(),
             links: Links::of(&seen.links, formed, planned_links(agents, k), open),
+            ways,
+            rotations: phases.rotations,
             offered: seen.offered,
             sent: seen.sent,
             delivered: seen.delivered,

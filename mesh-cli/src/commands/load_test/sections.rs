@@ -217,7 +217,7 @@ pub(super) fn connecting(text: &mut Text, report: &Report) {
     text.table(["While messages were sent", ""], rows);
 }
 
-fn latencies<'a>(
+pub(super) fn latencies<'a>(
     text: &mut Text,
     what: &str,
     rows: impl IntoIterator<Item = (String, &'a Latency)>,
@@ -432,10 +432,6 @@ pub(super) fn trust(text: &mut Text, report: &Report) {
         rows.push(["rejected".to_owned(), "nothing".to_owned()]);
     }
     text.table(["", ""], rows);
-    text.line(
-        "Keys are rotated every hour, so not during a shorter test. Rotations by the hundred: \
-         `cargo test -p mesh-tests --test rotation`.",
-    );
 }
 
 pub(super) fn routing(text: &mut Text, report: &Report) {

@@ -90,6 +90,14 @@ impl Tested {
         }
     }
 
+    /// Has its links get fresh keys.
+    pub(super) async fn rotate_keys(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(agent) => Ok(agent.rotate_keys()?),
+            Self::Elsewhere(remote) => remote.rotate_keys().await,
+        }
+    }
+
     /// Whether its links are open, and it knows the way to so many others.
     pub(super) async fn is_settled(&self, others: usize) -> anyhow::Result<bool> {
         if let Self::Here(agent) = self
