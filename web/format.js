@@ -34,6 +34,9 @@ export function formatHops(hops) {
   return hops === 1 ? "1 hop" : `${hops} hops`;
 }
 
+/** @param {import("./snapshot.js").Way} way */
+export const formatWay = ({ local, remote, relayed }) => `${relayed ? "over TURN" : "direct"}, ${local} to ${remote}`;
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 

@@ -4,10 +4,11 @@
 import { shortId } from "./format.js";
 
 /**
- * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, inHub: boolean }} Peer
+ * @typedef {{ local: string, remote: string, relayed: boolean }} Way of a link: the kinds of addresses at its ends
+ * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, way: Way|null, inHub: boolean }} Peer
  * @typedef {{ destination: string, label: string, nextHop: string, hops: number, path: string[] }} Route
  * @typedef {{ id: string, label: string, self: boolean, hops: number|null }} GraphNode
- * @typedef {{ key: string, source: string, target: string, rttMs: number|null, own: boolean }} GraphLink
+ * @typedef {{ key: string, source: string, target: string, rttMs: number|null, own: boolean, relayed: boolean }} GraphLink `relayed` only if it is own
  * @typedef {{ nodes: GraphNode[], links: GraphLink[], paths: Map<string, string[]> }} Graph
  * @typedef {{
  *   sent: number, delivered: number, forwarded: number, broadcasts: number, framesIn: number, framesOut: number,
@@ -45,6 +46,7 @@ export function readSnapshot({ now, peers: rawPeers, routes: rawRoutes, topology
       hops: peer.hops ?? null,
       nextHop: peer.nextHop ?? null,
       rttMs: peer.rttMs ?? null,
+      way: peer.path ?? null,
       inHub: Boolean(peer.inHub),
     }))
     .sort((a, b) => byDistance(a, b) || (a.id < b.id ? -1 : 1));
@@ -91,8 +93,11 @@ function buildGraph(self, topology, peers, routes, { labelOf, ownName }) {
   }));
   const links = topology.links
     .filter((/** @type {any} */ { source, target }) => ids.has(source) && ids.has(target))
-    .map((/** @type {any} */ { source, target, rttMs }) =>
-      ({ key: `${source} ${target}`, source, target, rttMs, own: source === self || target === self }));
+    .map((/** @type {any} */ { source, target, rttMs }) => {
+      const other = source === self ? target : target === self ? source : null;
+      const relayed = other !== null && Boolean(byId.get(other)?.way?.relayed);
+      return { key: `${source} ${target}`, source, target, rttMs, own: other !== null, relayed };
+    });
   return { nodes, links, paths };
 }
 

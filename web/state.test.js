@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { explainFailure } from "./failures.js";
-import { formatBytes, formatMs, humanReason, rttClass } from "./format.js";
+import { formatBytes, formatMs, formatWay, humanReason, rttClass } from "./format.js";
 import { inviteLink, readParams } from "./params.js";
 import { PREVIEW_CHARS, previewPayload } from "./payload.js";
 import { MAX_ACTIVITY, MAX_MESSAGES, initialState, labelOf, reduce } from "./state.js";
@@ -181,6 +181,15 @@ test("a snapshot is sorted by distance, and this tab's own links are marked", ()
   assert.deepEqual(seen.peers.map((peer) => peer.name), ["near", "far"]);
   assert.deepEqual(seen.graph.links.map(({ rttMs, own }) => [rttMs, own]), [[4, true], [null, false]]);
   assert.deepEqual(seen.graph.nodes.map((node) => node.hops), [0, 1, 2]);
+});
+
+test("a link over a TURN server is marked, if it is this tab's own", () => {
+  const way = { local: "relay", remote: "host", relayed: true };
+  const { peers } = snapshot();
+  const relayed = peers.map((peer) => (peer.direct ? { ...peer, path: way } : peer));
+  const { snapshot: seen } = run([snapshot({ peers: relayed })], inMesh());
+  assert.deepEqual(seen.graph.links.map((link) => link.relayed), [true, false]);
+  assert.equal(formatWay(seen.peers[0].way), "over TURN, relay to host");
 });
 
 test("a path goes from this tab to its destination", () => {

@@ -48,7 +48,7 @@ export function looksSame(a, b) {
     one.id === other.id && one.label === other.label && one.hops === other.hops && one.self === other.self;
   // Round trips are a colour each, and figures on this tab's own links.
   const link = (/** @type {GraphLink} */ one, /** @type {GraphLink} */ other) =>
-    one.key === other.key && one.own === other.own && rttClass(one.rttMs) === rttClass(other.rttMs) &&
+    one.key === other.key && one.own === other.own && one.relayed === other.relayed && rttClass(one.rttMs) === rttClass(other.rttMs) &&
     (!one.own || formatMs(one.rttMs) === formatMs(other.rttMs));
   return a.nodes.every((one, at) => node(one, b.nodes[at])) && a.links.every((one, at) => link(one, b.links[at]));
 }
@@ -88,24 +88,26 @@ function paintLinks(context, { layout, links, focus, theme }, view) {
     if (focus) return link.source === focus || link.target === focus ? 0.75 : link.own ? 0.16 : crowd * 0.35;
     return link.own ? 0.85 : crowd;
   };
-  /** One stroke for all links of a colour and strength. @type {Map<string, GraphLink[]>} */
+  /** One stroke for all links of a colour, strength and way. @type {Map<string, GraphLink[]>} */
   const batches = new Map();
   for (const link of links) {
     const alpha = strength(link);
-    const key = `${alpha} ${rttClass(link.rttMs)}`;
+    const key = `${alpha} ${rttClass(link.rttMs)} ${link.relayed ? "relayed" : "direct"}`;
     const batch = batches.get(key);
     if (batch) batch.push(link);
     else batches.set(key, [link]);
   }
   for (const [key, batch] of [...batches].sort()) {
-    const [alpha, rtt] = key.split(" ");
+    const [alpha, rtt, way] = key.split(" ");
     context.globalAlpha = Number(alpha);
     context.strokeStyle = theme[/** @type {"rtt-fast"} */ (`rtt-${rtt}`)];
     context.lineWidth = Number(alpha) > 0.6 ? 1.5 : 1;
+    context.setLineDash(way === "relayed" ? [6, 5] : []);
     context.beginPath();
     for (const { source, target } of batch) line(context, layout, view, source, target);
     context.stroke();
   }
+  context.setLineDash([]);
   context.globalAlpha = 1;
 }
 
