@@ -129,10 +129,11 @@ impl Runtime for LinkRuntime {
         if let Some(turn) = is_driver.then(|| self.relayed.another_turn()).flatten() {
             return Box::pin(turn);
         }
-        if is_driver
-            && self.pace.stands_still()
-            && let Some((socket, to, check)) = self.check.due()
-        {
+        let is_silent = self.pace.stands_still();
+        if is_silent && !is_driver {
+            return Box::pin(tokio::time::sleep(duration));
+        }
+        if is_silent && let Some((socket, to, check)) = self.check.due() {
             socket.send_or_lose(to, &check);
         }
         Box::pin(tokio::time::sleep(self.pace.sleep(duration)))
