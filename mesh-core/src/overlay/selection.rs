@@ -330,7 +330,9 @@ impl Overlay {
     /// that have enough. Returns after how long it may look again.
     fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, view: View<'_>) -> Duration {
         self.search.found = self.pairs(view);
-        self.search.found.retain(|peer| !wanted.contains(peer));
+        // Two that lack a link for they cannot reach each other are no help to each other.
+        let may_link = |peer: &PeerId| !wanted.contains(peer) && !view.out_of_reach(*peer);
+        self.search.found.retain(may_link);
         if !self.search.found.is_empty() || !self.is_informed(view) {
             return SEEK_AFTER * 2;
         }

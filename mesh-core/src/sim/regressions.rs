@@ -430,3 +430,37 @@ fn what_a_stream_waits_for_is_never_in_the_past() {
 fn messages_under_way_outlive_the_news_of_an_earlier_life() {
     Scenario::draw_rough(846).run();
 }
+
+/// Two neighbours that could not reach each other any more both lacked a link. Each was the partner
+/// that the other was to find, and both went without for as long as that lasted.
+#[test]
+fn neighbours_that_cannot_reach_each_other_find_other_partners() {
+    const K: usize = 6;
+    for seed in 0..12 {
+        let mut world = World::new(WorldConfig {
+            k: Some(K),
+            ..WorldConfig::new(seed)
+        });
+        world.start_agents(20);
+        assert!(world.run_until(SECOND * 20, World::is_converged));
+        world.run_for(SECOND * 15);
+        let mut peers = world.agents[0].mesh.open_peers();
+        let peer = peers.nth(seed as usize % K).expect("a neighbour");
+        drop(peers);
+        let mut ids = world.agents.iter().map(SimAgent::id);
+        let other = ids.position(|id| id == peer).expect("an agent");
+        drop(ids);
+        world.part(0, other);
+        let is_lost = |world: &World| world.agents[0].mesh.open_peers().all(|open| open != peer);
+        assert!(world.run_until(SECOND * 30, is_lost), "seed {seed}");
+        let have_all = |world: &World| {
+            let mut agents = world.agents.iter();
+            agents.all(|agent| agent.mesh.open_peers().count() >= K)
+        };
+        assert!(
+            world.run_until(SECOND * 150, have_all),
+            "seed {seed}: {}",
+            world.troubles()
+        );
+    }
+}
