@@ -86,6 +86,33 @@ async fn piped_commands_are_obeyed_in_their_order() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_stands_still_holds_up_no_other() -> Result<()> {
+    const COUNT: usize = 300;
+    let (hub, anna, ben) = join_two().await?;
+    let cleo = AgentProcess::join(&hub.url(), ROOM, "cleo", &[]).await?;
+    until_complete(&[&anna, &ben, &cleo], SOON).await?;
+    cleo.signal("STOP").await?;
+    let mut commands = String::new();
+    // 4.5 MB: more than leaves for an agent that takes nothing.
+    let payload = "x".repeat(15_000);
+    for n in 0..COUNT {
+        let line = json!({ "type": "send", "to": "cleo", "payload": payload, "ref": ["cleo", n] });
+        writeln!(commands, "{line}")?;
+    }
+    let line = json!({ "type": "send", "to": "ben", "payload": "here", "ref": "ben" });
+    writeln!(commands, "{line}")?;
+    anna.write(commands.as_bytes()).await?;
+    ben.line("the message", |line| line["payload"] == "here")
+        .await?;
+    let done = anna.printed();
+    let done = done.iter().filter(|line| line["ref"][0] == "cleo").count();
+    ensure!(done < COUNT, "nothing waited: the test tells nothing");
+    cleo.signal("CONT").await?;
+    anna.command(json!({ "type": "stats" })).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn close_waits_for_what_was_sent_before_it() -> Result<()> {
     const COUNT: usize = 20;
     let (_hub, anna, ben) = join_two().await?;

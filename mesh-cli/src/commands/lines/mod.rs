@@ -1,8 +1,9 @@
 //! The conversation of `mesh agent`: a command a line in, an event or a result a line out.
 //!
-//! Commands are obeyed one after the other, so what they send leaves in their order. A command that
-//! has to wait, for a full queue, holds up those after it, and with them stdin: nothing piles up
-//! here. Only a request that was sent waits for its reply beside them.
+//! Commands are obeyed one after the other, so what they send to one member leaves in their order.
+//! A message or a request that has to wait, for its target is slow or out of reach, waits beside
+//! the commands after it: it is no concern of other targets. So many may wait; then, and for a
+//! large message or a broadcast, stdin is held up: nothing piles up here.
 
 mod command;
 mod input;
@@ -10,11 +11,12 @@ mod tracks;
 
 use std::collections::BTreeSet;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use mesh_core::{Event, Payload, PeerId, PeerView};
-use mesh_native::{Agent, Events, MeshError, PendingReply};
+use mesh_native::{Agent, Events, MeshError, SendOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -27,6 +29,10 @@ use super::{Interrupt, interruption};
 
 /// Lines that may wait to be printed.
 const LINES: usize = 1_024;
+
+/// Messages and requests that wait beside other commands at most. A message has 16 KiB at most, and
+/// results have as much room as other lines.
+const BESIDE_MAX: usize = LINES;
 
 /// How long `close` waits for what was sent before it: as long as a message may take that names no
 /// deadline of its own. Told in the help of `mesh agent`.
@@ -240,6 +246,8 @@ async fn obey(
     let mut tracks = Tracks::default();
     loop {
         while requests.try_join_next().is_some() {}
+        // Calls begin out of the runtime's budget, so the loop has to keep to it.
+        tokio::task::coop::consume_budget().await;
         let line = tokio::select! {
             biased;
             _ = stopped.wait_for(|&stopped| stopped) => return Ok(()),
@@ -269,13 +277,20 @@ async fn obey(
                 to,
                 payload,
                 deadline,
-            }) => match request(agent, &to, payload, deadline).await {
-                Ok(reply) => {
-                    requests.spawn(answer(reply, origin, out.clone()));
-                    continue;
-                }
-                Err(failure) => Err(failure),
-            },
+            }) => {
+                let work = request(agent.clone(), to, payload, deadline);
+                begin(work, origin, requests, &out).await;
+                continue;
+            }
+            Ok(Command::Send {
+                to,
+                payload,
+                options,
+            }) if !payload.is_large() => {
+                let work = send(agent.clone(), to, payload, options);
+                begin(work, origin, requests, &out).await;
+                continue;
+            }
             Ok(Command::Play { to, file }) => tracks.play(agent, &to, file, out.clone()),
             Ok(Command::Record { from, id, file }) => {
                 tracks.record(agent, &from, &id, file, out.clone())
@@ -296,23 +311,47 @@ async fn finish(agent: &Agent, requests: &mut JoinSet<()>) {
     let _ = tokio::time::timeout(CLOSE_PATIENCE, finished).await;
 }
 
-async fn request(
-    agent: &Agent,
-    to: &str,
-    payload: Payload,
-    deadline: Option<Duration>,
-) -> Result<PendingReply, Failure> {
-    let to = find(agent, to)?;
-    agent
-        .start_request(to, payload, deadline)
-        .await
-        .map_err(failure)
+/// Does what a command asks for; beside the commands after it, if it has to wait. It has taken its
+/// place in what is sent to its target when this returns.
+async fn begin(
+    work: impl Future<Output = Result<Value, Failure>> + Send + 'static,
+    origin: Origin,
+    beside: &mut JoinSet<()>,
+    out: &mpsc::Sender<Value>,
+) {
+    let mut work = Box::pin(tokio::task::unconstrained(work));
+    if let Poll::Ready(outcome) = futures::poll!(&mut work) {
+        return tell(out, origin.line(outcome)).await;
+    }
+    while beside.len() >= BESIDE_MAX {
+        beside.join_next().await;
+    }
+    let out = out.clone();
+    beside.spawn(async move { tell(&out, origin.line(work.await)).await });
 }
 
-async fn answer(reply: PendingReply, origin: Origin, out: mpsc::Sender<Value>) {
-    let outcome = reply.wait().await;
-    let outcome = outcome.map(|reply| json!({ "payload": reply }));
-    tell(&out, origin.line(outcome.map_err(failure))).await;
+async fn request(
+    agent: Agent,
+    to: String,
+    payload: Payload,
+    deadline: Option<Duration>,
+) -> Result<Value, Failure> {
+    let to = find(&agent, &to)?;
+    let asked = agent.start_request(to, payload, deadline).await;
+    let reply = asked.map_err(failure)?.wait().await.map_err(failure)?;
+    Ok(json!({ "payload": reply }))
+}
+
+async fn send(
+    agent: Agent,
+    to: String,
+    payload: Payload,
+    options: SendOptions,
+) -> Result<Value, Failure> {
+    let to = find(&agent, &to)?;
+    // A large message goes on by itself: events tell what becomes of it.
+    let sent = agent.start_send(to, payload, options).await;
+    Ok(json!({ "id": sent.map_err(failure)?.detach() }))
 }
 
 async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
@@ -321,13 +360,7 @@ async fn execute(agent: &Agent, command: Command) -> Result<Value, Failure> {
             to,
             payload,
             options,
-        } => {
-            let to = find(agent, &to)?;
-            // A large message goes on by itself: events tell what becomes of it.
-            let sent = agent.start_send(to, payload, options).await;
-            let id = sent.map_err(failure)?.detach();
-            Ok(json!({ "id": id }))
-        }
+        } => send(agent.clone(), to, payload, options).await,
         Command::Cancel { id } => match agent.cancel(id).map_err(failure)? {
             true => Ok(json!({})),
             false => {
