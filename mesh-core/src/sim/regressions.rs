@@ -464,3 +464,9 @@ fn neighbours_that_cannot_reach_each_other_find_other_partners() {
         );
     }
 }
+
+/// In a room that is a long row of agents a broadcast takes more hops than other messages may.
+#[test]
+fn a_broadcast_reaches_the_end_of_a_long_row() {
+    Scenario::draw(41_755).run();
+}
