@@ -189,8 +189,8 @@ impl World {
             let whoami = self.whoami(agent);
             let sent = sent.map(|sent| &sent.payload);
             assert_eq!(sent, Some(&message.payload), "{whoami}: nobody sent this");
-            // Each agent passes a broadcast on once. Others may take a detour twice as long as their
-            // path, and as many hops as are configured, if that is more.
+            // Each agent passes a broadcast on once. Others may take a detour twice as long as
+            // their path, and as many hops as are configured, if that is more.
             let agents = self.agents.len();
             let ttl = usize::from(self.agents[agent].mesh.config().ttl);
             let most = match message.topic {
