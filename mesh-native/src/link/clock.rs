@@ -29,7 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const RECOVERY_STEP: Duration = Duration::from_secs(1);
 
 /// The longest that SCTP waits before it sends again, a constant of `rtc-sctp`.
-pub(super) const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
+const RETRANSMISSION_MAX: Duration = Duration::from_secs(60);
 
 /// The clock of one connection. All moments are in µs since the connection began, and never 0.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@
 //! off may hide a timer that is due after it, of which SCTP has two: for an acknowledgement,
 //! started by a datagram received, and for sending again, which a second more does not harm.
 //!
-//! While the path is silent the library's clock stands still ([`super::clock`]), and so all sleeps
-//! are for the consent check that is sent again then.
+//! While the path is silent the library's clock stands still ([`super::clock`]), and the driver
+//! sleeps until a consent check is to be sent again.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::check::CHECK_AGAIN;
 use super::clock::{Clock, micros};
 use super::early::{Gate, Stage};
 
@@ -270,9 +269,6 @@ impl Pace {
     /// How long the driver shall sleep.
     pub(super) fn sleep(&self, wanted: Duration) -> Duration {
         let now = self.micros(Instant::now());
-        if self.clock().stands(now) {
-            return CHECK_AGAIN;
-        }
         let restarting_since = self.restarting_since.load(Ordering::Relaxed);
         let hurries = now.saturating_sub(restarting_since) < micros(HURRY);
         if self.is_open() && !(restarting_since != 0 && hurries) {

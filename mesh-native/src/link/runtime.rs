@@ -25,7 +25,7 @@ use webrtc::runtime::{
     TokioRuntime,
 };
 
-use super::check::LastCheck;
+use super::check::{CHECK_AGAIN, LastCheck};
 use super::pace::Pace;
 use super::relayed::Relayed;
 use super::turn::Streams;
@@ -129,14 +129,17 @@ impl Runtime for LinkRuntime {
         if let Some(turn) = is_driver.then(|| self.relayed.another_turn()).flatten() {
             return Box::pin(turn);
         }
-        let is_silent = self.pace.stands_still();
-        if is_silent && !is_driver {
-            return Box::pin(tokio::time::sleep(duration));
-        }
-        if is_silent && let Some((socket, to, check)) = self.check.due() {
-            socket.send_or_lose(to, &check);
-        }
-        Box::pin(tokio::time::sleep(self.pace.sleep(duration)))
+        let duration = match self.pace.stands_still() {
+            false => self.pace.sleep(duration),
+            true if is_driver => {
+                if let Some((socket, to, check)) = self.check.due() {
+                    socket.send_or_lose(to, &check);
+                }
+                CHECK_AGAIN
+            }
+            true => duration,
+        };
+        Box::pin(tokio::time::sleep(duration))
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -317,8 +320,7 @@ mod socket {
             let (to, bytes) = (transmit.destination, transmit.contents);
             if self.pace.is_open() {
                 self.check.note(&self.this, to, bytes);
-            }
-            if !self.pace.is_open() && !self.asymmetric.is_worth_sending(to, bytes) {
+            } else if !self.asymmetric.is_worth_sending(to, bytes) {
                 return Poll::Ready(Ok(bytes.len()));
             }
             if self.streams.send(to, bytes) {
