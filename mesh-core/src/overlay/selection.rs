@@ -336,10 +336,9 @@ impl Overlay {
         if !self.search.found.is_empty() || !self.is_informed(view) {
             return SEEK_AFTER * 2;
         }
-        let full = self.roster.members().filter(|peer| !wanted.contains(peer));
+        let full = self.roster.members().filter(may_link);
         let full = full.filter(|&peer| view.lacks(peer) == Some(0));
         let mut full: Vec<_> = full
-            .filter(|&peer| !view.out_of_reach(peer))
             .map(|peer| {
                 let has_many = view.routing.database().can_spare(peer);
                 let hash = Topology::pair_hash(self.this, peer);
