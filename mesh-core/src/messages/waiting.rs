@@ -1,6 +1,6 @@
 //! What this agent sends while no way leads to the target, until one does or the deadline passes:
 //! just after joining, while the mesh heals, and replies to an agent that is not yet known to all.
-//! Notices of other agents that get stuck here wait beside it, for nobody repeats them.
+//! Notices of other agents that get stuck here wait beside it: their authors do not repeat them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -203,24 +203,14 @@ impl Messages {
         self.waiting.for_room = false;
         let targets: Vec<_> = self.waiting.by_target.keys().copied().collect();
         for target in targets {
-            while let Some(Waits {
-                envelope,
-                channel,
-                until,
-                is_passing,
-            }) = self.waiting.pop(target)
-            {
-                let Err(stuck) = self.send_off(envelope, channel, None, net) else {
+            while let Some(waits) = self.waiting.pop(target) {
+                let sent = self.send_off(waits.envelope, waits.channel, None, net);
+                let Err(stuck) = sent else {
                     continue;
                 };
                 let (reason, envelope) = *stuck;
                 self.waiting.for_room |= reason == LossReason::QueueFull;
-                self.waiting.push_front(Waits {
-                    envelope,
-                    channel,
-                    until,
-                    is_passing,
-                });
+                self.waiting.push_front(Waits { envelope, ..waits });
                 break;
             }
         }
