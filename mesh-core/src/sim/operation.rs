@@ -165,8 +165,7 @@ impl Operation {
             (None, false) => &[],
         };
         let kind = usize::from(self.kind) % (KINDS.len() + more.len());
-        let (kinds, more) = (KINDS.get(kind), more.get(kind.saturating_sub(KINDS.len())));
-        *kinds.or(more).unwrap_or(&Kind::Wait) // One of them has it.
+        *KINDS.get(kind).unwrap_or_else(|| &more[kind - KINDS.len()])
     }
 
     fn choose<T: Copy>(self, among: &[T]) -> T {
@@ -275,16 +274,9 @@ impl Operation {
             }
             Kind::BlockDirect if a != b => world.block_direct(a, b, true),
             Kind::UnblockDirect => {
-                let pairs = living
-                    .iter()
-                    .flat_map(|&one| living.iter().map(move |&to| (one, to)));
-                let blocked: Vec<_> = pairs
-                    .filter(|&(one, to)| world.is_blocked([one, to]))
-                    .collect();
-                if let Some(&(one, to)) =
-                    blocked.get(usize::from(self.value) % blocked.len().max(1))
-                {
-                    world.block_direct(one, to, false);
+                let nth = usize::from(self.value) % world.blocked.len().max(1);
+                if let Some(&(one, other)) = world.blocked.iter().nth(nth) {
+                    world.block_direct(one, other, false);
                 }
             }
             Kind::TurnAway => world.set_turn_away(true),

@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    pub(super) fn is_blocked(&self, agents: [usize; 2]) -> bool {
+    fn is_blocked(&self, agents: [usize; 2]) -> bool {
         self.blocked.contains(&pair(agents))
     }
 
@@ -126,6 +126,17 @@ mod tests {
         world
     }
 
+    /// One in which no direct path leads from one agent to another, converged.
+    fn world_with_blocked_pair(seed: u64) -> World {
+        let mut world = world(seed);
+        world.block_direct(1, 4, true);
+        assert!(
+            world.run_until(SECOND * 20, World::is_converged),
+            "seed {seed}"
+        );
+        world
+    }
+
     /// How long the link of an agent to another took to open.
     fn setup(world: &World, one: usize, other: usize) -> Option<Duration> {
         let peer = world.agents()[other].id();
@@ -153,12 +164,7 @@ mod tests {
     fn a_pair_without_a_direct_path_is_relayed_within_a_second_after_the_wait() {
         let wait = Config::new("r", "n").expect("valid").turn_fallback_timeout;
         for seed in 0..16 {
-            let mut world = world(seed);
-            world.block_direct(1, 4, true);
-            assert!(
-                world.run_until(SECOND * 20, World::is_converged),
-                "seed {seed}"
-            );
+            let mut world = world_with_blocked_pair(seed);
             let linked =
                 |world: &World| setup(world, 1, 4).is_some() && setup(world, 4, 1).is_some();
             assert!(world.run_until(SECOND * 10, linked), "seed {seed}");
@@ -199,12 +205,7 @@ mod tests {
     #[test]
     fn a_relayed_link_is_direct_within_a_minute_after_it_can_be_and_nothing_is_lost() {
         for seed in 0..16 {
-            let mut world = world(seed);
-            world.block_direct(1, 4, true);
-            assert!(
-                world.run_until(SECOND * 20, World::is_converged),
-                "seed {seed}"
-            );
+            let mut world = world_with_blocked_pair(seed);
             world.run_for(SECOND * 10);
             let knows = |world: &World| {
                 let paths = [path(world, 1, 4), path(world, 4, 1)];
@@ -253,12 +254,7 @@ mod tests {
     #[test]
     fn relayed_links_are_back_when_their_turn_server_is() {
         for seed in 0..16 {
-            let mut world = world(seed);
-            world.block_direct(1, 4, true);
-            assert!(
-                world.run_until(SECOND * 20, World::is_converged),
-                "seed {seed}"
-            );
+            let mut world = world_with_blocked_pair(seed);
             let linked = |world: &World| world.agents()[1].mesh().stats().links.open == AGENTS - 1;
             world.run_for(SECOND * 10);
             assert!(linked(&world), "seed {seed}");
@@ -276,12 +272,7 @@ mod tests {
     #[test]
     fn another_network_is_tried_at_once() {
         for seed in 0..8 {
-            let mut world = world(seed);
-            world.block_direct(1, 4, true);
-            assert!(
-                world.run_until(SECOND * 20, World::is_converged),
-                "seed {seed}"
-            );
+            let mut world = world_with_blocked_pair(seed);
             world.run_for(SECOND * 100);
             world.block_direct(1, 4, false);
             world.inject(1, Input::NetworkChanged);
