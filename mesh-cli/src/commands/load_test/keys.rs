@@ -11,7 +11,6 @@ use super::fleet::Fleet;
 use super::recorder::Recorder;
 use super::report::{Latency, Report};
 use super::sections::latencies;
-use super::tested::Tested;
 use super::text::Text;
 
 /// Links that get fresh keys at least, unless there are fewer: enough for a median, and a few
@@ -41,15 +40,14 @@ pub(super) struct Rotations {
 pub(super) async fn rotate(fleet: &Fleet, recorder: &Recorder) -> Rotations {
     let before = fleet.stats().await;
     let mut asked = 0;
-    let agents = fleet.agents.iter().zip(&before);
-    let agents: Vec<&Tested> = agents
-        .take_while(|(_, stats)| {
-            let more = asked < LINKS;
-            asked += if more { stats.links.open } else { 0 };
-            more
-        })
-        .map(|(agent, _)| agent)
-        .collect();
+    let mut agents = Vec::new();
+    for (agent, stats) in fleet.agents.iter().zip(&before) {
+        if asked >= LINKS {
+            break;
+        }
+        asked += stats.links.open;
+        agents.push(agent);
+    }
     let ids: BTreeSet<_> = agents.iter().map(|agent| agent.id()).collect();
     recorder.watch_rotations(ids);
     for agent in agents {

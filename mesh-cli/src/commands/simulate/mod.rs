@@ -119,7 +119,7 @@ impl Simulate {
 /// Runs the scenarios of many seeds, and names those that failed.
 fn check(first: u64, seeds: u64, json: bool) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (mut plain, mut rough, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut worlds = outcomes::Worlds::default();
     let mut failed = Vec::new();
     for (done, seed) in (first..first.saturating_add(seeds)).enumerate() {
         // What a world checks, it asserts; the panic's message has been printed by then.
@@ -134,20 +134,15 @@ fn check(first: u64, seeds: u64, json: bool) -> anyhow::Result<()> {
             failed.push(seed);
             tracing::error!("to repeat: mesh simulate --seeds 1 --seed {seed}");
         }
-        let [a_plain, a_rough, a_relayed] = outcomes;
-        plain.extend(a_plain);
-        rough.extend(a_rough);
-        relayed.extend(a_relayed);
+        let [plain, rough, relayed] = outcomes;
+        worlds.plain.extend(plain);
+        worlds.rough.extend(rough);
+        worlds.relayed.extend(relayed);
         if done % 100 == 99 && std::io::stderr().is_terminal() {
             tracing::info!("{} of {seeds} seeds, {} failed", done + 1, failed.len());
         }
     }
     let took = started.elapsed().as_secs_f64();
-    let worlds = outcomes::Worlds {
-        plain,
-        rough,
-        relayed,
-    };
     print(&if json {
         worlds.json(seeds, &failed, took)
     } else {

@@ -70,6 +70,7 @@ impl Outcomes {
 }
 
 /// Worlds that passed, by their kind.
+#[derive(Default)]
 pub(super) struct Worlds {
     pub(super) plain: Vec<Outcome>,
     /// Drivers are late, links are slow, and signals get lost.
