@@ -39,7 +39,7 @@ const IDENTITY_BYTES: usize = 32;
 /// file; when they have ended "played" and "recorded" tell so. The result or error of a command has
 /// its "line", and the "ref" that it was given, if any.
 ///
-/// Commands are obeyed in their order, and what goes to one member leaves in that. A message that
+/// Commands are obeyed in their order; messages to one member leave in that order. A message that
 /// has to wait, for its target is slow or out of reach, and a request that waits for its reply
 /// hold up no other; a large message, a broadcast and more than 1,024 that wait hold up stdin.
 /// "close" waits up to 5 s for what was sent before it; what has no outcome then fails as "left".

@@ -2,8 +2,8 @@
 //!
 //! Commands are obeyed one after the other, so what they send to one member leaves in their order.
 //! A message or a request that has to wait, for its target is slow or out of reach, waits beside
-//! the commands after it: it is no concern of other targets. So many may wait; then, and for a
-//! large message or a broadcast, stdin is held up: nothing piles up here.
+//! the commands after it: it is no concern of other targets. A large message, a broadcast and
+//! more than `BESIDE_MAX` that wait hold up stdin: nothing piles up here.
 
 mod command;
 mod input;
@@ -140,11 +140,11 @@ async fn talk(
     });
     tell(&out, greeting).await;
     let mut printing = tokio::spawn(print(queue));
-    let mut requests = JoinSet::new();
+    let mut beside = JoinSet::new();
     let ended = {
         let mut stopped = stop.subscribe();
         let mut reporting = pin!(report(agent, events, echo, out.clone()));
-        let mut obeying = pin!(obey(agent, &mut requests, stop, out.clone()));
+        let mut obeying = pin!(obey(agent, &mut beside, stop, out.clone()));
         let ended = tokio::select! {
             outcome = &mut obeying => outcome.map_or_else(Ended::Failed, |()| Ended::Closed),
             reason = &mut reporting => Ended::Left(reason),
@@ -165,7 +165,7 @@ async fn talk(
         }
         ended
     };
-    while requests.join_next().await.is_some() {}
+    while beside.join_next().await.is_some() {}
     tell(&out, json!(Event::Left)).await;
     drop(out);
     let printed = printing.await;
@@ -237,7 +237,7 @@ async fn report(agent: &Agent, mut events: Events, echo: bool, out: mpsc::Sender
 /// Obeys line by line until one says `close`, or `stop` is set.
 async fn obey(
     agent: &Agent,
-    requests: &mut JoinSet<()>,
+    beside: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
     out: mpsc::Sender<Value>,
 ) -> anyhow::Result<()> {
@@ -245,8 +245,8 @@ async fn obey(
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
     let mut tracks = Tracks::default();
     loop {
-        while requests.try_join_next().is_some() {}
-        // Calls begin out of the runtime's budget, so the loop has to keep to it.
+        while beside.try_join_next().is_some() {}
+        // Work begins outside of the runtime's budget, so this loop keeps to it.
         tokio::task::coop::consume_budget().await;
         let line = tokio::select! {
             biased;
@@ -267,7 +267,7 @@ async fn obey(
             Err(why) => Err(Failure::new("bad-command", why)),
             Ok(Command::Close) => {
                 tokio::select! {
-                    () = finish(agent, requests) => {}
+                    () = finish(agent, beside) => {}
                     _ = stopped.wait_for(|&stopped| stopped) => {}
                 }
                 tell(&out, origin.line(Ok(json!({})))).await;
@@ -279,7 +279,7 @@ async fn obey(
                 deadline,
             }) => {
                 let work = request(agent.clone(), to, payload, deadline);
-                begin(work, origin, requests, &out).await;
+                begin(work, origin, beside, &out).await;
                 continue;
             }
             Ok(Command::Send {
@@ -288,7 +288,7 @@ async fn obey(
                 options,
             }) if !payload.is_large() => {
                 let work = send(agent.clone(), to, payload, options);
-                begin(work, origin, requests, &out).await;
+                begin(work, origin, beside, &out).await;
                 continue;
             }
             Ok(Command::Play { to, file }) => tracks.play(agent, &to, file, out.clone()),
@@ -303,16 +303,16 @@ async fn obey(
 }
 
 /// Waits for the outcome of all that was sent, for as long as [`CLOSE_PATIENCE`].
-async fn finish(agent: &Agent, requests: &mut JoinSet<()>) {
+async fn finish(agent: &Agent, beside: &mut JoinSet<()>) {
     let finished = async {
-        while requests.join_next().await.is_some() {}
+        while beside.join_next().await.is_some() {}
         let _ = agent.finish().await; // It may have left meanwhile.
     };
     let _ = tokio::time::timeout(CLOSE_PATIENCE, finished).await;
 }
 
-/// Does what a command asks for; beside the commands after it, if it has to wait. It has taken its
-/// place in what is sent to its target when this returns.
+/// Does the work of a command; beside the commands after it, if it has to wait. When this returns
+/// the message has its place in the order of those to its target.
 async fn begin(
     work: impl Future<Output = Result<Value, Failure>> + Send + 'static,
     origin: Origin,
