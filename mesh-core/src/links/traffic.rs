@@ -90,14 +90,10 @@ impl Links {
         };
         let peer = link.peer;
         let possible = link.queue.acknowledged(received, cx.now);
-        let drained = !link.is_open() && link.queue.is_settled();
-        if !possible {
-            self.reject(Some(peer), None, RejectReason::Malformed, cx);
-        } else if drained {
-            self.flush(id, cx); // The acknowledgements that it owes in turn.
-            self.close(id, "no longer wanted", cx);
-        } else {
+        if possible {
             self.table.set_busy(id); // There may be room for more of a large message.
+        } else {
+            self.reject(Some(peer), None, RejectReason::Malformed, cx);
         }
         self.events.push_back(LinkEvent::Writable);
     }
