@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::LINGER;
+use super::restart::RESTART_PATIENCE;
 use crate::config::Config;
 use crate::id::PeerId;
 use crate::link_report::{LinkStep, bounded};
@@ -14,6 +15,11 @@ use crate::time::Instant;
 /// lower end for a sign that its offer was seen. In a mass join the other end may be busy for
 /// seconds. The wait for an offer doubles with each failure, as that for a redial does.
 pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Time from the loss of an open link until the agent links with another peer as well: one second
+/// for an ICE restart, and two for a second connection, in which most open where there is a path.
+/// If it opens yet, the agent has one link too many for a while.
+const RELINK_PATIENCE: Duration = RESTART_PATIENCE.saturating_mul(3);
 
 /// The cause of an attempt's end where the peer declines it.
 pub(super) const NO_ROOM: &str = "the peer has as many links as it allows";
@@ -34,6 +40,8 @@ struct Failed {
     held_until: Instant,
     /// Until then the topology does without the peer, whether or not attempts have failed.
     left_out_until: Instant,
+    /// From then on the peer counts as missing: an open link was lost.
+    missing_from: Option<Instant>,
     /// ICE ended without a path before relays were tried.
     lacks_path: bool,
     /// What the last failure was.
@@ -79,6 +87,15 @@ impl Dialer {
         self.failed.get(&peer).is_some_and(|failed| {
             let too_often = failed.failures >= config.redials_max && failed.retry_at > now;
             too_often || failed.left_out_until > now
+        })
+    }
+
+    /// Whether the link to the peer was lost some time ago, and none has opened since. Where nobody
+    /// has tried for a while the peer is as good as any other again.
+    pub(crate) fn is_missing(&self, peer: PeerId, config: &Config, now: Instant) -> bool {
+        self.failed.get(&peer).is_some_and(|failed| {
+            let until = failed.retry_at + config.unreachable_for;
+            failed.missing_from.is_some_and(|at| at <= now) && now < until
         })
     }
 
@@ -168,6 +185,21 @@ impl Dialer {
         failed.retry_at = failed.retry_at.max(until);
     }
 
+    /// An open link was lost: a failure like others, and if the peer is not linked again soon, it
+    /// is missing. On a busy machine, `grace` later.
+    pub(crate) fn lost(
+        &mut self,
+        peer: PeerId,
+        grace: Duration,
+        config: &Config,
+        jitter: f64,
+        now: Instant,
+    ) {
+        self.failed(peer, config, jitter, now);
+        let failed = self.failed.entry(peer).or_default();
+        failed.missing_from = Some(now + RELINK_PATIENCE + grace);
+    }
+
     /// The peer has gone or come: what failed before was perhaps another process.
     pub(crate) fn forget_failures(&mut self, peer: PeerId) {
         if let Some(failed) = self.failed.get_mut(&peer) {
@@ -184,6 +216,7 @@ impl Dialer {
         let Some(failed) = self.failed.get_mut(&peer) else {
             return;
         };
+        failed.missing_from = None;
         failed.failures = failed
             .failures
             .saturating_sub(std::mem::take(&mut failed.awaited));
@@ -228,10 +261,11 @@ impl Dialer {
         self.failed.remove(&peer);
     }
 
-    /// The next time that a peer may be dialled again.
+    /// The next time that a peer may be dialled again, or is missing.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.failed.values().map(|failed| failed.retry_at);
-        waiting.filter(|&at| at > now).min()
+        let waiting = self.failed.values();
+        let moments = waiting.flat_map(|failed| [Some(failed.retry_at), failed.missing_from]);
+        moments.flatten().filter(|&at| at > now).min()
     }
 }
 
@@ -259,6 +293,22 @@ mod tests {
         assert!(dialer.ready(peer, now) && !dialer.unreachable(peer, &config, now));
         dialer.forget(peer);
         assert_eq!(dialer.failures(peer), 0);
+    }
+
+    #[test]
+    fn a_peer_whose_link_was_lost_is_missing_until_one_opens_or_nobody_tries() {
+        let config = Config::new("room", "name").expect("valid");
+        let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
+        let is_missing =
+            |dialer: &Dialer, ms| dialer.is_missing(peer, &config, Instant::default() + ms);
+        let [soon, later, long_after] = [2_999, 3_000, 30_500].map(Duration::from_millis);
+        dialer.lost(peer, Duration::ZERO, &config, 0.5, Instant::default());
+        assert!(!is_missing(&dialer, soon) && is_missing(&dialer, later));
+        assert!(!is_missing(&dialer, long_after), "it is like any other");
+        dialer.failed(peer, &config, 0.5, Instant::default() + later);
+        assert!(is_missing(&dialer, long_after), "it was dialled in vain");
+        dialer.opened(peer);
+        assert!(!is_missing(&dialer, later));
     }
 
     #[test]

@@ -197,6 +197,13 @@ impl Links {
         self.table.peers()
     }
 
+    /// The links that are there to stay, or will be: not those that drain, nor attempts at a peer
+    /// in whose place others are linked with.
+    pub(crate) fn lasting<'a>(&'a self, cx: &'a Context) -> impl Iterator<Item = &'a Link> {
+        let is_lasting = |link: &&Link| !link.is_draining() && !self.is_away(link.peer, cx);
+        self.iter().filter(is_lasting)
+    }
+
     /// Whether there is a link to a peer, or will be.
     pub(crate) fn leads_to(&self, peer: PeerId) -> bool {
         self.table.id_of(peer).is_some()
@@ -344,7 +351,8 @@ impl Links {
             }
             LinkState::Open => {
                 cx.stats.links.closed += 1;
-                self.dialer.failed(peer, &cx.config, jitter, cx.now);
+                let grace = cx.grace();
+                self.dialer.lost(peer, grace, &cx.config, jitter, cx.now);
                 self.note_failure(link, &reason, cx);
                 cx.emit(Event::LinkClosed { peer, reason });
                 Was::Open

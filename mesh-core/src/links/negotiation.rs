@@ -208,6 +208,13 @@ impl Links {
         !self.leads_to(peer) && self.dialer.unreachable(peer, &cx.config, cx.now)
     }
 
+    /// Whether others are to be linked with instead of a peer: it is out of reach, or its link was
+    /// lost some time ago. In the second case it is dialled on meanwhile.
+    pub(crate) fn is_away(&self, peer: PeerId, cx: &Context) -> bool {
+        let is_missing = self.dialer.is_missing(peer, &cx.config, cx.now);
+        (is_missing && self.open_to(peer).is_none()) || self.out_of_reach(peer, cx)
+    }
+
     /// Whatever failed before, the peer may be another process now.
     pub(crate) fn forget_failures(&mut self, peer: PeerId) {
         self.dialer.forget_failures(peer);

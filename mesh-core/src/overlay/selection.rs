@@ -70,6 +70,10 @@ impl<'a> View<'a> {
         self.links.out_of_reach(peer, self.cx)
     }
 
+    fn is_away(self, peer: PeerId) -> bool {
+        self.links.is_away(peer, self.cx)
+    }
+
     /// How many links a member says that it lacks.
     pub(super) fn lacks(self, peer: PeerId) -> Option<usize> {
         self.routing.database().lacks(peer)
@@ -140,9 +144,12 @@ impl Overlay {
         }
         let view = View::new(links, routing, cx);
         for gateway in &self.gateways {
-            let in_reach = |peer: &PeerId| !view.out_of_reach(*peer);
-            wanted.extend(gateway.iter().copied().find(in_reach));
+            let is_there = |peer: &PeerId| !view.is_away(*peer);
+            wanted.extend(gateway.iter().copied().find(is_there));
         }
+        // One that another stands in for is dialled on, until it has failed too often.
+        let dialled_on = |peer: &&PeerId| view.is_away(**peer) && !view.out_of_reach(**peer);
+        wanted.extend(self.inner_rings.iter().filter(dialled_on));
         if self.wants_star() {
             wanted.extend(self.star_centre.filter(|&centre| centre != self.this));
         }
@@ -163,8 +170,7 @@ impl Overlay {
     /// How many of them, beside the inner ones, are neither open nor being opened. The inner ones
     /// are not chosen: which they are once a member is gone is known without asking.
     pub(crate) fn links_lacking(&self, links: &Links, cx: &Context) -> usize {
-        let alive = links.iter().filter(|link| !link.is_draining());
-        let here = alive.filter(|link| !self.is_remote(link.peer));
+        let here = links.lasting(cx).filter(|link| !self.is_remote(link.peer));
         let others = here.filter(|link| !self.inner.contains(&link.peer)).count();
         self.links_due(cx).saturating_sub(self.inner.len() + others)
     }
@@ -173,12 +179,12 @@ impl Overlay {
     /// ring. All agents agree on the rings whomever they can reach, so that one broken path
     /// concerns its two ends alone.
     fn inner_neighbours(&self, view: View<'_>) -> BTreeSet<PeerId> {
-        let lost = |peer: &PeerId| view.out_of_reach(*peer);
+        let lost = |peer: &PeerId| view.is_away(*peer);
         let (lost, mut inner): (BTreeSet<_>, BTreeSet<_>) =
             self.inner_rings.iter().copied().partition(lost);
         for neighbour in lost {
             let followers = self.topology.followers(self.this, neighbour);
-            let free = |peer: &PeerId| !inner.contains(peer) && !view.out_of_reach(*peer);
+            let free = |peer: &PeerId| !inner.contains(peer) && !view.is_away(*peer);
             if let Some(substitute) = followers.into_iter().find(free) {
                 inner.insert(substitute);
             }
@@ -195,9 +201,9 @@ impl Overlay {
         room: usize,
         view: View<'_>,
     ) -> (Vec<PeerId>, bool) {
-        let here = |link: &&Link| !link.is_draining() && self.roster.contains(link.peer);
-        let others = view.links.iter().filter(here);
-        let others: Vec<_> = others.filter(|link| !wanted.contains(&link.peer)).collect();
+        let lasting = view.links.lasting(view.cx);
+        let here = lasting.filter(|link| self.roster.contains(link.peer));
+        let others: Vec<_> = here.filter(|link| !wanted.contains(&link.peer)).collect();
         if others.len() <= room {
             return (others.into_iter().map(|link| link.peer).collect(), false);
         }
@@ -261,8 +267,11 @@ impl Overlay {
             Some(_) => self.burst.is_seen(view.cx.now) || view.links.failures(peer) > 0,
         };
         let free = named.difference(wanted).copied();
-        free.filter(|&peer| (all || is_new(peer)) && !view.out_of_reach(peer))
-            .collect()
+        let to_be_dialled = |&peer: &PeerId| match all {
+            true => !view.out_of_reach(peer),
+            false => is_new(peer) && !view.is_away(peer),
+        };
+        free.filter(to_be_dialled).collect()
     }
 
     /// Whether the link state of the members is here, as far as there is any.
@@ -320,8 +329,8 @@ impl Overlay {
         self.search.due = Some(due);
         let found = self.search.found.iter().copied();
         let free = found.filter(|peer| !wanted.contains(peer) && self.roster.contains(*peer));
-        let in_reach = free.filter(|peer| !view.out_of_reach(*peer));
-        let sought = in_reach.take(lacking).collect();
+        let sought = free.filter(|peer| !view.is_away(*peer)).take(lacking);
+        let sought = sought.collect();
         self.timers.arm(TimeoutReason::Settle, due);
         (sought, unknown)
     }
@@ -331,7 +340,7 @@ impl Overlay {
     fn seek(&mut self, wanted: &BTreeSet<PeerId>, lacking: usize, view: View<'_>) -> Duration {
         self.search.found = self.pairs(view);
         // Two that lack a link for they cannot reach each other are no help to each other.
-        let may_link = |peer: &PeerId| !wanted.contains(peer) && !view.out_of_reach(*peer);
+        let may_link = |peer: &PeerId| !wanted.contains(peer) && !view.is_away(*peer);
         self.search.found.retain(may_link);
         if !self.search.found.is_empty() || !self.is_informed(view) {
             return SEEK_AFTER * 2;
