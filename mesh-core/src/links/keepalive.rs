@@ -8,6 +8,7 @@
 //!
 //! [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::liveness::SUSPECT_AFTER;
@@ -33,6 +34,10 @@ const CREDIBLE_AFTER: u32 = 3;
 /// paths go by hops, for people alone, and where paths depend on it.
 const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
 
+/// Pings whose pongs still count as round trips, one more than are sent until a verdict: where a
+/// path gets longer than answers are waited for, only late pongs tell that it has.
+const ASKED_MAX: usize = 4;
+
 /// Why the other end is asked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suspicion {
@@ -50,6 +55,8 @@ pub(crate) struct Keepalive {
     interval: Duration,
     next_ping_at: Instant,
     outstanding: Option<Outstanding>,
+    /// When the latest pings without a pong were sent.
+    asked: VecDeque<Instant>,
     last_heard: Instant,
     last_ping: Instant,
     /// The other end was suspected to be dead since the last ping.
@@ -67,7 +74,6 @@ pub(crate) struct Keepalive {
 
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
-    nonce: u32,
     sent_at: Instant,
     /// When the first of the pings without an answer was sent.
     since: Instant,
@@ -109,6 +115,7 @@ impl Keepalive {
             interval: config.ping_interval,
             next_ping_at: now + wait,
             outstanding: None,
+            asked: VecDeque::new(),
             last_heard: now,
             last_ping: now,
             suspected: false,
@@ -125,6 +132,7 @@ impl Keepalive {
         Self {
             next_ping_at: now + self.interval / SOON,
             outstanding: None,
+            asked: VecDeque::new(),
             last_heard: now,
             last_ping: now,
             suspected: false,
@@ -220,9 +228,11 @@ impl Keepalive {
             Some(ping) => ping.tries + 1,
             None => 1 + u32::from(self.unanswered),
         };
-        let nonce = nonce(now);
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(now);
         self.outstanding = Some(Outstanding {
-            nonce,
             sent_at: now,
             since: self.outstanding.map_or(now, |ping| ping.since),
             tries,
@@ -230,13 +240,22 @@ impl Keepalive {
         self.last_ping = now;
         self.suspected = false;
         self.next_ping_at = now + self.pong_timeout(config, grace);
-        KeepaliveAction::Ping(nonce)
+        KeepaliveAction::Ping(nonce(now))
     }
 
-    /// Returns the round trip, if the pong answers our last ping.
-    pub(crate) fn pong(&mut self, nonce: u32, jitter: f64, now: Instant) -> Option<Duration> {
-        let ping = self.outstanding.filter(|ping| ping.nonce == nonce)?;
-        let sample = now.since(ping.sent_at);
+    /// Returns the round trip, if the pong answers one of our last pings.
+    pub(crate) fn pong(&mut self, answer: u32, jitter: f64, now: Instant) -> Option<Duration> {
+        let ping = self.asked.iter().position(|&at| nonce(at) == answer)?;
+        let sent_at = self.asked.drain(..=ping).next_back()?;
+        let sample = now.since(sent_at);
+        self.measured(sample);
+        self.outstanding = None;
+        self.rest(jitter, now);
+        Some(sample)
+    }
+
+    /// Takes a round trip into account.
+    pub(super) fn measured(&mut self, sample: Duration) {
         self.samples = self.samples.saturating_add(1);
         // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
         // until there are enough samples to smooth.
@@ -247,9 +266,6 @@ impl Keepalive {
             Some(srtt) => (srtt * (weight - 1) + sample) / weight,
             None => sample,
         });
-        self.outstanding = None;
-        self.rest(jitter, now);
-        Some(sample)
     }
 
     /// Whether the other end has spoken lately, so that it need not be asked: by its own ping, say.
@@ -289,189 +305,4 @@ impl Keepalive {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_micros(ms * 1_000)
-    }
-
-    const RHYTHM: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
-
-    fn config() -> Config {
-        Config::new("room", "name").expect("valid")
-    }
-
-    /// A link that is about to be asked for the first time.
-    fn asking() -> (Config, Keepalive) {
-        let config = config();
-        let mut keepalive = Keepalive::new(&config, at(0));
-        keepalive.probe(Suspicion::Possible, at(0));
-        (config, keepalive)
-    }
-
-    #[test]
-    fn a_new_link_is_measured_at_once_only_where_paths_depend_on_it() {
-        let mut config = config();
-        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(1_000));
-        config.metric = Metric::Latency;
-        assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(0));
-    }
-
-    #[test]
-    fn measures_and_smooths_the_round_trip() {
-        let (config, mut keepalive) = asking();
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
-            panic!("the first ping is due at once");
-        };
-        assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
-        assert!(keepalive.pong(nonce, 0.5, at(8)).is_some());
-        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
-        // The first sample is replaced by the second, later ones are smoothed, and one that is far
-        // below counts at once.
-        for (sample_ms, srtt_ms) in [(16, 16), (8, 12), (3, 3), (3, 3), (8, 4)] {
-            let next = keepalive.deadline();
-            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
-                panic!("due");
-            };
-            keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
-            assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
-        }
-    }
-
-    #[test]
-    fn silence_is_death_and_any_frame_is_life() {
-        let (config, mut keepalive) = asking();
-        let is_ping = |action| matches!(action, KeepaliveAction::Ping(_));
-        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(0))));
-        assert_eq!(
-            keepalive.poll(&config, RHYTHM, 0.5, at(2_999)),
-            KeepaliveAction::Wait
-        );
-        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(3_000))));
-        keepalive.heard(at(3_500));
-        assert_eq!(
-            keepalive.poll(&config, RHYTHM, 0.5, at(6_000)),
-            KeepaliveAction::Wait
-        );
-        for _ in 0..config.pings_max {
-            let due = keepalive.deadline();
-            assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, due)));
-        }
-        let due = keepalive.deadline();
-        assert_eq!(
-            keepalive.poll(&config, RHYTHM, 0.5, due),
-            KeepaliveAction::Dead
-        );
-    }
-
-    #[test]
-    fn a_short_round_trip_makes_for_a_quick_verdict() {
-        let ms = Duration::from_millis;
-        // On a busy machine answers take longer.
-        for (grace, verdict) in [(0, 1_500), (1_000, 3_024), (60_000, 9_000)] {
-            let (config, mut keepalive) = asking();
-            let rhythm = (RHYTHM.0, ms(grace));
-            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
-                panic!("the first ping is due at once");
-            };
-            keepalive.pong(nonce, 0.5, at(2));
-            keepalive.probe(Suspicion::Possible, at(100));
-            let mut due = at(100);
-            for n in 0..config.pings_max {
-                let action = keepalive.poll(&config, rhythm, 0.5, due);
-                assert!(
-                    matches!(action, KeepaliveAction::Ping(_)),
-                    "{n}: {action:?}"
-                );
-                due = keepalive.deadline();
-            }
-            assert_eq!(due.since(at(100)), ms(verdict), "{grace}");
-            assert_eq!(
-                keepalive.poll(&config, rhythm, 0.5, due),
-                KeepaliveAction::Dead
-            );
-        }
-    }
-
-    #[test]
-    fn a_peer_that_left_the_hub_and_one_that_owes_an_answer_are_judged_sooner() {
-        let verdict = |suspicion| {
-            let (config, mut keepalive) = asking();
-            let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
-                panic!("the first ping is due at once");
-            };
-            keepalive.pong(nonce, 0.5, at(2));
-            keepalive.heard(at(2));
-            keepalive.probe(suspicion, at(2_000));
-            let mut due = keepalive.deadline();
-            while keepalive.poll(&config, RHYTHM, 0.5, due) != KeepaliveAction::Dead {
-                due = keepalive.deadline();
-            }
-            due.since(at(2_000)).as_millis()
-        };
-        assert_eq!(verdict(Suspicion::Possible), 1_500);
-        assert_eq!(
-            verdict(Suspicion::Unanswered),
-            1_000,
-            "that is one sign already"
-        );
-        assert_eq!(verdict(Suspicion::Left), 300);
-    }
-
-    #[test]
-    fn while_a_round_trip_is_unknown_an_answer_takes_no_longer_than_it_took_to_open() {
-        let config = config();
-        let ms = Duration::from_millis;
-        for (took, timeout) in [(10, 500), (400, 800), (9_000, 3_000)] {
-            let mut keepalive = Keepalive::opened(&config, ms(took), at(0));
-            keepalive.probe(Suspicion::Possible, at(0));
-            keepalive.poll(&config, RHYTHM, 0.5, at(0));
-            assert_eq!(keepalive.deadline(), at(timeout), "{took}");
-        }
-    }
-
-    #[test]
-    fn who_looks_too_late_asks_once_more() {
-        let (config, mut keepalive) = asking();
-        for ms in [0, 3_000, 6_000] {
-            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
-            assert!(matches!(action, KeepaliveAction::Ping(_)));
-        }
-        // The machine slept: no peer could have answered.
-        let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
-        assert!(matches!(action, KeepaliveAction::Ping(_)));
-        assert_eq!(
-            keepalive.poll(&config, RHYTHM, 0.5, at(63_000)),
-            KeepaliveAction::Dead
-        );
-    }
-
-    #[test]
-    fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
-        let (config, mut keepalive) = asking();
-        let mut pings = Vec::new();
-        let mut ask = |keepalive: &mut Keepalive, ms: u64| {
-            let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
-            if let KeepaliveAction::Ping(nonce) = action {
-                pings.push(ms);
-                keepalive.pong(nonce, 0.5, at(ms + 1));
-            }
-            matches!(action, KeepaliveAction::Ping(_))
-        };
-        for second in 0..60 {
-            keepalive.heard(at(1_000 * second));
-            ask(&mut keepalive, 1_000 * second);
-        }
-        keepalive.probe(Suspicion::Possible, at(60_000));
-        keepalive.heard(at(60_000));
-        assert!(ask(&mut keepalive, 60_000), "suspected");
-        let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();
-        assert_eq!(quiet[0], 2_000, "the second sample soon");
-        assert_eq!(quiet[1], 6_000, "the third is the first that is credible");
-        assert!(
-            quiet[2..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
-            "{pings:?}"
-        );
-    }
-}
+mod tests;

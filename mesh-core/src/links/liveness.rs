@@ -155,7 +155,7 @@ impl Links {
 
     /// A neighbour answers a ping.
     pub(crate) fn pong(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
-        if self.silent.is_answered(id, nonce, cx.now) {
+        if self.silent.answered(id, nonce, cx.now) {
             return self.revive(id, cx);
         }
         let jitter = unit(&mut self.rng);

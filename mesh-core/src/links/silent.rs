@@ -81,12 +81,19 @@ impl SilentLinks {
         self.kept.drain(..).map(|(_, link)| link.id)
     }
 
-    /// Whether a pong with this nonce answers a ping sent since this link is silent.
-    pub(super) fn is_answered(&self, id: LinkId, answer: u32, now: Instant) -> bool {
-        let mut kept = self.kept.iter();
-        let link = kept.find(|(_, link)| link.id == id);
-        let asked_ago = Duration::from_micros(nonce(now).wrapping_sub(answer).into());
-        link.is_some_and(|(since, _)| asked_ago <= now.since(*since))
+    /// A pong has come. Returns whether it answers a ping sent since this link is silent; then its
+    /// round trip counts: the path may have got longer than answers were waited for.
+    pub(super) fn answered(&mut self, id: LinkId, answer: u32, now: Instant) -> bool {
+        let mut kept = self.kept.iter_mut();
+        let Some((since, link)) = kept.find(|(_, link)| link.id == id) else {
+            return false;
+        };
+        let took = Duration::from_micros(nonce(now).wrapping_sub(answer).into());
+        let is_answer = took <= now.since(*since);
+        if is_answer {
+            link.keepalive.measured(took);
+        }
+        is_answer
     }
 
     pub(crate) fn contains(&self, id: LinkId) -> bool {

@@ -143,13 +143,15 @@ impl Overlay {
             unknown |= deficit_unknown;
         }
         let view = View::new(links, routing, cx);
+        // One that another stands in for is dialled on, until it has failed too often.
         for gateway in &self.gateways {
             let is_there = |peer: &PeerId| !view.is_away(*peer);
+            let in_reach = |peer: &PeerId| !view.out_of_reach(*peer);
             wanted.extend(gateway.iter().copied().find(is_there));
+            wanted.extend(gateway.iter().copied().find(in_reach));
         }
-        // One that another stands in for is dialled on, until it has failed too often.
-        let dialled_on = |peer: &&PeerId| view.is_away(**peer) && !view.out_of_reach(**peer);
-        wanted.extend(self.inner_rings.iter().filter(dialled_on));
+        let in_reach = |peer: &&PeerId| !view.out_of_reach(**peer);
+        wanted.extend(self.inner_rings.iter().filter(in_reach));
         if self.wants_star() {
             wanted.extend(self.star_centre.filter(|&centre| centre != self.this));
         }

@@ -471,3 +471,17 @@ fn neighbours_that_cannot_reach_each_other_find_other_partners() {
 fn a_broadcast_reaches_the_end_of_a_long_row() {
     Scenario::draw(41_755).run();
 }
+
+/// A gateway to another shard, whose link was lost, was not dialled any more while another stood in
+/// for it, and two shards stayed without a link between them.
+#[test]
+fn a_gateway_that_another_stands_in_for_is_dialled_on() {
+    Scenario::draw_rough(70_067).run();
+}
+
+/// The round trip of a link grew to more than the time that answers were waited for. Pongs that
+/// came later counted for nothing, so the link was lost and found again for ever.
+#[test]
+fn a_link_that_gets_slow_is_lost_once_and_then_waited_for() {
+    Scenario::draw_relayed(70_831).run();
+}

@@ -1,7 +1,7 @@
 //! Paths that are direct, or lead over a TURN server.
 
 use super::World;
-use super::network::ConnectionEnd;
+use super::network::{Connection, ConnectionEnd};
 use super::restart::IceRestart;
 use crate::ice::{CandidateType, IceConfig, IceServer, LinkPath};
 use crate::id::LinkId;
@@ -28,11 +28,13 @@ impl World {
         }
     }
 
-    /// The TURN server dies, and all relays with it, or is there again.
+    /// The TURN server dies, and all relays with it, or is there again: connections over relays
+    /// need a restart then.
     pub fn set_turn_away(&mut self, away: bool) {
         self.turn_is_away = away;
-        let relayed = self.connections.iter_mut().filter(|there| there.is_relayed);
-        relayed.for_each(|there| there.up &= !away);
+        let relayed = self.connections.iter_mut();
+        let relayed = relayed.filter(|there| away && there.is_relayed && there.up);
+        relayed.for_each(Connection::hold_up);
     }
 
     /// Relays that the TURN server was asked for so far.

@@ -1,0 +1,210 @@
+//! Verdicts and round trips, by the clock.
+
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_micros(ms * 1_000)
+}
+
+const RHYTHM: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
+
+fn config() -> Config {
+    Config::new("room", "name").expect("valid")
+}
+
+fn is_ping(action: KeepaliveAction) -> bool {
+    matches!(action, KeepaliveAction::Ping(_))
+}
+
+/// A link that is about to be asked for the first time.
+fn asking() -> (Config, Keepalive) {
+    let config = config();
+    let mut keepalive = Keepalive::new(&config, at(0));
+    keepalive.probe(Suspicion::Possible, at(0));
+    (config, keepalive)
+}
+
+#[test]
+fn a_path_that_gets_longer_than_answers_are_waited_for_is_measured() {
+    let (config, mut keepalive) = asking();
+    let mut now = at(0);
+    for sample_ms in [20, 20, 20, 1_100] {
+        keepalive.probe(Suspicion::Possible, now);
+        let KeepaliveAction::Ping(first) = keepalive.poll(&config, RHYTHM, 0.5, now) else {
+            panic!("a ping is due");
+        };
+        let answered_at = now + Duration::from_millis(sample_ms);
+        now = keepalive.deadline().min(answered_at);
+        if now < answered_at {
+            assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, now)));
+            now = answered_at;
+        }
+        assert!(keepalive.pong(first, 0.5, now).is_some());
+        assert_eq!(keepalive.pong(first, 0.5, now), None, "answered");
+    }
+    assert!(keepalive.srtt() > Some(Duration::from_millis(200)));
+}
+
+#[test]
+fn a_new_link_is_measured_at_once_only_where_paths_depend_on_it() {
+    let mut config = config();
+    assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(1_000));
+    config.metric = Metric::Latency;
+    assert_eq!(Keepalive::new(&config, at(0)).deadline(), at(0));
+}
+
+#[test]
+fn measures_and_smooths_the_round_trip() {
+    let (config, mut keepalive) = asking();
+    let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+        panic!("the first ping is due at once");
+    };
+    assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
+    assert!(keepalive.pong(nonce, 0.5, at(8)).is_some());
+    assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
+    // The first sample is replaced by the second, later ones are smoothed, and one that is far
+    // below counts at once.
+    for (sample_ms, srtt_ms) in [(16, 16), (8, 12), (3, 3), (3, 3), (8, 4)] {
+        let next = keepalive.deadline();
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
+            panic!("due");
+        };
+        keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
+        assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
+    }
+}
+
+#[test]
+fn silence_is_death_and_any_frame_is_life() {
+    let (config, mut keepalive) = asking();
+    assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(0))));
+    assert_eq!(
+        keepalive.poll(&config, RHYTHM, 0.5, at(2_999)),
+        KeepaliveAction::Wait
+    );
+    assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, at(3_000))));
+    keepalive.heard(at(3_500));
+    assert_eq!(
+        keepalive.poll(&config, RHYTHM, 0.5, at(6_000)),
+        KeepaliveAction::Wait
+    );
+    for _ in 0..config.pings_max {
+        let due = keepalive.deadline();
+        assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, due)));
+    }
+    let due = keepalive.deadline();
+    assert_eq!(
+        keepalive.poll(&config, RHYTHM, 0.5, due),
+        KeepaliveAction::Dead
+    );
+}
+
+#[test]
+fn a_short_round_trip_makes_for_a_quick_verdict() {
+    let ms = Duration::from_millis;
+    // On a busy machine answers take longer.
+    for (grace, verdict) in [(0, 1_500), (1_000, 3_024), (60_000, 9_000)] {
+        let (config, mut keepalive) = asking();
+        let rhythm = (RHYTHM.0, ms(grace));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
+            panic!("the first ping is due at once");
+        };
+        keepalive.pong(nonce, 0.5, at(2));
+        keepalive.probe(Suspicion::Possible, at(100));
+        let mut due = at(100);
+        for n in 0..config.pings_max {
+            let action = keepalive.poll(&config, rhythm, 0.5, due);
+            assert!(
+                matches!(action, KeepaliveAction::Ping(_)),
+                "{n}: {action:?}"
+            );
+            due = keepalive.deadline();
+        }
+        assert_eq!(due.since(at(100)), ms(verdict), "{grace}");
+        assert_eq!(
+            keepalive.poll(&config, rhythm, 0.5, due),
+            KeepaliveAction::Dead
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_left_the_hub_and_one_that_owes_an_answer_are_judged_sooner() {
+    let verdict = |suspicion| {
+        let (config, mut keepalive) = asking();
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+            panic!("the first ping is due at once");
+        };
+        keepalive.pong(nonce, 0.5, at(2));
+        keepalive.heard(at(2));
+        keepalive.probe(suspicion, at(2_000));
+        let mut due = keepalive.deadline();
+        while keepalive.poll(&config, RHYTHM, 0.5, due) != KeepaliveAction::Dead {
+            due = keepalive.deadline();
+        }
+        due.since(at(2_000)).as_millis()
+    };
+    assert_eq!(verdict(Suspicion::Possible), 1_500);
+    assert_eq!(
+        verdict(Suspicion::Unanswered),
+        1_000,
+        "that is one sign already"
+    );
+    assert_eq!(verdict(Suspicion::Left), 300);
+}
+
+#[test]
+fn while_a_round_trip_is_unknown_an_answer_takes_no_longer_than_it_took_to_open() {
+    let config = config();
+    let ms = Duration::from_millis;
+    for (took, timeout) in [(10, 500), (400, 800), (9_000, 3_000)] {
+        let mut keepalive = Keepalive::opened(&config, ms(took), at(0));
+        keepalive.probe(Suspicion::Possible, at(0));
+        keepalive.poll(&config, RHYTHM, 0.5, at(0));
+        assert_eq!(keepalive.deadline(), at(timeout), "{took}");
+    }
+}
+
+#[test]
+fn who_looks_too_late_asks_once_more() {
+    let (config, mut keepalive) = asking();
+    for ms in [0, 3_000, 6_000] {
+        let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
+        assert!(matches!(action, KeepaliveAction::Ping(_)));
+    }
+    // The machine slept: no peer could have answered.
+    let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
+    assert!(matches!(action, KeepaliveAction::Ping(_)));
+    assert_eq!(
+        keepalive.poll(&config, RHYTHM, 0.5, at(63_000)),
+        KeepaliveAction::Dead
+    );
+}
+
+#[test]
+fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
+    let (config, mut keepalive) = asking();
+    let mut pings = Vec::new();
+    let mut ask = |keepalive: &mut Keepalive, ms: u64| {
+        let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
+        if let KeepaliveAction::Ping(nonce) = action {
+            pings.push(ms);
+            keepalive.pong(nonce, 0.5, at(ms + 1));
+        }
+        matches!(action, KeepaliveAction::Ping(_))
+    };
+    for second in 0..60 {
+        keepalive.heard(at(1_000 * second));
+        ask(&mut keepalive, 1_000 * second);
+    }
+    keepalive.probe(Suspicion::Possible, at(60_000));
+    keepalive.heard(at(60_000));
+    assert!(ask(&mut keepalive, 60_000), "suspected");
+    let quiet: Vec<_> = pings.windows(2).map(|two| two[1] - two[0]).collect();
+    assert_eq!(quiet[0], 2_000, "the second sample soon");
+    assert_eq!(quiet[1], 6_000, "the third is the first that is credible");
+    assert!(
+        quiet[2..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
+        "{pings:?}"
+    );
+}
