@@ -359,6 +359,7 @@ impl LinkQueue {
     }
 
     /// Everything that was queued has been sent and acknowledged.
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn is_settled(&self) -> bool {
         let data = self.sent.is_empty() && self.data.is_empty() && self.bulk.is_empty();
         data && self.control.is_empty() && self.stream.is_empty()
