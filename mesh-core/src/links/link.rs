@@ -107,6 +107,10 @@ impl Link {
         self.restarts = Restarts::default();
         self.keepalive = self.keepalive.succeeded(now);
         self.media = self.media.revived(now);
+        // What fell due meanwhile is due now.
+        for moment in [&mut self.rotate_at, &mut self.upgrade.at] {
+            *moment = moment.map(|at| at.max(now));
+        }
     }
 
     /// Messages may be routed over it.

@@ -485,3 +485,12 @@ fn a_gateway_that_another_stands_in_for_is_dialled_on() {
 fn a_link_that_gets_slow_is_lost_once_and_then_waited_for() {
     Scenario::draw_relayed(70_831).run();
 }
+
+/// The look for a direct path fell due while a relayed link was silent. When the link worked again
+/// its timer was armed for the past, and the agent took its driver for late.
+#[test]
+fn what_falls_due_while_a_link_is_silent_is_due_when_it_works_again() {
+    for seed in [72_093, 72_198] {
+        Scenario::draw_relayed(seed).run();
+    }
+}
