@@ -90,8 +90,8 @@ impl Dialer {
         })
     }
 
-    /// Whether the link to the peer was lost some time ago, and none has opened since. Where nobody
-    /// has tried for a while the peer is as good as any other again.
+    /// Whether the link to the peer was lost some time ago, and none has opened since. After a
+    /// while without an attempt the peer is as good as any other again.
     pub(crate) fn is_missing(&self, peer: PeerId, config: &Config, now: Instant) -> bool {
         self.failed.get(&peer).is_some_and(|failed| {
             let until = failed.retry_at + config.unreachable_for;

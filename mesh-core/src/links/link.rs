@@ -107,7 +107,7 @@ impl Link {
         self.restarts = Restarts::default();
         self.keepalive = self.keepalive.succeeded(now);
         self.media = self.media.revived(now);
-        // What fell due meanwhile is due now.
+        // Moments that passed meanwhile are due now.
         for moment in [&mut self.rotate_at, &mut self.upgrade.at] {
             *moment = moment.map(|at| at.max(now));
         }

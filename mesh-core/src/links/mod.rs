@@ -56,9 +56,9 @@ use link::{LinkState, Role};
 use silent::SilentLinks;
 use table::Table;
 
-/// Time that a link stays which is no longer wanted, for what is under way on it: datagrams, which
-/// nobody acknowledges, and the last acknowledgement. Longer than the news of its replacement takes
-/// to reach a room.
+/// Time that a link stays which is no longer wanted, for frames that are under way on it:
+/// datagrams, which are never acknowledged, and the last acknowledgement. Longer than the news of
+/// its replacement takes to reach a room.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What happened to links, for the other machines.
@@ -389,7 +389,7 @@ impl Links {
         }
     }
 
-    /// Closes an open link once what was sent over it has arrived, and tells its other end.
+    /// Closes an open link once the frames under way have arrived, and tells its other end.
     pub(crate) fn drain(&mut self, id: LinkId, cx: &Context) {
         decided!(cx, link = ?id, peer = ?self.get(id).map(|link| link.peer), "drain a link");
         self.queue_control(id, &Record::Drain);

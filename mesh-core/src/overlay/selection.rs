@@ -143,7 +143,7 @@ impl Overlay {
             unknown |= deficit_unknown;
         }
         let view = View::new(links, routing, cx);
-        // One that another stands in for is dialled on, until it has failed too often.
+        // A peer that another stands in for is dialled on, until it has failed too often.
         for gateway in &self.gateways {
             let is_there = |peer: &PeerId| !view.is_away(*peer);
             let in_reach = |peer: &PeerId| !view.out_of_reach(*peer);

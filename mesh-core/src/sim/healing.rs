@@ -178,7 +178,7 @@ fn suffer(fault: Fault, seed: u64, latency_ms: (u64, u64)) -> (Duration, Duratio
     let mut linked_at = None;
     while world.now().since(since) < WATCHED {
         traffic.run(&mut world, STEP * 10, apart);
-        // An agent that nobody reaches has no links.
+        // An agent that is out of reach has no links.
         let is_alone = matches!(fault, Fault::Silent | Fault::Stopped);
         let is_linked = is_alone || world.has_links(K);
         linked_at = linked_at.filter(|_| is_linked);
