@@ -1,8 +1,9 @@
 //! The signaling server as a child process on a fixed port, to be killed and started again.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,8 +35,7 @@ impl HubProcess {
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
         let process = MeshProcess::start_limited(limit, &["signal", "--listen", &listen])?;
-        until("the hub serves", SOON, async || health(port).await).await?;
-        Ok(Self { process, port })
+        Self::serving(process, port).await
     }
 
     /// Starts a hub on a port, with further arguments, and waits until it serves.
@@ -43,9 +43,23 @@ impl HubProcess {
     /// # Errors
     /// If it does not.
     pub async fn start_at(port: u16, more: &[&str]) -> Result<Self> {
+        // A hub that was dropped has been sent SIGKILL, and may still hold its port.
+        until("the port is free", SOON, async || {
+            TcpListener::bind(("127.0.0.1", port)).context("the port is taken")
+        })
+        .await?;
         let listen = format!("127.0.0.1:{port}");
         let process = MeshProcess::start(&[&["signal", "--listen", &listen], more].concat())?;
-        until("the hub serves", SOON, async || health(port).await).await?;
+        Self::serving(process, port).await
+    }
+
+    async fn serving(mut process: MeshProcess, port: u16) -> Result<Self> {
+        tokio::select! {
+            served = until("the hub serves", SOON, async || health(port).await) => served?,
+            ended = process.wait(SOON * 2) => {
+                bail!("the hub ends, {}: {:#?}", ended?, process.stderr.last())
+            }
+        };
         Ok(Self { process, port })
     }
 
