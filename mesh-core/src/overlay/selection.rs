@@ -219,6 +219,8 @@ impl Overlay {
                 let standing = self.standing(link.id);
                 let is_new = view.is_new(link);
                 let preference = (
+                    // An attempt may come to nothing: its other end may have given it up long ago.
+                    link.is_negotiating(),
                     spare == Some(link.peer),
                     is_of_use,
                     standing.inner,

@@ -494,3 +494,9 @@ fn what_falls_due_while_a_link_is_silent_is_due_when_it_works_again() {
         Scenario::draw_relayed(seed).run();
     }
 }
+
+/// An agent kept an attempt that its offerer had given up long ago, and let a link go that was open.
+#[test]
+fn an_attempt_is_not_kept_before_a_link_that_is_open() {
+    Scenario::draw_rough(73_324).run();
+}
