@@ -7,11 +7,17 @@ use crate::id::{LinkId, PeerId};
 use crate::wire::PeerSignal;
 
 impl Links {
-    /// If an attempt fails that this end has answered, its offerer is told: it would wait until its
-    /// own patience ends, which is four times as long after some failures.
-    pub(super) fn tell_offerer(&mut self, id: LinkId, cx: &Context) {
-        let link = self.table.get(id).filter(|link| link.is_negotiating());
-        if let Some(link) = link.filter(|link| link.peer < cx.this) {
+    /// Closes a link, of whose attempt the other end may still expect something.
+    pub(super) fn give_up(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
+        self.tell_failed(id);
+        self.close(id, reason, cx);
+    }
+
+    /// If the link is an attempt, its other end is told that it has failed: it would wait until its
+    /// own patience ends, which is four times as long after some failures, and take no other path
+    /// to this agent meanwhile.
+    pub(super) fn tell_failed(&mut self, id: LinkId) {
+        if let Some(link) = self.table.get(id).filter(|link| link.is_negotiating()) {
             self.events.push_back(LinkEvent::Signal {
                 to: link.peer,
                 attempt: link.negotiation.attempt(),
@@ -21,8 +27,8 @@ impl Links {
         }
     }
 
-    /// The answerer of an attempt says that it has failed.
-    pub(crate) fn failed_at_answerer(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
+    /// The other end of an attempt says that it has failed there.
+    pub(crate) fn failed_at_other_end(&mut self, peer: PeerId, attempt: u64, cx: &mut Context) {
         if let Some(id) = self.in_negotiation(peer, attempt) {
             self.close(id, "the attempt failed at the other end", cx);
         }

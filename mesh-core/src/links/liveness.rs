@@ -57,8 +57,7 @@ impl Links {
                 self.fall_back(id, cx);
             }
             Some(LinkState::Negotiating { .. }) => {
-                self.tell_offerer(id, cx);
-                self.close(id, "it did not open in time", cx);
+                self.give_up(id, "it did not open in time", cx);
             }
             Some(LinkState::Draining { until }) if until <= cx.now => {
                 self.close(id, "no longer wanted", cx);

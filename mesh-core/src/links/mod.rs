@@ -313,7 +313,7 @@ impl Links {
 
     /// The driver reports that a link failed, or that its other end closed it.
     pub(crate) fn closed(&mut self, id: LinkId, reason: &str, cx: &mut Context) {
-        self.tell_offerer(id, cx);
+        self.tell_failed(id);
         self.ended(id, reason, cx);
     }
 

@@ -96,7 +96,7 @@ impl Links {
             return; // It opens without.
         }
         if negotiation.direct_only {
-            return self.close(id, "there is no direct path yet", cx);
+            return self.give_up(id, "there is no direct path yet", cx);
         }
         negotiation.relays = true;
         negotiation.begin_round(negotiation.round().saturating_add(1));

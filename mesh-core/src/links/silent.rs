@@ -187,7 +187,7 @@ impl Links {
         };
         // An attempt to replace it: a link that had opened would have ended it.
         if let Some(attempt) = self.table.id_of(link.peer) {
-            self.close(attempt, "the link before it works again", cx);
+            self.give_up(attempt, "the link before it works again", cx);
         }
         link.revive(cx.now);
         link.queue.acknowledge(); // What came while this end was silent.

@@ -141,11 +141,8 @@ impl Mesh {
                 self.links.apply(message, round, signal, &mut self.cx);
             }
             PeerSignal::Decline => self.declined(from, attempt),
-            PeerSignal::Failed if from > self.cx.this => {
-                self.links.failed_at_answerer(from, attempt, &mut self.cx);
-            }
+            PeerSignal::Failed => self.links.failed_at_other_end(from, attempt, &mut self.cx),
             PeerSignal::Link { .. }
-            | PeerSignal::Failed
             | PeerSignal::Succeed { .. }
             | PeerSignal::Solicit
             | PeerSignal::Ask(_) => {

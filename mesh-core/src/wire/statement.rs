@@ -297,7 +297,8 @@ pub enum PeerSignal {
     },
     /// The author asks for a further step on the link that the attempt has opened.
     Ask(Step),
-    /// The attempt has failed at its answerer, the author: the offerer need not wait longer.
+    /// The attempt has failed at the author, or is not needed any more: the other end need not wait
+    /// longer.
     Failed,
 }
 

@@ -23,7 +23,7 @@ fn failures(cx: &mut Context) -> usize {
 }
 
 #[test]
-fn an_answerer_that_gives_up_tells_the_offerer_which_ends_the_attempt() {
+fn an_end_that_gives_up_tells_the_other_which_ends_the_attempt() {
     const ATTEMPT: u64 = 300;
     let [lower, higher] = peers();
     let (mut answerer, mut cx) = (Links::new([7; 32]), context(higher));
@@ -46,12 +46,39 @@ fn an_answerer_that_gives_up_tells_the_offerer_which_ends_the_attempt() {
     let (mut offerer, mut cx) = (Links::new([7; 32]), context(lower));
     let id = offerer.dial(higher, false, &mut cx);
     let attempt = attempt(&mut offerer, &cx);
-    offerer.failed_at_answerer(higher, attempt + 1, &mut cx);
+    offerer.failed_at_other_end(higher, attempt + 1, &mut cx);
     assert!(offerer.knows(id), "that was another attempt");
-    offerer.failed_at_answerer(higher, attempt, &mut cx);
+    offerer.failed_at_other_end(higher, attempt, &mut cx);
     assert!(!offerer.knows(id));
     assert_eq!((failures(&mut cx), offerer.failures(higher)), (1, 1));
     assert_eq!(signals(&mut offerer), [], "the answerer knows");
+
+    let id = offerer.dial(higher, false, &mut cx);
+    let attempt = self::attempt(&mut offerer, &cx);
+    cx.now = offerer.deadline().expect("patience ends").0;
+    offerer.attend_next(&mut cx);
+    assert!(!offerer.knows(id));
+    let told = [(higher, attempt, PeerSignal::Failed)];
+    assert_eq!(signals(&mut offerer), told);
+}
+
+#[test]
+fn an_attempt_that_the_link_before_it_makes_needless_is_over_at_both_ends() {
+    let (mut links, mut cx, id) = open();
+    let [_, peer] = peers();
+    links.disarm(TimeoutReason::Suspect);
+    while links.leads_to(peer) {
+        sent(&mut links, &mut cx);
+        cx.now = links.deadline().expect("its keepalive").0;
+        links.attend(id, &mut cx);
+    }
+    events(&mut links);
+    links.dial(peer, false, &mut cx);
+    let attempt = attempt(&mut links, &cx);
+    links.revive(id, &mut cx);
+    let told = [(peer, attempt, PeerSignal::Failed)];
+    assert_eq!(signals(&mut links), told);
+    assert!(is_usable(&links, id));
 }
 
 #[test]
@@ -61,6 +88,6 @@ fn an_open_link_stays_whatever_its_answerer_says_of_the_attempt() {
     let id = links.dial(peer, false, &mut cx);
     let attempt = attempt(&mut links, &cx);
     links.opened(id, &mut cx);
-    links.failed_at_answerer(peer, attempt, &mut cx);
+    links.failed_at_other_end(peer, attempt, &mut cx);
     assert!(links.open_to(peer).is_some());
 }
