@@ -206,6 +206,27 @@ impl Window {
         result.with_context(|| format!("in {:?}: {start}", self.browser))
     }
 
+    /// The session with the driver.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The process group of the browser and its driver.
+    ///
+    /// # Errors
+    /// If they have ended.
+    pub fn group(&self) -> Result<u32> {
+        self.driver.group()
+    }
+
+    /// Sends a signal to all processes of the browser, as `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// If they have ended.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        self.driver.signal(name).await
+    }
+
     /// Closes the browser, so that it cleans up behind it.
     ///
     /// # Errors

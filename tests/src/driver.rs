@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -82,6 +82,21 @@ impl Driver {
         let url = format!("http://127.0.0.1:{}", self.port);
         let client = builder.capabilities(capabilities).connect(&url).await;
         client.with_context(|| format!("no browser starts; the driver says {:?}", self.log.last()))
+    }
+
+    /// The process group of the driver and the browser.
+    pub(crate) fn group(&self) -> Result<u32> {
+        self.child.id().context("the driver has ended")
+    }
+
+    /// Sends a signal to the driver and the browser.
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        let group = self.group()?;
+        let mut kill = Command::new("kill");
+        let kill = kill.args(["-s", name, "--", &format!("-{group}")]);
+        let status = kill.status().await.context("cannot start kill")?;
+        ensure!(status.success(), "kill -s {name} fails with {status}");
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! [`member::Member`], so that a test can ask all of them the same.
 
 pub mod agents;
+pub mod away;
 pub mod balancer;
 pub mod browser;
 pub mod doctor;
@@ -34,6 +35,7 @@ pub mod sentinels;
 pub mod site;
 pub mod soak;
 pub mod streams;
+mod tab_states;
 pub mod tls;
 pub mod turn;
 pub mod wait;

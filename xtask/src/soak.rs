@@ -5,9 +5,10 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::setup::BrowserSetup;
 use crate::tables::Run;
 use crate::workspace::Workspace;
-use crate::{measured, setup, tables};
+use crate::{measured, setup, tables, wasm};
 
 const DOCUMENT: &str = "docs/healing.md";
 
@@ -40,30 +41,48 @@ enum What {
         #[arg(long = "for", default_value = "5m")]
         lasts: String,
     },
+    /// Tabs that are hidden, frozen, stopped, left and reloaded, and a process that is stopped: how
+    /// soon each is back.
+    Away {
+        /// How long each is away.
+        #[arg(long = "for", default_value = "3m")]
+        lasts: String,
+    },
+    /// 600 links opened and closed in a row, at a process and at a tab of each browser: what they
+    /// leave behind.
+    Closed,
 }
 
 /// Builds the command, runs, and writes tables of docs/healing.md, even if they miss their goals:
 /// then it fails.
 pub(crate) fn run(workspace: &Workspace, args: &SoakArgs) -> Result<()> {
     setup::for_soak(workspace)?;
-    tables::build(workspace)?;
-    match &args.what {
-        Some(What::Faults { each }) => soak(
-            workspace,
-            "faults",
-            &["faults", "--each", &each.to_string()],
-        ),
-        Some(What::Chaos { lasts }) => soak(workspace, "chaos", &["chaos", "--for", lasts]),
-        None => {
-            let steady = soak(workspace, "steady", &["steady", "--for", &args.lasts]);
-            let closed = soak(workspace, "closed", &["closed"]);
-            steady.and(closed)
+    let browsers = match args.what {
+        Some(What::Away { .. } | What::Closed) => {
+            // First the page: the command carries it inside.
+            wasm::build(workspace, &setup::for_wasm(workspace)?)?;
+            Some(setup::for_browsers(workspace)?)
         }
+        _ => None,
+    };
+    tables::build(workspace)?;
+    let soak = |part: &str, arguments: &[&str]| soak(workspace, part, arguments, browsers.as_ref());
+    match &args.what {
+        Some(What::Faults { each }) => soak("faults", &["faults", "--each", &each.to_string()]),
+        Some(What::Chaos { lasts }) => soak("chaos", &["chaos", "--for", lasts]),
+        Some(What::Away { lasts }) => soak("away", &["away", "--for", lasts]),
+        Some(What::Closed) => soak("closed", &["closed"]),
+        None => soak("steady", &["steady", "--for", &args.lasts]),
     }
 }
 
 /// Runs one part and writes its table.
-fn soak(workspace: &Workspace, part: &str, arguments: &[&str]) -> Result<()> {
+fn soak(
+    workspace: &Workspace,
+    part: &str,
+    arguments: &[&str],
+    browsers: Option<&BrowserSetup>,
+) -> Result<()> {
     let folder = workspace.target.join(TABLES);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let run = Run {
@@ -77,7 +96,7 @@ fn soak(workspace: &Workspace, part: &str, arguments: &[&str]) -> Result<()> {
             arguments.join(" "),
             measured::machine()
         ),
-        browsers: None,
+        browsers,
     };
     run.write(workspace)
 }
@@ -94,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_document_has_a_place_for_each_table() {
-        for part in ["faults", "chaos", "steady", "closed"] {
+        for part in ["faults", "chaos", "away", "steady", "closed"] {
             assert!(table::has_place(DOCUMENT, &command(part)), "{part}");
         }
     }

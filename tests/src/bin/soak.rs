@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use mesh_tests::hosts;
+use mesh_tests::browser::Browser;
 use mesh_tests::output::{print, progress};
 use mesh_tests::soak::accounts::Accounts;
 use mesh_tests::soak::closed::closed;
@@ -16,6 +16,10 @@ use mesh_tests::soak::steady::{self, Samples};
 use mesh_tests::soak::tables::Readings;
 use mesh_tests::soak::world::World;
 use mesh_tests::soak::{Dice, chaos, traffic};
+use mesh_tests::{away, hosts};
+
+/// The browsers whose tabs are measured.
+const BROWSERS: [Browser; 2] = [Browser::Chrome, Browser::Firefox];
 
 /// Does faults to a mesh of real processes.
 #[derive(Debug, Parser)]
@@ -66,7 +70,12 @@ enum What {
         #[arg(long = "for", default_value = "1h", value_parser = humantime::parse_duration)]
         lasts: Duration,
     },
-    /// Links opened and closed in a row in one process.
+    /// Tabs and a process that are away for a while, and how soon they are back.
+    Away {
+        #[arg(long = "for", default_value = "3m", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+    },
+    /// Links opened and closed in a row at one process, and at a tab of each browser.
     Closed {
         #[arg(long, default_value_t = 600)]
         links: usize,
@@ -79,9 +88,14 @@ async fn main() -> Result<ExitCode> {
     let run = async {
         match &args.what {
             What::Closed { links } => {
-                let (text, flat) = closed(*links).await?;
+                let (text, flat) = closed(*links, &BROWSERS).await?;
                 print(&text, args.out.as_deref())?;
                 Ok(flat)
+            }
+            What::Away { lasts } => {
+                let (text, met) = away::measured(&BROWSERS, *lasts).await?;
+                print(&text, args.out.as_deref())?;
+                Ok(met)
             }
             What::Faults { agents, each, only } => {
                 let chosen = chosen(only)?;
