@@ -39,6 +39,8 @@ mod rotation;
 mod rough;
 mod scenario;
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod sleep;
 #[cfg(test)]
 mod tests;
