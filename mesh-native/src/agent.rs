@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use mesh_core::agent::{AgentState, Line};
 use mesh_core::{
-    Delivery, Event, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView,
-    RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView, TrackError,
-    TrackKind,
+    Delivery, Event, Gauges, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId,
+    PeerView, RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
+    TrackError, TrackKind,
 };
 use tokio::sync::watch;
 
@@ -412,6 +412,14 @@ impl Agent {
     /// [`MeshError::Closed`].
     pub fn stats(&self) -> Result<Stats, MeshError> {
         self.read(Mesh::stats)
+    }
+
+    /// How this agent stands now: its links, its queues, and what is not done with.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub fn gauges(&self) -> Result<Gauges, MeshError> {
+        self.read(Mesh::gauges)
     }
 
     /// When this agent acts by itself next, and why.

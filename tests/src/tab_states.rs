@@ -1,4 +1,4 @@
-//! What browsers do to a tab that nobody looks at: they hide it, freeze it, or stop with the machine.
+//! What browsers do to a tab that nobody looks at: they hide it or freeze it.
 
 use anyhow::{Context, Result};
 use fantoccini::wd::WebDriverCompatibleCommand;
@@ -44,8 +44,8 @@ impl Window {
         Ok(())
     }
 
-    /// Opens another tab before this one, which is hidden from then on, and leads further commands to
-    /// it. Returns what [`Window::show`] takes.
+    /// Opens another tab before this one, which is hidden from then on, and leads further commands
+    /// to it. Returns what [`Window::show`] takes.
     ///
     /// # Errors
     /// If there is no other tab.
@@ -53,8 +53,8 @@ impl Window {
         let client = self.client();
         let hidden = client.window().await.context("no tab")?;
         let other = client.new_window(true).await.context("no other tab")?;
-        let other = other.handle.try_into().context("no handle of a tab")?;
-        client.switch_to_window(other).await.context("no switch")?;
+        let switched = client.switch_to_window(other.handle).await;
+        switched.context("no switch")?;
         Ok(Hidden(hidden))
     }
 

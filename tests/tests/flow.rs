@@ -14,8 +14,8 @@ use mesh_tests::wait::{SOON, until};
 
 const ROOM: &str = "flow";
 
-/// Agents in a ring, so that the last of three hops is there.
-const AGENTS: usize = 7;
+/// Agents in a ring, so that members four hops apart are there.
+const AGENTS: usize = 9;
 
 /// Links of each: its neighbours in the ring.
 const K: usize = 2;
@@ -73,7 +73,7 @@ async fn read_burst(events: &mut Events, from: PeerId) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_messages_over_one_to_three_hops_all_arrive_in_order() -> Result<()> {
+async fn ten_thousand_messages_over_one_to_four_hops_all_arrive_in_order() -> Result<()> {
     let hub = HubProcess::start().await?;
     let mut agents = ring(&hub).await?;
     let author = agents[0].0.clone();

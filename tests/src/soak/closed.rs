@@ -70,8 +70,8 @@ impl Anchor {
     }
 }
 
-/// Opens and closes so many links to one agent, first a process, then a tab of each browser. Returns
-/// a table, and whether their memory is flat.
+/// Opens and closes so many links to one agent, first a process, then a tab of each browser.
+/// Returns a table, and whether their memory is flat.
 ///
 /// # Errors
 /// If links do not open or close.
