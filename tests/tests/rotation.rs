@@ -1,6 +1,6 @@
 //! Keys are rotated while messages travel: none is lost, none comes twice, no link goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,8 +8,10 @@ use futures::future::try_join_all;
 use mesh_native::core::{Delivery, PeerId};
 use mesh_native::{JoinOptions, SendOptions};
 use mesh_tests::agents::Native;
+use mesh_tests::browser::{Browser, are_wanted};
 use mesh_tests::hub::HubProcess;
 use mesh_tests::member::{Member, until_complete};
+use mesh_tests::page::Stage;
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
 use serde_json::Value;
@@ -156,4 +158,56 @@ async fn events(members: &[&dyn Member], kind: &str) -> Result<Vec<Value>> {
         events.extend(member.events(kind).await?);
     }
     Ok(events)
+}
+
+/// Notes the fingerprints of both certificates of each connection that the page has.
+const WATCH: &str = "
+    window.connections = new Map();
+    window.rotated = 0;
+    for (const end of ['localDescription', 'remoteDescription']) {
+        const method = end.replace(/^./, (first) => `set${first.toUpperCase()}`);
+        const original = RTCPeerConnection.prototype[method];
+        RTCPeerConnection.prototype[method] = async function (...described) {
+            await original.apply(this, described);
+            const fingerprint = /a=fingerprint:(\\S+ \\S+)/.exec(this[end].sdp)[1];
+            const seen = window.connections.get(this) ?? {};
+            window.connections.set(this, { ...seen, [end]: fingerprint });
+        };
+    }
+    window.mesh = await Mesh.join(options);
+    (async () => {
+        for await (const event of window.mesh.events()) {
+            if (event.type === 'linkRotated') window.rotated += 1;
+        }
+    })();
+    await window.mesh.ready();";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_rotation_gives_both_ends_another_certificate() -> Result<()> {
+    const TIMES: usize = 3;
+    if !are_wanted("the certificates of a tab's links") {
+        return Ok(());
+    }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let stage = Stage::set(browser).await?;
+        stage.run(WATCH).await?;
+        for time in 1..=TIMES {
+            tokio::time::sleep(TURN).await; // Younger links are not rotated.
+            stage.agent.rotate_keys()?;
+            stage.until("window.rotated", time.into()).await?;
+        }
+        let seen = stage.run("return [...window.connections.values()]").await?;
+        for end in ["localDescription", "remoteDescription"] {
+            let seen = seen.as_array().context("connections")?;
+            let fingerprints = seen.iter().map(|connection| connection[end].as_str());
+            let fingerprints: Option<BTreeSet<_>> = fingerprints.collect();
+            let fingerprints = fingerprints.with_context(|| format!("{seen:?}"))?;
+            ensure!(
+                fingerprints.len() == TIMES + 1,
+                "{browser:?}: {end}: {seen:?}"
+            );
+        }
+        stage.tab.close().await?;
+    }
+    Ok(())
 }
