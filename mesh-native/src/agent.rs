@@ -2,6 +2,7 @@
 
 mod admission;
 mod calls;
+mod events;
 mod pairs;
 #[cfg(test)]
 mod tests;
@@ -13,14 +14,15 @@ use std::time::Duration;
 
 use mesh_core::agent::{AgentState, Line};
 use mesh_core::{
-    Delivery, Event, Gauges, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId,
-    PeerView, RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView,
-    TrackError, TrackKind,
+    Delivery, Gauges, Identity, Instant, Mesh, MeshError, MessageId, Payload, PeerId, PeerView,
+    RouteView, SendError, SendOptions, Shards, Stats, TimeoutView, TopologyView, TrackError,
+    TrackKind,
 };
 use tokio::sync::watch;
 
 use self::calls::Call;
 pub use self::calls::{PendingReply, Sending};
+pub use self::events::Events;
 
 use crate::addresses;
 use crate::clock::{self, Clock};
@@ -46,13 +48,6 @@ pub struct Agent {
     shared: Arc<Shared>,
     /// Closed when the loop has ended; the loop ends when all handles are gone.
     running: watch::Receiver<()>,
-}
-
-/// The events of an agent, as a stream of its own for each reader: see
-/// [`EventQueue`](mesh_core::EventQueue) for how many may wait.
-#[derive(Debug)]
-pub struct Events {
-    queue: Subscriber,
 }
 
 impl Agent {
@@ -171,7 +166,8 @@ impl Agent {
     /// [`Agent::start_send`].
     ///
     /// # Errors
-    /// [`MeshError::Send`] for what the caller should know now; later news is an [`Event`].
+    /// [`MeshError::Send`] for what the caller should know now; later news is an
+    /// [`Event`](mesh_core::Event).
     pub async fn send(
         &self,
         to: PeerId,
@@ -286,6 +282,7 @@ impl Agent {
         Ok(PendingReply {
             request: sent.await?,
             shared: Arc::clone(&self.shared),
+            reply: None,
         })
     }
 
@@ -342,7 +339,8 @@ impl Agent {
         Ok(LocalTrack::new(peer, local, Arc::downgrade(&self.shared)))
     }
 
-    /// A track that a neighbour sends, as [`Event::Track`] has told; none once it has ended.
+    /// A track that a neighbour sends, as [`Event::Track`](mesh_core::Event::Track) has told; none
+    /// once it has ended.
     pub fn remote_track(&self, peer: PeerId, id: &str) -> Option<RemoteTrack> {
         self.shared.media.of(peer)?.remote(id)
     }
@@ -483,18 +481,5 @@ impl Agent {
             })
         })
         .await
-    }
-}
-
-impl Events {
-    /// The next event; none after the agent was closed.
-    pub async fn next(&mut self) -> Option<Event> {
-        poll_fn(|context| self.queue.lock().poll_next(context)).await
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.queue.lock().abandon();
     }
 }

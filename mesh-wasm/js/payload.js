@@ -102,7 +102,7 @@ class Refused extends Error {
 
 /** Refuses what is surely too large before it is copied: the memory that a copy takes is never given back. */
 function checkSize(size, bytesMax) {
-  if (size > bytesMax) throw new Refused(`payload: it has ${size} bytes or more, at most ${bytesMax} fit a message`, "too-large");
+  if (size > bytesMax) throw new Refused(`payload: it has ${size} bytes or more, at most ${bytesMax} can be sent so`, "too-large");
 }
 
 /** Where a value is: the objects around it, outermost first, each with its key in the one before. */

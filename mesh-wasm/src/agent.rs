@@ -8,10 +8,13 @@ mod pairs;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use js_sys::{Promise, Reflect};
 use mesh_core::agent::{Line, Ticket, TransferStep};
-use mesh_core::{Delivery, Identity, Instant, MessageId, Payload, PeerId, SendError, SendOptions};
+use mesh_core::{
+    Delivery, Identity, Instant, MeshError, MessageId, Payload, PeerId, SendError, SendOptions,
+};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
@@ -21,7 +24,7 @@ use crate::driver::Driver;
 use crate::error;
 use crate::events::{EventStream, to_js};
 use crate::join::{JoinOptions, Joined};
-use crate::payload;
+use crate::payload::{self, Carried};
 use crate::sender::MediaSender;
 
 #[wasm_bindgen(module = "/js/handle.js")]
@@ -121,7 +124,7 @@ impl Mesh {
     pub fn broadcast(&self, topic: &JsValue, payload: &JsValue) -> Promise {
         let driver = Rc::clone(&self.driver);
         let arguments = arguments::topic("broadcast", topic)
-            .and_then(|topic| Ok((topic, payload::take(payload)?)));
+            .and_then(|topic| Ok((topic, payload::take(payload, Carried::Whole)?)));
         future_to_promise(async move {
             let (topic, payload) = arguments?;
             let payload = payload.ready().await?;
@@ -170,8 +173,10 @@ impl Mesh {
                 request: sent.await.map_err(error::mesh_error)?,
                 driver: &driver,
             };
-            let told =
-                poll_fn(|context| driver.with(|agent| agent.poll_reply(reply.request, context)));
+            let tell = call.on_progress.as_ref();
+            let told = outcome(tell, |context| {
+                driver.with(|agent| agent.poll_reply(reply.request, context))
+            });
             let told = told.await.map_err(error::mesh_error)?;
             payload::show(&told).map_err(|cause| error::error("no-reply", &cause))
         })
@@ -181,7 +186,7 @@ impl Mesh {
     pub fn reply(&self, request: &JsValue, payload: &JsValue) -> Promise {
         let driver = Rc::clone(&self.driver);
         let arguments = arguments::message("reply", request)
-            .and_then(|request| Ok((request, payload::take(payload)?)));
+            .and_then(|request| Ok((request, payload::take(payload, Carried::InParts)?)));
         future_to_promise(async move {
             let (request, payload) = arguments?;
             let payload = payload.ready().await?;
@@ -285,7 +290,7 @@ impl std::fmt::Debug for Mesh {
 }
 
 const SEND_OPTIONS: [&str; 5] = ["delivery", "deadlineMs", "ordered", "onProgress", "signal"];
-const REQUEST_OPTIONS: [&str; 2] = ["deadlineMs", "signal"];
+const REQUEST_OPTIONS: [&str; 3] = ["deadlineMs", "onProgress", "signal"];
 
 /// What `send` and `request` were given.
 struct Call {
@@ -311,16 +316,21 @@ impl Call {
             ("reliable", Delivery::Reliable),
             ("acknowledged", Delivery::Acknowledged),
         ];
+        let delivery = options.choice("delivery", &deliveries)?.unwrap_or_default();
+        let carried = match delivery {
+            Delivery::Datagram => Carried::Whole,
+            Delivery::Reliable | Delivery::Acknowledged => Carried::InParts,
+        };
         Ok(Self {
             to,
             options: SendOptions {
-                delivery: options.choice("delivery", &deliveries)?.unwrap_or_default(),
+                delivery,
                 deadline: options.duration("deadlineMs")?,
                 ordered: options.flag("ordered")?.unwrap_or(true),
             },
             on_progress: options.function("onProgress")?,
             signal: options.signal()?,
-            payload: payload::take(payload)?,
+            payload: payload::take(payload, carried)?,
         })
     }
 }
@@ -370,9 +380,21 @@ async fn send(
         id,
         is_under_way: true,
     };
+    let arrived = outcome(tell, |context| {
+        driver.with(|agent| agent.poll_transfer(id, context))
+    });
+    let arrived = arrived.await;
+    sending.is_under_way = false;
+    arrived.map(|()| id).map_err(error::mesh_error)
+}
+
+/// Waits for the outcome of a large message or a request, and tells how far it has come meanwhile.
+async fn outcome<T>(
+    tell: Option<&js_sys::Function>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<TransferStep<T>>,
+) -> Result<T, MeshError> {
     loop {
-        let step = poll_fn(|context| driver.with(|agent| agent.poll_transfer(id, context)));
-        match step.await {
+        match poll_fn(&mut poll).await {
             TransferStep::Progress { bytes, bytes_total } => {
                 if let Some(tell) = tell {
                     // What the page's function throws is the page's.
@@ -380,10 +402,7 @@ async fn send(
                     let _ = tell.call2(&JsValue::UNDEFINED, &bytes.into(), &all.into());
                 }
             }
-            TransferStep::Done(outcome) => {
-                sending.is_under_way = false;
-                return outcome.map(|()| id).map_err(error::mesh_error);
-            }
+            TransferStep::Done(outcome) => return outcome,
         }
     }
 }

@@ -12,7 +12,7 @@ use web_sys::MediaStreamTrack;
 
 use crate::abort::Abort;
 use crate::error::{describe, error};
-use crate::payload::{self, Taken, is_unicode, kind_of, tag_of, text_of};
+use crate::payload::{self, Carried, Taken, is_unicode, kind_of, tag_of, text_of};
 
 #[cfg(test)]
 mod tests;
@@ -396,7 +396,7 @@ impl Options {
             return Ok(None);
         };
         let wanted = format!("a Uint8Array of {N} bytes");
-        let Ok(Taken::Ready(Payload::Bytes(bytes))) = payload::take(&value) else {
+        let Ok(Taken::Ready(Payload::Bytes(bytes))) = payload::take(&value, Carried::Whole) else {
             return Err(self.wrong(name, &value, &wanted));
         };
         match bytes.try_into() {

@@ -45,12 +45,34 @@ impl Taken {
     }
 }
 
+/// What a payload is handed over for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// A broadcast or a datagram, which is one frame.
+    Whole,
+    /// A message to one member, which may travel in parts.
+    InParts,
+}
+
+/// Bounds the bytes of a message in parts that a tab sends: the module's memory holds it twice, and
+/// browsers never take memory back from a module. Targets take 16 MiB if not told otherwise.
+const IN_PARTS_BYTES_MAX: usize = 64 << 20;
+
+impl Carried {
+    const fn bytes_max(self) -> usize {
+        match self {
+            Self::Whole => PAYLOAD_BYTES_MAX,
+            Self::InParts => IN_PARTS_BYTES_MAX,
+        }
+    }
+}
+
 /// Takes what the application hands over: later changes to it do not matter.
 ///
 /// # Errors
 /// What cannot be sent, where it is and why.
-pub(crate) fn take(value: &JsValue) -> Result<Taken, JsValue> {
-    let parts = encode_payload(value, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX);
+pub(crate) fn take(value: &JsValue, carried: Carried) -> Result<Taken, JsValue> {
+    let parts = encode_payload(value, JSON_DEPTH_MAX, carried.bytes_max());
     let parts = parts.map_err(|thrown| refused(&thrown))?;
     match parts.dyn_into::<Promise>() {
         Ok(read) => Ok(Taken::Blob(read)),

@@ -105,6 +105,8 @@ export interface SendOptions {
 export interface RequestOptions {
     /** 5,000 if not given. */
     deadlineMs?: number;
+    /** As of {@link SendOptions}, for the request; of a large reply, `receiving` events tell. */
+    onProgress?: (bytes: number, bytesTotal: number) => void;
     /** Gives up waiting for the reply: `request` rejects with the signal's reason. The other end may have the request. */
     signal?: AbortSignal;
 }
@@ -380,7 +382,7 @@ export class Mesh {
      * to one member arrives in the order of sending, each message once, unless it is a datagram or not `ordered`.
      *
      * A payload of more than 15,872 bytes travels in parts, yields to all others, arrives outside their order, and is
-     * waited for until all of it has: up to 16 MiB, unless the target takes less or more. It fails, with the code
+     * waited for until all of it has: up to 16 MiB, or what the target takes, 64 MiB at most. It fails, with the code
      * `not-delivered`, when nothing of it arrives for its deadline. Datagrams and broadcasts cannot be that large.
      */
     send(peer: PeerLike, payload: Payload, options?: SendOptions): Promise<MessageId>;
@@ -388,20 +390,20 @@ export class Mesh {
     /** Sends a message to every member of the room, under a topic (may be empty). */
     broadcast(topic: string, payload: Payload): Promise<MessageId>;
 
-    /** Sends a request; resolves with its reply. */
+    /** Sends a request; resolves with its reply. Either may be as large as what is sent. */
     request(peer: PeerLike, payload: Payload, options?: RequestOptions): Promise<ReceivedPayload>;
 
     /**
      * Asks a member how it sees its link to another, or why it has none. This tab may be asked too. A member of an
      * older version gives no answer: `no-reply` at the deadline.
      */
-    explainLink(of: PeerLike, about: PeerLike, options?: RequestOptions): Promise<LinkReport>;
+    explainLink(of: PeerLike, about: PeerLike, options?: Omit<RequestOptions, "onProgress">): Promise<LinkReport>;
 
     /**
      * Asks two members, at once, how they see the link between them. Resolves with what there is to say of it, in
      * words; an end that gives no answer is part of that.
      */
-    diagnosePair(one: PeerLike, other: PeerLike, options?: RequestOptions): Promise<Finding[]>;
+    diagnosePair(one: PeerLike, other: PeerLike, options?: Omit<RequestOptions, "onProgress">): Promise<Finding[]>;
 
     /** Answers a request: a `message` event with `wantsReply`. */
     reply(request: MessageLike, payload: Payload): Promise<void>;

@@ -65,9 +65,9 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("mesh.send(agent, 'x', { dedlineMs: 5 })", "options"),
     ("mesh.send(agent, 'x', { delivery: 'fast' })", "options"),
     ("mesh.send(agent, 'x', { signal: 5 })", "options"),
-    ("mesh.send(agent, 'x'.repeat(20_000))", "too-large"),
+    ("mesh.broadcast('t', 'x'.repeat(20_000))", "too-large"),
     (
-        "mesh.send(agent, new Blob([new Uint8Array(20_000)]))",
+        "mesh.send(agent, new Blob([new Uint8Array(20_000)]), { delivery: 'datagram' })",
         "too-large",
     ),
     ("mesh.send(agent, 'x'.repeat(2 ** 28))", "too-large"),
@@ -408,4 +408,41 @@ async fn the_declared_class_is_the_real_one() -> Result<()> {
     let real: BTreeSet<_> = real.iter().filter(own).cloned().collect();
     ensure!(declared == real, "declared {declared:?}, there is {real:?}");
     stage.tab.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_go_both_ways_and_tell_how_far_they_have_come() -> Result<()> {
+    const BYTES: u64 = 4_000_000;
+    const LARGEST: usize = 16 << 20;
+    if !are_wanted("large requests") {
+        return Ok(());
+    }
+    for browser in [Browser::Chrome, Browser::Firefox] {
+        let mut stage = Stage::set(browser).await?;
+        let start = format!(
+            "window.steps = [];
+            window.mesh = await Mesh.join(options);
+            await window.mesh.ready();
+            const onProgress = (...step) => window.steps.push(step);
+            window.replied = window.mesh.request(agent, new Uint8Array({BYTES}), {{ onProgress }});"
+        );
+        stage.run(&start).await?;
+        let asked = stage.message().await?;
+        ensure!(asked.payload == Payload::Bytes(vec![0; BYTES as usize]));
+        stage.agent.reply(asked.id, asked.payload)?;
+        let replied = "return Array.from(new Set(await window.replied)).concat(
+            (await window.replied).length)";
+        let replied = stage.run(replied).await?;
+        ensure!(replied == json!([0, BYTES]), "{replied}");
+        let steps: Vec<[u64; 2]> = serde_json::from_value(stage.run("return window.steps").await?)?;
+        ensure!(steps.len() > 2 && steps.is_sorted(), "{steps:?}");
+        ensure!(steps.iter().all(|[_, all]| *all == BYTES), "{steps:?}");
+        let largest = format!("window.sent = window.mesh.send(agent, 'x'.repeat({LARGEST}))");
+        stage.run(&largest).await?;
+        let came = stage.message().await?;
+        ensure!(came.payload == Payload::Text("x".repeat(LARGEST)));
+        stage.run("return window.sent").await?;
+        stage.tab.close().await?;
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod events;
 mod facts;
 mod flow;
 mod options;
+mod replies;
 #[cfg(test)]
 mod tests;
 mod tracks;
@@ -27,11 +28,13 @@ pub use self::events::{EVENT_BYTES_MAX, EVENTS_MAX, EventQueue, Reader};
 pub use self::facts::{LinkEnd, LinkFact, SocketEnd, SocketFact};
 pub use self::flow::{Allowance, MEASURED_BYTES};
 pub use self::options::{AgentOptions, JOIN_TIMEOUT};
+pub use self::replies::TransferStep;
 pub use self::tracks::{PeerTracks, TrackEnds};
-pub use self::waiting::{Line, Ticket, TransferStep};
+pub use self::waiting::{Line, Ticket};
 
 use self::admission::Admission;
-use self::waiting::{Callers, Replies};
+use self::replies::Replies;
+use self::waiting::Callers;
 use crate::error::{MeshError, SendError};
 use crate::id::{LinkId, MessageId, PeerId, SocketId};
 use crate::io::{Event, Input, Output};
@@ -238,13 +241,14 @@ impl<R: Reader> AgentState<R> {
         self.callers.leave(ticket);
     }
 
-    /// What became of a request; `Pending` registers the caller's waker.
+    /// What became of a request: how far a large one has come, and at last its reply. `Pending`
+    /// registers the caller's waker.
     pub fn poll_reply(
         &mut self,
         request: MessageId,
         context: &Context<'_>,
-    ) -> Poll<Result<Payload, MeshError>> {
-        self.replies.poll(request, context)
+    ) -> Poll<TransferStep<Payload>> {
+        self.replies.poll_request(request, context)
     }
 
     /// As [`AgentState::poll_call`], for a question to a member about its link to another: see

@@ -87,15 +87,39 @@ impl Drop for Sending {
 pub struct PendingReply {
     pub(super) shared: Arc<Shared>,
     pub(super) request: MessageId,
+    /// The reply, once it has come.
+    pub(super) reply: Option<Result<Payload, MeshError>>,
 }
 
 impl PendingReply {
+    /// Names the request.
+    pub fn id(&self) -> MessageId {
+        self.request
+    }
+
+    /// Waits until more of a large request has arrived: so many bytes, of so many. Nothing once its
+    /// reply has come, or none will: [`PendingReply::wait`] has that.
+    pub async fn progress(&mut self) -> Option<(u64, u64)> {
+        if self.reply.is_some() {
+            return None;
+        }
+        let step = poll_fn(|context| self.shared.lock().agent.poll_reply(self.request, context));
+        match step.await {
+            TransferStep::Progress { bytes, bytes_total } => Some((bytes, bytes_total)),
+            TransferStep::Done(reply) => {
+                self.reply = Some(reply);
+                None
+            }
+        }
+    }
+
     /// Waits for the reply.
     ///
     /// # Errors
     /// [`MeshError::NoReply`] when the deadline passes, [`MeshError::Closed`].
-    pub async fn wait(self) -> Result<Payload, MeshError> {
-        poll_fn(|context| self.shared.lock().agent.poll_reply(self.request, context)).await
+    pub async fn wait(mut self) -> Result<Payload, MeshError> {
+        while self.progress().await.is_some() {}
+        self.reply.take().unwrap_or(Err(MeshError::Closed))
     }
 }
 

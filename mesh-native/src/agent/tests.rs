@@ -4,7 +4,7 @@ mod hubs;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mesh_core::HubConfig;
+use mesh_core::{Event, HubConfig};
 
 use super::*;
 use crate::hub::HubServer;

@@ -11,7 +11,7 @@ use mesh_core::{LinkReport, MeshError, PeerId, SendError};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 
-use super::{Mesh, REQUEST_OPTIONS, Reply, Waiting};
+use super::{Mesh, Reply, Waiting};
 use crate::abort::{Abort, unless_aborted};
 use crate::arguments::{self, Options};
 use crate::driver::Driver;
@@ -82,7 +82,7 @@ impl Question {
             arguments::peer(method, one)?,
             arguments::peer(method, other)?,
         );
-        let options = Options::of(method, options, &REQUEST_OPTIONS)?;
+        let options = Options::of(method, options, &["deadlineMs", "signal"])?;
         Ok(Self {
             pair,
             deadline: options.duration("deadlineMs")?,

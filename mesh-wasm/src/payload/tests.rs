@@ -10,7 +10,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 /// The value of some JavaScript, and what becomes of it as a payload.
 async fn taken(source: &str) -> Result<Payload, String> {
     let made = Function::new_no_args(&format!("return ({source});")).call0(&JsValue::NULL);
-    let taken = match take(&made.expect("the source runs")) {
+    let taken = match take(&made.expect("the source runs"), Carried::Whole) {
         Ok(taken) => taken.ready().await,
         Err(error) => Err(error),
     };
@@ -68,7 +68,7 @@ async fn every_kind_of_bytes_arrives_as_bytes() {
 #[wasm_bindgen_test]
 async fn bytes_are_those_at_the_time_of_the_call() {
     let bytes = Uint8Array::from(&[1, 2][..]);
-    let taken = take(&bytes).expect("bytes");
+    let taken = take(&bytes, Carried::Whole).expect("bytes");
     bytes.fill(9, 0, 2);
     assert_eq!(taken.ready().await, Ok(Payload::Bytes(vec![1, 2])));
 }
@@ -164,9 +164,13 @@ fn what_is_too_large_is_refused_before_it_is_copied() {
         "['x'.repeat(2 ** 20)]",
     ] {
         let made = Function::new_no_args(&format!("return ({source});")).call0(&JsValue::NULL);
-        let error = take(&made.expect("the source runs")).expect_err(source);
+        let made = made.expect("the source runs");
+        let error = take(&made, Carried::Whole).expect_err(source);
         let code = Reflect::get(&error, &"code".into()).expect("an error");
         assert_eq!(code.as_string().as_deref(), Some("too-large"), "{source}");
+        // What is for one member may be larger, and has a bound too.
+        let is_refused = take(&made, Carried::InParts).is_err();
+        assert_eq!(is_refused, source.contains("28"), "{source}");
     }
 }
 
