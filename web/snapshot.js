@@ -5,7 +5,7 @@ import { shortId } from "./format.js";
 
 /**
  * @typedef {{ local: string, remote: string, relayed: boolean }} Way of a link: the kinds of addresses at its ends
- * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, way: Way|null, inHub: boolean }} Peer
+ * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, way: Way|null, bytesIn: number, bytesOut: number, inHub: boolean }} Peer
  * @typedef {{ destination: string, label: string, nextHop: string, hops: number, path: string[] }} Route
  * @typedef {{ id: string, label: string, self: boolean, hops: number|null }} GraphNode
  * @typedef {{ key: string, source: string, target: string, rttMs: number|null, own: boolean, relayed: boolean }} GraphLink `relayed` only if it is own
@@ -47,6 +47,8 @@ export function readSnapshot({ now, peers: rawPeers, routes: rawRoutes, topology
       nextHop: peer.nextHop ?? null,
       rttMs: peer.rttMs ?? null,
       way: peer.path ?? null,
+      bytesIn: peer.bytesIn ?? 0,
+      bytesOut: peer.bytesOut ?? 0,
       inHub: Boolean(peer.inHub),
     }))
     .sort((a, b) => byDistance(a, b) || (a.id < b.id ? -1 : 1));

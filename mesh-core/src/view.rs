@@ -25,6 +25,10 @@ pub struct PeerView {
     pub rtt_ms: Option<f64>,
     /// The way of the direct link; null while it is not known.
     pub path: Option<LinkPath>,
+    /// Bytes that the direct link has brought since it opened.
+    pub bytes_in: Option<u64>,
+    /// Bytes that this agent has handed to it.
+    pub bytes_out: Option<u64>,
     /// Whether the signaling server lists it.
     pub in_hub: bool,
 }

@@ -265,6 +265,9 @@ export interface Peer {
     rttMs: number | null;
     /** The way of the direct link; null while it is not known. */
     path: LinkPath | null;
+    /** Bytes that the direct link has brought, and that it was given, since it opened. */
+    bytesIn: number | null;
+    bytesOut: number | null;
     /** Whether the signaling server lists it. */
     inHub: boolean;
 }

@@ -1,6 +1,6 @@
 // What is known of the agent in focus: the one under the pointer, else the one that was chosen.
 
-import { formatHops, formatMs, formatWay, rttClass, shortId } from "../format.js";
+import { formatBytes, formatHops, formatMs, formatWay, rttClass, shortId } from "../format.js";
 import { peerRef } from "../state.js";
 import { byId, copyFrom, h, setData, setText } from "./dom.js";
 import { renderPing } from "./peers.js";
@@ -61,6 +61,7 @@ function updateCard(card, id, state) {
     id === state.self ? "this tab" : peer?.hops == null ? "no route" : formatHops(peer.hops),
     peer?.direct ? `link ${formatMs(peer.rttMs)}` : null,
     peer?.direct && peer.way ? formatWay(peer.way) : null,
+    peer?.direct ? `${formatBytes(peer.bytesIn)} in, ${formatBytes(peer.bytesOut)} out` : null,
     `${links} links`,
   ];
   setText(/** @type {HTMLElement} */ (card.querySelector(".facts")), facts.filter(Boolean).join(" · "));

@@ -39,8 +39,16 @@ pub(crate) struct Link {
     /// The tracks that travel over it.
     pub(super) media: Media,
     pub(crate) queue: LinkQueue,
+    pub(crate) carried: Carried,
     /// Rejected input from this peer, of which only so much is worth an event each.
     pub(crate) misdeeds: u32,
+}
+
+/// Bytes of the frames that a link has carried, whatever connections it had.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carried {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
 }
 
 /// Where a link stands.
@@ -95,6 +103,7 @@ impl Link {
             upgrade: Upgrade::default(),
             media: Media::default(),
             queue: LinkQueue::default(),
+            carried: Carried::default(),
             misdeeds: 0,
         }
     }

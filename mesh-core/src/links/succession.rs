@@ -174,6 +174,7 @@ impl Links {
         old.rotate_at = None;
         let keepalive = old.keepalive.succeeded(cx.now);
         let (opened_at, misdeeds, kbps) = (old.opened_at, old.misdeeds, old.queue.kbps());
+        let carried = old.carried;
         let (upgrade, media) = (old.upgrade.succeeded(), old.media.succeeded(cx.now));
         let Some(link) = self.table.get_mut(id) else {
             return;
@@ -182,6 +183,7 @@ impl Links {
         link.keepalive = keepalive;
         link.opened_at = opened_at;
         link.misdeeds = misdeeds;
+        link.carried = carried;
         link.upgrade = upgrade;
         link.media = media;
         link.queue.set_kbps(kbps);

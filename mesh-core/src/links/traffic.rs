@@ -44,6 +44,7 @@ impl Links {
         link.keepalive.heard(cx.now);
         cx.stats.frames_in += 1;
         cx.stats.bytes_in += bytes.len() as u64;
+        link.carried.bytes_in += bytes.len() as u64;
         match Frame::decode(bytes) {
             Ok(frame) => Some(frame.records),
             Err(error) => {
@@ -219,6 +220,7 @@ impl Links {
         let (channel, frame) = link.queue.next_frame(cx.now)?;
         cx.stats.frames_out += 1;
         cx.stats.bytes_out += frame.len() as u64;
+        link.carried.bytes_out += frame.len() as u64;
         Some(Output::Transmit {
             link: id,
             channel,

@@ -49,6 +49,8 @@ impl Mesh {
                     next_hop: route.and_then(|route| route.next_hops.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
                     path: link.and_then(|link| link.path),
+                    bytes_in: link.map(|link| link.carried.bytes_in),
+                    bytes_out: link.map(|link| link.carried.bytes_out),
                     in_hub: self.overlay.lists(id),
                 }
             })
@@ -352,6 +354,23 @@ mod tests {
     use crate::stats::RepairStep;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_links_carry_is_told_of_each_and_goes_on_with_fresh_keys() {
+        let mut world = World::formed(3, Some(2), 3);
+        world.run_for(SECOND * 3);
+        world.command(0, |mesh, now| mesh.rotate_keys(now));
+        world.run_for(SECOND * 3);
+        for agent in world.agents() {
+            let (stats, peers) = (agent.mesh().stats(), agent.mesh().peers());
+            assert!(stats.links.rotated > 0);
+            let sum = |bytes: fn(&PeerView) -> Option<u64>| peers.iter().filter_map(bytes).sum();
+            let [bytes_in, bytes_out]: [u64; 2] = [sum(|it| it.bytes_in), sum(|it| it.bytes_out)];
+            // What was said over the former connections after they were replaced is not the link's.
+            assert!(bytes_in * 10 > stats.bytes_in * 9 && bytes_in <= stats.bytes_in);
+            assert!(bytes_out * 10 > stats.bytes_out * 9 && bytes_out <= stats.bytes_out);
+        }
+    }
 
     #[test]
     fn gauges_follow_the_mesh_and_repairs_are_counted_by_step() {

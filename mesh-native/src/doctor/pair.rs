@@ -258,6 +258,8 @@ mod tests {
             next_hop: None,
             rtt_ms: None,
             path: None,
+            bytes_in: None,
+            bytes_out: None,
             in_hub: true,
         }
     }
