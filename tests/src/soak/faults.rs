@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::Dice;
 use super::ledger::{Life, Parted, Scope};
 use super::observe::{Healing, healing};
-use super::world::World;
+use super::world::{Between, Passes, World};
 
 /// Messages that were sent so long before a fault may be on their way when it comes.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
@@ -28,6 +28,10 @@ pub enum Fault {
     Silent,
     /// All packets between two hosts that are linked are dropped.
     Pair,
+    /// The packets from one host to another are dropped, and those of the other pass.
+    OneWay,
+    /// Large packets between two hosts are dropped, and nothing tells so.
+    Narrow,
     /// A host's address is another.
     Moved,
     /// All processes are stopped, the hub too.
@@ -63,10 +67,12 @@ const fn measure(name: &'static str, median_s: f64, worst_s: f64) -> Measure {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Killed,
         Self::Silent,
         Self::Pair,
+        Self::OneWay,
+        Self::Narrow,
         Self::Moved,
         Self::Frozen,
         Self::Halved,
@@ -91,6 +97,16 @@ impl Fault {
             )),
             Self::Pair => Some(measure(
                 "packets between two neighbours dropped silently",
+                3.0,
+                6.0,
+            )),
+            Self::OneWay => Some(measure(
+                "packets from one neighbour to another dropped silently",
+                3.0,
+                6.0,
+            )),
+            Self::Narrow => Some(measure(
+                "packets over 1,000 bytes between two neighbours dropped silently",
                 3.0,
                 6.0,
             )),
@@ -167,14 +183,8 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
                 .drop_packets(|drops| drops.silent = [victim].into())
                 .await?;
         }
-        Fault::Pair => {
-            let (other, others_life) = neighbour(world, victim).await?;
-            blow.scope.cut = Some((life, others_life));
-            blow.began = Instant::now();
-            let pair = [[victim].into(), [other].into()];
-            world
-                .drop_packets(|drops| drops.between = Some(pair))
-                .await?;
+        Fault::Pair | Fault::OneWay | Fault::Narrow => {
+            blow.cut(world).await?;
         }
         Fault::Moved => {
             world.move_host(victim).await?;
@@ -196,10 +206,11 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
             let (one, other) = all.split_at(all.len() / 2);
             let lives = |hosts: &[usize]| hosts.iter().map(|it| world.agent(*it).life).collect();
             blow.part(world, lives(one), Some(lives(other)));
-            let halves = [one, other].map(|half| half.iter().copied().collect());
-            world
-                .drop_packets(|drops| drops.between = Some(halves))
-                .await?;
+            let between = Some(Between {
+                hosts: [one, other].map(|half| half.iter().copied().collect()),
+                passes: Passes::Nothing,
+            });
+            world.drop_packets(|drops| drops.between = between).await?;
         }
         Fault::Hub => {
             world.kill_hub().await?;
@@ -218,6 +229,22 @@ impl Blow {
         self.parted = Some(world.ledger.open().part(these, those));
     }
 
+    /// Drops packets between the victim and a neighbour.
+    async fn cut(&mut self, world: &World) -> Result<()> {
+        let (other, others_life) = neighbour(world, self.victim).await?;
+        self.scope.cut = Some((self.life, others_life));
+        self.began = Instant::now();
+        let between = Some(Between {
+            hosts: [[self.victim].into(), [other].into()],
+            passes: match self.fault {
+                Fault::OneWay => Passes::Back,
+                Fault::Narrow => Passes::Small,
+                _ => Passes::Nothing,
+            },
+        });
+        world.drop_packets(|drops| drops.between = between).await
+    }
+
     /// What it is, and whom it hits.
     pub fn told(&self) -> String {
         let life = self.life;
@@ -234,7 +261,7 @@ impl Blow {
     /// If the system refuses.
     pub async fn end(&mut self, world: &World) -> Result<Instant> {
         match self.fault {
-            Fault::Silent | Fault::Pair | Fault::Halved => {
+            Fault::Silent | Fault::Pair | Fault::OneWay | Fault::Narrow | Fault::Halved => {
                 world
                     .drop_packets(|drops| {
                         drops.silent.clear();

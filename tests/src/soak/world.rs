@@ -31,10 +31,30 @@ const CALM: Duration = Duration::from_secs(90);
 pub struct Drops {
     /// All of these hosts.
     pub silent: BTreeSet<usize>,
-    /// All between the first hosts and the second.
-    pub between: Option<[BTreeSet<usize>; 2]>,
+    /// Those between two groups of hosts.
+    pub between: Option<Between>,
     /// So many of a thousand packets.
     pub permille: u32,
+}
+
+/// Packets between two groups of hosts that are dropped.
+#[derive(Clone, Debug)]
+pub struct Between {
+    /// The groups.
+    pub hosts: [BTreeSet<usize>; 2],
+    /// Which of the packets are not dropped.
+    pub passes: Passes,
+}
+
+/// What passes between two groups of hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passes {
+    /// Nothing.
+    Nothing,
+    /// What goes from the second to the first.
+    Back,
+    /// What has 1,000 bytes at most: as over a tunnel that tells nobody of what it drops.
+    Small,
 }
 
 /// A hub and agents. All ends with it.
@@ -297,10 +317,16 @@ impl Drops {
             let silent = ports(&self.silent);
             rules += &format!("iifname {silent} drop\noifname {silent} drop\n");
         }
-        if let Some([one, other]) = &self.between {
-            let (one, other) = (ports(one), ports(other));
-            rules += &format!("iifname {one} oifname {other} drop\n");
-            rules += &format!("iifname {other} oifname {one} drop\n");
+        if let Some(Between { hosts, passes }) = &self.between {
+            let [one, other] = hosts.each_ref().map(ports);
+            let which = match passes {
+                Passes::Nothing | Passes::Back => "",
+                Passes::Small => "meta length > 1000 ",
+            };
+            rules += &format!("iifname {one} oifname {other} {which}drop\n");
+            if *passes != Passes::Back {
+                rules += &format!("iifname {other} oifname {one} {which}drop\n");
+            }
         }
         if self.permille > 0 {
             let permille = self.permille;
