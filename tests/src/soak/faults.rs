@@ -232,7 +232,9 @@ impl Blow {
     /// Drops packets between the victim and a neighbour.
     async fn cut(&mut self, world: &World) -> Result<()> {
         let (other, others_life) = neighbour(world, self.victim).await?;
-        self.scope.cut = Some((self.life, others_life));
+        if self.fault != Fault::Narrow {
+            self.scope.cut = Some((self.life, others_life));
+        }
         self.began = Instant::now();
         let between = Some(Between {
             hosts: [[self.victim].into(), [other].into()],
