@@ -76,10 +76,10 @@ impl Anchor {
 /// # Errors
 /// If links do not open or close.
 pub async fn closed(links: usize, browsers: &[Browser]) -> Result<(String, bool)> {
-    let mut table = "| links opened and closed, one after ten others, at | links | memory after a \
-                     third | at last | for each closed link | descriptors | threads |\n\
-                     |---|---:|---:|---:|---:|---:|---:|\n"
-        .to_owned();
+    let mut table =
+        "| at | links opened and closed | memory after a third | at last | for each closed \
+                     link | descriptors | threads |\n|---|---:|---:|---:|---:|---:|---:|\n"
+            .to_owned();
     let mut all_flat = true;
     let anchors = browsers.iter().copied().map(Some);
     for browser in [None].into_iter().chain(anchors) {
