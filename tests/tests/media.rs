@@ -108,6 +108,8 @@ struct Pair {
     stage: Stage,
     events: Events,
     tab: PeerId,
+    /// The canvases that the agent has had.
+    had: Vec<String>,
 }
 
 impl Pair {
@@ -122,7 +124,12 @@ impl Pair {
             Ok(())
         })
         .await?;
-        Ok(Self { stage, events, tab })
+        Ok(Self {
+            stage,
+            events,
+            tab,
+            had: Vec::new(),
+        })
     }
 
     fn agent(&self) -> &Agent {
@@ -144,15 +151,17 @@ impl Pair {
                 id: told,
                 kind,
             } = event
+            {
+                let expected = (self.tab, TrackKind::Video);
+                ensure!((peer, kind) == expected, "{peer} {kind:?}");
                 // One before it is told again if the link was away for a moment, as on a machine
                 // that does much else.
-                && told == id
-            {
-                ensure!(
-                    (peer, kind) == (self.tab, TrackKind::Video),
-                    "{peer} {kind:?}"
-                );
+                if self.had.contains(&told) {
+                    continue;
+                }
+                ensure!(told == id, "{told} in place of {id}");
                 let track = self.agent().remote_track(peer, &told);
+                self.had.push(told);
                 return track.context("it goes on");
             }
         }
