@@ -27,6 +27,12 @@ const LEFT_KB_MAX: f64 = 4.0;
 /// yet cleaned up comes to tens.
 const LEFT_IN_TAB_KB_MAX: f64 = 64.0;
 
+/// Descriptors that a process may have more at the end than after a third: one link is closing.
+const MORE_DESCRIPTORS_MAX: f64 = 2.0;
+
+/// The same at a browser, whose own work takes tens: a link that stays takes one, of 400.
+const MORE_IN_TAB_DESCRIPTORS_MAX: f64 = 40.0;
+
 /// The agent whose links open and close.
 enum Anchor {
     Process(SoakAgent),
@@ -124,11 +130,9 @@ async fn at_one(links: usize, browser: Option<Browser>) -> Result<(String, bool)
     let (first, last) = (taken[warm], taken[rounds - 1]);
     let counted = ((rounds - 1 - warm) * AT_ONCE) as f64;
     let each = (last.memory - first.memory) / counted;
-    let is_tab = browser.is_some();
-    let (left, more) = if is_tab {
-        (LEFT_IN_TAB_KB_MAX, 40.0)
-    } else {
-        (LEFT_KB_MAX, 2.0)
+    let (left, more) = match browser {
+        Some(_) => (LEFT_IN_TAB_KB_MAX, MORE_IN_TAB_DESCRIPTORS_MAX),
+        None => (LEFT_KB_MAX, MORE_DESCRIPTORS_MAX),
     };
     let flat = each <= left && last.descriptors <= first.descriptors + more;
     let cells = format!(
