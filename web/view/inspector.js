@@ -83,7 +83,7 @@ function renderPath(element, id, state) {
   if (element.dataset.signature === signature) return;
   setData(element, "signature", signature);
   const parts = path.flatMap((step, index) => [
-    index === 0 ? null : h("span", { class: "rtt", "data-rtt": rttClass(rtts[index - 1]) }, rtts[index - 1] === null ? "→" : `→ ${formatMs(rtts[index - 1])} →`),
+    index === 0 ? null : h("span", { class: "rtt", "data-rtt": rttClass(rtts[index - 1]) }, `→ ${formatMs(rtts[index - 1])} →`),
     h("b", { dir: "auto" }, step === state.self ? "this tab" : (names.get(step) ?? shortId(step))),
   ]);
   element.replaceChildren(...parts.filter((part) => part !== null));
