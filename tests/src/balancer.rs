@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::Child;
 
+use crate::child::OwnChild;
 use crate::process::{free_port, serve};
 
 /// The port that the files have the balancer listen on, and the first of its three hubs.
@@ -23,7 +23,7 @@ pub enum Kind {
 /// A running load balancer. Killed when dropped.
 #[derive(Debug)]
 pub struct Balancer {
-    child: Child,
+    _child: OwnChild,
     port: u16,
     folder: PathBuf,
 }
@@ -44,7 +44,7 @@ impl Balancer {
         configure(kind, &folder, port, hubs)?;
         let child = serve(program, &arguments, &folder, port).await?;
         Ok(Self {
-            child,
+            _child: child,
             port,
             folder,
         })
@@ -63,8 +63,6 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        // The child is killed with it.
-        let _ = self.child.start_kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use tokio::process::Child;
 
+use crate::child::OwnChild;
 use crate::hosts::Host;
 use crate::npm::scratch;
 
@@ -15,7 +15,7 @@ pub const PORT: u16 = 3128;
 /// A running proxy, killed when dropped.
 #[derive(Debug)]
 pub struct HttpProxy {
-    child: Child,
+    _child: OwnChild,
     folder: PathBuf,
     address: String,
 }
@@ -34,17 +34,16 @@ impl HttpProxy {
         let conf = format!("Port {PORT}\nListen {address}\nBasicAuth name pass\n{only}");
         fs::write(folder.join("tinyproxy.conf"), conf)?;
         let log = fs::File::create(folder.join("log"))?;
-        let child = host
-            .command()
+        let mut command = host.command();
+        command
             .args(["tinyproxy", "-d", "-c", "tinyproxy.conf"])
             .current_dir(&folder)
-            .stdout(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("tinyproxy cannot be started: install it")?;
+            .stdout(log);
+        let child =
+            OwnChild::spawn(&mut command).context("tinyproxy cannot be started: install it")?;
         host.until_listening("tcp", PORT).await?;
         Ok(Self {
-            child,
+            _child: child,
             folder,
             address: address.to_owned(),
         })
@@ -58,8 +57,6 @@ impl HttpProxy {
 
 impl Drop for HttpProxy {
     fn drop(&mut self) {
-        // The child is killed with it.
-        let _ = self.child.start_kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

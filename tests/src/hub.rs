@@ -1,6 +1,5 @@
 //! The signaling server as a child process on a fixed port, to be killed and started again.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,11 +42,6 @@ impl HubProcess {
     /// # Errors
     /// If it does not.
     pub async fn start_at(port: u16, more: &[&str]) -> Result<Self> {
-        // A hub that was dropped has been sent SIGKILL, and may still hold its port.
-        until("the port is free", SOON, async || {
-            TcpListener::bind(("127.0.0.1", port)).context("the port is taken")
-        })
-        .await?;
         let listen = format!("127.0.0.1:{port}");
         let process = MeshProcess::start(&[&["signal", "--listen", &listen], more].concat())?;
         Self::serving(process, port).await

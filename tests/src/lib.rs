@@ -10,6 +10,7 @@ pub mod agents;
 pub mod away;
 pub mod balancer;
 pub mod browser;
+pub mod child;
 pub mod doctor;
 mod driver;
 pub mod exposition;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::child::OwnChild;
 use crate::hosts::Host;
 use crate::wait::{Log, LogWriter, SOON, log, until};
 
@@ -62,7 +63,7 @@ pub fn mesh_binary() -> Result<PathBuf> {
 /// A running `mesh` command, killed when dropped.
 #[derive(Debug)]
 pub struct MeshProcess {
-    child: Child,
+    child: OwnChild,
     stdin: Option<ChildStdin>,
     /// What it printed, line by line.
     pub stdout: Log<String>,
@@ -262,19 +263,19 @@ pub(crate) async fn serve(
     arguments: &[&str],
     folder: &Path,
     port: u16,
-) -> Result<Child> {
+) -> Result<OwnChild> {
     // Debian keeps them where only root's path leads.
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .env("PATH", format!("{path}:/usr/sbin"))
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("{program} cannot be started: install it"))?;
+        .stderr(Stdio::piped());
+    let child = OwnChild::spawn(&mut command);
+    let mut child = child.with_context(|| format!("{program} cannot be started: install it"))?;
     let log = lines_of(child.stderr.take().context("its stderr is piped")?);
     until("the web server serves", SOON, async || {
         Ok(TcpStream::connect(("127.0.0.1", port)).await?)
@@ -285,16 +286,15 @@ pub(crate) async fn serve(
 }
 
 /// Starts `mesh`, wherever the command leads, with pipes to talk to it. Dropped, it is killed.
-pub(crate) fn piped(command: &mut Command) -> Result<Child> {
+pub(crate) fn piped(command: &mut Command) -> Result<OwnChild> {
     command
         .env_remove("RUST_LOG") // The tests read its usual log.
         .env("NO_COLOR", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot start {command:?}"))
+        .stderr(Stdio::piped());
+    let child = OwnChild::spawn(command);
+    child.with_context(|| format!("cannot start {command:?}"))
 }
 
 /// Reads to the end, or the process would block on a full pipe.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::child::OwnChild;
 use crate::hub::get;
 use crate::npm::{root, scratch};
 use crate::process::{free_port, lines_of};
@@ -33,22 +34,20 @@ pub struct Alertmanager {
 /// What both have in common.
 #[derive(Debug)]
 struct Server {
-    _child: Child,
+    _child: OwnChild,
     port: u16,
 }
 
 impl Server {
     async fn start(mut command: Command, folder: &Path, port: u16) -> Result<Self> {
-        let mut child = command
+        command
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| {
-                format!("{command:?}: install Debian's prometheus and prometheus-alertmanager")
-            })?;
+            .stderr(Stdio::piped());
+        let mut child = OwnChild::spawn(&mut command).with_context(|| {
+            format!("{command:?}: install Debian's prometheus and prometheus-alertmanager")
+        })?;
         let log = lines_of(child.stderr.take().context("its stderr is piped")?);
         let ready = until("it is ready", SOON, async || {
             let (status, _) = get(port, "/-/ready").await?;

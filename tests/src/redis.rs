@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::child::OwnChild;
 use crate::process::free_port;
 use crate::wait::{SOON, until};
 
@@ -23,7 +24,7 @@ pub const SENTINEL: &str = "sentinel";
 /// `redis-server` on a port of its own, which writes down every change. Killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
-    child: Child,
+    child: OwnChild,
     port: u16,
     folder: PathBuf,
     /// Hubs, replicas and Sentinels log in, each as another user.
@@ -232,7 +233,7 @@ pub(crate) async fn say(port: u16, password: Option<&str>, words: &[&str]) -> Re
     Ok(answer)
 }
 
-fn serve(port: u16, folder: &Path, guarded: bool) -> Result<Child> {
+fn serve(port: u16, folder: &Path, guarded: bool) -> Result<OwnChild> {
     let mut options = vec!["--appendonly", "yes", "--appendfsync", "always"];
     options.extend(["--enable-debug-command", "yes"]);
     let rights = ["on", "~*", "&*", "+@all"];
@@ -245,15 +246,14 @@ fn serve(port: u16, folder: &Path, guarded: bool) -> Result<Child> {
         options.extend(["--requirepass", PASSWORD]);
         options.extend(["--masteruser", REPLICA, "--masterauth", REPLICA]);
     }
-    Command::new("redis-server")
+    let mut server = Command::new("redis-server");
+    server
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(options)
         .arg("--dir")
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .context(MISSING)
+        .stderr(Stdio::null());
+    OwnChild::spawn(&mut server).context(MISSING)
 }

@@ -5,8 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::child::OwnChild;
 use crate::process::free_port;
 use crate::redis::{Redis, SENTINEL, say};
 use crate::wait::{SOON, until};
@@ -33,7 +34,7 @@ pub struct Sentinels {
 
 #[derive(Debug)]
 struct Sentinel {
-    child: Child,
+    child: OwnChild,
     port: u16,
     folder: PathBuf,
 }
@@ -102,14 +103,14 @@ impl Sentinel {
             folder.display()
         );
         std::fs::write(&file, options)?;
-        let child = Command::new("redis-server")
+        let mut server = Command::new("redis-server");
+        server
             .arg(&file)
             .arg("--sentinel")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(Stdio::null());
+        let child = OwnChild::spawn(&mut server)
             .context("a Sentinel cannot be started: install it (Debian: redis-server)")?;
         Ok(Self {
             child,

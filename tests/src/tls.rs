@@ -6,8 +6,8 @@ use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
-use tokio::process::Child;
 
+use crate::child::OwnChild;
 use crate::process::{free_port, serve};
 
 /// What a certificate is good for.
@@ -24,7 +24,7 @@ pub enum Validity {
 /// A running nginx that ends TLS and passes all on to a hub. Killed when dropped.
 #[derive(Debug)]
 pub struct TlsProxy {
-    child: Child,
+    _child: OwnChild,
     port: u16,
     folder: PathBuf,
     ca: Vec<u8>,
@@ -48,7 +48,7 @@ impl TlsProxy {
         let arguments = ["-p", ".", "-e", "stderr", "-c", "nginx.conf"];
         let child = serve("nginx", &arguments, &folder, port).await?;
         Ok(Self {
-            child,
+            _child: child,
             port,
             folder,
             ca,
@@ -78,8 +78,6 @@ impl TlsProxy {
 
 impl Drop for TlsProxy {
     fn drop(&mut self) {
-        // The child is killed with it.
-        let _ = self.child.start_kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

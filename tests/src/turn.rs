@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::child::OwnChild;
 use crate::hosts::Host;
 use crate::tls::certify;
 use crate::wait::{SOON, until};
@@ -42,7 +43,7 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(6);
 /// A TURN server. Dropped, it is killed.
 #[derive(Debug)]
 pub struct TurnServer {
-    child: Child,
+    child: OwnChild,
     folder: PathBuf,
     host: Option<String>,
     port: u16,
@@ -131,7 +132,7 @@ impl TurnServer {
         Ok(server)
     }
 
-    fn spawn(host: Option<&Host>, folder: &PathBuf) -> Result<Child> {
+    fn spawn(host: Option<&Host>, folder: &PathBuf) -> Result<OwnChild> {
         // A restart goes on with the same log.
         let log = fs::OpenOptions::new()
             .append(true)
@@ -142,9 +143,8 @@ impl TurnServer {
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log)
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(Stdio::null());
+        OwnChild::spawn(&mut turn)
             .context("turnserver cannot be started: install it (Debian: coturn)")
     }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{sleep_until, timeout};
 
 use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, Path, Switch};
 use crate::browser::{Addresses, Browser, Window};
+use crate::child::OwnChild;
 use crate::hosts::Host;
 use crate::process::{mesh_binary, piped};
 
@@ -100,7 +101,7 @@ pub async fn measure(system: System, path: Path, flood: Duration, ends: &Ends) -
 
 /// A process that is one end, killed when dropped.
 struct End {
-    _child: Child,
+    _child: OwnChild,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }

@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail};
 use mesh_native::core::PeerId;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::ledger::{Ledger, Life, Outcome};
+use crate::child::OwnChild;
 use crate::member::Peer;
 use crate::process::{lines_of, mesh_binary, piped};
 use crate::wait::{Log, SOON};
@@ -39,7 +40,7 @@ pub struct SoakAgent {
     pub id: PeerId,
     /// Its process.
     pub process: u32,
-    child: tokio::sync::Mutex<Child>,
+    child: tokio::sync::Mutex<OwnChild>,
     commands: mpsc::Sender<String>,
     questions: Questions,
     asked: AtomicU64,
