@@ -132,6 +132,9 @@ pub enum Output {
         /// Whether it gets a DTLS certificate of its own, made for it alone: it takes the place of
         /// another connection, whose keys are too old.
         fresh_keys: bool,
+        /// Whether its packets are to be small: larger ones may get lost on the path, and nothing
+        /// tells so. Browsers do not let an application choose.
+        small_packets: bool,
         /// What it gathers candidates with.
         ice: IceConfig,
         /// Sections that an offer has for tracks of the other end.

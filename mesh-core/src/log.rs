@@ -91,14 +91,19 @@ impl fmt::Display for Brief<'_, Output> {
             }
             Output::CloseSignaling { socket } => write!(f, "CloseSignaling {socket:?}"),
             Output::OpenLink {
-                link, peer, offer, ..
+                link,
+                peer,
+                offer,
+                small_packets,
+                ..
             } => {
                 let end = if offer.is_some() {
                     "answerer"
                 } else {
                     "offerer"
                 };
-                write!(f, "OpenLink {link:?} {peer:?} {end}")
+                let small = if *small_packets { " small packets" } else { "" };
+                write!(f, "OpenLink {link:?} {peer:?} {end}{small}")
             }
             Output::ConfigureLink { link, .. } => write!(f, "ConfigureLink {link:?}"),
             Output::RestartLink { link } => write!(f, "RestartLink {link:?}"),

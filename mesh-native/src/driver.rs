@@ -248,6 +248,7 @@ impl Driver {
             peer,
             offer,
             fresh_keys,
+            small_packets,
             ice,
             tracks,
         } = order
@@ -257,6 +258,8 @@ impl Driver {
         let (factory, facts) = (&self.factory, self.facts.0.clone());
         let fresh = fresh_keys.then(|| factory.with_fresh_keys());
         let factory = fresh.as_ref().unwrap_or(factory);
+        let sized = small_packets.then(|| factory.with_small_packets());
+        let factory = sized.as_ref().unwrap_or(factory);
         let opening = match offer {
             None => Opening::Offer { tracks },
             Some(offer_sdp) => Opening::Answer { offer_sdp },

@@ -16,6 +16,7 @@ mod link;
 mod liveness;
 mod media;
 mod negotiation;
+mod packets;
 mod path;
 mod queue;
 mod relayed;
@@ -53,6 +54,7 @@ use dialer::Dialer;
 use keepalive::Keepalive;
 pub(crate) use keepalive::Suspicion;
 use link::{LinkState, Role};
+use packets::PacketSizes;
 use silent::SilentLinks;
 use table::Table;
 
@@ -129,6 +131,7 @@ pub(crate) struct Links {
     /// Those that were open and fell silent.
     silent: SilentLinks,
     dialer: Dialer,
+    packets: PacketSizes,
     ice_servers: Vec<IceServer>,
     events: VecDeque<LinkEvent>,
     timers: Timers,
@@ -143,6 +146,7 @@ impl Links {
             table: Table::default(),
             silent: SilentLinks::default(),
             dialer: Dialer::default(),
+            packets: PacketSizes::default(),
             ice_servers: Vec::new(),
             events: VecDeque::new(),
             timers: Timers::default(),
@@ -353,6 +357,7 @@ impl Links {
                 cx.stats.links.closed += 1;
                 let grace = cx.grace();
                 self.dialer.lost(peer, grace, &cx.config, jitter, cx.now);
+                self.packets.lost(peer);
                 self.note_failure(link, &reason, cx);
                 cx.emit(Event::LinkClosed { peer, reason });
                 Was::Open

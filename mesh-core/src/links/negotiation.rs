@@ -294,6 +294,7 @@ impl Links {
         let tracks = predecessor
             .map(|link| link.media.receives())
             .unwrap_or_default();
+        let small_packets = self.packets.are_small(peer, role);
         let link = self.table.next_id();
         let until = cx.now + self.patience_with(peer, patience, cx);
         let (via_hub, failures) = (negotiation.via_hub, self.failures(peer));
@@ -319,6 +320,7 @@ impl Links {
             peer,
             offer,
             fresh_keys: role == Role::Successor,
+            small_packets,
             ice: self.ice(relays, cx),
             tracks,
         });

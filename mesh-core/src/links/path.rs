@@ -209,8 +209,14 @@ impl Links {
         self.events.push_back(LinkEvent::RotationDue(id, peer));
     }
 
-    /// The network is another now, and may have direct paths where it had none.
-    pub(crate) fn seek_direct(&mut self, cx: &Context) {
+    /// The network is another now: what was learned of paths no longer holds, and there may be
+    /// direct ones where there was none.
+    pub(crate) fn network_changed(&mut self, cx: &Context) {
+        self.packets.forget();
+        self.seek_direct(cx);
+    }
+
+    pub(super) fn seek_direct(&mut self, cx: &Context) {
         let (this, now) = (cx.this, cx.now);
         if cx.config.ice_transport_policy == IceTransportPolicy::Relay {
             return;

@@ -137,6 +137,7 @@ fn an_offer_its_answer_and_a_candidate_make_a_link() {
         peer,
         offer: None,
         fresh_keys: false,
+        small_packets: false,
         ice: IceConfig::default(),
         tracks: Tracks::default(),
     };

@@ -114,7 +114,7 @@ impl Mesh {
             Input::LinkClosed { link, reason } => self.links.closed(link, &reason, cx),
             Input::NetworkChanged => {
                 self.woke_up();
-                self.links.seek_direct(&self.cx);
+                self.links.network_changed(&self.cx);
             }
         }
         self.carry_events();

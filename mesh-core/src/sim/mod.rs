@@ -8,6 +8,7 @@
 //! hold, and panics with the seed where it does not.
 
 mod agent;
+mod black_hole;
 mod checks;
 #[cfg(test)]
 mod churn;
@@ -91,6 +92,8 @@ pub struct World {
     only_through: Option<usize>,
     /// Agents between which no path leads.
     parted: BTreeSet<(usize, usize)>,
+    /// Pairs of agents between which large packets get lost.
+    drops_large: BTreeSet<(usize, usize)>,
     /// Pairs of agents between which no direct path leads.
     blocked: BTreeSet<(usize, usize)>,
     /// The TURN server gives no relays.
@@ -165,6 +168,7 @@ impl World {
             connections: Vec::new(),
             only_through: None,
             parted: BTreeSet::new(),
+            drops_large: BTreeSet::new(),
             blocked: BTreeSet::new(),
             turn_is_away: false,
             queue: BTreeMap::new(),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::black_hole::PacketSize;
 use super::restart::IceRestart;
 use super::rough::{Acquaintance, Flow, Waiting};
 use super::{Happening, World};
@@ -52,6 +53,8 @@ pub(super) struct Connection {
     pub(super) restart: Option<IceRestart>,
     /// Until when what was ordered before it was closed is sent.
     pub(super) closes_by: Option<Instant>,
+    /// How large the packets of each end are.
+    pub(super) sizes: [PacketSize; 2],
 }
 
 /// One end of a connection.
@@ -136,9 +139,14 @@ impl World {
                 }
             }
             Output::OpenLink {
-                link, offer, ice, ..
+                link,
+                offer,
+                ice,
+                small_packets,
+                ..
             } => {
                 self.open_connection(agent, link, offer);
+                self.size_packets(agent, link, small_packets);
                 self.configure(agent, link, &ice);
             }
             Output::ConfigureLink { link, ice } => self.configure(agent, link, &ice),
@@ -266,6 +274,7 @@ impl World {
                 is_relayed: false,
                 restart: None,
                 closes_by: None,
+                sizes: Default::default(),
             });
             self.agents[agent].links.insert(link, (connection, 0));
             let sdp = format!("v=0 connection {connection}");
@@ -330,6 +339,9 @@ impl World {
         let Some(ConnectionEnd { agent, link }) = other else {
             return;
         };
+        if self.is_stuck(connection, side, bytes) {
+            return;
+        }
         let life = self.agents[agent].life;
         let input = input(link);
         let happening = Happening::Input { agent, life, input };

@@ -143,7 +143,7 @@ impl Session {
             .with_configuration(configuration)
             .with_media_engine(codecs)
             .with_interceptor_registry(registry)
-            .with_setting_engine(factory.shared.engines.of(ice.policy))
+            .with_setting_engine(factory.engine(ice.policy))
             .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(Observer::new(notify.clone(), Arc::clone(&pace))))
             .with_udp_addrs(vec![ends.addresses]);

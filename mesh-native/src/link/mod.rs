@@ -42,12 +42,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_core::agent::LinkFact;
-use mesh_core::{Channel, IceConfig, LinkSignal, Tracks};
+use mesh_core::{Channel, IceConfig, IceTransportPolicy, LinkSignal, Tracks};
+use rtc::crypto::RTCCryptoProvider;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use webrtc::peer_connection::RTCCertificate;
-#[cfg(feature = "pairs")]
-use webrtc::peer_connection::SettingEngine;
+use webrtc::peer_connection::{RTCCertificate, SettingEngine};
 
 pub(crate) use self::pace::{Connecting, Pace};
 pub(crate) use self::settings::LinkSettings;
@@ -61,7 +60,7 @@ pub(crate) use self::turn::{StreamServer, StreamSettings, TurnStream};
 use self::connection::Command;
 pub(crate) use self::connection::Opening;
 use self::mdns::MdnsResolver;
-use self::settings::{Addresses, Engines, LinkAddresses};
+use self::settings::{Addresses, LinkAddresses};
 use self::traffic::Flow;
 #[cfg(not(feature = "doctor"))]
 use self::turn::StreamSettings;
@@ -87,11 +86,12 @@ pub(crate) enum LinkError {
 #[derive(Clone)]
 pub(crate) struct LinkFactory {
     certificate: RTCCertificate,
+    small_packets: bool,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    engines: Engines,
+    crypto: Arc<dyn RTCCryptoProvider>,
     addresses: Addresses,
     resolver: MdnsResolver,
     connecting: Connecting,
@@ -107,12 +107,11 @@ impl LinkFactory {
     pub(crate) fn new(settings: LinkSettings, connecting: Connecting) -> Result<Self, LinkError> {
         let crypto = crypto_provider()?;
         let certificate = settings::certificate(&*crypto)?;
-        let engines = Engines::new(&crypto);
         let streams = Arc::new(StreamSettings::new(settings.ca.clone()));
         let addresses = Addresses::new(settings);
         let resolver = MdnsResolver::new();
         let shared = Arc::new(Shared {
-            engines,
+            crypto,
             addresses,
             resolver,
             connecting,
@@ -120,6 +119,7 @@ impl LinkFactory {
         });
         Ok(Self {
             certificate,
+            small_packets: false,
             shared,
         })
     }
@@ -134,8 +134,22 @@ impl LinkFactory {
         });
         Self {
             certificate,
+            small_packets: self.small_packets,
             shared: Arc::clone(&self.shared),
         }
+    }
+
+    /// The same, for a path that may drop large packets.
+    pub(crate) fn with_small_packets(&self) -> Self {
+        Self {
+            small_packets: true,
+            ..self.clone()
+        }
+    }
+
+    /// How the WebRTC stack is to behave.
+    fn engine(&self, policy: IceTransportPolicy) -> SettingEngine {
+        settings::engine(Arc::clone(&self.shared.crypto), policy, self.small_packets)
     }
 
     /// Whether its links present the same certificate.
@@ -147,7 +161,7 @@ impl LinkFactory {
     /// What the library is told for each link.
     #[cfg(feature = "pairs")]
     pub(crate) fn told(self) -> (SettingEngine, RTCCertificate) {
-        (self.shared.engines.any.clone(), self.certificate)
+        (self.engine(IceTransportPolicy::All), self.certificate)
     }
 }
 

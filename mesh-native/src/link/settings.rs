@@ -35,6 +35,11 @@ const MESSAGE_BYTES_MAX: u32 = 17 * 1024;
 /// not memory that is taken: a link whose reader keeps up holds next to nothing.
 const RECEIVE_BUFFER_BYTES: u32 = 1 << 20;
 
+/// Bytes of an SCTP packet on a path that may drop large ones: with DTLS (37), TURN (4), UDP (8)
+/// and IPv6 (40) no more than 969, so a tunnel in a tunnel passes it. The library's own limit, 1,191,
+/// fills the 1,280 bytes that every path of IPv6 has to pass (RFC 8200, section 5).
+const SMALL_PACKET_BYTES: u32 = 880;
+
 /// The interval of connectivity checks. Their ticks, not the network, make up most of the time
 /// a link takes to open; later checks are slowed down by [`super::pace::Pace`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -183,33 +188,18 @@ pub(super) fn certificate(crypto: &dyn RTCCryptoProvider) -> Result<RTCCertifica
         .map_err(|error| certificate_error(error.to_string()))
 }
 
-/// How the WebRTC stack is to behave, by what a link may use.
-pub(super) struct Engines {
-    /// Any candidate.
-    pub(super) any: SettingEngine,
-    /// Relayed candidates alone, where there is nothing better to wait for.
-    relay: SettingEngine,
-}
-
-impl Engines {
-    pub(super) fn new(crypto: &Arc<dyn RTCCryptoProvider>) -> Self {
-        Self {
-            any: engine(Arc::clone(crypto), RELAY_WAIT),
-            relay: engine(Arc::clone(crypto), Duration::ZERO),
-        }
-    }
-
-    /// The one for a link.
-    pub(super) fn of(&self, policy: IceTransportPolicy) -> SettingEngine {
-        match policy {
-            IceTransportPolicy::All => self.any.clone(),
-            IceTransportPolicy::Relay => self.relay.clone(),
-        }
-    }
-}
-
-fn engine(crypto: Arc<dyn RTCCryptoProvider>, relay_wait: Duration) -> SettingEngine {
-    SettingEngineBuilder::new()
+/// How the WebRTC stack is to behave for a link that uses such candidates.
+pub(super) fn engine(
+    crypto: Arc<dyn RTCCryptoProvider>,
+    policy: IceTransportPolicy,
+    small_packets: bool,
+) -> SettingEngine {
+    // Relayed candidates have nothing better to wait for where there are no others.
+    let relay_wait = match policy {
+        IceTransportPolicy::All => RELAY_WAIT,
+        IceTransportPolicy::Relay => Duration::ZERO,
+    };
+    let engine = SettingEngineBuilder::new()
         .with_crypto_provider(crypto)
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS_MAX))
         .with_ice_timeouts(
@@ -232,8 +222,12 @@ fn engine(crypto: Arc<dyn RTCCryptoProvider>, relay_wait: Duration) -> SettingEn
             CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
         ])
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE_BYTES_MAX))
-        .with_sctp_max_receive_buffer_size(RECEIVE_BUFFER_BYTES)
-        .build()
+        .with_sctp_max_receive_buffer_size(RECEIVE_BUFFER_BYTES);
+    let engine = match small_packets {
+        true => engine.with_sctp_mtu(SMALL_PACKET_BYTES),
+        false => engine,
+    };
+    engine.build()
 }
 
 /// How one of the three channels is opened: by agreement on its id, with no handshake.
