@@ -90,7 +90,7 @@ impl<'a> View<'a> {
         database.link(a, b).is_some() || database.link(b, a).is_some()
     }
 
-    fn is_new(self, link: &Link) -> bool {
+    pub(super) fn is_new(self, link: &Link) -> bool {
         let opened_at = link.opened_at;
         opened_at.is_none_or(|at| self.cx.now.since(at) < NEW_FOR)
     }

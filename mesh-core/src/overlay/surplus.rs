@@ -62,12 +62,24 @@ impl Overlay {
         let database = view.routing.database();
         let hash = |end: PeerId| move |other: &PeerId| Topology::pair_hash(end, *other);
         let named = self.topology.neighbours(self.this);
-        let ours = view.links.open().filter(|link| self.standing(link.id).ours);
-        let ours = ours.map(|link| link.peer).filter(|peer| {
-            let stays = self.inner.contains(peer) || named.contains(peer);
-            self.roster.contains(*peer) && !stays && database.can_spare(*peer)
+        let spare = view.links.open().filter(|link| {
+            let stays = self.inner.contains(&link.peer) || named.contains(&link.peer);
+            self.roster.contains(link.peer) && !stays && database.can_spare(link.peer)
         });
-        let peer = ours.min_by_key(hash(self.this))?;
+        // The first of all, whoever is to give it up: else each end could give up one.
+        let first = spare.min_by_key(|link| Topology::pair_hash(self.this, link.peer))?;
+        if !self.standing(first.id).ours && view.is_new(first) {
+            return None;
+        }
+        let peer = first.peer;
+        // It has just lost a link, and is about to say what it can spare now.
+        let is_of_one = |other: PeerId| {
+            let told = view.lacks(other).is_some() && database.link(other, peer).is_none();
+            other != self.this && told && database.link(peer, other).is_some()
+        };
+        if self.roster.members().any(is_of_one) {
+            return None;
+        }
         let named = self.topology.neighbours(peer);
         let others = self.roster.members().filter(|&other| {
             let may_go = other != peer && !named.contains(&other) && database.can_spare(other);
