@@ -150,6 +150,9 @@ impl Mesh {
             self.cx.stats.route_changes += 1;
             self.cx.emit(Event::TopologyChanged);
         }
+        if self.routing.take_missed() {
+            self.with_net(Messages::ask_for_news);
+        }
         self.overlay.search_on(&self.links, &self.cx);
         // What waited for a way, and callers that waited for room, may find one now.
         self.with_net(Messages::flush_waiting);

@@ -245,6 +245,20 @@ impl Messages {
         self.notify_writable(net);
     }
 
+    /// An agent has fallen out of reach, perhaps with messages that it was to pass on: what is not
+    /// known to have arrived is asked for.
+    pub(crate) fn ask_for_news(&mut self, net: &mut Net<'_>) {
+        let (patience, now) = (patience(&net.cx.config), net.cx.now);
+        let calm = self.streams.by_target.values_mut();
+        let calm = calm.filter(|outbox| outbox.is_calm());
+        let asked = calm.filter_map(|outbox| {
+            outbox.ask_of_rest(now);
+            outbox.deadline(patience)
+        });
+        let at = asked.min();
+        self.arm_streams(at, now);
+    }
+
     fn tend_stream(&mut self, to: PeerId, detours: &mut Detours, net: &mut Net<'_>) {
         self.expire_stream(to, net);
         let (patience, now) = (patience(&net.cx.config), net.cx.now);

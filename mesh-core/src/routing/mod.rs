@@ -74,6 +74,8 @@ pub(crate) struct Routing {
     stale: bool,
     /// Paths have changed since the application was told.
     news: bool,
+    /// An agent is out of reach that was within, and has not said that it leaves.
+    missed: bool,
     /// Counts the times that paths were computed: what was derived from others is void.
     generation: u64,
     computing: Throttle,
@@ -98,6 +100,7 @@ impl Routing {
             routes: Routes::default(),
             stale: false,
             news: false,
+            missed: false,
             generation: 0,
             computing: Throttle::new(GATHERED),
             flooding: Flooding::new(),
@@ -180,6 +183,11 @@ impl Routing {
         std::mem::take(&mut self.news)
     }
 
+    /// Whether an agent has fallen out of reach, without a word, since this was last asked.
+    pub(crate) fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
+    }
+
     /// Notes which records are of agents out of reach, and forgets them in time.
     fn expire(&mut self, cx: &Context) {
         let (this, routes) = (cx.this, &self.routes);
@@ -199,6 +207,8 @@ impl Routing {
         let routes = Routes::compute(cx.this, &open, &self.graph, &self.database, policy);
         // A message may have had them computed before it was their time: that is told then.
         self.news |= routes != self.routes;
+        let is_missed = |peer| !routes.contains(peer) && !self.has_departed(peer);
+        self.missed |= self.routes.iter().any(|(peer, _)| is_missed(peer));
         self.routes = routes;
         true
     }

@@ -230,3 +230,38 @@ fn a_slow_target_holds_up_no_other() {
     let (alone, beside) = (beside_slow(false), beside_slow(true));
     assert!(beside < alone * 3 / 2, "{beside:?} instead of {alone:?}");
 }
+
+/// A stream of one message asks for no news of it. When the agent that was to pass it on is out of
+/// reach it does.
+#[test]
+fn a_single_message_that_died_with_its_forwarder_is_repeated() {
+    let mut held = 0;
+    for seed in 0..8 {
+        let mut world = World::new(WorldConfig::new(seed));
+        world.part(0, 2);
+        world.start_agents(4);
+        let reached = |world: &World| world.agents()[0].mesh().routes().len() == 3;
+        assert!(world.run_until(SECOND * 20, reached), "seed {seed}");
+        world.run_for(SECOND * 10);
+        let to = world.agents()[2].id();
+        let routes = world.agents()[0].mesh().routes();
+        let route = routes.iter().find(|route| route.destination == to);
+        let hop = route.expect("a route").next_hop;
+        let mut agents = world.agents().iter();
+        let forwarder = agents.position(|agent| agent.id() == hop);
+        let forwarder = forwarder.expect("known");
+        world.block(forwarder, 2);
+        let id = world.send(0, Target::Peer(to), "held".into(), Delivery::Reliable);
+        let id = id.expect("taken");
+        world.run_for(SECOND / 2);
+        let has_come = |world: &World| world.agents()[2].has_received(&id);
+        if has_come(&world) {
+            continue; // It took another way of the same length.
+        }
+        world.crash(forwarder);
+        assert!(world.run_until(SECOND * 5, has_come), "seed {seed}");
+        assert_eq!(failed(&world, 0), 0, "seed {seed}");
+        held += 1;
+    }
+    assert!(held > 0, "no world was as meant");
+}

@@ -181,11 +181,10 @@ fn a_clock_that_is_set_back_and_right_again_without_the_hub_cuts_nobody_off() {
     assert_heard(&mut world);
 }
 
-/// A forwarder that was stopped wakes up with a message and without links: the author hears of it
-/// when there is a way again.
+/// A forwarder that was stopped wakes up with a message and without links. The author has sent it
+/// again over another way, or hears of it when there is a way again.
 #[test]
-fn a_forwarder_that_has_lost_its_links_tells_the_author_when_it_is_back() {
-    let mut told = 0;
+fn a_message_of_a_forwarder_that_has_lost_its_links_does_not_vanish() {
     for seed in 0..8 {
         let mut world = World::formed(seed, Some(4), 14);
         world.run_for(SECOND * 10);
@@ -213,7 +212,5 @@ fn a_forwarder_that_has_lost_its_links_tells_the_author_when_it_is_back() {
         let target = (1..14).find(|&i| world.agents()[i].id() == route.destination);
         let arrived = world.agents()[target.expect("an agent")].has_received(&id);
         assert!(failed || arrived, "seed {seed}: it vanished");
-        told += usize::from(failed);
     }
-    assert!(told > 0, "no world was as meant");
 }

@@ -120,8 +120,8 @@ impl Outbox {
         is_slow
     }
 
-    /// What is left of a stream that is busy is asked for too, if nothing more is sent soon.
-    fn ask_of_rest(&mut self, now: Instant) {
+    /// What is not known to have arrived is asked for, if nothing more is sent soon.
+    pub(crate) fn ask_of_rest(&mut self, now: Instant) {
         let left = self.sent.iter().rev().find(|sent| sent.copy.is_some());
         self.asked = left.map(|sent| Asked {
             number: sent.end() - 1,
