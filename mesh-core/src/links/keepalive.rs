@@ -48,6 +48,9 @@ pub(crate) enum Suspicion {
     Unanswered,
     /// The hub does not list it any more: its process has ended, or has lost the hub.
     Left,
+    /// It says that it hears nothing of this agent. That it is heard proves nothing then: the path
+    /// may lead one way alone. One ping decides, for it has waited for several.
+    Unheard,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(crate) struct Keepalive {
     left: bool,
     /// It has left unanswered what was no ping.
     unanswered: bool,
+    /// It says that it hears nothing, and has answered no ping since.
+    unheard: bool,
     /// How long a pong may take while no round trip is known.
     unmeasured_timeout: Duration,
     srtt: Option<Duration>,
@@ -121,6 +126,7 @@ impl Keepalive {
             suspected: false,
             left: false,
             unanswered: false,
+            unheard: false,
             unmeasured_timeout,
             srtt: None,
             samples: 0,
@@ -138,6 +144,7 @@ impl Keepalive {
             suspected: false,
             left: false,
             unanswered: false,
+            unheard: false,
             ..*self
         }
     }
@@ -167,7 +174,7 @@ impl Keepalive {
     /// Since when the other end has left pings unanswered, if it has.
     pub(crate) fn unanswered_since(&self) -> Option<Instant> {
         let ping = self.outstanding?;
-        (self.last_heard <= ping.since).then_some(ping.since)
+        (self.unheard || self.last_heard <= ping.since).then_some(ping.since)
     }
 
     /// When anything was last heard of the other end.
@@ -190,6 +197,11 @@ impl Keepalive {
         if self.outstanding.is_none() || is_new {
             self.next_ping_at = now;
             self.suspected = true;
+        }
+        if suspicion == Suspicion::Unheard && !self.unheard {
+            self.outstanding = None;
+            self.next_ping_at = now;
+            self.unheard = true;
         }
         if is_new {
             // It counts from now on: what went before may have been put off.
@@ -217,7 +229,7 @@ impl Keepalive {
         }
         let tries = match self.outstanding {
             // It spoke since: a lost or late pong does not matter.
-            Some(ping) if self.last_heard > ping.sent_at => {
+            Some(ping) if self.last_heard > ping.sent_at && !self.unheard => {
                 self.outstanding = None;
                 self.rest(jitter, now);
                 return KeepaliveAction::Wait;
@@ -226,6 +238,7 @@ impl Keepalive {
             Some(ping) if now.since(self.next_ping_at) >= LATE => ping.tries,
             Some(ping) if ping.tries >= config.pings_max => return KeepaliveAction::Dead,
             Some(ping) => ping.tries + 1,
+            None if self.unheard => config.pings_max,
             None => 1 + u32::from(self.unanswered),
         };
         if self.asked.len() == ASKED_MAX {
@@ -250,6 +263,7 @@ impl Keepalive {
         let sample = now.since(sent_at);
         self.measured(sample);
         self.outstanding = None;
+        self.unheard = false;
         self.rest(jitter, now);
         Some(sample)
     }
@@ -278,6 +292,7 @@ impl Keepalive {
         let lately = |at: Instant, intervals: f64| now.since(at) < self.interval.mul_f64(intervals);
         self.outstanding.is_none()
             && !self.suspected
+            && !self.unheard
             && self.samples >= CREDIBLE_AFTER
             && lately(self.last_heard, SPREAD_MIN)
             && lately(self.last_ping, measure_every)
@@ -285,9 +300,9 @@ impl Keepalive {
 
     fn pong_timeout(&self, config: &Config, grace: Duration) -> Duration {
         let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
-        let (round_trips, min) = match self.left {
-            // If its process has ended nothing answers, and messages through it wait for the
-            // verdict. As many pings may be lost as of others.
+        let (round_trips, min) = match self.left || self.unheard {
+            // It is as good as gone, and messages through it wait for the verdict. As many pings
+            // may be lost as of others, and a link that works is found again at once.
             true => (2, min / 5),
             false => (4, min),
         };

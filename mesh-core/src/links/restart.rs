@@ -11,7 +11,8 @@
 //! for signals either, would never be found again. So an end whose link is silent asks the other,
 //! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it
 //! where it hears the link: after a partition all links between the halves come back within
-//! seconds, and carry the signals. An address that is gone does not come back, so then it does at
+//! seconds, and carry the signals. But it asks for an answer then: the path may lead one way alone,
+//! and the end that hears would go on to send over it. An address that is gone does not come back, so then it does at
 //! once.
 //!
 //! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
@@ -177,14 +178,17 @@ impl Links {
             return false;
         };
         let is_silent = self.silent.contains(id);
-        // Heard later than pings could find it silent, a link works, whatever its other end hears.
+        // Heard later than pings could find it silent, a path leads here at least.
         let silence_min = cx.config.pong_timeout_min * cx.config.pings_max;
         let Some(link) = self.connection_mut(id) else {
             return false;
         };
         let is_heard = now.since(link.keepalive.last_heard()) < silence_min;
         let works = is_heard && step != Step::Rebind;
-        if link.opened_at.is_none() || works || !link.restarts.obey(now) {
+        if works {
+            link.keepalive.probe(Suspicion::Unheard, now);
+        }
+        if works || link.opened_at.is_none() || !link.restarts.obey(now) {
             return false;
         }
         match step {

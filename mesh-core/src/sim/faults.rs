@@ -191,6 +191,13 @@ impl World {
         self.parted.insert(pair([a, b]));
     }
 
+    /// No path leads from one agent to another any more, but one leads back: what travels so is
+    /// held up, and no connection opens.
+    pub fn part_one_way(&mut self, from: usize, to: usize) {
+        self.block(from, to);
+        self.parted.insert(pair([from, to]));
+    }
+
     /// From now on no connection opens but those with this agent, as where everybody but one is
     /// behind a NAT; `None` lets all open again.
     pub fn connect_only_through(&mut self, agent: Option<usize>) {

@@ -74,6 +74,37 @@ fn measures_and_smooths_the_round_trip() {
     }
 }
 
+/// The path may lead one way alone.
+#[test]
+fn an_end_that_hears_nothing_has_to_answer_one_ping() {
+    for answers in [false, true] {
+        let (config, mut keepalive) = asking();
+        keepalive.heard(at(900));
+        keepalive.probe(Suspicion::Unheard, at(1_000));
+        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(1_000)) else {
+            panic!("a ping is due at once");
+        };
+        keepalive.heard(at(1_001));
+        keepalive.probe(Suspicion::Unheard, at(1_002));
+        let due = keepalive.deadline();
+        assert_eq!(
+            keepalive.poll(&config, RHYTHM, 0.5, at(1_002)),
+            KeepaliveAction::Wait
+        );
+        assert_eq!(keepalive.unanswered_since(), Some(at(1_000)));
+        if answers {
+            assert!(keepalive.pong(nonce, 0.5, at(1_010)).is_some());
+            let action = keepalive.poll(&config, RHYTHM, 0.5, due);
+            assert_ne!(action, KeepaliveAction::Dead);
+        } else {
+            assert_eq!(
+                keepalive.poll(&config, RHYTHM, 0.5, due),
+                KeepaliveAction::Dead
+            );
+        }
+    }
+}
+
 #[test]
 fn silence_is_death_and_any_frame_is_life() {
     let (config, mut keepalive) = asking();
