@@ -25,6 +25,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "links/media.rs",
     "links/mod.rs",
     "links/negotiation.rs",
+    "links/packets.rs",
     "links/path.rs",
     "links/queue.rs",
     "links/restart.rs",

@@ -357,7 +357,7 @@ impl Links {
                 cx.stats.links.closed += 1;
                 let grace = cx.grace();
                 self.dialer.lost(peer, grace, &cx.config, jitter, cx.now);
-                self.packets.lost(peer);
+                self.packets.lost(peer, cx.now);
                 self.note_failure(link, &reason, cx);
                 cx.emit(Event::LinkClosed { peer, reason });
                 Was::Open

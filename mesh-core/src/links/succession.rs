@@ -187,6 +187,7 @@ impl Links {
         link.upgrade = upgrade;
         link.media = media;
         link.queue.set_kbps(kbps);
+        self.packets.succeeded(peer);
         let took = cx.now.since(link.negotiation.started_at());
         decided!(cx, link = ?id, ?former, ?peer, "go on over a link with fresh keys");
         cx.stats.links.rotated += 1;

@@ -36,8 +36,8 @@ const MESSAGE_BYTES_MAX: u32 = 17 * 1024;
 const RECEIVE_BUFFER_BYTES: u32 = 1 << 20;
 
 /// Bytes of an SCTP packet on a path that may drop large ones: with DTLS (37), TURN (4), UDP (8)
-/// and IPv6 (40) no more than 969, so a tunnel in a tunnel passes it. The library's own limit, 1,191,
-/// fills the 1,280 bytes that every path of IPv6 has to pass (RFC 8200, section 5).
+/// and IPv6 (40) no more than 969, so a tunnel in a tunnel passes it. The library's own limit,
+/// 1,191, fills the 1,280 bytes that every path of IPv6 has to pass (RFC 8200, section 5).
 const SMALL_PACKET_BYTES: u32 = 880;
 
 /// The interval of connectivity checks. Their ticks, not the network, make up most of the time
