@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Overlay;
-use super::selection::{View, is_of_use, needy_neighbours};
+use super::selection::{INNER_RINGS, View, is_of_use, needy_neighbours};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
 use crate::links::{LINGER, Links};
@@ -53,8 +53,10 @@ impl Overlay {
     /// The neighbour whose link is given up next: both ends have more links than they want, and of
     /// all such links of either this is the first. Ends that know the same find the same, and no
     /// agent loses two at once: else two neighbours could each give up the one that it can spare.
-    /// What the topology names stays, for agents that come or lack links look there first, and what
-    /// only the other end has wanted is left to it: views of the room may differ.
+    /// What the topology names stays, for agents that come or lack links look there first. What
+    /// only the other end has wanted is left to it for a while, for views of the room may differ,
+    /// and for as long as it lacks a neighbour on the inner rings, for which this agent may stand
+    /// in.
     pub(super) fn spare_neighbour(&self, view: View<'_>) -> Option<PeerId> {
         if self.links_to_spare(view.links, view.cx) == 0 {
             return None;
@@ -63,21 +65,25 @@ impl Overlay {
         let hash = |end: PeerId| move |other: &PeerId| Topology::pair_hash(end, *other);
         let named = self.topology.neighbours(self.this);
         let spare = view.links.open().filter(|link| {
-            let stays = self.inner.contains(&link.peer) || named.contains(&link.peer);
-            self.roster.contains(link.peer) && !stays && database.can_spare(link.peer)
+            let (peer, is_ours) = (link.peer, self.standing(link.id).ours);
+            let is_needed = !is_ours && self.lacks_inner(peer, view);
+            let stays = self.inner.contains(&peer) || named.contains(&peer) || is_needed;
+            self.roster.contains(peer) && !stays && database.can_spare(peer)
         });
-        // The first of all, whoever is to give it up: else each end could give up one.
+        // Also one that its other end is to give up: else two neighbours of an agent could each
+        // give up one.
         let first = spare.min_by_key(|link| Topology::pair_hash(self.this, link.peer))?;
         if !self.standing(first.id).ours && view.is_new(first) {
             return None;
         }
         let peer = first.peer;
-        // It has just lost a link, and is about to say what it can spare now.
-        let is_of_one = |other: PeerId| {
-            let told = view.lacks(other).is_some() && database.link(other, peer).is_none();
-            other != self.this && told && database.link(peer, other).is_some()
+        // The neighbour announces a link that its other end has withdrawn: it is about to say what
+        // it can spare now.
+        let has_lost = |other: PeerId| {
+            let announced = other != self.this && database.link(peer, other).is_some();
+            announced && view.lacks(other).is_some() && database.link(other, peer).is_none()
         };
-        if self.roster.members().any(is_of_one) {
+        if self.roster.members().any(has_lost) {
             return None;
         }
         let named = self.topology.neighbours(peer);
@@ -87,6 +93,13 @@ impl Overlay {
         });
         let first = others.chain([self.this]).min_by_key(hash(peer));
         (first == Some(self.this)).then_some(peer)
+    }
+
+    /// Whether a member announces no link to one of its neighbours on the inner rings.
+    fn lacks_inner(&self, peer: PeerId, view: View<'_>) -> bool {
+        let inner = self.topology.neighbours_in(peer, INNER_RINGS).into_iter();
+        let mut others = inner.filter(|&other| other != self.this);
+        others.any(|other| view.routing.database().link(peer, other).is_none())
     }
 
     /// Links to be drained: those that the topology stopped wanting, once the wanted ones are open.
