@@ -48,8 +48,9 @@ pub(crate) enum Suspicion {
     Unanswered,
     /// The hub does not list it any more: its process has ended, or has lost the hub.
     Left,
-    /// It says that it hears nothing of this agent. That it is heard proves nothing then: the path
-    /// may lead one way alone. One ping decides, for it has waited for several.
+    /// The other end says that it hears nothing of this agent. That this agent hears the other end
+    /// proves nothing then: the path may lead one way alone. One ping decides, for the other end
+    /// has waited for answers to several.
     Unheard,
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct Keepalive {
     left: bool,
     /// It has left unanswered what was no ping.
     unanswered: bool,
-    /// It says that it hears nothing, and has answered no ping since.
+    /// The other end says that it hears nothing, and has answered no ping since.
     unheard: bool,
     /// How long a pong may take while no round trip is known.
     unmeasured_timeout: Duration,
@@ -175,6 +176,11 @@ impl Keepalive {
     pub(crate) fn unanswered_since(&self) -> Option<Instant> {
         let ping = self.outstanding?;
         (self.unheard || self.last_heard <= ping.since).then_some(ping.since)
+    }
+
+    /// Whether the other end says that it hears nothing of this agent.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard
     }
 
     /// When anything was last heard of the other end.
@@ -301,8 +307,8 @@ impl Keepalive {
     fn pong_timeout(&self, config: &Config, grace: Duration) -> Duration {
         let (min, max) = (config.pong_timeout_min, config.pong_timeout_max);
         let (round_trips, min) = match self.left || self.unheard {
-            // It is as good as gone, and messages through it wait for the verdict. As many pings
-            // may be lost as of others, and a link that works is found again at once.
+            // The other end is as good as gone, and messages through it wait for the verdict. A
+            // link that works after all is found again soon.
             true => (2, min / 5),
             false => (4, min),
         };

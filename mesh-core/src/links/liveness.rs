@@ -87,6 +87,7 @@ impl Links {
             KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
             KeepaliveAction::Dead => {
                 let since = link.keepalive.unanswered_since().unwrap_or(cx.now);
+                let is_unheard = link.keepalive.is_unheard();
                 if link.is_open() {
                     self.fall_silent(id, "no sign of life", cx);
                 } else {
@@ -94,7 +95,7 @@ impl Links {
                 }
                 // If all others were silent too, it is this agent that cannot be reached.
                 let speaks = |link: &super::Link| link.keepalive.last_heard() > since;
-                if !self.usable().any(speaks) {
+                if !is_unheard && !self.usable().any(speaks) {
                     decided!(cx, "no neighbour speaks: this agent may be out of reach");
                     self.events.push_back(LinkEvent::Isolated);
                 }

@@ -12,8 +12,8 @@
 //! and the lower end, which offers, does so when it is asked: then signals travel. Nor does it
 //! where it hears the link: after a partition all links between the halves come back within
 //! seconds, and carry the signals. But it asks for an answer then: the path may lead one way alone,
-//! and the end that hears would go on to send over it. An address that is gone does not come back, so then it does at
-//! once.
+//! and the end that hears would go on to send over it. An address that is gone does not come back,
+//! so then it restarts at once.
 //!
 //! The next step of repair, a second connection, follows after [`RESTART_PATIENCE`].
 
@@ -184,8 +184,8 @@ impl Links {
             return false;
         };
         let is_heard = now.since(link.keepalive.last_heard()) < silence_min;
-        let works = is_heard && step != Step::Rebind;
-        if works {
+        let works = is_heard && !is_silent && step != Step::Rebind;
+        if works && link.opened_at.is_some() {
             link.keepalive.probe(Suspicion::Unheard, now);
         }
         if works || link.opened_at.is_none() || !link.restarts.obey(now) {

@@ -102,12 +102,40 @@ fn an_end_asks_for_a_restart_and_waits_while_it_cannot() {
     assert_eq!(links.restart(id, true, &mut cx), asked);
     assert_eq!(links.restart(id, true, &mut cx), None, "not at once again");
     orders(&mut cx);
-    let mut asked = |attempt, step| links.restart_asked(lower, (attempt, step), &mut cx);
-    assert!(!asked(7, Step::Restart), "it was heard a moment ago");
-    assert!(asked(7, Step::Rebind), "it asks in turn");
-    assert!(!asked(7, Step::Rebind), "once");
-    assert!(!asked(8, Step::Rebind), "it knows no such link");
+    for step in [Step::Restart, Step::Rebind] {
+        let mut asked = |attempt, step| links.restart_asked(lower, (attempt, step), &mut cx);
+        assert!(asked(7, step), "it asks in turn");
+        assert!(!asked(7, Step::Rebind), "once");
+        assert!(!asked(8, Step::Rebind), "it knows no such link");
+        cx.now = cx.now + Duration::from_millis(500);
+    }
     assert_eq!(orders(&mut cx), [], "the lower end offers");
+}
+
+/// The path may lead one way alone.
+#[test]
+fn an_end_that_hears_asks_for_an_answer_instead_of_a_restart() {
+    for answers in [true, false] {
+        let (mut links, mut cx, id) = open();
+        let [_, peer] = peers();
+        let attempt = links.get(id).expect("there").negotiation.attempt();
+        sent(&mut links, &mut cx);
+        let asked = (attempt, Step::Restart);
+        assert!(!links.restart_asked(peer, asked, &mut cx));
+        links.attend(id, &mut cx);
+        let [Record::Ping { nonce }] = sent(&mut links, &mut cx)[..] else {
+            panic!("one ping");
+        };
+        if answers {
+            links.pong(id, nonce, &mut cx);
+        }
+        // Later than an answer, and sooner than the next ping.
+        cx.now = cx.now + Duration::from_millis(900);
+        let link = links.table.get_mut(id).expect("there");
+        link.keepalive.heard(cx.now);
+        links.attend(id, &mut cx);
+        assert_eq!(links.is_silent(id), !answers);
+    }
 }
 
 #[test]
