@@ -369,7 +369,7 @@ pub enum Event {
         /// What it says.
         report: Box<LinkReport>,
     },
-    /// A message of this agent was lost.
+    /// A message of this agent was lost, or is not known to have arrived.
     DeliveryFailed {
         /// The message.
         id: MessageId,

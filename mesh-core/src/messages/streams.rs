@@ -246,12 +246,15 @@ impl Messages {
     }
 
     /// An agent has fallen out of reach, perhaps with messages that it was to pass on: what is not
-    /// known to have arrived is asked for.
+    /// known to have arrived is asked for, of targets that are in reach.
     pub(crate) fn ask_for_news(&mut self, net: &mut Net<'_>) {
         let (patience, now) = (patience(&net.cx.config), net.cx.now);
-        let calm = self.streams.by_target.values_mut();
-        let calm = calm.filter(|outbox| outbox.is_calm());
-        let asked = calm.filter_map(|outbox| {
+        let (waiting, routes) = (&self.waiting, net.routing.routes());
+        let calm = self.streams.by_target.iter_mut().filter(|(to, outbox)| {
+            let first_copies_left = !waiting.holds(Target::Peer(**to));
+            outbox.is_calm() && routes.contains(**to) && first_copies_left
+        });
+        let asked = calm.filter_map(|(_, outbox)| {
             outbox.ask_of_rest(now);
             outbox.deadline(patience)
         });

@@ -74,7 +74,7 @@ pub(crate) struct Routing {
     stale: bool,
     /// Paths have changed since the application was told.
     news: bool,
-    /// An agent is out of reach that was within, and has not said that it leaves.
+    /// An agent that was in reach no longer is, and has not said that it leaves.
     missed: bool,
     /// Counts the times that paths were computed: what was derived from others is void.
     generation: u64,

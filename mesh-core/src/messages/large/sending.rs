@@ -149,11 +149,12 @@ impl Messages {
             };
             sending.left += 1;
             let times = (now, now + KEPT_FOR);
-            let (number, asks) = sending
-                .parts
-                .push(header.sequence, len, Asks::OfHalf, times);
             // The last has all of it told.
-            let asks = asks || sending.left == sending.head.chunks();
+            let asks = match sending.left == sending.head.chunks() {
+                true => Asks::Always,
+                false => Asks::OfHalf,
+            };
+            let (number, asks) = sending.parts.push(header.sequence, len, asks, times);
             let content = Content::Chunk(Chunk {
                 message: key.1,
                 number,
