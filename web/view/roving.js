@@ -16,8 +16,12 @@ export function roving(list) {
     if (current) current.tabIndex = -1;
     current = button;
     button.tabIndex = 0;
-    const home = [...list.children].findIndex((child) => child.contains(button));
-    row = Math.max(0, home);
+    find(button);
+  };
+
+  /** Rows change their places while one of them has the focus. */
+  const find = (/** @type {HTMLElement} */ button) => {
+    row = Math.max(0, [...list.children].findIndex((child) => child.contains(button)));
     column = Math.max(0, buttonsOf(list.children[row]).indexOf(button));
   };
 
@@ -27,6 +31,7 @@ export function roving(list) {
   });
 
   list.addEventListener("keydown", (event) => {
+    if (current) find(current);
     const buttons = (/** @type {number} */ at) => (list.children[at] ? buttonsOf(list.children[at]) : []);
     const across = buttons(row);
     const last = list.children.length - 1;
