@@ -252,7 +252,8 @@ async fn a_long_list_is_one_tab_stop_and_a_long_name_keeps_the_header_whole() ->
         stop.focus();
         // Rows change their places as links open: its row is the first now.
         const first = stop.closest('tr');
-        while (first.previousElementSibling) first.parentElement.append(first.previousElementSibling);
+        const before = () => first.previousElementSibling;
+        while (before()) first.parentElement.append(before());
         for (const key of ['ArrowDown', 'ArrowDown', 'ArrowRight']) press(key);
         const rows = [...document.querySelectorAll('#peers > tr')];
         const row = rows.findIndex((row) => row.contains(document.activeElement));
