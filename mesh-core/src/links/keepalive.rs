@@ -166,6 +166,13 @@ impl Keepalive {
         self.srtt
     }
 
+    /// How long an answer may take: two round trips. Before one was measured, two thirds of the
+    /// time that the link took to open, which are four round trips or more.
+    pub(crate) fn answers_within(&self) -> Duration {
+        let opened = self.unmeasured_timeout / 3;
+        self.srtt.map_or(opened, |srtt| srtt * 2)
+    }
+
     /// Whether the first sample that counts has just come. What is told of it waits for so long
     /// that the first credible one is there too, mostly.
     pub(crate) fn just_measured(&self) -> bool {

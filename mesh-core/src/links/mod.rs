@@ -255,6 +255,11 @@ impl Links {
         self.to(peer).filter(|link| link.is_open())
     }
 
+    /// How long a neighbour may take to answer over its link.
+    pub(crate) fn answers_within(&self, peer: PeerId) -> Option<Duration> {
+        Some(self.to(peer)?.keepalive.answers_within())
+    }
+
     /// The other end of a connection, in use or silent.
     pub(crate) fn peer_of(&mut self, id: LinkId) -> Option<PeerId> {
         self.connection_mut(id).map(|link| link.peer)

@@ -11,9 +11,9 @@ use crate::payload::Delivery;
 use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, Item, MessageHeader, Place};
 
-/// Bytes that all streams together hold back for missing messages: as much as eight full streams,
+/// Bytes that all streams together hold back for missing messages: as much as four full streams,
 /// or the full queues of four links.
-const HELD_BYTES_MAX: usize = 8 * STREAM_BYTES_MAX;
+const HELD_BYTES_MAX: usize = 4 * STREAM_BYTES_MAX;
 
 /// Bytes that a message which is held back takes beside its payload, about: its place in the map,
 /// its topic and its header.

@@ -195,7 +195,7 @@ impl Messages {
         deadline: Duration,
         net: &Net<'_>,
     ) {
-        let wait = net.cx.config.retry_min;
+        let wait = self.answers_within(id.target, hop, net);
         let pending = Pending {
             data: Some(data),
             sent_at: net.cx.now,

@@ -48,6 +48,13 @@ impl Pending {
         }
     }
 
+    /// How long its answer has taken, if it is known which copy is answered: the only one (Karn's
+    /// algorithm; RFC 6298, section 3).
+    fn answered_after(&self, now: Instant) -> Option<Duration> {
+        let is_only_copy = self.data.is_some() && self.repeated_at == self.sent_at;
+        is_only_copy.then(|| now.since(self.sent_at))
+    }
+
     /// The other end has the request, or a part of its reply has come: so long from now on for it.
     /// Returns when that is over.
     pub(super) fn await_reply(&mut self, deadline: Duration, now: Instant) -> Instant {
@@ -135,6 +142,9 @@ impl Messages {
             sequence,
         };
         let pending = self.pending.remove(&id)?;
+        if let Some(took) = pending.answered_after(net.cx.now) {
+            self.streams.answered_after(to, took);
+        }
         self.streams.settle(to, sequence, 1);
         net.cx.stats.acknowledged += 1;
         self.notify_writable(net);
@@ -178,6 +188,24 @@ impl Messages {
         }
     }
 
+    /// How long the receipt or reply of a message is waited for that is handed to this neighbour:
+    /// as long as those before took, and no less than the link to the neighbour takes. Who waits
+    /// less on a long path sends everything twice.
+    pub(super) fn answers_within(
+        &self,
+        target: Target,
+        hop: Option<PeerId>,
+        net: &Net<'_>,
+    ) -> Duration {
+        let known = match target {
+            Target::Peer(to) => self.streams.answers_within(to),
+            Target::Room => None,
+        };
+        let link = hop.and_then(|hop| net.links.answers_within(hop));
+        let min = net.cx.config.retry_min;
+        [known, link].into_iter().flatten().fold(min, Duration::max)
+    }
+
     /// Repeats what is due, gives up what is late.
     pub(crate) fn retry_pending(&mut self, net: &mut Net<'_>) {
         let due = self
@@ -187,6 +215,9 @@ impl Messages {
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         let mut detours = Detours::default();
         for id in due {
+            let hop = self.pending.get(&id).and_then(|pending| pending.hop);
+            let longest = self.answers_within(id.target, hop, net);
+            let longest = longest.max(net.cx.config.retry_max);
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
             };
@@ -200,7 +231,7 @@ impl Messages {
                 continue;
             }
             pending.repeated_at = net.cx.now;
-            pending.wait = (pending.wait * 2).min(net.cx.config.retry_max);
+            pending.wait = (pending.wait * 2).min(longest);
             pending.retry_at = (net.cx.now + pending.wait).min(pending.deadline);
             if self.waiting.holds(id.target) {
                 continue; // The first copy has not left yet.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
+use crate::log::decided;
 use crate::overlay::SETTLE;
 use crate::payload::Delivery;
 use crate::routing::Detours;
@@ -60,6 +61,16 @@ impl Streams {
     /// These messages have arrived, or their outcome is told.
     pub(super) fn settle(&mut self, to: PeerId, sequence: u64, count: u64) {
         self.with(to, |outbox| outbox.settle(sequence, count));
+    }
+
+    /// A receipt or reply has come so long after the only copy of its message left.
+    pub(super) fn answered_after(&mut self, to: PeerId, took: Duration) {
+        self.with(to, |outbox| outbox.answered_after(took));
+    }
+
+    /// The longest that a receipt or reply of this member is likely to take, if any has come.
+    pub(super) fn answers_within(&self, to: PeerId) -> Option<Duration> {
+        self.by_target.get(&to)?.answers_within()
     }
 
     /// Messages that stood in no envelope yet leave in this one.
@@ -292,6 +303,7 @@ impl Messages {
         match hop.filter(|_| deadline > now) {
             Some(hop) => {
                 net.cx.stats.retried += envelope.messages() as u64;
+                decided!(net.cx, ?to, number, ?hop, "repeat a message of a stream");
                 let _ = net.hand_to(hop, envelope, Channel::Data);
                 self.streams.repeated(to, number, hop, now);
             }

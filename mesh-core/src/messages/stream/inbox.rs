@@ -20,7 +20,7 @@ const GAP_PATIENCE_MAX: Duration = Duration::from_secs(1);
 const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// Bytes that one stream holds back at most: twice what its author may have under way.
-pub(in crate::messages) const STREAM_BYTES_MAX: usize = 2 * SPAN_MAX as usize * SLOT_BYTES;
+pub(in crate::messages) const STREAM_BYTES_MAX: usize = 4 * SPAN_MAX as usize * SLOT_BYTES;
 
 const _: () = assert!(
     GAP_PATIENCE.as_millis() < GAP_PATIENCE_MAX.as_millis()

@@ -15,6 +15,7 @@
 mod inbox;
 mod news;
 mod outbox;
+mod round_trip;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE, Sent};
+use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
 use crate::error::LossReason;
 use crate::id::PeerId;
 use crate::time::Instant;
@@ -43,7 +43,7 @@ impl Outbox {
         let probed = probed.filter(|asked| progress.repeated || is_of_first(asked));
         let mut missing = progress.missing.iter().peekable();
         let (mut arrived, mut is_lossy) = (0, false);
-        let guard = self.round_trip().max(ROOM_PATIENCE);
+        let guard = self.news.longest().unwrap_or(ROUND_TRIP).max(ROOM_PATIENCE);
         self.sent.retain_mut(|sent| {
             let is_before = |range: &&(u64, u64)| range.0.saturating_add(range.1) <= sent.number;
             while missing.next_if(is_before).is_some() {}
@@ -53,8 +53,10 @@ impl Outbox {
                 news.arrived.push((sent.sequence, sent.count));
                 return false;
             }
-            // What was sent before a question that has come, and is not there, will not come.
-            let overdue = probed.is_some_and(|asked| sent.sent_at + guard < asked.at);
+            // What was sent before a question that has come, and is not there, will not come. If it
+            // was asked several times it may be the first that is answered.
+            let asked_at = probed.and_then(|asked| asked.probed_at);
+            let overdue = asked_at.is_some_and(|at| sent.sent_at + guard < at);
             let is_lost = sent.number < seen || overdue;
             if !is_lost || sent.sent_at + guard > now || sent.lost.is_some() {
                 return true;
@@ -93,20 +95,19 @@ impl Outbox {
         };
         if asked.number >= seen {
             // An earlier question's. The last is on its way.
-            self.asked = Some(Asked { again: 0, ..asked });
+            self.asked = Some(Asked {
+                again: 0,
+                probed_at: None,
+                ..asked
+            });
             return false;
         }
         let mut is_slow = false;
-        if asked.again == 0 && !asked.is_put_off {
-            let sample = now.since(asked.at);
-            let (trip, deviation) = match self.round_trip {
-                None => (sample, sample / 2),
-                Some(old) => (
-                    (old * 7 + sample) / 8,
-                    (self.deviation * 3 + old.abs_diff(sample)) / 4,
-                ),
-            };
-            (self.round_trip, self.deviation) = (Some(trip), deviation);
+        if !asked.is_put_off {
+            // If it was asked several times this is the longest that it can have taken. Without it
+            // a path that has become slow would be asked too soon for ever.
+            let sample = now.since(asked.since);
+            self.news.measured(sample);
             let shortest = self
                 .shortest
                 .map_or(sample, |shortest| shortest.min(sample));
@@ -124,10 +125,8 @@ impl Outbox {
     pub(crate) fn ask_of_rest(&mut self, now: Instant) {
         let left = self.sent.iter().rev().find(|sent| sent.copy.is_some());
         self.asked = left.map(|sent| Asked {
-            number: sent.end() - 1,
-            at: now,
-            again: 0,
             is_put_off: true,
+            ..Asked::at(sent.end() - 1, now)
         });
     }
 }

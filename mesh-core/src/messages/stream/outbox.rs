@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::SPAN_MAX;
+use super::round_trip::RoundTrip;
 use super::window::{Window, slots};
 use crate::error::LossReason;
 use crate::id::PeerId;
@@ -11,7 +12,7 @@ use crate::time::Instant;
 use crate::wire::Envelope;
 
 /// The round trip that is taken for one not known yet: longer than that of most paths.
-const ROUND_TRIP: Duration = Duration::from_millis(200);
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(200);
 
 /// Wait before a message is repeated for which a full queue had no room; doubles each time. A queue
 /// at 10,000 messages a second is empty by then.
@@ -82,7 +83,11 @@ pub(crate) enum Asks {
 pub(super) struct Asked {
     /// The number that it came with.
     pub(super) number: u64,
+    /// When it was first asked, and last.
+    pub(super) since: Instant,
     pub(super) at: Instant,
+    /// When it was first asked again, by a copy of a message that had been sent before.
+    pub(super) probed_at: Option<Instant>,
     /// How often it was asked again.
     pub(super) again: u32,
     /// The target was not asked yet: it is if nothing else is sent soon.
@@ -109,6 +114,20 @@ pub(crate) struct Repeat {
     pub(crate) deadline: Instant,
 }
 
+impl Asked {
+    /// A question that leaves now, with the message of this number.
+    pub(super) fn at(number: u64, now: Instant) -> Self {
+        Self {
+            number,
+            since: now,
+            at: now,
+            probed_at: None,
+            again: 0,
+            is_put_off: false,
+        }
+    }
+}
+
 /// Messages of this agent to one target.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -124,12 +143,12 @@ pub(crate) struct Outbox {
     pub(super) expires_at: Option<Instant>,
     pub(super) window: Window,
     pub(super) asked: Option<Asked>,
-    /// Slots sent since the last question that nothing else will tell of.
-    pub(super) unasked: usize,
-    /// The smoothed round trip of questions.
-    pub(super) round_trip: Option<Duration>,
-    /// How far round trips are off that, smoothed too.
-    pub(super) deviation: Duration,
+    /// Slots and numbers sent since the last question that nothing else will tell of.
+    pub(super) unasked: (usize, u64),
+    /// That of questions for news.
+    pub(super) news: RoundTrip,
+    /// That of messages with receipts and replies, the time that applications take included.
+    answers: RoundTrip,
     /// The last round trip was far longer than the shortest.
     pub(super) was_slow: bool,
     /// The shortest one.
@@ -150,9 +169,9 @@ impl Outbox {
             expires_at: None,
             window: Window::default(),
             asked: None,
-            unasked: 0,
-            round_trip: None,
-            deviation: Duration::ZERO,
+            unasked: (0, 0),
+            news: RoundTrip::default(),
+            answers: RoundTrip::default(),
             was_slow: false,
             shortest: None,
             lost: false,
@@ -223,21 +242,20 @@ impl Outbox {
             lost: None,
         });
         if asks != Asks::Never {
-            self.unasked += slots;
+            self.unasked.0 += slots;
+            self.unasked.1 += 1;
         }
         let asks = match asks {
             Asks::Never => false,
-            Asks::OfHalf => self.unasked * 2 >= self.window.slots(),
+            Asks::OfHalf => {
+                let (slots, numbers) = self.unasked;
+                slots * 2 >= self.window.slots() || numbers * 2 >= SPAN_MAX
+            }
             Asks::Always => true,
         };
         if asks {
-            self.unasked = 0;
-            self.asked = Some(Asked {
-                number,
-                at: now,
-                again: 0,
-                is_put_off: false,
-            });
+            self.unasked = (0, 0);
+            self.asked = Some(Asked::at(number, now));
         }
         (number, asks)
     }
@@ -300,7 +318,7 @@ impl Outbox {
         self.lost = self.lost && self.sent.iter().any(|sent| sent.lost.is_some());
         if self.sent.is_empty() {
             self.asked = None;
-            self.unasked = 0;
+            self.unasked = (0, 0);
             self.expires_at = None;
         }
     }
@@ -343,16 +361,24 @@ impl Outbox {
         true
     }
 
+    /// A receipt or reply has come so long after the only copy of its message left.
+    pub(crate) fn answered_after(&mut self, took: Duration) {
+        self.answers.measured(took);
+    }
+
+    /// The longest that a receipt or reply is likely to take, if any has come.
+    pub(crate) fn answers_within(&self) -> Option<Duration> {
+        self.answers.longest()
+    }
+
     pub(super) fn round_trip(&self) -> Duration {
-        self.round_trip.unwrap_or(ROUND_TRIP)
+        self.news.usual().unwrap_or(ROUND_TRIP)
     }
 
     /// When the question that is not answered is asked again.
     fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
         let asked = self.asked?;
-        // A link that lost a packet holds up all that comes after: round trips vary (RFC 6298).
-        let longest = |trip: Duration| (trip * 2).max(trip + self.deviation * 4);
-        let usual = self.round_trip.map_or(FIRST_PATIENCE, longest);
+        let usual = self.news.longest().unwrap_or(FIRST_PATIENCE);
         let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
         Some(asked.at + wait.min(patience.max.max(usual * 2)))
     }
@@ -387,7 +413,10 @@ impl Outbox {
         if self.ask_again_at(patience).is_some_and(|at| at <= now)
             && let Some(asked) = &mut self.asked
         {
-            asked.is_put_off = false;
+            if std::mem::take(&mut asked.is_put_off) {
+                asked.since = now;
+            }
+            asked.probed_at.get_or_insert(now);
             asked.again += 1;
             asked.at = now;
             // It is news, or it is answered because it is not.
@@ -408,12 +437,7 @@ impl Outbox {
         self.calm_down();
         if let Some(last) = due.last() {
             let number = last.number;
-            self.asked.get_or_insert(Asked {
-                number,
-                at: now,
-                again: 0,
-                is_put_off: false,
-            });
+            self.asked.get_or_insert(Asked::at(number, now));
         }
         due
     }
@@ -456,7 +480,8 @@ impl Outbox {
             false
         });
         self.slots -= freed;
-        self.unasked = self.unasked.min(self.slots);
+        let (slots, numbers) = self.unasked;
+        self.unasked = (slots.min(self.slots), numbers.min(self.next - self.base()));
         self.expires_at = expires_at;
         self.calm_down();
         ended

@@ -308,3 +308,22 @@ fn a_stream_on_a_path_that_works_grows_to_its_largest_window() {
     (0..50).for_each(|_| rig.send(64));
     assert_eq!(rig.sent - before, 1_024);
 }
+
+#[test]
+fn a_path_that_is_narrow_is_not_given_everything_twice() {
+    let mut rig = Rig::new();
+    // It carries 40 messages a second, one after the other: those of the first window take 1.6 s.
+    let turns = 4_000;
+    for _ in 0..turns {
+        while rig.outbox.has_room() {
+            rig.send(1);
+        }
+        rig.arrive(0);
+        while let Some(Way::Back(_)) = rig.way.back() {
+            rig.arrive(rig.way.len() - 1);
+        }
+        rig.pass(Duration::from_millis(25));
+    }
+    let delivered = rig.delivered.len();
+    assert!(delivered * 100 >= turns * 85, "{delivered} of {turns}");
+}
