@@ -17,7 +17,8 @@ const WAITING: Duration = Duration::from_millis(100);
 /// section 7.2.1), and more than that has to be there, or it takes the path for narrow.
 const TRIPS: f64 = 2.0;
 
-/// Bytes that may wait at most: what 20 Mbit/s carry in [`WAITING`].
+/// Bytes that may wait at most: what 20 Mbit/s carry in [`WAITING`]. On a path that holds more, as
+/// many as it holds: together with those under way that is the window of BBR.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes that may wait at least, on the slowest path: two frames of the largest size, so that there
@@ -71,7 +72,7 @@ impl Allowance {
         let waiting = (under_way as f64 * trips.max(TRIPS)) as usize;
         Self {
             under_way,
-            waiting: waiting.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX),
+            waiting: waiting.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX.max(under_way)),
         }
     }
 
@@ -146,6 +147,6 @@ mod tests {
         assert_eq!(waiting(100 * KIB, 300), 200 * KIB);
         assert_eq!(waiting(10 * KIB, 300), WAITING_BYTES_MIN);
         assert_eq!(waiting(10 * KIB, 0), WAITING_BYTES_MAX);
-        assert_eq!(waiting(4_000 * KIB, 300), WAITING_BYTES_MAX);
+        assert_eq!(waiting(4_000 * KIB, 300), 4_000 * KIB);
     }
 }

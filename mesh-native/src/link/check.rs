@@ -69,20 +69,29 @@ impl<S> LastCheck<S> {
     }
 }
 
+/// The types of a check, which is a binding request, and of its answer (RFC 8489, section 5).
+pub(super) const CHECK: [u8; 2] = [0, 1];
+pub(super) const ANSWER: [u8; 2] = [1, 1];
+
+/// A datagram without the header that it has on the way to and from a TURN server.
+pub(super) fn stun_of(datagram: &[u8]) -> &[u8] {
+    /// The header of TURN's ChannelData, in bytes.
+    const CHANNEL_HEADER: usize = 4;
+    match datagram {
+        [0x40..=0x4f, ..] => datagram.get(CHANNEL_HEADER..).unwrap_or_default(),
+        _ => datagram,
+    }
+}
+
 /// Whether a datagram is a connectivity check, as it is or on the way to a TURN server. Questions
 /// to STUN servers are binding requests too, but have no user name.
 fn is_check(datagram: &[u8]) -> bool {
-    /// A binding request, and USERNAME, which the library puts first (RFC 8489, sections 5 and 14).
-    const BINDING_REQUEST: [u8; 2] = [0, 1];
+    /// USERNAME, which the library puts first (RFC 8489, section 14).
     const USERNAME: [u8; 2] = [0, 6];
-    /// The header of STUN, and that of TURN's ChannelData, in bytes.
+    /// The header of STUN, in bytes.
     const HEADER: usize = 20;
-    const CHANNEL_HEADER: usize = 4;
-    let stun = match datagram {
-        [0x40..=0x4f, ..] => datagram.get(CHANNEL_HEADER..).unwrap_or_default(),
-        _ => datagram,
-    };
-    stun.starts_with(&BINDING_REQUEST)
+    let stun = stun_of(datagram);
+    stun.starts_with(&CHECK)
         && stun
             .get(HEADER..)
             .is_some_and(|rest| rest.starts_with(&USERNAME))

@@ -154,7 +154,7 @@ impl Session {
         let (link, tracked) = (ends.id, Arc::clone(&connection));
         let tracks = ConnectionTracks::new(link, ends.media, tracked, Arc::clone(&pace));
         let flow = ends.flow;
-        let prepared = prepare(&*connection, &flow, &facts).await;
+        let prepared = prepare(&*connection, &flow, Arc::clone(&pace), &facts).await;
         let outbound = match prepared {
             Ok(outbound) => outbound,
             Err(error) => {
@@ -387,6 +387,7 @@ impl Session {
 async fn prepare(
     connection: &dyn PeerConnection,
     flow: &Arc<Flow>,
+    pace: Arc<Pace>,
     facts: &Facts,
 ) -> Result<Outbound> {
     let open = async |channel: Channel| {
@@ -400,7 +401,7 @@ async fn prepare(
         open(Channel::Data).await?,
         open(Channel::Stream).await?,
     ];
-    Outbound::new(channels, Arc::clone(flow), facts.clone()).await
+    Outbound::new(channels, Arc::clone(flow), pace, facts.clone()).await
 }
 
 /// Resolves when the deadline is over; never without one.

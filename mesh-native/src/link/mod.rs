@@ -26,6 +26,7 @@ mod observer;
 mod pace;
 mod relayed;
 mod remote;
+mod round_trip;
 mod runtime;
 mod settings;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::clock::{Clock, micros};
 use super::early::{Gate, Stage};
+use super::round_trip::RoundTrip;
 
 /// The longest sleep of a connection's driver during [`HURRY`].
 const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
@@ -80,6 +81,7 @@ pub(crate) struct Pace {
     heard_last: AtomicU64,
     /// The clock that the library is told.
     clock: Mutex<Clock>,
+    round_trip: RoundTrip,
     /// Since when ICE looks for another path on an open connection, in µs since `born`; 0 if it
     /// does not.
     restarting_since: AtomicU64,
@@ -100,6 +102,7 @@ impl Pace {
             heard_first: AtomicU64::new(0),
             heard_last: AtomicU64::new(0),
             clock: Mutex::default(),
+            round_trip: RoundTrip::default(),
             restarting_since: AtomicU64::new(0),
             failure: OnceLock::new(),
             ended: Notify::new(),
@@ -134,6 +137,7 @@ impl Pace {
             &self.connecting_since
         };
         since.store(now, Ordering::Relaxed);
+        self.round_trip.forget();
         self.clock().go_until(now + micros(WEARY), now);
     }
 
@@ -216,25 +220,26 @@ impl Pace {
         micros(at.saturating_duration_since(self.born)) | 1
     }
 
-    /// Notes a datagram, and returns the time, if it counts: STUN does not, for its checks go on
-    /// however quiet a link is.
-    fn observe(&self, datagram: &[u8]) -> Option<u64> {
+    /// Notes a datagram, and returns whether it counts: STUN does not, for its checks go on however
+    /// quiet a link is.
+    fn observe(&self, datagram: &[u8], now: u64) -> bool {
         let is_stun = datagram.first().is_some_and(|first| *first < 4);
-        if is_stun || !self.is_open() {
-            return None;
+        let counts = !is_stun && self.is_open();
+        if counts {
+            self.active_at.store(now, Ordering::Relaxed);
         }
-        let now = self.micros(Instant::now());
-        self.active_at.store(now, Ordering::Relaxed);
-        Some(now)
+        counts
     }
 
     /// Notes a datagram received.
     pub(super) fn observe_received(&self, datagram: &[u8]) {
-        let Some(now) = self.observe(datagram) else {
-            let now = self.micros(Instant::now());
-            return self.clock().heard(now, false);
-        };
-        self.clock().heard(now, true);
+        let now = self.micros(Instant::now());
+        self.round_trip.received(datagram, now);
+        let counts = self.observe(datagram, now);
+        self.clock().heard(now, counts);
+        if !counts {
+            return;
+        }
         if self.heard_first.load(Ordering::Relaxed) < self.turn_began() {
             self.heard_first.store(now, Ordering::Relaxed);
         }
@@ -258,12 +263,19 @@ impl Pace {
     /// Notes a datagram sent. After a fatal alert of its own the library neither fails nor
     /// stops, but begins the same handshake again and again.
     pub(super) fn observe_sent(&self, datagram: &[u8]) {
-        if let Some(now) = self.observe(datagram) {
+        let now = self.micros(Instant::now());
+        self.round_trip.sent(datagram, now);
+        if self.observe(datagram, now) {
             self.clock().sent(now);
         }
         if is_fatal_alert(datagram) && !self.is_open() {
             self.end("the DTLS handshake failed");
         }
+    }
+
+    /// The round trip of the path, if it is known.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.shortest()
     }
 
     /// How long the driver shall sleep.

@@ -92,17 +92,24 @@ pub(super) struct Outbound {
     facts: Facts,
     /// Bytes sent since the data channels were measured.
     unmeasured: usize,
+    pace: Arc<Pace>,
     under_way: UnderWay,
     allowance: Allowance,
 }
 
 impl Outbound {
-    pub(super) async fn new(channels: Channels, flow: Arc<Flow>, facts: Facts) -> Result<Self> {
+    pub(super) async fn new(
+        channels: Channels,
+        flow: Arc<Flow>,
+        pace: Arc<Pace>,
+        facts: Facts,
+    ) -> Result<Self> {
         let outbound = Self {
             channels,
             flow,
             facts,
             unmeasured: 0,
+            pace,
             under_way: UnderWay::new(Instant::now()),
             allowance: Allowance::UNMEASURED,
         };
@@ -147,7 +154,9 @@ impl Outbound {
         }
         self.unmeasured = 0;
         let outstanding = outstanding(&self.channels, &self.flow).await;
-        let allowance = self.under_way.measured(outstanding, Instant::now());
+        let allowance =
+            self.under_way
+                .measured(outstanding, self.pace.round_trip(), Instant::now());
         if self.flow.congested.load(Ordering::Acquire) {
             return Ok(());
         }

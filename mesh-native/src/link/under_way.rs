@@ -4,7 +4,6 @@
 //! Congestion-Based Congestion Control*, ACM Queue 2016). A link that is given that much and a
 //! little more keeps its path full, and the little more is all that waits.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mesh_core::agent::Allowance;
@@ -14,13 +13,6 @@ const UNDER_WAY_MAX: usize = 4 << 20;
 
 /// The least time over which it is counted what a path delivers: acknowledgements come in bursts.
 const ROUND_MIN: Duration = Duration::from_millis(10);
-
-/// Age at which the shortest delay is measured anew: paths change, but on one that stays full it
-/// would include what waits.
-const SHORTEST_FOR: Duration = Duration::from_secs(60);
-
-/// Moments of sending whose acknowledgement is waited for; the next ones are not noted.
-const MARKS_MAX: usize = 64;
 
 /// What is under way less is forgotten by this part a round: a link that has little to send at
 /// times has no smaller path.
@@ -34,10 +26,6 @@ const STEP: usize = 16 * 1024;
 pub(super) struct UnderWay {
     /// Bytes sent so far.
     sent: usize,
-    /// When how many had been sent.
-    marks: VecDeque<(Instant, usize)>,
-    /// The shortest time until bytes were acknowledged, and when it was measured.
-    shortest: Option<(Duration, Instant)>,
     /// When the round began, and how many bytes had been acknowledged then.
     round: (Instant, usize),
     measured: usize,
@@ -48,8 +36,6 @@ impl UnderWay {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             sent: 0,
-            marks: VecDeque::new(),
-            shortest: None,
             round: (now, 0),
             measured: 0,
             told: Allowance::UNMEASURED,
@@ -60,21 +46,21 @@ impl UnderWay {
         self.sent += bytes;
     }
 
-    /// So many bytes are not acknowledged. Returns how many may be, which changes in steps.
-    pub(super) fn measured(&mut self, outstanding: usize, now: Instant) -> Allowance {
-        let acknowledged = self.sent.saturating_sub(outstanding);
-        while let Some((at, _)) = self.marks.pop_front_if(|(_, sent)| *sent <= acknowledged) {
-            self.took(now - at, now);
-        }
-        let is_new = self.marks.back().is_none_or(|(_, sent)| *sent < self.sent);
-        if is_new && acknowledged < self.sent && self.marks.len() < MARKS_MAX {
-            self.marks.push_back((now, self.sent));
-        }
-        let Some((shortest, _)) = self.shortest else {
-            return self.told;
+    /// So many bytes are not acknowledged, on a path of this round trip. Returns how many may be,
+    /// which changes in steps.
+    pub(super) fn measured(
+        &mut self,
+        outstanding: usize,
+        round_trip: Option<Duration>,
+        now: Instant,
+    ) -> Allowance {
+        let Some(round_trip) = round_trip else {
+            // As if nothing were counted: too much waits, but nothing is slower.
+            return Allowance::UNCOUNTED;
         };
-        self.end_round(acknowledged, shortest, now);
-        let allowance = Allowance::on_path(self.measured, shortest);
+        let acknowledged = self.sent.saturating_sub(outstanding);
+        self.end_round(acknowledged, round_trip, now);
+        let allowance = Allowance::on_path(self.measured, round_trip);
         let (new, told) = (allowance.congested_at(), self.told.congested_at());
         if new.abs_diff(told) > STEP.max(told / FORGET) {
             self.told = allowance;
@@ -82,24 +68,16 @@ impl UnderWay {
         self.told
     }
 
-    fn took(&mut self, delay: Duration, now: Instant) {
-        let known = self.shortest;
-        let known = known.filter(|(_, at)| now - *at < SHORTEST_FOR);
-        if known.is_none_or(|(shortest, _)| delay <= shortest) {
-            self.shortest = Some((delay, now));
-        }
-    }
-
     /// Counts what the path has delivered, if that took long enough.
-    fn end_round(&mut self, acknowledged: usize, shortest: Duration, now: Instant) {
+    fn end_round(&mut self, acknowledged: usize, round_trip: Duration, now: Instant) {
         let (since, before) = self.round;
         let took = now - since;
-        if took < shortest.max(ROUND_MIN) {
+        if took < round_trip.max(ROUND_MIN) {
             return;
         }
         self.round = (now, acknowledged);
         let rate = acknowledged.saturating_sub(before) as f64 / took.as_secs_f64();
-        let delivered = (rate * shortest.as_secs_f64()) as usize;
+        let delivered = (rate * round_trip.as_secs_f64()) as usize;
         let kept = self.measured - self.measured / FORGET;
         self.measured = delivered.max(kept).min(UNDER_WAY_MAX);
     }
@@ -114,17 +92,18 @@ mod tests {
     fn filled(bytes_per_ms: usize, round_trip_ms: usize) -> (usize, usize) {
         let start = Instant::now();
         let mut path = UnderWay::new(start);
+        let round_trip = Some(Duration::from_millis(round_trip_ms as u64));
         // Bytes that had left the sender by each millisecond.
         let (mut sent, mut left) = (0, vec![0; round_trip_ms + 1]);
         let mut allowance = Allowance::UNMEASURED;
         for ms in 0..5_000 {
             let acknowledged: usize = left[left.len() - 1 - round_trip_ms];
             let now = start + Duration::from_millis(ms);
-            allowance = path.measured(sent - acknowledged, now);
+            allowance = path.measured(sent - acknowledged, round_trip, now);
             while sent - acknowledged < allowance.congested_at() {
                 path.sent(STEP);
                 sent += STEP;
-                allowance = path.measured(sent - acknowledged, now);
+                allowance = path.measured(sent - acknowledged, round_trip, now);
             }
             left.push(sent.min(left[left.len() - 1] + bytes_per_ms));
         }

@@ -1,0 +1,146 @@
+//! The round trip of a connection's path, measured by its connectivity checks.
+//!
+//! A check is answered by the other end's ICE agent at once ([RFC 8445], section 7.3), and waits
+//! behind nothing that the data channels hold. So it takes what the path takes, however much is
+//! sent over it.
+//!
+//! [RFC 8445]: https://www.rfc-editor.org/rfc/rfc8445
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::check::{ANSWER, CHECK, stun_of};
+use super::clock::micros;
+
+/// Age at which the shortest round trip is measured anew: paths change. Consent is renewed several
+/// times meanwhile.
+const SHORTEST_FOR: Duration = Duration::from_secs(60);
+
+/// Checks that wait for their answer. While a connection opens it sends one every 20 ms for each
+/// pair of candidates: those of a second and more.
+const ASKED_MAX: usize = 64;
+
+/// A STUN transaction ([RFC 8489], section 5).
+///
+/// [RFC 8489]: https://www.rfc-editor.org/rfc/rfc8489
+type Transaction = [u8; 12];
+
+/// Measures the path of one connection. All moments are in µs since the connection began.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrip(Mutex<Checks>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    asked: VecDeque<(Transaction, u64)>,
+    /// The shortest of late, and when it was measured.
+    shortest: Option<(Duration, u64)>,
+}
+
+impl RoundTrip {
+    /// Notes a datagram sent, if it is a check.
+    pub(super) fn sent(&self, datagram: &[u8], now: u64) {
+        let Some(transaction) = transaction(datagram, CHECK) else {
+            return;
+        };
+        let asked = &mut self.lock().asked;
+        if asked.len() == ASKED_MAX {
+            asked.pop_front();
+        }
+        asked.push_back((transaction, now));
+    }
+
+    /// Notes a datagram received, if it is the answer to a check.
+    pub(super) fn received(&self, datagram: &[u8], now: u64) {
+        let Some(answered) = transaction(datagram, ANSWER) else {
+            return;
+        };
+        let mut checks = self.lock();
+        let place = checks
+            .asked
+            .iter()
+            .position(|(asked, _)| *asked == answered);
+        let Some((_, at)) = place.and_then(|place| checks.asked.drain(..=place).next_back()) else {
+            return;
+        };
+        let took = Duration::from_micros(now.saturating_sub(at));
+        let known = checks.shortest;
+        let known = known.filter(|(_, at)| now.saturating_sub(*at) < micros(SHORTEST_FOR));
+        if known.is_none_or(|(shortest, _)| took <= shortest) {
+            checks.shortest = Some((took, now));
+        }
+    }
+
+    /// Another path is looked for.
+    pub(super) fn forget(&self) {
+        *self.lock() = Checks::default();
+    }
+
+    /// The shortest round trip of late, if one was measured.
+    pub(super) fn shortest(&self) -> Option<Duration> {
+        Some(self.lock().shortest?.0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Checks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The transaction of a STUN message of this type, if the datagram is one.
+fn transaction(datagram: &[u8], kind: [u8; 2]) -> Option<Transaction> {
+    /// Bytes before the transaction: type, length and cookie.
+    const BEFORE: usize = 8;
+    let stun = stun_of(datagram);
+    let transaction = stun.get(BEFORE..)?.first_chunk()?;
+    stun.starts_with(&kind).then_some(*transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000;
+
+    fn stun(kind: [u8; 2], transaction: u8) -> Vec<u8> {
+        let head = [0, 0, 0x21, 0x12, 0xa4, 0x42];
+        [&kind[..], &head, &[transaction; 12]].concat()
+    }
+
+    #[test]
+    fn a_check_and_its_answer_measure_the_path() {
+        let trip = RoundTrip::default();
+        trip.sent(&stun(CHECK, 1), 10 * MS);
+        trip.sent(&stun(CHECK, 2), 30 * MS);
+        trip.received(&stun(ANSWER, 3), 40 * MS);
+        trip.received(&stun(CHECK, 1), 40 * MS);
+        trip.received(&[23; 60], 40 * MS);
+        assert_eq!(trip.shortest(), None);
+        trip.received(&stun(ANSWER, 1), 130 * MS);
+        trip.received(&stun(ANSWER, 1), 131 * MS);
+        assert_eq!(trip.shortest(), Some(Duration::from_millis(120)));
+    }
+
+    #[test]
+    fn the_shortest_counts_until_it_is_old_or_the_path_is_another() {
+        let trip = RoundTrip::default();
+        let measure = |at: u64, took: u64| {
+            trip.sent(&stun(CHECK, 7), at * MS);
+            let relayed = [&[0x40, 1, 0, 20], &stun(ANSWER, 7)[..]].concat();
+            trip.received(&relayed, (at + took) * MS);
+            trip.shortest().expect("measured").as_millis()
+        };
+        assert_eq!(measure(1_000, 50), 50);
+        assert_eq!(measure(2_000, 300), 50);
+        assert_eq!(measure(3_000, 40), 40);
+        assert_eq!(measure(70_000, 300), 300);
+        trip.forget();
+        assert_eq!(trip.shortest(), None);
+    }
+
+    #[test]
+    fn checks_that_nobody_answers_are_bounded() {
+        let trip = RoundTrip::default();
+        (0..=255).for_each(|n| trip.sent(&stun(CHECK, n), MS));
+        assert_eq!(trip.lock().asked.len(), ASKED_MAX);
+    }
+}
