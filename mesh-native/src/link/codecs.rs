@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use mesh_core::TrackKind;
-use rtc::interceptor::{Attribute, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
+use rtc::interceptor::{
+    Attribute, Interceptor, Packet, Slot, StreamInfo, TaggedPacket, TwccReceiverBuilder,
+};
 use rtc::peer_connection::configuration::interceptor_registry::{
-    Registry, configure_nack, configure_rtcp_reports,
+    Registry, configure_nack, configure_rtcp_reports, configure_twcc_receiver_only,
 };
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine,
@@ -96,14 +98,16 @@ pub(super) fn engine() -> Result<(MediaEngine, Registry)> {
         };
         engine.register_codec(codec, kind_of(kind))?;
     }
-    // It names the feedback in the descriptions too.
+    // They name the feedback, and the header extension that it needs, in the descriptions too.
     let _ = configure_nack(Registry::new(), &mut engine);
+    let _ = configure_twcc_receiver_only(Registry::new(), &mut engine)?;
     let registry = Registry::new().with(Slot::from(FORWARDER), ForTracks::default());
     Ok((engine, registry))
 }
 
-/// Interceptors that answer and ask for lost packets, report what arrives, and pass keyframe
-/// requests on; none before there is a track.
+/// Interceptors that answer and ask for lost packets, report what arrives and when, by which a
+/// browser finds the rate that the path carries, and pass keyframe requests on; none before there
+/// is a track.
 #[derive(Default)]
 struct ForTracks(Option<Box<dyn Interceptor>>);
 
@@ -112,6 +116,7 @@ impl ForTracks {
         let chain = self.0.get_or_insert_with(|| {
             let registry = configure_nack(Registry::new(), &mut MediaEngine::default());
             let registry = configure_rtcp_reports(registry);
+            let registry = registry.with(Slot::TwccReceiver, TwccReceiverBuilder::new().build());
             let registry = registry.with(Slot::from(FORWARDER), KeyframeRequests::default());
             Box::new(registry.build())
         });
