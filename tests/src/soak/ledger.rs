@@ -218,16 +218,9 @@ impl Entries {
 
     /// What was held up or lost of what these sent each other from then on.
     pub fn suffered(&self, from: Instant, scope: &Scope) -> Suffered {
-        let first = self.entries.partition_point(|entry| entry.sent < from);
-        let now = Instant::now();
         let mut suffered = Suffered::default();
-        for entry in &self.entries[first..] {
-            let ends = [entry.author, entry.target];
-            if now < entry.sent + LATE || !ends.iter().all(|end| scope.living.contains(end)) {
-                continue;
-            }
+        for entry in self.held_up_or_lost(from, scope) {
             let moment = match entry.arrived {
-                Some(at) if at <= entry.sent + LATE => continue,
                 Some(at) => {
                     suffered.late += 1;
                     at
@@ -241,6 +234,38 @@ impl Entries {
             suffered.sent = Some(entry.sent);
         }
         suffered
+    }
+
+    /// What was held up or lost of what these sent each other from then on: how much of which
+    /// delivery, by author and target.
+    pub fn told_apart(&self, from: Instant, scope: &Scope) -> String {
+        let mut counts = BTreeMap::<_, usize>::new();
+        for entry in self.held_up_or_lost(from, scope) {
+            let what = match entry.arrived {
+                Some(_) => "late",
+                None => "lost",
+            };
+            let delivery = format!("{:?}", entry.delivery);
+            let way = (entry.author, entry.target);
+            *counts.entry((way, delivery, what)).or_default() += 1;
+        }
+        let told = counts
+            .into_iter()
+            .map(|(((author, target), delivery, what), count)| {
+                format!("{count} {delivery} from {author} to {target} {what}")
+            });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    fn held_up_or_lost(&self, from: Instant, scope: &Scope) -> impl Iterator<Item = &Entry> {
+        let first = self.entries.partition_point(|entry| entry.sent < from);
+        let now = Instant::now();
+        self.entries[first..].iter().filter(move |entry| {
+            let ends = [entry.author, entry.target];
+            let counts = ends.iter().all(|end| scope.living.contains(end));
+            let by = entry.sent + LATE;
+            counts && now >= by && entry.arrived.is_none_or(|at| at > by)
+        })
     }
 
     /// The time since the first message.

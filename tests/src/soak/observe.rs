@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::ledger::Scope;
 use super::world::World;
+use crate::output::progress;
 
 /// How long no message may be late or lost until the mesh counts as healed. Each agent sends to
 /// each other in less than this (20 agents, 200 messages a second).
@@ -50,6 +51,11 @@ pub async fn healing(world: &World, from: Instant, since: Instant, scope: &Scope
         let messages = after(suffered.until);
         let now = since.elapsed();
         let quiet = now > messages + QUIET && now > links + LOOK * 2;
+        if !quiet && now > HEALS_MAX {
+            let of_late = Instant::now() - HEALS_MAX / 2;
+            let told = world.ledger.open().told_apart(of_late, scope);
+            progress(&format!("not healed: {looked:?}; {told}"));
+        }
         if quiet || now > HEALS_MAX {
             return Healing {
                 messages,
