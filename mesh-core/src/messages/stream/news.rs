@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outbox::{Asked, Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
+use super::outbox::{Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
 use crate::error::LossReason;
 use crate::id::PeerId;
 use crate::time::Instant;
@@ -11,6 +11,36 @@ use crate::wire::Progress;
 /// Delay beyond twice the shortest round trip at which the window shrinks: messages under way
 /// beyond that only wait in queues, and would arrive too late to be of use.
 const QUEUEING_MAX: Duration = Duration::from_millis(500);
+
+/// A question for news that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The number that it came with.
+    pub(super) number: u64,
+    /// When it was first asked, and last.
+    pub(super) since: Instant,
+    pub(super) at: Instant,
+    /// When it was first asked again, by a copy of a message that had been sent before.
+    pub(super) probed_at: Option<Instant>,
+    /// How often it was asked again.
+    pub(super) again: u32,
+    /// The target was not asked yet: it is if nothing else is sent soon.
+    pub(super) is_put_off: bool,
+}
+
+impl Asked {
+    /// A question that leaves now, with the message of this number.
+    pub(super) fn at(number: u64, now: Instant) -> Self {
+        Self {
+            number,
+            since: now,
+            at: now,
+            probed_at: None,
+            again: 0,
+            is_put_off: false,
+        }
+    }
+}
 
 /// What the target's news come to.
 #[derive(Debug, Default)]

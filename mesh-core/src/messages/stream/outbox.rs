@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::SPAN_MAX;
+use super::news::Asked;
 use super::round_trip::RoundTrip;
 use super::window::{Window, slots};
 use crate::error::LossReason;
@@ -78,22 +79,6 @@ pub(crate) enum Asks {
     Always,
 }
 
-/// A question for news that is not answered yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    /// The number that it came with.
-    pub(super) number: u64,
-    /// When it was first asked, and last.
-    pub(super) since: Instant,
-    pub(super) at: Instant,
-    /// When it was first asked again, by a copy of a message that had been sent before.
-    pub(super) probed_at: Option<Instant>,
-    /// How often it was asked again.
-    pub(super) again: u32,
-    /// The target was not asked yet: it is if nothing else is sent soon.
-    pub(super) is_put_off: bool,
-}
-
 /// A message, or several, that became something: what the author's application is to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -112,20 +97,6 @@ pub(crate) struct Repeat {
     /// The neighbour that the last one was handed to, if another is better.
     pub(crate) hop: Option<PeerId>,
     pub(crate) deadline: Instant,
-}
-
-impl Asked {
-    /// A question that leaves now, with the message of this number.
-    pub(super) fn at(number: u64, now: Instant) -> Self {
-        Self {
-            number,
-            since: now,
-            at: now,
-            probed_at: None,
-            again: 0,
-            is_put_off: false,
-        }
-    }
 }
 
 /// Messages of this agent to one target.
