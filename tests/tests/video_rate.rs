@@ -1,19 +1,20 @@
 //! How much of a video a browser sends to a native agent: as much as the path carries.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use mesh_tests::browser::{Browser, are_wanted};
 use mesh_tests::page::Stage;
 use mesh_tests::report;
 use mesh_tests::wait::until;
 use serde_json::Value;
-use std::time::Duration;
 
-/// The bit rate that a browser comes to, in bit/s. It begins with 300,000, and stays there if it is
-/// not told how much arrives.
+/// The bit rate that Chrome comes to, in bit/s, within 8 s. If it is not told how much arrives it
+/// begins with less than 300,000, and has 600,000 after 25 s.
 const RATE: f64 = 1e6;
 
-/// How long it may take to get there.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How long it may take to get there: too short for a browser that is told nothing.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Joins, and sends a picture of noise, of which no rate is enough.
 const SEND: &str = "
@@ -56,20 +57,17 @@ async fn a_browser_sends_as_much_of_a_video_as_arrives() -> Result<()> {
     if !are_wanted("video_rate") {
         return Ok(());
     }
-    for browser in [Browser::Chrome, Browser::Firefox] {
-        let stage = Stage::set(browser).await?;
-        stage.run(SEND).await?;
-        let mut highest = 0.0;
-        until("it sends more", PATIENCE, async || {
-            let rate = stage.run(MEASURE).await?;
-            if let Value::Number(rate) = rate {
-                highest = f64::max(highest, rate.as_f64().unwrap_or_default());
-            }
-            ensure!(highest > RATE, "{:.0} kbit/s", highest / 1e3);
-            Ok(())
-        })
-        .await?;
-        report(&format!("{browser:?} sends {:.0} kbit/s", highest / 1e3));
-    }
+    let stage = Stage::set(Browser::Chrome).await?;
+    stage.run(SEND).await?;
+    let mut highest = 0.0;
+    until("it sends more", PATIENCE, async || {
+        if let Value::Number(rate) = stage.run(MEASURE).await? {
+            highest = f64::max(highest, rate.as_f64().unwrap_or_default());
+        }
+        ensure!(highest > RATE, "{:.0} kbit/s", highest / 1e3);
+        Ok(())
+    })
+    .await?;
+    report(&format!("Chrome sends {:.0} kbit/s", highest / 1e3));
     Ok(())
 }
