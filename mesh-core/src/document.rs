@@ -39,6 +39,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "messages/explain.rs",
     "messages/incoming.rs",
     "messages/large/mod.rs",
+    "messages/notices.rs",
     "messages/replay.rs",
     "messages/stream/inbox.rs",
     "messages/stream/mod.rs",

@@ -170,7 +170,8 @@ impl Messages {
     pub(super) fn fail_pending(&mut self, net: &mut Net<'_>) {
         self.stop_all_sending(net);
         self.fail_questions(net);
-        for envelope in self.waiting.take_all() {
+        let notices: Vec<_> = self.notices.take_all().collect();
+        for envelope in self.waiting.take_all().into_iter().chain(notices) {
             self.undeliverable(&envelope, LossReason::Left, net);
         }
         for (id, _) in std::mem::take(&mut self.pending) {

@@ -13,6 +13,7 @@ mod forwarding;
 mod incoming;
 mod large;
 mod losses;
+mod notices;
 mod outcomes;
 mod outgoing;
 mod pending;
@@ -44,6 +45,7 @@ use arrivals::{Arrivals, Arrived};
 use broadcast::Broadcasts;
 use explain::Questions;
 use large::Large;
+use notices::Notices;
 use outcomes::Outcomes;
 use outgoing::Drafts;
 use pending::Pending;
@@ -68,6 +70,8 @@ pub(crate) struct Messages {
     drafts: Drafts,
     /// Those that no way leads to yet.
     waiting: Waiting,
+    /// Notices of others that no way leads to yet.
+    notices: Notices,
     /// How many the application has sent of late.
     rate: Rate,
     /// Those that may still be told to have failed.
@@ -143,7 +147,7 @@ impl Messages {
 
     /// Messages that wait for a way.
     pub(crate) fn waiting_len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.notices.len()
     }
 
     /// Bounds what is remembered of authors that are no longer here.

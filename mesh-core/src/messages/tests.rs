@@ -276,6 +276,40 @@ fn a_forwarder_that_is_stuck_tells_the_author() {
 }
 
 #[test]
+fn a_notice_that_is_stuck_holds_up_nothing_and_is_tried_again() {
+    let mut rig = Rig::linked();
+    let target = Target::Peer(peer(2));
+    let header = MessageHeader {
+        incarnation: 1,
+        sequence: 5,
+        target,
+        sent_at: rig.cx.unix(),
+        ttl: 16,
+    };
+    let notice = Content::Undelivered {
+        message: (1, target, 5),
+        count: 1,
+        reason: LossReason::NoRoute,
+    };
+    let content = notice.clone();
+    let signed = identity(3).sign("room", &Message { header, content });
+    let envelope = Envelope {
+        ttl: 15,
+        target,
+        signed,
+    };
+    // The neighbour that it is for has brought it: to go back would be a loop.
+    rig.run(|messages, net| messages.envelope_received(peer(2), Channel::Control, envelope, net));
+    assert_eq!(rig.sent(), []);
+    rig.send(2, Delivery::Datagram).expect("sent");
+    assert_eq!(rig.sent(), [(target, data(Delivery::Datagram))]);
+    let (at, _) = rig.messages.deadline().expect("it is tried again");
+    rig.cx.now = at;
+    rig.run(Messages::expire_waiting);
+    assert_eq!(rig.sent(), [(target, notice)]);
+}
+
+#[test]
 fn a_message_that_got_stuck_is_repeated_until_its_deadline_and_fails_once() {
     let mut rig = Rig::linked();
     let id = rig.send(2, Delivery::Reliable).expect("sent");

@@ -1,6 +1,5 @@
 //! What this agent sends while no way leads to the target, until one does or the deadline passes:
 //! just after joining, while the mesh heals, and replies to an agent that is not yet known to all.
-//! Notices of other agents that get stuck here wait beside it: their authors do not repeat them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,18 +14,12 @@ use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::{ClearHeader, Envelope, Kind};
 
-/// Notices of other agents that wait here at most: an eighth of what one link's queue holds by
-/// default, so that others cannot take this agent's own room. Each has about 200 bytes.
-const PASSING_MAX: usize = 128;
-
 /// Envelopes that wait for a way, in the order of sending.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     by_target: BTreeMap<Target, VecDeque<Waits>>,
     count: usize,
     bytes: usize,
-    /// Those of other agents.
-    passing: usize,
     /// Some wait for room in a queue rather than for a route.
     for_room: bool,
 }
@@ -36,8 +29,6 @@ struct Waits {
     envelope: Envelope,
     channel: Channel,
     until: Instant,
-    /// Another agent has sent it.
-    is_passing: bool,
 }
 
 impl Waiting {
@@ -85,13 +76,11 @@ impl Waiting {
     fn count(&mut self, waits: &Waits) {
         self.count += 1;
         self.bytes += waits.envelope.signed.body_len();
-        self.passing += usize::from(waits.is_passing);
     }
 
     fn uncount(&mut self, waits: &Waits) {
         self.count -= 1;
         self.bytes -= waits.envelope.signed.body_len();
-        self.passing -= usize::from(waits.is_passing);
     }
 
     fn pop(&mut self, target: Target) -> Option<Waits> {
@@ -152,27 +141,25 @@ impl Messages {
         if self.waiting.overflows(&net.cx.config) {
             return self.undeliverable(&envelope, LossReason::QueueFull, net);
         }
-        let is_passing = envelope.signed.claimed_author() != net.cx.this;
         self.waiting.push_back(Waits {
             envelope,
             channel,
             until,
-            is_passing,
         });
         self.timers.arm(TimeoutReason::Waiting, until);
     }
 
-    /// A message of another agent cannot be passed on. A notice waits for a way, for its author
-    /// does not repeat it, and without it a message would be lost and nobody told.
+    /// A message of another agent cannot be passed on. A notice waits for a way.
     pub(super) fn stranded(&mut self, envelope: Envelope, reason: LossReason, net: &mut Net<'_>) {
         let header = envelope.signed.peek::<ClearHeader>();
         let is_notice = header.is_some_and(|header| header.kind == Kind::Undelivered);
-        let may_wait = envelope.ttl > 0 && self.waiting.passing < PASSING_MAX;
-        if is_notice && may_wait {
-            let until = net.cx.now + net.cx.config.deadline_max;
-            return self.wait(envelope, Channel::Control, until, net);
+        let stuck = match is_notice {
+            true => self.keep_notice(envelope, net),
+            false => Some(envelope),
+        };
+        if let Some(envelope) = stuck {
+            self.undeliverable(&envelope, reason, net);
         }
-        self.undeliverable(&envelope, reason, net);
     }
 
     fn send_off(
@@ -197,6 +184,7 @@ impl Messages {
 
     /// There is another way, or room: sends what can be sent now, in order.
     pub(crate) fn flush_waiting(&mut self, net: &mut Net<'_>) {
+        self.pass_notices(net);
         if self.waiting.is_empty() {
             return;
         }
@@ -224,6 +212,7 @@ impl Messages {
         if let Some(at) = self.waiting.deadline() {
             self.timers.arm(TimeoutReason::Waiting, at);
         }
+        self.pass_notices(net);
         self.notify_writable(net);
     }
 
@@ -243,13 +232,12 @@ impl Messages {
 mod tests {
     use std::time::Duration;
 
-    use super::PASSING_MAX;
     use crate::error::LossReason;
     use crate::id::{MessageId, Target};
     use crate::io::{Channel, Event};
     use crate::payload::Delivery;
     use crate::sim::{World, WorldConfig};
-    use crate::wire::{Content, Envelope};
+    use crate::wire::Content;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -400,45 +388,6 @@ mod tests {
             })
         });
         assert_eq!(waiting, max * 2);
-    }
-
-    /// A notice of the last agent for the first one, as it comes by at the second.
-    fn notice(world: &mut World, number: u64) -> Envelope {
-        let to = Target::Peer(world.agents()[0].id());
-        world.command(2, |mesh, _| {
-            mesh.with_net(|messages, net| {
-                let content = Content::Undelivered {
-                    message: (1, to, number),
-                    count: 1,
-                    reason: LossReason::NoRoute,
-                };
-                messages.sign(to, content, net)
-            })
-        })
-    }
-
-    #[test]
-    fn notices_of_others_wait_for_a_way_but_not_many_of_them() {
-        let mut world = just_joined(3);
-        let notices: Vec<_> = (0..PASSING_MAX as u64 * 2)
-            .map(|number| notice(&mut world, number))
-            .collect();
-        let waiting = world.command(1, |mesh, _| {
-            mesh.with_net(|messages, net| {
-                for notice in notices {
-                    messages.stranded(notice, LossReason::NoRoute, net);
-                }
-                messages.waiting_len()
-            })
-        });
-        assert_eq!(waiting, PASSING_MAX);
-        let left = |world: &mut World| {
-            world.command(1, |mesh, _| {
-                mesh.with_net(|messages, _| messages.waiting_len())
-            })
-        };
-        world.run_for(SECOND);
-        assert_eq!(left(&mut world), 0, "they left with the first link");
     }
 
     #[test]

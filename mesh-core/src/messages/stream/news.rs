@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outbox::{Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
+use super::outbox::{FIRST_PATIENCE, Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
 use crate::error::LossReason;
 use crate::id::PeerId;
 use crate::time::Instant;
@@ -135,8 +135,13 @@ impl Outbox {
         let mut is_slow = false;
         if !asked.is_put_off {
             // If it was asked several times this is the longest that it can have taken. Without it
-            // a path that has become slow would be asked too soon for ever.
-            let sample = now.since(asked.since);
+            // a path that has become slow would be asked too soon for ever; and a path that was
+            // away for a while is soon taken for what it is.
+            let longest = self.news.longest().unwrap_or_default();
+            let sample = match asked.again {
+                0 => now.since(asked.since),
+                _ => now.since(asked.since).min(FIRST_PATIENCE.max(longest * 2)),
+            };
             self.news.measured(sample);
             let shortest = self
                 .shortest

@@ -20,7 +20,7 @@ pub(super) const ROUND_TRIP: Duration = Duration::from_millis(200);
 pub(super) const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Wait for the first news of a stream: as TCP's first retransmission waits (RFC 6298).
-const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// At most this many doublings of a wait for room or news: 1.6 s where a queue is full.
 const DOUBLINGS_MAX: u32 = 4;

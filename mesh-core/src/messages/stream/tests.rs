@@ -327,3 +327,24 @@ fn a_path_that_is_narrow_is_not_given_everything_twice() {
     let delivered = rig.delivered.len();
     assert!(delivered * 100 >= turns * 85, "{delivered} of {turns}");
 }
+
+#[test]
+fn a_path_that_was_away_for_long_is_asked_soon_again() {
+    let mut rig = Rig::new();
+    for _ in 0..20 {
+        rig.send(40);
+        rig.finish();
+    }
+    rig.send(40);
+    for _ in 0..300 {
+        rig.way.clear();
+        rig.pass(Duration::from_millis(100));
+    }
+    rig.finish();
+    rig.send(40);
+    rig.way.clear();
+    let lost_at = rig.now;
+    rig.finish();
+    let took = rig.now.since(lost_at);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
