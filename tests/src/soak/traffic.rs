@@ -28,11 +28,13 @@ pub async fn talk(world: &World, rate: u32) {
         let (count, round) = (agents.len(), turn / agents.len());
         let from = turn % count;
         let to = (from + 1 + round % (count - 1)) % count;
+        // Two agents have another delivery each time that it is their turn.
+        let cycle = round / (count - 1);
         let delivery = [
             Delivery::Datagram,
             Delivery::Reliable,
             Delivery::Acknowledged,
-        ][(turn + round) % 3];
+        ][(from + to + cycle) % 3];
         let (author, target) = (&agents[from], &agents[to]);
         let mut ledger = world.ledger.open();
         if ledger.is_dead(author.life) || ledger.is_dead(target.life) {
