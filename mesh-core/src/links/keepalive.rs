@@ -167,7 +167,7 @@ impl Keepalive {
     }
 
     /// How long an answer may take: two round trips. Before one was measured, two thirds of the
-    /// time that the link took to open, which are four round trips or more.
+    /// time that the link took to open, which are four round trips or more, but 1 s at most.
     pub(crate) fn answers_within(&self) -> Duration {
         let opened = self.unmeasured_timeout / 3;
         self.srtt.map_or(opened, |srtt| srtt * 2)

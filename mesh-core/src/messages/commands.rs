@@ -201,7 +201,8 @@ impl Messages {
             sent_at: net.cx.now,
             dated: net.cx.unix(),
             deadline: net.cx.now + deadline,
-            retry_at: net.cx.now + wait.min(deadline),
+            // There is time for a second copy.
+            retry_at: net.cx.now + wait.min(deadline / 2),
             wait,
             hop,
             repeated_at: net.cx.now,

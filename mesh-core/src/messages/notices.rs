@@ -2,7 +2,8 @@
 //! a message would be lost and nobody told. They wait by themselves, for what this agent sends to
 //! the same target may have a way that they have not: a notice does not go back to the neighbour
 //! that brought it, which takes this agent for its way. One of the two learns better soon, and it
-//! need not be this one, so they are tried again though no path has changed here.
+//! need not be this one, so they are tried again though no path has changed here; and no sooner
+//! where paths change often, or the two would use its `ttl` up between them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,9 +23,16 @@ const NOTICES_MAX: usize = 128;
 /// before its `ttl` is used up between the two it has been tried for 4 s.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Those that wait, and until when.
+/// Those that wait, in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Notices(VecDeque<(Envelope, Instant)>);
+pub(super) struct Notices(VecDeque<Notice>);
+
+#[derive(Debug)]
+struct Notice {
+    envelope: Envelope,
+    until: Instant,
+    again_at: Instant,
+}
 
 impl Notices {
     pub(super) fn len(&self) -> usize {
@@ -33,7 +41,9 @@ impl Notices {
 
     /// Everything, when the agent leaves.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Envelope> {
-        std::mem::take(&mut self.0).into_iter().map(|(it, _)| it)
+        std::mem::take(&mut self.0)
+            .into_iter()
+            .map(|it| it.envelope)
     }
 }
 
@@ -44,24 +54,32 @@ impl Messages {
         if notice.ttl == 0 || self.notices.len() >= NOTICES_MAX {
             return Some(notice);
         }
-        let now = net.cx.now;
-        let until = now + net.cx.config.deadline_max;
-        self.notices.0.push_back((notice, until));
-        self.timers.arm(TimeoutReason::Waiting, now + AGAIN);
+        let (until, again_at) = (net.cx.now + net.cx.config.deadline_max, net.cx.now + AGAIN);
+        self.notices.0.push_back(Notice {
+            envelope: notice,
+            until,
+            again_at,
+        });
+        self.timers.arm(TimeoutReason::Waiting, again_at);
         None
     }
 
     /// Passes on what has a way now, and gives up what has waited in vain.
     pub(super) fn pass_notices(&mut self, net: &mut Net<'_>) {
-        for (notice, until) in std::mem::take(&mut self.notices.0) {
-            if until <= net.cx.now {
-                self.undeliverable(&notice, LossReason::NoRoute, net);
-            } else if let Err(stuck) = net.forward(notice, Channel::Control, None) {
-                self.notices.0.push_back((stuck.1, until));
+        let now = net.cx.now;
+        while let Some(notice) = self.notices.0.pop_front_if(|notice| notice.again_at <= now) {
+            if notice.until <= now {
+                self.undeliverable(&notice.envelope, LossReason::NoRoute, net);
+            } else if let Err(stuck) = net.forward(notice.envelope, Channel::Control, None) {
+                self.notices.0.push_back(Notice {
+                    envelope: stuck.1,
+                    again_at: now + AGAIN,
+                    ..notice
+                });
             }
         }
-        if self.notices.len() > 0 {
-            self.timers.arm(TimeoutReason::Waiting, net.cx.now + AGAIN);
+        if let Some(first) = self.notices.0.front() {
+            self.timers.arm(TimeoutReason::Waiting, first.again_at);
         }
     }
 }

@@ -48,11 +48,15 @@ impl Pending {
         }
     }
 
-    /// How long its answer has taken, if it is known which copy is answered: the only one (Karn's
-    /// algorithm; RFC 6298, section 3).
-    fn answered_after(&self, now: Instant) -> Option<Duration> {
-        let is_only_copy = self.data.is_some() && self.repeated_at == self.sent_at;
-        is_only_copy.then(|| now.since(self.sent_at))
+    /// How long its receipt has taken. It is not told to which copy it is the answer: that it is to
+    /// the first counts only as far as the last was waited for, so that one message held up for long
+    /// does not have all others wait.
+    fn answered_after(&self, now: Instant) -> Duration {
+        let took = now.since(self.sent_at);
+        match self.repeated_at == self.sent_at {
+            true => took,
+            false => took.min(self.wait),
+        }
     }
 
     /// The other end has the request, or a part of its reply has come: so long from now on for it.
@@ -142,9 +146,6 @@ impl Messages {
             sequence,
         };
         let pending = self.pending.remove(&id)?;
-        if let Some(took) = pending.answered_after(net.cx.now) {
-            self.streams.answered_after(to, took);
-        }
         self.streams.settle(to, sequence, 1);
         net.cx.stats.acknowledged += 1;
         self.notify_writable(net);
@@ -162,6 +163,8 @@ impl Messages {
         for number in 0..u64::from(count) {
             let message = (incarnation, first.saturating_add(number));
             if let Some((id, pending)) = self.take_pending(from, message, net) {
+                let took = pending.answered_after(net.cx.now);
+                self.streams.answered_after(from, took);
                 net.cx.emit(Event::Delivered {
                     id,
                     to: from,
@@ -189,8 +192,8 @@ impl Messages {
     }
 
     /// How long the receipt or reply of a message is waited for that is handed to this neighbour:
-    /// as long as those before took, and no less than the link to the neighbour takes. Who waits
-    /// less on a long path sends everything twice.
+    /// as long as receipts took before, and no less than the link to the neighbour takes. An agent
+    /// that waits less on a long path sends everything twice.
     pub(super) fn answers_within(
         &self,
         target: Target,

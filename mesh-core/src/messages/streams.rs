@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
 
-/// Slots that the streams of this agent have under way together: as many as 16 full ones, or 16 MiB
+/// Slots that the streams of this agent have under way together: as many as 8 full ones, or 16 MiB
 /// of copies.
 const STREAMS_SLOTS_MAX: usize = 16 * SPAN_MAX as usize;
 
@@ -63,12 +63,12 @@ impl Streams {
         self.with(to, |outbox| outbox.settle(sequence, count));
     }
 
-    /// A receipt or reply has come so long after the only copy of its message left.
+    /// A receipt has come so long after its message left.
     pub(super) fn answered_after(&mut self, to: PeerId, took: Duration) {
         self.with(to, |outbox| outbox.answered_after(took));
     }
 
-    /// The longest that a receipt or reply of this member is likely to take, if any has come.
+    /// The longest that a receipt of this member is likely to take, if any has come.
     pub(super) fn answers_within(&self, to: PeerId) -> Option<Duration> {
         self.by_target.get(&to)?.answers_within()
     }

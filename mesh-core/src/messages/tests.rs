@@ -207,24 +207,23 @@ fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
 
 #[test]
 fn on_a_long_path_receipts_are_waited_for_as_long_as_they_take() {
-    let mut rig = Rig::linked();
-    let round_trip = Duration::from_millis(900);
     let mut copies = Vec::new();
-    for turn in 0..12 {
-        // The path gets longer, as where more and more waits for it.
+    let mut rig = Rig::linked();
+    for turn in 0..6 {
         let sent_at = rig.cx.now;
         let id = rig.send(2, Delivery::Acknowledged).expect("sent");
-        let receipt_at = sent_at + round_trip * turn.min(6) / 6;
+        // Longer than a link is expected to take that was not measured yet.
+        let receipt_at = sent_at + Duration::from_millis(1_200);
         while rig.cx.now < receipt_at {
             rig.run(Messages::retry_pending);
             rig.cx.now = rig.cx.now + SECOND / 100;
         }
         copies.push(rig.sent().len());
         let message = (id.incarnation, id.sequence);
-        rig.receive(2, turn.into(), Content::Receipt { message, count: 1 });
+        rig.receive(2, turn, Content::Receipt { message, count: 1 });
         rig.told();
     }
-    assert_eq!(copies, [1; 12]);
+    assert_eq!(copies, [2, 1, 1, 1, 1, 1]);
 }
 
 #[test]

@@ -184,7 +184,6 @@ impl Messages {
 
     /// There is another way, or room: sends what can be sent now, in order.
     pub(crate) fn flush_waiting(&mut self, net: &mut Net<'_>) {
-        self.pass_notices(net);
         if self.waiting.is_empty() {
             return;
         }

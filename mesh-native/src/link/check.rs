@@ -85,7 +85,7 @@ pub(super) fn stun_of(datagram: &[u8]) -> &[u8] {
 
 /// Whether a datagram is a connectivity check, as it is or on the way to a TURN server. Questions
 /// to STUN servers are binding requests too, but have no user name.
-fn is_check(datagram: &[u8]) -> bool {
+pub(super) fn is_check(datagram: &[u8]) -> bool {
     /// USERNAME, which the library puts first (RFC 8489, section 14).
     const USERNAME: [u8; 2] = [0, 6];
     /// The header of STUN, in bytes.

@@ -273,6 +273,11 @@ impl Pace {
         }
     }
 
+    /// A consent check was sent again.
+    pub(super) fn check_sent_again(&self) {
+        self.round_trip.sent_again();
+    }
+
     /// The round trip of the path, if it is known.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.shortest()

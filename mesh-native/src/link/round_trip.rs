@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::check::{ANSWER, CHECK, stun_of};
+use super::check::{ANSWER, is_check, stun_of};
 use super::clock::micros;
 
 /// Age at which the shortest round trip is measured anew: paths change. Consent is renewed several
@@ -40,7 +40,7 @@ struct Checks {
 impl RoundTrip {
     /// Notes a datagram sent, if it is a check.
     pub(super) fn sent(&self, datagram: &[u8], now: u64) {
-        let Some(transaction) = transaction(datagram, CHECK) else {
+        let Some(transaction) = transaction(datagram).filter(|_| is_check(datagram)) else {
             return;
         };
         let asked = &mut self.lock().asked;
@@ -52,7 +52,8 @@ impl RoundTrip {
 
     /// Notes a datagram received, if it is the answer to a check.
     pub(super) fn received(&self, datagram: &[u8], now: u64) {
-        let Some(answered) = transaction(datagram, ANSWER) else {
+        let answer = transaction(datagram).filter(|_| stun_of(datagram).starts_with(&ANSWER));
+        let Some(answered) = answer else {
             return;
         };
         let mut checks = self.lock();
@@ -71,6 +72,11 @@ impl RoundTrip {
         }
     }
 
+    /// A check was sent again: its answer may be to either copy, and measures nothing.
+    pub(super) fn sent_again(&self) {
+        self.lock().asked.clear();
+    }
+
     /// Another path is looked for.
     pub(super) fn forget(&self) {
         *self.lock() = Checks::default();
@@ -86,24 +92,25 @@ impl RoundTrip {
     }
 }
 
-/// The transaction of a STUN message of this type, if the datagram is one.
-fn transaction(datagram: &[u8], kind: [u8; 2]) -> Option<Transaction> {
+/// The transaction of a datagram that is a STUN message.
+fn transaction(datagram: &[u8]) -> Option<Transaction> {
     /// Bytes before the transaction: type, length and cookie.
     const BEFORE: usize = 8;
-    let stun = stun_of(datagram);
-    let transaction = stun.get(BEFORE..)?.first_chunk()?;
-    stun.starts_with(&kind).then_some(*transaction)
+    stun_of(datagram).get(BEFORE..)?.first_chunk().copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use crate::link::check::CHECK;
+
     const MS: u64 = 1_000;
 
     fn stun(kind: [u8; 2], transaction: u8) -> Vec<u8> {
-        let head = [0, 0, 0x21, 0x12, 0xa4, 0x42];
-        [&kind[..], &head, &[transaction; 12]].concat()
+        const USERNAME: [u8; 4] = [0, 6, 0, 0];
+        let head = [0, 4, 0x21, 0x12, 0xa4, 0x42];
+        [&kind[..], &head, &[transaction; 12], &USERNAME].concat()
     }
 
     #[test]
@@ -111,6 +118,9 @@ mod tests {
         let trip = RoundTrip::default();
         trip.sent(&stun(CHECK, 1), 10 * MS);
         trip.sent(&stun(CHECK, 2), 30 * MS);
+        // A question to a STUN server is no check.
+        trip.sent(&stun(CHECK, 5)[..20], 35 * MS);
+        trip.received(&stun(ANSWER, 5), 36 * MS);
         trip.received(&stun(ANSWER, 3), 40 * MS);
         trip.received(&stun(CHECK, 1), 40 * MS);
         trip.received(&[23; 60], 40 * MS);

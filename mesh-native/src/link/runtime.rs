@@ -134,6 +134,7 @@ impl Runtime for LinkRuntime {
             true if is_driver => {
                 if let Some((socket, to, check)) = self.check.due() {
                     socket.send_or_lose(to, &check);
+                    self.pace.check_sent_again();
                 }
                 CHECK_AGAIN
             }

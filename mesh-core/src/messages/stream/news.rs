@@ -40,6 +40,11 @@ impl Asked {
             is_put_off: false,
         }
     }
+
+    /// Whether it was asked once.
+    fn is_first(&self) -> bool {
+        self.at == self.since
+    }
 }
 
 /// What the target's news come to.
@@ -73,7 +78,8 @@ impl Outbox {
         let probed = probed.filter(|asked| progress.repeated || is_of_first(asked));
         let mut missing = progress.missing.iter().peekable();
         let (mut arrived, mut is_lossy) = (0, false);
-        let guard = self.news.longest().unwrap_or(ROUND_TRIP).max(ROOM_PATIENCE);
+        let guard = self.round_trip().max(ROOM_PATIENCE);
+        let longest = self.news.longest().unwrap_or(ROUND_TRIP).max(guard);
         self.sent.retain_mut(|sent| {
             let is_before = |range: &&(u64, u64)| range.0.saturating_add(range.1) <= sent.number;
             while missing.next_if(is_before).is_some() {}
@@ -86,7 +92,7 @@ impl Outbox {
             // What was sent before a question that has come, and is not there, will not come. If it
             // was asked several times it may be the first that is answered.
             let asked_at = probed.and_then(|asked| asked.probed_at);
-            let overdue = asked_at.is_some_and(|at| sent.sent_at + guard < at);
+            let overdue = asked_at.is_some_and(|at| sent.sent_at + longest < at);
             let is_lost = sent.number < seen || overdue;
             if !is_lost || sent.sent_at + guard > now || sent.lost.is_some() {
                 return true;
@@ -138,9 +144,9 @@ impl Outbox {
             // a path that has become slow would be asked too soon for ever; and a path that was
             // away for a while is soon taken for what it is.
             let longest = self.news.longest().unwrap_or_default();
-            let sample = match asked.again {
-                0 => now.since(asked.since),
-                _ => now.since(asked.since).min(FIRST_PATIENCE.max(longest * 2)),
+            let sample = match asked.is_first() {
+                true => now.since(asked.since),
+                false => now.since(asked.since).min(FIRST_PATIENCE.max(longest * 2)),
             };
             self.news.measured(sample);
             let shortest = self
@@ -148,7 +154,7 @@ impl Outbox {
                 .map_or(sample, |shortest| shortest.min(sample));
             self.shortest = Some(shortest);
             // One may have been held up by a lost packet; what waits in queues makes all slow.
-            let slow = sample > shortest * 2 + QUEUEING_MAX;
+            let slow = asked.is_first() && sample > shortest * 2 + QUEUEING_MAX;
             is_slow = slow && self.was_slow;
             self.was_slow = slow;
         }

@@ -118,7 +118,7 @@ pub(crate) struct Outbox {
     pub(super) unasked: (usize, u64),
     /// That of questions for news.
     pub(super) news: RoundTrip,
-    /// That of messages with receipts and replies, the time that applications take included.
+    /// That of messages with receipts.
     answers: RoundTrip,
     /// The last round trip was far longer than the shortest.
     pub(super) was_slow: bool,
@@ -224,6 +224,9 @@ impl Outbox {
             }
             Asks::Always => true,
         };
+        // One that nothing else tells of, before many that ask for nothing, would use up all numbers.
+        let is_spanned = (self.next - self.base()) * 2 >= SPAN_MAX;
+        let asks = asks || is_spanned && self.asked.is_none() && self.unasked.1 > 0;
         if asks {
             self.unasked = (0, 0);
             self.asked = Some(Asked::at(number, now));
@@ -332,12 +335,12 @@ impl Outbox {
         true
     }
 
-    /// A receipt or reply has come so long after the only copy of its message left.
+    /// A receipt has come so long after its message left.
     pub(crate) fn answered_after(&mut self, took: Duration) {
         self.answers.measured(took);
     }
 
-    /// The longest that a receipt or reply is likely to take, if any has come.
+    /// The longest that a receipt is likely to take, if any has come.
     pub(crate) fn answers_within(&self) -> Option<Duration> {
         self.answers.longest()
     }
