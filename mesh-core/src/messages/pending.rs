@@ -48,8 +48,8 @@ impl Pending {
         }
     }
 
-    /// How long its receipt has taken. It is not told to which copy it is the answer: that it is to
-    /// the first counts only as far as the last was waited for, so that one message held up for long
+    /// How long its receipt has taken. It does not tell which copy it answers: that it is the first
+    /// counts only as far as the last was waited for, so that one message that was held up for long
     /// does not have all others wait.
     fn answered_after(&self, now: Instant) -> Duration {
         let took = now.since(self.sent_at);

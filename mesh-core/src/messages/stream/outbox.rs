@@ -224,7 +224,7 @@ impl Outbox {
             }
             Asks::Always => true,
         };
-        // One that nothing else tells of, before many that ask for nothing, would use up all numbers.
+        // One that nothing else tells of, before many that ask for nothing, would hold all numbers.
         let is_spanned = (self.next - self.base()) * 2 >= SPAN_MAX;
         let asks = asks || is_spanned && self.asked.is_none() && self.unasked.1 > 0;
         if asks {
