@@ -250,12 +250,14 @@ impl AgentProcess {
         self.process.lock().await.signal(name).await
     }
 
-    /// Waits until it ends by itself, and returns its exit code.
+    /// Waits until it ends by itself and all that it printed is read, and returns its exit code.
     ///
     /// # Errors
     /// If it does not end.
     pub async fn exit_code(&self) -> Result<Option<i32>> {
-        Ok(self.process.lock().await.wait(SOON).await?.code())
+        let status = self.process.lock().await.wait(SOON).await?;
+        self.lines.ended(SOON).await?;
+        Ok(status.code())
     }
 
     async fn result(&self, command: Value) -> Result<Value> {

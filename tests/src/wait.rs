@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -100,6 +100,18 @@ impl<T: Clone + Debug> Log<T> {
             .find(|entry| wanted(entry))
             .cloned();
         first.ok_or_else(|| anyhow!("{why}: {what}; the last entries: {:#?}", self.last()))
+    }
+
+    /// Waits until nothing more will come: the writer has gone.
+    ///
+    /// # Errors
+    /// When `patience` is over.
+    pub async fn ended(&self, patience: Duration) -> Result<()> {
+        let mut reader = self.entries.clone();
+        let ended = timeout(patience, reader.wait_for(|_| false)).await;
+        let still_open = ended.is_err();
+        ensure!(!still_open, "more may come after {patience:?}");
+        Ok(())
     }
 
     /// The last entries, for an error to quote.
