@@ -294,8 +294,8 @@ async fn video_goes_both_ways_beside_messages_while_keys_are_rotated() -> Result
         gap <= GAP_MAX.as_secs_f64() * 1e3,
         "{gap:.0} ms without a picture"
     );
-    // On a machine that is busy both are long, and a millisecond is little.
-    let most = 2.0 * quiet.max(5.0);
+    // Other tests with browsers run beside it, and a few milliseconds are one turn of the scheduler.
+    let most = 2.0 * quiet.max(10.0);
     ensure!(
         up < most && down < most,
         "p95 was {quiet:.1} ms, {up:.1} ms and {down:.1} ms"
