@@ -26,6 +26,14 @@ const PRELUDE: &str = "
         }
     };";
 
+/// Keeps the connections that the package makes from now on, to be asked for their statistics.
+pub const KEEP_CONNECTIONS: &str = "
+    const Connection = RTCPeerConnection;
+    window.connections = [];
+    window.RTCPeerConnection = class extends Connection {
+        constructor(...given) { super(...given); window.connections.push(this); }
+    };";
+
 /// A hub, a native agent in the room, and a page that does nothing by itself.
 #[derive(Debug)]
 pub struct Stage {

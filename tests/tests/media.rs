@@ -12,7 +12,7 @@ use mesh_native::{Agent, Events, JoinOptions, RemoteTrack};
 use mesh_tests::agents::AgentProcess;
 use mesh_tests::browser::{Browser, Tab, are_wanted};
 use mesh_tests::hub::HubProcess;
-use mesh_tests::page::Stage;
+use mesh_tests::page::{KEEP_CONNECTIONS, Stage};
 use mesh_tests::report;
 use mesh_tests::wait::{SOON, until};
 use serde_json::{Value, json};
@@ -29,11 +29,6 @@ const PICTURES: f64 = 30.0;
 
 /// Joins, answers requests, keeps what it is told of tracks, and draws.
 const BEGIN: &str = "
-    const Connection = RTCPeerConnection;
-    window.connections = [];
-    window.RTCPeerConnection = class extends Connection {
-        constructor(...given) { super(...given); window.connections.push(this); }
-    };
     const rate = { messagesPerSecond: 400, messagesBurst: 200 };
     const mesh = window.mesh = await Mesh.join({ ...options, ...rate });
     window.tracks = [];
@@ -116,7 +111,7 @@ impl Pair {
     async fn linked() -> Result<Self> {
         let stage = Stage::set(Browser::Chrome).await?;
         let events = stage.agent.events();
-        let tab = stage.run(BEGIN).await?;
+        let tab = stage.run(&format!("{KEEP_CONNECTIONS}{BEGIN}")).await?;
         let tab = tab.as_str().context("its id")?.parse()?;
         until("the agent is linked", SOON, async || {
             let peers = stage.agent.peers()?;
@@ -273,6 +268,8 @@ async fn video_goes_both_ways_beside_messages_while_keys_are_rotated() -> Result
     ensure!(recorded.is_err(), "the track goes on: {recorded:?}");
     pair.stage.run("await window.sender.end();").await?;
 
+    // Other tests begin and end meanwhile: each direction is compared with what was just before it.
+    let quiet_again = pair.ask(time).await?;
     let track = pair.agent().send_track(pair.tab, TrackKind::Video)?;
     pair.stage.until("window.tracks.length", json!(1)).await?;
     ensure!(pair.stage.run(PLAY).await? == json!(track.id()));
@@ -287,18 +284,18 @@ async fn video_goes_both_ways_beside_messages_while_keys_are_rotated() -> Result
     let (pictures, gap, down) = playing?;
     report(&format!(
         "native to tab: {pictures} pictures shown in {time:?}, at most {gap:.0} ms between two; \
-         p95 of requests {quiet:.1} ms without, {down:.1} ms with"
+         p95 of requests {quiet_again:.1} ms without, {down:.1} ms with"
     ));
     ensure!(pictures >= f64::from(least), "{pictures} pictures");
     ensure!(
         gap <= GAP_MAX.as_secs_f64() * 1e3,
         "{gap:.0} ms without a picture"
     );
-    // Other tests with browsers run beside it, and a few milliseconds are one turn of the scheduler.
-    let most = 2.0 * quiet.max(10.0);
+    // On a machine that is busy both are long, and a millisecond is little.
+    let doubled = |with: f64, without: f64| with >= 2.0 * without.max(5.0);
     ensure!(
-        up < most && down < most,
-        "p95 was {quiet:.1} ms, {up:.1} ms and {down:.1} ms"
+        !doubled(up, quiet) && !doubled(down, quiet_again),
+        "p95 was {quiet:.1} ms, {up:.1} ms, {quiet_again:.1} ms and {down:.1} ms"
     );
     std::fs::remove_file(recording)?;
     Ok(())

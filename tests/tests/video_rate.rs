@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mesh_tests::browser::{Browser, are_wanted};
-use mesh_tests::page::Stage;
+use mesh_tests::page::{KEEP_CONNECTIONS, Stage};
 use mesh_tests::report;
 use mesh_tests::wait::until;
 use serde_json::Value;
@@ -18,11 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Joins, and sends a picture of noise, of which no rate is enough.
 const SEND: &str = "
-    const Connection = RTCPeerConnection;
-    window.connections = [];
-    window.RTCPeerConnection = class extends Connection {
-        constructor(...given) { super(...given); window.connections.push(this); }
-    };
     const mesh = window.mesh = await Mesh.join(options);
     for await (const event of mesh.events()) if (event.type === 'linkOpened') break;
     const canvas = document.createElement('canvas');
@@ -58,7 +53,7 @@ async fn a_browser_sends_as_much_of_a_video_as_arrives() -> Result<()> {
         return Ok(());
     }
     let stage = Stage::set(Browser::Chrome).await?;
-    stage.run(SEND).await?;
+    stage.run(&format!("{KEEP_CONNECTIONS}{SEND}")).await?;
     let mut highest = 0.0;
     until("it sends more", PATIENCE, async || {
         if let Value::Number(rate) = stage.run(MEASURE).await? {

@@ -91,22 +91,11 @@ mod tests {
     use super::NOTICES_MAX;
     use crate::error::LossReason;
     use crate::id::Target;
-    use crate::sim::{World, WorldConfig};
+    use crate::messages::waiting::tests::just_joined;
+    use crate::sim::World;
     use crate::wire::{Content, Envelope};
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    /// Three agents that are admitted and have no link yet.
-    fn just_joined() -> World {
-        let mut world = World::new(WorldConfig::new(5));
-        world.start_agents(3);
-        let listed = |world: &World| {
-            let mut agents = world.agents().iter();
-            agents.all(|agent| agent.mesh().members() == 2)
-        };
-        assert!(world.run_until(SECOND, listed));
-        world
-    }
 
     /// A notice of the last agent for the first one, as it comes by at the second.
     fn notice(world: &mut World, number: u64) -> Envelope {
@@ -125,7 +114,7 @@ mod tests {
 
     #[test]
     fn notices_of_others_wait_for_a_way_but_not_many_of_them() {
-        let mut world = just_joined();
+        let mut world = just_joined(3);
         let notices: Vec<_> = (0..NOTICES_MAX as u64 * 2)
             .map(|number| notice(&mut world, number))
             .collect();

@@ -85,9 +85,13 @@ impl Rig {
         self.run(|messages, net| messages.send(peer(to), "hi".into(), delivery.into(), net))
     }
 
-    /// An envelope of another agent's comes over the link to agent 2.
+    /// An envelope of another agent's for this one comes over the link to agent 2.
     fn receive(&mut self, author: u8, sequence: u64, content: Content) {
-        let target = Target::Peer(peer(1));
+        self.pass_by((author, sequence), Target::Peer(peer(1)), content);
+    }
+
+    /// An envelope of another agent's that may be for another comes over the link to agent 2.
+    fn pass_by(&mut self, (author, sequence): (u8, u64), target: Target, content: Content) {
         let header = MessageHeader {
             incarnation: 1,
             sequence,
@@ -250,21 +254,7 @@ fn what_comes_is_delivered_once_and_acknowledged_each_time() {
 fn a_forwarder_that_is_stuck_tells_the_author() {
     let mut rig = Rig::linked();
     let target = Target::Peer(peer(9)); // No path leads there.
-    let header = MessageHeader {
-        incarnation: 1,
-        sequence: 5,
-        target,
-        sent_at: rig.cx.unix(),
-        ttl: 16,
-    };
-    let content = data(Delivery::Reliable);
-    let signed = identity(2).sign("room", &Message { header, content });
-    let envelope = Envelope {
-        ttl: 15,
-        target,
-        signed,
-    };
-    rig.run(|messages, net| messages.envelope_received(peer(2), Channel::Data, envelope, net));
+    rig.pass_by((2, 5), target, data(Delivery::Reliable));
     let notice = Content::Undelivered {
         message: (1, target, 5),
         count: 1,
@@ -278,27 +268,13 @@ fn a_forwarder_that_is_stuck_tells_the_author() {
 fn a_notice_that_is_stuck_holds_up_nothing_and_is_tried_again() {
     let mut rig = Rig::linked();
     let target = Target::Peer(peer(2));
-    let header = MessageHeader {
-        incarnation: 1,
-        sequence: 5,
-        target,
-        sent_at: rig.cx.unix(),
-        ttl: 16,
-    };
     let notice = Content::Undelivered {
         message: (1, target, 5),
         count: 1,
         reason: LossReason::NoRoute,
     };
-    let content = notice.clone();
-    let signed = identity(3).sign("room", &Message { header, content });
-    let envelope = Envelope {
-        ttl: 15,
-        target,
-        signed,
-    };
     // The neighbour that it is for has brought it: to go back would be a loop.
-    rig.run(|messages, net| messages.envelope_received(peer(2), Channel::Control, envelope, net));
+    rig.pass_by((3, 5), target, notice.clone());
     assert_eq!(rig.sent(), []);
     rig.send(2, Delivery::Datagram).expect("sent");
     assert_eq!(rig.sent(), [(target, data(Delivery::Datagram))]);

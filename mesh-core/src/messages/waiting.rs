@@ -228,7 +228,7 @@ impl Messages {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use crate::error::LossReason;
@@ -241,7 +241,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Agents that are admitted and have no link yet.
-    fn just_joined(agents: usize) -> World {
+    pub(in crate::messages) fn just_joined(agents: usize) -> World {
         let mut world = World::new(WorldConfig::new(5));
         world.start_agents(agents);
         let listed = |world: &World| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SPAN_MAX;
-use super::window::SLOT_BYTES;
+use super::window::{SLOT_BYTES, SLOTS_MAX};
 use crate::time::Instant;
 use crate::wire::{ITEMS_MAX, MISSING_MAX, Progress};
 
@@ -20,7 +20,7 @@ const GAP_PATIENCE_MAX: Duration = Duration::from_secs(1);
 const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// Bytes that one stream holds back at most: twice what its author may have under way.
-pub(in crate::messages) const STREAM_BYTES_MAX: usize = 4 * SPAN_MAX as usize * SLOT_BYTES;
+pub(in crate::messages) const STREAM_BYTES_MAX: usize = 2 * SLOTS_MAX as usize * SLOT_BYTES;
 
 const _: () = assert!(
     GAP_PATIENCE.as_millis() < GAP_PATIENCE_MAX.as_millis()

@@ -21,7 +21,7 @@ const SLOTS_MIN: f64 = 32.0;
 /// The most slots of a window: twice the numbers that may be under way, or 2 MiB. News are asked
 /// for with each half, so a window is free again a round trip after half of it was sent: that fills
 /// a path with a round trip of 100 ms at 80 Mbit/s.
-const SLOTS_MAX: f64 = 2.0 * SPAN_MAX as f64;
+pub(super) const SLOTS_MAX: f64 = 2.0 * SPAN_MAX as f64;
 
 const _: () = assert!(SLOTS_MIN < SLOTS_START && SLOTS_START < SLOTS_MAX);
 
