@@ -91,7 +91,7 @@ mod tests {
     use super::NOTICES_MAX;
     use crate::error::LossReason;
     use crate::id::Target;
-    use crate::messages::waiting::tests::just_joined;
+    use crate::messages::tests::just_joined;
     use crate::sim::World;
     use crate::wire::{Content, Envelope};
 

@@ -7,6 +7,7 @@ use crate::error::{LossReason, RejectReason, SendError};
 use crate::io::{Channel, Event, Output};
 use crate::payload::Delivery;
 use crate::signaling::Member;
+use crate::sim::{World, WorldConfig};
 use crate::trust::Identity;
 use crate::wire::{Content, Data, Frame, Message, MessageHeader, Place, Progress, Record};
 
@@ -20,6 +21,20 @@ struct Rig {
     overlay: Overlay,
     trust: Trust,
     cx: Context,
+}
+
+/// Agents that are admitted and have no link yet.
+pub(super) fn just_joined(agents: usize) -> World {
+    let mut world = World::new(WorldConfig::new(5));
+    world.start_agents(agents);
+    let listed = |world: &World| {
+        let mut agents = world.agents().iter();
+        agents.all(|agent| agent.mesh().members() == world.agents().len() - 1)
+    };
+    assert!(world.run_until(SECOND, listed));
+    let linked = |world: &World| world.agents()[0].mesh().open_peers().count();
+    assert_eq!(linked(&world), 0);
+    world
 }
 
 fn identity(secret: u8) -> Identity {

@@ -228,31 +228,18 @@ impl Messages {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::time::Duration;
 
     use crate::error::LossReason;
     use crate::id::{MessageId, Target};
     use crate::io::{Channel, Event};
+    use crate::messages::tests::just_joined;
     use crate::payload::Delivery;
     use crate::sim::{World, WorldConfig};
     use crate::wire::Content;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    /// Agents that are admitted and have no link yet.
-    pub(in crate::messages) fn just_joined(agents: usize) -> World {
-        let mut world = World::new(WorldConfig::new(5));
-        world.start_agents(agents);
-        let listed = |world: &World| {
-            let mut agents = world.agents().iter();
-            agents.all(|agent| agent.mesh().members() == world.agents().len() - 1)
-        };
-        assert!(world.run_until(SECOND, listed));
-        let linked = |world: &World| world.agents()[0].mesh().open_peers().count();
-        assert_eq!(linked(&world), 0);
-        world
-    }
 
     fn failures(world: &World, id: MessageId) -> Vec<LossReason> {
         let events = world.agents()[0].events().iter();
