@@ -19,25 +19,43 @@ pub(super) const CANDIDATES_MAX: usize = 16;
 /// mDNS names resolved for one peer: a tab has one for each of its addresses.
 pub(super) const NAMES_MAX: usize = 8;
 
-/// Fields of a candidate (RFC 8839): foundation, component, transport, priority, address, …
+/// Fields of a candidate (RFC 8839): foundation, component, transport, priority, address, port,
+/// `typ`, type, …
+const COMPONENT: usize = 1;
 const TRANSPORT: usize = 2;
 const ADDRESS: usize = 4;
+const PORT: usize = 5;
 const KIND: usize = 7;
 
+/// The component that all of a link goes over: RTCP shares it (RFC 5761).
+const ONLY_COMPONENT: &str = "1";
+
 /// Counts the candidates of one peer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Budget([usize; 3]);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Budget {
+    kinds: [usize; 3],
+    /// Address and port of each that was admitted.
+    known: Vec<[String; 2]>,
+}
 
 impl Budget {
-    /// Whether a candidate is one more than enough of its kind; if not it is counted.
+    /// Whether a candidate is new, and not one more than enough of its kind. A candidate that is
+    /// told again costs nothing: descriptions repeat them, and must not crowd out others.
     pub(super) fn admits(&mut self, candidate: &str) -> bool {
-        let kind = match candidate.split_ascii_whitespace().nth(KIND) {
-            Some("host") => 0,
-            Some("relay") => 2,
+        let fields: Vec<&str> = candidate.split_ascii_whitespace().collect();
+        let field = |at: usize| (*fields.get(at).unwrap_or(&"")).to_owned();
+        let place = [field(ADDRESS), field(PORT)];
+        let kind = match fields.get(KIND) {
+            Some(&"host") => 0,
+            Some(&"relay") => 2,
             _ => 1,
         };
-        self.0[kind] += 1;
-        self.0[kind] <= KINDS_MAX[kind]
+        if self.kinds[kind] == KINDS_MAX[kind] || self.known.contains(&place) {
+            return false;
+        }
+        self.kinds[kind] += 1;
+        self.known.push(place);
+        true
     }
 }
 
@@ -56,9 +74,10 @@ impl RemoteCandidate {
     pub(super) fn parse(candidate: &str) -> Option<Self> {
         let candidate = candidate.trim();
         let mut fields = candidate.split_ascii_whitespace();
-        let transport = fields.nth(TRANSPORT)?;
+        let component = fields.nth(COMPONENT)?;
+        let transport = fields.nth(TRANSPORT - COMPONENT - 1)?;
         let address = fields.nth(ADDRESS - TRANSPORT - 1)?;
-        if !transport.eq_ignore_ascii_case("udp") {
+        if component != ONLY_COMPONENT || !transport.eq_ignore_ascii_case("udp") {
             return None;
         }
         if let Ok(address) = address.parse() {
@@ -109,7 +128,9 @@ pub(super) fn screen(sdp: &str, budget: &mut Budget) -> (String, Vec<RemoteCandi
             match RemoteCandidate::parse(attribute) {
                 Some(RemoteCandidate::Plain(_)) if budget.admits(attribute) => {}
                 Some(candidate @ RemoteCandidate::Named { .. }) => {
-                    named.push(candidate);
+                    if named.len() < NAMES_MAX && !named.contains(&candidate) {
+                        named.push(candidate);
+                    }
                     continue;
                 }
                 _ => continue,
@@ -118,8 +139,19 @@ pub(super) fn screen(sdp: &str, budget: &mut Budget) -> (String, Vec<RemoteCandi
         screened.push_str(line);
         screened.push_str("\r\n");
     }
-    named.truncate(NAMES_MAX);
     (screened, named)
+}
+
+/// Takes from a description of ours the candidates for RTCP: the library lists each candidate a
+/// second time for them, though they share the first component.
+pub(super) fn without_rtcp(sdp: &str) -> String {
+    let is_of_use = |line: &&str| {
+        let candidate = line.strip_prefix("a=candidate:");
+        candidate.is_none_or(|fields| {
+            fields.split_ascii_whitespace().nth(COMPONENT) == Some(ONLY_COMPONENT)
+        })
+    };
+    sdp.split_inclusive('\n').filter(is_of_use).collect()
 }
 
 /// Whether `address` is `<uuid>.local`, the only kind of name a browser makes. Anything else
@@ -162,6 +194,7 @@ mod tests {
             "",
             "candidate:1 1 udp",
             "candidate:1 1 tcp 1 192.0.2.5 9 typ host tcptype passive",
+            "candidate:1 2 udp 1 192.0.2.5 4000 typ host",
             "candidate:1 1 udp 1 printer.local 4000 typ host",
             "candidate:1 1 udp 1 example.org 4000 typ host",
             "candidate:1 1 udp 1 224.0.0.251 5353 typ host",
@@ -194,12 +227,35 @@ mod tests {
 
     #[test]
     fn a_flood_of_candidates_leaves_room_for_those_of_other_kinds() {
-        let of = |kind| format!("a=candidate:2 1 udp 5 192.0.2.5 4000 typ {kind}\r\n");
-        let flood = ["host", "srflx", "relay"].map(|kind| of(kind).repeat(100));
+        let kinds = ["host", "srflx", "relay"];
+        let flood = kinds.map(|kind| flood_of(kind, 100));
         let (screened, _) = screen(&flood.concat(), &mut Budget::default());
-        for (kind, kept) in ["host", "srflx", "relay"].into_iter().zip(KINDS_MAX) {
-            assert_eq!(screened.matches(&of(kind)).count(), kept, "{kind}");
+        for (kind, kept) in kinds.into_iter().zip(KINDS_MAX) {
+            assert_eq!(screened.matches(kind).count(), kept, "{kind}");
         }
         assert_eq!(KINDS_MAX.iter().sum::<usize>(), CANDIDATES_MAX);
+    }
+
+    /// Lines of a description with as many candidates of a kind.
+    fn flood_of(kind: &str, count: usize) -> String {
+        let ports = 4000..4000 + count;
+        let lines = ports.map(|port| format!("a=candidate:2 1 udp 5 192.0.2.5 {port} typ {kind}"));
+        lines.map(|line| line + "\r\n").collect()
+    }
+
+    #[test]
+    fn candidates_that_are_told_again_crowd_out_no_others() {
+        let all = flood_of("host", KINDS_MAX[0]);
+        let mut budget = Budget::default();
+        // Each for RTCP as well, as the library describes itself, and in a second section.
+        let rtcp = all.replace(":2 1 udp", ":2 2 udp");
+        let (screened, _) = screen(&[&*rtcp, &all, &all].concat(), &mut budget);
+        assert_eq!(screened, all);
+        assert_eq!(
+            without_rtcp(&[&*rtcp, "a=mid:0\r\n", &all].concat()),
+            format!("a=mid:0\r\n{all}")
+        );
+        let named = format!("a=candidate:{}\r\n", named()).repeat(NAMES_MAX + 1);
+        assert_eq!(screen(&named, &mut budget).1.len(), 1);
     }
 }

@@ -89,8 +89,9 @@ impl Remote {
     /// Takes a trickled candidate. A bad one is dropped.
     pub(super) async fn add_candidate(&mut self, candidate: &str) {
         if !self.described {
-            if self.early.len() < CANDIDATES_MAX {
-                self.early.push(candidate.to_owned());
+            let candidate = candidate.to_owned();
+            if self.early.len() < CANDIDATES_MAX && !self.early.contains(&candidate) {
+                self.early.push(candidate);
             }
         } else if let Some(candidate) = RemoteCandidate::parse(candidate) {
             self.add(candidate).await;
@@ -125,7 +126,10 @@ impl Remote {
     /// Takes a candidate that has an address.
     pub(super) async fn add_resolved(&mut self, candidate: String) {
         if !self.budget.admits(&candidate) {
-            tracing::debug!(candidate, "candidate dropped: too many of its kind");
+            tracing::debug!(
+                candidate,
+                "candidate dropped: known, or too many of its kind"
+            );
             return;
         }
         let init = RTCIceCandidateInit {

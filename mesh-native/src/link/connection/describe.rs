@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use webrtc::error::Error;
 use webrtc::peer_connection::RTCSessionDescription;
 
+use super::super::candidate;
 use super::super::observer::Notice;
 use super::{Ending, Session, closing, lost};
 
@@ -78,7 +79,7 @@ impl Session {
         let Some(description) = self.connection.local_description().await else {
             return Err(lost("the connection has no description"));
         };
-        let sdp = description.sdp;
+        let sdp = candidate::without_rtcp(&description.sdp);
         let left_out: Vec<String> = found
             .into_iter()
             .filter(|candidate| !sdp.contains(candidate.as_str()))
