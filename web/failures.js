@@ -59,6 +59,11 @@ const FAILURES = {
     command: "cargo xtask wasm",
     retry: "reload",
   }),
+  "not-loaded": () => ({
+    title: "The page has not loaded whole",
+    help: "A part of it did not arrive, as when the network changes or the hub restarts. It is loaded again as soon as the hub answers.",
+    retry: "reload",
+  }),
   replaced: () => ({
     title: "This identity was opened elsewhere",
     help: "Another tab or program has joined with this tab's identity, and the newer one keeps it, so this tab has left the mesh. It can come back beside the other as a new agent.",

@@ -89,6 +89,7 @@ addEventListener("pagehide", () => session.pause());
 addEventListener("pageshow", ({ persisted }) => {
   if (persisted) session.resume();
 });
+document.querySelector("#not-loaded")?.remove();
 publish();
 scheduleRender();
 session.join();

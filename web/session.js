@@ -255,11 +255,16 @@ async function importPackage() {
   try {
     const module = await import(PACKAGE);
     await module.default();
+    dispatchEvent(new Event("mesh-loaded"));
     return module.Mesh;
   } catch (error) {
     // A failed import does not say why: ask the server whether the file is there.
     const response = await fetch(new URL(PACKAGE, import.meta.url), { method: "HEAD" }).catch(() => null);
     const { message } = describeError(error);
-    throw new PageError(response?.status === 404 ? "package-missing" : "package-broken", message);
+    if (response?.status === 404) throw new PageError("package-missing", message);
+    // A file that arrives and is bad is no TypeError.
+    if (!(error instanceof TypeError)) throw new PageError("package-broken", message);
+    dispatchEvent(new Event("mesh-not-loaded"));
+    throw new PageError("not-loaded", message);
   }
 }

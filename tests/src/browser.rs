@@ -316,13 +316,16 @@ impl Tab {
     pub async fn until_joined(&self) -> Result<()> {
         until("the page joins", SOON, async || {
             let look = "return [document.querySelector('#state')?.dataset.state, \
-                        document.querySelector('#notice')?.innerText, !!window.mesh]";
+                        document.querySelector('#notice')?.innerText, !!window.mesh, \
+                        performance.getEntriesByType('resource').map(({ name, responseStatus, \
+                        duration }) => [name, responseStatus, duration].join(' '))]";
             let look = self.evaluate(look, &[]).await?;
             ensure!(
                 look[0] == "joined" && look[2] == true,
-                "the page is {}, its notice {}",
+                "the page is {}, its notice {}, what it has loaded {}",
                 look[0],
-                look[1]
+                look[1],
+                look[3]
             );
             Ok(())
         })

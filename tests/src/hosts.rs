@@ -131,10 +131,17 @@ impl Host {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let namespace = format!("mesh-{}-{number}-{name}", std::process::id());
         ip(&["netns", "add", &namespace]).await?;
-        Ok(Self {
+        let host = Self {
             namespace,
             variables: Vec::new(),
-        })
+        };
+        // Its own addresses of IPv6 are not looked for at others first: they would appear a second
+        // or two after the interface, and browsers end what they fetch when the network changes.
+        for of in ["all", "default"] {
+            host.set_kernel(&format!("net.ipv6.conf.{of}.accept_dad=0"))
+                .await?;
+        }
+        Ok(host)
     }
 
     /// Moves an interface of this machine to the host, under another name.
@@ -303,9 +310,14 @@ impl Host {
     /// # Errors
     /// If the system refuses.
     pub async fn forward(&self) -> Result<()> {
+        self.set_kernel("net.ipv4.ip_forward=1").await
+    }
+
+    /// Sets a parameter of the kernel for this host.
+    async fn set_kernel(&self, setting: &str) -> Result<()> {
         let mut command = self.command();
-        let set = ["sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1"];
-        let output = command.args(set).output().await?;
+        let command = command.args(["sysctl", "--quiet", "--write", setting]);
+        let output = command.output().await.context("there is no sysctl")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "sysctl: {said}");
         Ok(())

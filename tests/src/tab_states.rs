@@ -28,6 +28,25 @@ impl WebDriverCompatibleCommand for Cdp {
 }
 
 impl Window {
+    /// Has requests fail whose address matches one of these patterns (`*/main.js`), as where the
+    /// network changes meanwhile. No patterns end that.
+    ///
+    /// # Errors
+    /// If the browser is no Chrome.
+    pub async fn block(&self, patterns: &[&str]) -> Result<()> {
+        let enable = ("Network.enable", json!({}));
+        let block = ("Network.setBlockedURLs", json!({ "urls": patterns }));
+        for (command, parameters) in [enable, block] {
+            let command = Cdp {
+                command,
+                parameters,
+            };
+            let done = self.client().issue_cmd(command).await;
+            done.context("nothing is blocked")?;
+        }
+        Ok(())
+    }
+
     /// Freezes the page as Chrome does with tabs in the background: its timers and its events stand
     /// still. Or lets it go on.
     ///

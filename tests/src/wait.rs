@@ -26,18 +26,23 @@ pub async fn until<T>(
     mut probe: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let deadline = Instant::now() + patience;
-    let mut missing = anyhow!("the first look took longer than that");
-    while let Ok(outcome) = timeout_at(deadline, probe()).await {
-        match outcome {
-            Ok(value) => return Ok(value),
-            Err(error) => missing = error,
+    let mut missing = anyhow!("nothing was seen before");
+    loop {
+        let begun = Instant::now();
+        match timeout_at(deadline, probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => missing = error,
+            // What was seen last may be old: the test hangs, not what it looks for.
+            Err(_) => {
+                let hung = begun.elapsed();
+                missing = missing.context(format!("the last look got no answer for {hung:?}"));
+            }
         }
         if Instant::now() >= deadline {
-            break;
+            return Err(missing.context(format!("not within {patience:?}: {what}")));
         }
         sleep(POLL).await;
     }
-    Err(missing.context(format!("not within {patience:?}: {what}")))
 }
 
 /// Everything that somebody said so far, in order.

@@ -155,6 +155,45 @@ async fn go_and_come_back(browser: Browser, hub: &HubProcess, native: &Native) -
     Ok(kept)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_which_a_part_did_not_arrive_says_so_and_loads_again() -> Result<()> {
+    if !are_wanted("a page that does not load whole") {
+        return Ok(());
+    }
+    let hub = start_hub().await?;
+    let url = hub.page(&format!("room={ROOM}&name=tab"));
+    let empty = hub.page("").replace("/?", "/icon.svg?");
+    let tab = Tab::load(Browser::Chrome, &empty).await?;
+    let shown = "return document.querySelector('#not-loaded')?.checkVisibility(\
+                 { visibilityProperty: true })";
+    // A module, what loads it again as well, and the package, which the page itself tells of.
+    for parts in [
+        &["*/format.js"][..],
+        &["*/main.js", "*/loading.js"],
+        &["*/mesh_wasm_bg.wasm"],
+    ] {
+        tab.window().block(parts).await?;
+        tab.window().goto(&url).await?;
+        until("the page says that it is not whole", SOON, async || {
+            let notice = tab.evaluate(shown, &[]).await? == true
+                || tab.text("#notice").await?.contains("not loaded whole");
+            ensure!(notice, "{parts:?} are missing, and it says nothing");
+            Ok(())
+        })
+        .await?;
+        tab.window().block(&[]).await?;
+        if parts.contains(&"*/loading.js") {
+            let reload = "document.querySelector('#not-loaded a').click()";
+            tab.evaluate(reload, &[]).await?;
+        }
+        tab.until_joined().await?;
+        until_members(&hub, 1).await?;
+        let notice = tab.evaluate(shown, &[]).await?;
+        ensure!(notice.is_null(), "it still says so: {notice}");
+    }
+    tab.close().await
+}
+
 /// What axe is asked to look for beyond its usual rules.
 const AXE: &str = "return window.axe.run({ rules: { 'target-size': { enabled: true } } })
     .then(({ violations, incomplete }) => [...violations, ...incomplete]
