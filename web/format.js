@@ -37,6 +37,9 @@ export function formatHops(hops) {
 /** @param {import("./snapshot.js").Way} way */
 export const formatWay = ({ local, remote, relayed }) => `${relayed ? "over TURN" : "direct"}, ${local} to ${remote}`;
 
+/** @param {number|null} loss a share, from 0 to 1 @returns {string|null} `null` while it is not known */
+export const formatLoss = (loss) => (loss == null ? null : `${loss > 0 && loss < 0.01 ? "under 1" : Math.round(loss * 100)} % lost`);
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 

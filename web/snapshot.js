@@ -5,7 +5,7 @@ import { shortId } from "./format.js";
 
 /**
  * @typedef {{ local: string, remote: string, relayed: boolean }} Way of a link: the kinds of addresses at its ends
- * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, way: Way|null, bytesIn: number, bytesOut: number, inHub: boolean }} Peer
+ * @typedef {{ id: string, name: string, label: string, direct: boolean, hops: number|null, nextHop: string|null, rttMs: number|null, loss: number|null, way: Way|null, bytesIn: number, bytesOut: number, inHub: boolean }} Peer
  * @typedef {{ destination: string, label: string, nextHop: string, hops: number, path: string[] }} Route
  * @typedef {{ id: string, label: string, self: boolean, hops: number|null }} GraphNode
  * @typedef {{ key: string, source: string, target: string, rttMs: number|null, own: boolean, relayed: boolean }} GraphLink `relayed` only if it is own
@@ -46,6 +46,7 @@ export function readSnapshot({ now, peers: rawPeers, routes: rawRoutes, topology
       hops: peer.hops ?? null,
       nextHop: peer.nextHop ?? null,
       rttMs: peer.rttMs ?? null,
+      loss: peer.loss ?? null,
       way: peer.path ?? null,
       bytesIn: peer.bytesIn ?? 0,
       bytesOut: peer.bytesOut ?? 0,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { explainFailure } from "./failures.js";
-import { formatBytes, formatMs, formatWay, humanReason, rttClass } from "./format.js";
+import { formatBytes, formatLoss, formatMs, formatWay, humanReason, rttClass } from "./format.js";
 import { inviteLink, readParams } from "./params.js";
 import { PREVIEW_CHARS, previewPayload } from "./payload.js";
 import { MAX_ACTIVITY, MAX_MESSAGES, initialState, labelOf, reduce } from "./state.js";
@@ -190,6 +190,14 @@ test("a link over a TURN server is marked, if it is this tab's own", () => {
   const { snapshot: seen } = run([snapshot({ peers: relayed })], inMesh());
   assert.deepEqual(seen.graph.links.map((link) => link.relayed), [true, false]);
   assert.equal(formatWay(seen.peers[0].way), "over TURN, relay to host");
+});
+
+test("what a link loses is told once it is known", () => {
+  const [far, near] = [{ id: FAR, name: "far", direct: false }, { id: NEAR, name: "near", direct: true, loss: 0.166 }];
+  const { peers } = run([snapshot({ peers: [far, near] })], inMesh()).snapshot;
+  const losses = Object.fromEntries(peers.map(({ id, loss }) => [id, formatLoss(loss)]));
+  assert.deepEqual(losses, { [FAR]: null, [NEAR]: "17 % lost" });
+  assert.deepEqual([0, 0.004, 1].map(formatLoss), ["0 % lost", "under 1 % lost", "100 % lost"]);
 });
 
 test("a path goes from this tab to its destination", () => {

@@ -104,7 +104,7 @@ pub use metric::{Metric, ParseMetricError};
 pub use payload::{Delivery, JSON_DEPTH_MAX, JsonError, Payload, SendOptions, check_json};
 pub use samples::{Sample, Stopwatch};
 pub use signaling::{Hub, HubInput, HubOutput, HubStats, TurnMint, TurnSecret};
-pub use stats::{Gauges, LinkCounts, RepairStep, Stats};
+pub use stats::{Gauges, LinkCounts, PingCounts, RepairStep, Stats};
 pub use time::{Instant, UnixTime};
 pub use timeout::TimeoutReason;
 pub use topology::{Analysis, Graph, ParseTopologyKindError, Shards, Topology, TopologyKind};

@@ -47,6 +47,8 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of frames sent.
     pub bytes_out: u64,
+    /// Pings that nothing sends again, by what became of them: what the links' paths lose.
+    pub pings: PingCounts,
     /// Links as they are now, and as they went.
     pub links: LinkCounts,
     /// What was done for links that were lost or did not open, by step.
@@ -81,6 +83,24 @@ pub struct LinkCounts {
     pub rotated: u64,
     /// Attempts to rotate keys that failed; the links went on with those they had.
     pub rotations_failed: u64,
+}
+
+/// What became of pings that nothing sends again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PingCounts {
+    /// Answered so far.
+    pub answered: u64,
+    /// Lost so far, on their way there or back: a later one was answered.
+    pub lost: u64,
+}
+
+impl PingCounts {
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.lost += other.lost;
+    }
 }
 
 /// A step by which the mesh gets a link back, or does without it; also the name of its counter.
@@ -173,6 +193,7 @@ impl Stats {
             frames_out,
             bytes_in,
             bytes_out,
+            pings,
             links,
             repairs,
             lost,
@@ -196,6 +217,7 @@ impl Stats {
         self.frames_out += frames_out;
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
+        self.pings.add(*pings);
         self.links.add(*links);
         add_each(&mut self.repairs, repairs);
         add_each(&mut self.lost, lost);

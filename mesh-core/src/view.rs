@@ -23,6 +23,9 @@ pub struct PeerView {
     pub next_hop: Option<PeerId>,
     /// Smoothed round-trip time of the direct link.
     pub rtt_ms: Option<f64>,
+    /// Share of the pings over the direct link that were lost of late, on their way there or back,
+    /// from 0 to 1; null until eight have shown it, which takes a minute or two.
+    pub loss: Option<f64>,
     /// The way of the direct link; null while it is not known.
     pub path: Option<LinkPath>,
     /// Bytes that the direct link has brought since it opened.

@@ -263,6 +263,8 @@ export interface Peer {
     nextHop: PeerId | null;
     /** Of the direct link. */
     rttMs: number | null;
+    /** Share of the pings over it that were lost of late, there or back, 0 to 1; null until eight have shown it, after a minute or two. */
+    loss: number | null;
     /** The way of the direct link; null while it is not known. */
     path: LinkPath | null;
     /** Bytes that the direct link has brought, and that it was given, since it opened. */
@@ -309,6 +311,8 @@ export interface Stats {
     framesOut: number;
     bytesIn: number;
     bytesOut: number;
+    /** Pings that nothing sends again, answered and lost: the loss of the paths that the links take. */
+    pings: { answered: number; lost: number };
     links: {
         open: number; negotiating: number; wanted: number;
         opened: number; failed: number;

@@ -1,6 +1,6 @@
 // What is known of the agent in focus: the one under the pointer, else the one that was chosen.
 
-import { formatBytes, formatHops, formatMs, formatWay, rttClass, shortId } from "../format.js";
+import { formatBytes, formatHops, formatLoss, formatMs, formatWay, rttClass, shortId } from "../format.js";
 import { peerRef } from "../state.js";
 import { byId, copyFrom, h, setData, setText } from "./dom.js";
 import { renderPing } from "./peers.js";
@@ -60,6 +60,7 @@ function updateCard(card, id, state) {
   const facts = [
     id === state.self ? "this tab" : peer?.hops == null ? "no route" : formatHops(peer.hops),
     peer?.direct ? `link ${formatMs(peer.rttMs)}` : null,
+    peer?.direct ? formatLoss(peer.loss) : null,
     peer?.direct && peer.way ? formatWay(peer.way) : null,
     peer?.direct ? `${formatBytes(peer.bytesIn)} in, ${formatBytes(peer.bytesOut)} out` : null,
     `${links} links`,

@@ -12,10 +12,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::liveness::SUSPECT_AFTER;
+use super::loss::Loss;
 use super::silent::nonce;
 use crate::config::Config;
+use crate::io::Channel;
 use crate::metric::Metric;
 use crate::rng::{SPREAD_MIN, spread};
+use crate::stats::PingCounts;
 use crate::time::Instant;
 
 /// If a look is this late, missing pongs do not count: the process was suspended, or too busy to
@@ -38,6 +41,16 @@ const MEASURE_EVERY: (f64, f64) = (4.0, 1.0);
 /// path gets longer than answers are waited for, only late pongs tell that it has.
 const ASKED_MAX: usize = 4;
 
+/// A ping that nothing hangs on may get lost: that tells how much the path loses.
+const CALM: &[Channel] = &[Channel::Stream];
+
+/// One that measures a new link, or answers a suspicion, arrives.
+const SURE: &[Channel] = &[Channel::Control];
+
+/// One that decides whether the other end lives: what is sent again after a loss may come too late,
+/// with all that waits behind it, and what is not sent again waits for nothing.
+const URGENT: &[Channel] = &[Channel::Control, Channel::Stream];
+
 /// Why the other end is asked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suspicion {
@@ -59,8 +72,9 @@ pub(crate) struct Keepalive {
     interval: Duration,
     next_ping_at: Instant,
     outstanding: Option<Outstanding>,
-    /// When the latest pings without a pong were sent.
-    asked: VecDeque<Instant>,
+    /// The latest pings without a pong.
+    asked: VecDeque<Asked>,
+    loss: Loss,
     last_heard: Instant,
     last_ping: Instant,
     /// The other end was suspected to be dead since the last ping.
@@ -78,6 +92,14 @@ pub(crate) struct Keepalive {
     samples: u32,
 }
 
+/// A ping without a pong so far.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    /// Nothing sends it again.
+    may_be_lost: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
     sent_at: Instant,
@@ -90,8 +112,8 @@ struct Outstanding {
 /// What a due keepalive asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepaliveAction {
-    /// Send a ping with this nonce.
-    Ping(u32),
+    /// Send a ping with this nonce over each of these channels.
+    Ping(u32, &'static [Channel]),
     /// The other end is dead.
     Dead,
     /// Nothing is due.
@@ -122,6 +144,7 @@ impl Keepalive {
             next_ping_at: now + wait,
             outstanding: None,
             asked: VecDeque::new(),
+            loss: Loss::default(),
             last_heard: now,
             last_ping: now,
             suspected: false,
@@ -164,6 +187,16 @@ impl Keepalive {
     /// The smoothed round-trip time, if measured.
     pub(crate) fn srtt(&self) -> Option<Duration> {
         self.srtt
+    }
+
+    /// The share of pings that the path has lost of late, from 0 to 1, once it is credible.
+    pub(crate) fn loss(&self) -> Option<f64> {
+        self.loss.share()
+    }
+
+    /// The pings judged since this was last asked.
+    pub(super) fn take_fates(&mut self) -> PingCounts {
+        self.loss.take_new()
     }
 
     /// How long an answer may take: two round trips. Before one was measured, two thirds of the
@@ -254,10 +287,14 @@ impl Keepalive {
             None if self.unheard => config.pings_max,
             None => 1 + u32::from(self.unanswered),
         };
+        let channels = self.channels(tries);
         if self.asked.len() == ASKED_MAX {
-            self.asked.pop_front();
+            self.judge_before(1);
         }
-        self.asked.push_back(now);
+        self.asked.push_back(Asked {
+            at: now,
+            may_be_lost: channels == CALM,
+        });
         self.outstanding = Some(Outstanding {
             sent_at: now,
             since: self.outstanding.map_or(now, |ping| ping.since),
@@ -266,14 +303,38 @@ impl Keepalive {
         self.last_ping = now;
         self.suspected = false;
         self.next_ping_at = now + self.pong_timeout(config, grace);
-        KeepaliveAction::Ping(nonce(now))
+        KeepaliveAction::Ping(nonce(now), channels)
+    }
+
+    /// Where a ping is sent.
+    fn channels(&self, tries: u32) -> &'static [Channel] {
+        let is_calm = !(self.suspected || self.left) && self.samples >= CREDIBLE_AFTER;
+        match tries {
+            1 if is_calm => CALM,
+            1 => SURE,
+            _ => URGENT,
+        }
+    }
+
+    /// Takes the oldest pings for lost: a later one was answered, or so many were not.
+    fn judge_before(&mut self, count: usize) {
+        for asked in self.asked.drain(..count) {
+            if asked.may_be_lost {
+                self.loss.judge(true);
+            }
+        }
     }
 
     /// Returns the round trip, if the pong answers one of our last pings.
     pub(crate) fn pong(&mut self, answer: u32, jitter: f64, now: Instant) -> Option<Duration> {
-        let ping = self.asked.iter().position(|&at| nonce(at) == answer)?;
-        let sent_at = self.asked.drain(..=ping).next_back()?;
-        let sample = now.since(sent_at);
+        let is_it = |asked: &Asked| nonce(asked.at) == answer;
+        let before = self.asked.iter().position(is_it)?;
+        self.judge_before(before);
+        let ping = self.asked.pop_front()?;
+        if ping.may_be_lost {
+            self.loss.judge(false);
+        }
+        let sample = now.since(ping.at);
         self.measured(sample);
         self.outstanding = None;
         self.unheard = false;

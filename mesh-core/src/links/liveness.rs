@@ -82,9 +82,15 @@ impl Links {
             self.close(id, "it acknowledges nothing", cx);
             return;
         }
-        match link.keepalive.poll(&cx.config, rhythm, jitter, cx.now) {
+        let action = link.keepalive.poll(&cx.config, rhythm, jitter, cx.now);
+        cx.stats.pings.add(link.keepalive.take_fates());
+        match action {
             KeepaliveAction::Wait => {}
-            KeepaliveAction::Ping(nonce) => self.queue_control(id, &Record::Ping { nonce }),
+            KeepaliveAction::Ping(nonce, channels) => {
+                for &channel in channels {
+                    self.queue_sign(id, channel, &Record::Ping { nonce });
+                }
+            }
             KeepaliveAction::Dead => {
                 let since = link.keepalive.unanswered_since().unwrap_or(cx.now);
                 let is_unheard = link.keepalive.is_unheard();
@@ -165,6 +171,7 @@ impl Links {
         if let Some(took) = link.keepalive.pong(nonce, jitter, cx.now) {
             cx.samples.add(Sample::RoundTrip(took));
         }
+        cx.stats.pings.add(link.keepalive.take_fates());
         self.events.push_back(LinkEvent::Measured(id));
     }
 }

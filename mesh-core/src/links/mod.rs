@@ -14,6 +14,7 @@ mod keepalive;
 mod lane;
 mod link;
 mod liveness;
+mod loss;
 mod media;
 mod negotiation;
 mod packets;

@@ -94,6 +94,17 @@ impl LinkQueue {
         self.control.push_back(FrameWriter::encode(record));
     }
 
+    /// Queues a ping or a pong: on the stream channel before all that waits there, on the control
+    /// channel if it is to go there, or if nothing else leaves now.
+    pub(crate) fn sign_of_life(&mut self, channel: Channel, record: &Record) {
+        match channel {
+            Channel::Stream if !self.congested => {
+                self.stream.push_front(FrameWriter::encode(record));
+            }
+            _ => self.control(record),
+        }
+    }
+
     /// Queues an envelope. On the data channel it is kept until acknowledged.
     pub(crate) fn envelope(&mut self, channel: Channel, envelope: Envelope, now: Instant) {
         let record = Record::Envelope(envelope);

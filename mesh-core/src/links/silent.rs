@@ -16,7 +16,7 @@ use super::restart::{RESTART_PATIENCE, Restarts};
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
-use crate::io::Output;
+use crate::io::{Channel, Output};
 use crate::log::decided;
 use crate::stats::RepairStep;
 use crate::time::Instant;
@@ -171,12 +171,18 @@ impl Links {
     }
 
     /// A neighbour asks for a sign of life. If its link is silent here it is asked in turn.
-    pub(crate) fn ping_received(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
+    pub(crate) fn ping_received(
+        &mut self,
+        id: LinkId,
+        channel: Channel,
+        nonce: u32,
+        cx: &mut Context,
+    ) {
         let pong = Record::Pong { nonce };
         let Some(link) = self.silent.get_mut(id) else {
-            return self.queue_control(id, &pong);
+            return self.queue_sign(id, channel, &pong);
         };
-        link.queue.control(&pong);
+        link.queue.sign_of_life(channel, &pong);
         ask(link, cx);
     }
 

@@ -280,8 +280,9 @@ fn a_silent_link_is_down_with_what_it_held_and_up_again_when_it_speaks() {
     links.disarm(TimeoutReason::Suspect); // Its pings alone tell.
     let mut pings = 0;
     while links.leads_to(peer) {
-        let records = sent(&mut links, &mut cx).into_iter();
-        pings += records.filter(|r| matches!(r, Record::Ping { .. })).count();
+        let mut records = sent(&mut links, &mut cx).into_iter();
+        // One over two channels is one.
+        pings += usize::from(records.any(|record| matches!(record, Record::Ping { .. })));
         let (at, reason) = links.deadline().expect("its keepalive");
         assert_eq!(reason, TimeoutReason::Keepalive);
         cx.now = at;

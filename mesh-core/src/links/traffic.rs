@@ -126,6 +126,14 @@ impl Links {
         }
     }
 
+    /// Queues a ping or a pong for the other end of a usable link.
+    pub(super) fn queue_sign(&mut self, id: LinkId, channel: Channel, record: &Record) {
+        if let Some(link) = self.table.get_mut(id).filter(|link| link.is_usable()) {
+            link.queue.sign_of_life(channel, record);
+            self.table.set_busy(id);
+        }
+    }
+
     /// Queues an envelope for a neighbour, however much waits for it. Gives it back if there is no
     /// link to the peer.
     pub(crate) fn queue_envelope(

@@ -108,7 +108,7 @@ impl Mesh {
             return; // A record before this one had the link closed.
         };
         match record {
-            Record::Ping { nonce } => links.ping_received(id, nonce, cx),
+            Record::Ping { nonce } => links.ping_received(id, channel, nonce, cx),
             Record::Pong { nonce } => links.pong(id, nonce, cx),
             Record::Ack { received } => links.acknowledged(id, received, cx),
             Record::Drain => links.drain_requested(id, cx),

@@ -48,6 +48,7 @@ impl Mesh {
                     hops: route.map(|route| route.hops),
                     next_hop: route.and_then(|route| route.next_hops.first().copied()),
                     rtt_ms: link.and_then(|link| link.keepalive.srtt()).map(millis),
+                    loss: link.and_then(|link| link.keepalive.loss()),
                     path: link.and_then(|link| link.path),
                     bytes_in: link.map(|link| link.carried.bytes_in),
                     bytes_out: link.map(|link| link.carried.bytes_out),

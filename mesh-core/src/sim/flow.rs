@@ -113,6 +113,7 @@ fn rough(seed: u64, k: Option<usize>) -> World {
         opening: Duration::ZERO,
         bandwidth: None,
         loss: 0.0,
+        stream_loss: 0.0,
         connecting: Duration::ZERO,
         answering: Duration::ZERO,
     };

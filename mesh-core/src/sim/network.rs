@@ -174,7 +174,9 @@ impl World {
                     "{}: it sends over a congested link",
                     self.whoami(agent)
                 );
-                self.cross(agent, link, bytes, input);
+                if !self.is_frame_lost(channel) {
+                    self.cross(agent, link, bytes, input);
+                }
             }
             Output::CloseLink { link } => {
                 let reason = "closed by the peer".to_owned();

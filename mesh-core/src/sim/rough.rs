@@ -10,7 +10,7 @@ use super::network::ConnectionEnd;
 use super::trace::Fault;
 use super::{Happening, World};
 use crate::id::LinkId;
-use crate::io::Input;
+use crate::io::{Channel, Input};
 use crate::rng::unit;
 use crate::time::Instant;
 use crate::wire::LinkSignal;
@@ -44,6 +44,8 @@ pub struct Rough {
     pub bandwidth: Option<u32>,
     /// The share of signals that get lost.
     pub loss: f64,
+    /// The share of frames that get lost on the channel that sends nothing again.
+    pub stream_loss: f64,
     /// How much longer every second connection takes to be established.
     pub connecting: Duration,
     /// How much longer an answer takes.
@@ -60,6 +62,7 @@ impl Rough {
             opening: Duration::from_millis(u64::from(below(300))),
             bandwidth: [None, None, None, Some(32_000)][below(4) as usize],
             loss: [0.0, 0.05][below(2) as usize],
+            stream_loss: 0.0,
             connecting: Duration::ZERO,
             answering: Duration::ZERO,
         }
@@ -162,8 +165,17 @@ impl World {
 
     /// Whether a signal gets lost, here and now.
     pub(super) fn is_lost(&mut self) -> bool {
-        let loss = self.config.rough.as_ref().map_or(0.0, |rough| rough.loss);
-        loss > 0.0 && unit(&mut self.rng) < loss
+        self.is_among(|rough| rough.loss)
+    }
+
+    /// Whether a frame gets lost, here and now.
+    pub(super) fn is_frame_lost(&mut self, channel: Channel) -> bool {
+        channel == Channel::Stream && self.is_among(|rough| rough.stream_loss)
+    }
+
+    fn is_among(&mut self, share: fn(&Rough) -> f64) -> bool {
+        let share = self.config.rough.as_ref().map_or(0.0, share);
+        share > 0.0 && unit(&mut self.rng) < share
     }
 
     /// An end of a connection describes itself, and finds candidates.
@@ -355,6 +367,7 @@ mod tests {
             opening: Duration::from_millis(100),
             bandwidth: None,
             loss: 0.0,
+            stream_loss: 0.0,
             connecting: Duration::ZERO,
             answering: Duration::ZERO,
         }
@@ -422,6 +435,27 @@ mod tests {
         world.calm_down();
         assert!(world.run_until(SECOND * 90, World::is_converged));
         assert_eq!(opened(&world), 6);
+    }
+
+    #[test]
+    fn what_a_path_loses_is_told_and_costs_no_link() {
+        for (stream_loss, told) in [(0.0, 0.0..=0.0), (0.2, 0.1..=0.5)] {
+            let lossy = Rough {
+                stream_loss,
+                ..rough(None)
+            };
+            let mut world = world(3, lossy);
+            world.run_for(SECOND * 600);
+            for agent in &world.agents {
+                let peers = agent.mesh.peers();
+                let mut losses = peers.iter().filter_map(|peer| peer.loss);
+                assert!(losses.all(|loss| told.contains(&loss)), "{peers:?}");
+                assert!(peers.iter().all(|peer| peer.loss.is_some()), "{peers:?}");
+                let stats = agent.mesh.stats();
+                assert_eq!(stats.links.lost, 0);
+                assert_eq!(stats.pings.lost > 0, stream_loss > 0.0, "{stats:?}");
+            }
+        }
     }
 
     #[test]

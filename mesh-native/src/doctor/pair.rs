@@ -257,6 +257,7 @@ mod tests {
             hops: None,
             next_hop: None,
             rtt_ms: None,
+            loss: None,
             path: None,
             bytes_in: None,
             bytes_out: None,

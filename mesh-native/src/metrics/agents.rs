@@ -278,6 +278,15 @@ impl AgentsSnapshot {
             "Bytes of frames over links, by direction.",
             "direction",
             [("in", stats.bytes_in), ("out", stats.bytes_out)],
+        )?;
+        families.counters(
+            "mesh_pings",
+            "Pings over links that nothing sends again, by fate.",
+            "fate",
+            [
+                ("answered", stats.pings.answered),
+                ("lost", stats.pings.lost),
+            ],
         )
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use mesh_core::{
-    Analysis, Delivery, Graph, Metric, RejectReason, Stats, Topology, TopologyKind, default_k,
+    Analysis, Delivery, Graph, Metric, PingCounts, RejectReason, Stats, Topology, TopologyKind,
+    default_k,
 };
 use serde::Serialize;
 
@@ -49,6 +50,8 @@ pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) links: Links,
     pub(super) ways: Vec<Way>,
+    /// Pings that nothing sends again: what the paths of the links lose.
+    pub(super) pings: PingCounts,
     pub(super) rotations: Option<Rotations>,
     pub(super) offered: u64,
     pub(super) sent: u64,
@@ -213,8 +216,7 @@ impl Report {
         let network = Network::of(fleet).await;
         let (stats, ways) = (fleet.stats().await, ways::of(fleet).await);
         let seen = recorder.seen();
-        let agents = fleet.agents.len();
-        let k = test.links_each();
+        let (agents, k) = (fleet.agents.len(), test.links_each());
         let loaded = phases.loaded;
         // What tabs take is their browsers' to know.
         let browsers = usize::from(test.browsers);
@@ -239,6 +241,7 @@ impl Report {
             machine: Machine::this(),
             links: Links::of(&seen.links, formed, planned_links(agents, k), open),
             ways,
+            pings: pings(&stats),
             rotations: phases.rotations,
             offered: seen.offered,
             sent: seen.sent,
@@ -318,6 +321,12 @@ impl Shape {
             clustering: analysis.clustering_coefficient,
         }
     }
+}
+
+fn pings(stats: &[Stats]) -> PingCounts {
+    let mut all = PingCounts::default();
+    stats.iter().for_each(|stats| all.add(stats.pings));
+    all
 }
 
 fn rejections(stats: &[Stats]) -> BTreeMap<RejectReason, u64> {

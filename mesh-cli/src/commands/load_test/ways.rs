@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use mesh_core::PingCounts;
 use serde::Serialize;
 
 use super::fleet::Fleet;
 use super::recorder::{histogram, record_ms};
 use super::report::{Latency, Report};
-use super::text::{Text, ms};
+use super::text::{Text, ms, share};
 
 /// Ends of links that take the same kind of way.
 #[derive(Clone, Debug, Serialize)]
@@ -75,4 +76,10 @@ pub(super) fn section(text: &mut Text, report: &Report) {
     };
     let heads = ["Here", "There", "Way", "Ends", "p50", "p95", "max"];
     text.table(heads, report.ways.iter().map(row));
+    let PingCounts { answered, lost } = report.pings;
+    text.line(format_args!(
+        "Of {} pings that nothing sends again, {lost} were lost on their way ({}).\n",
+        answered + lost,
+        share(lost, answered + lost)
+    ));
 }

@@ -13,7 +13,7 @@ fn config() -> Config {
 }
 
 fn is_ping(action: KeepaliveAction) -> bool {
-    matches!(action, KeepaliveAction::Ping(_))
+    matches!(action, KeepaliveAction::Ping(..))
 }
 
 /// A link that is about to be asked for the first time.
@@ -30,7 +30,7 @@ fn a_path_that_gets_longer_than_answers_are_waited_for_is_measured() {
     let mut now = at(0);
     for sample_ms in [20, 20, 20, 1_100] {
         keepalive.probe(Suspicion::Possible, now);
-        let KeepaliveAction::Ping(first) = keepalive.poll(&config, RHYTHM, 0.5, now) else {
+        let KeepaliveAction::Ping(first, _) = keepalive.poll(&config, RHYTHM, 0.5, now) else {
             panic!("a ping is due");
         };
         let answered_at = now + Duration::from_millis(sample_ms);
@@ -56,7 +56,7 @@ fn a_new_link_is_measured_at_once_only_where_paths_depend_on_it() {
 #[test]
 fn measures_and_smooths_the_round_trip() {
     let (config, mut keepalive) = asking();
-    let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+    let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
         panic!("the first ping is due at once");
     };
     assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
@@ -66,7 +66,7 @@ fn measures_and_smooths_the_round_trip() {
     // below counts at once.
     for (sample_ms, srtt_ms) in [(16, 16), (8, 12), (3, 3), (3, 3), (8, 4)] {
         let next = keepalive.deadline();
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
+        let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
             panic!("due");
         };
         keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
@@ -81,7 +81,8 @@ fn an_end_that_hears_nothing_has_to_answer_one_ping() {
         let (config, mut keepalive) = asking();
         keepalive.heard(at(900));
         keepalive.probe(Suspicion::Unheard, at(1_000));
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(1_000)) else {
+        let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, at(1_000))
+        else {
             panic!("a ping is due at once");
         };
         keepalive.heard(at(1_001));
@@ -137,7 +138,7 @@ fn a_short_round_trip_makes_for_a_quick_verdict() {
     for (grace, verdict) in [(0, 1_500), (1_000, 3_024), (60_000, 9_000)] {
         let (config, mut keepalive) = asking();
         let rhythm = (RHYTHM.0, ms(grace));
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
+        let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
         keepalive.pong(nonce, 0.5, at(2));
@@ -146,7 +147,7 @@ fn a_short_round_trip_makes_for_a_quick_verdict() {
         for n in 0..config.pings_max {
             let action = keepalive.poll(&config, rhythm, 0.5, due);
             assert!(
-                matches!(action, KeepaliveAction::Ping(_)),
+                matches!(action, KeepaliveAction::Ping(..)),
                 "{n}: {action:?}"
             );
             due = keepalive.deadline();
@@ -163,7 +164,7 @@ fn a_short_round_trip_makes_for_a_quick_verdict() {
 fn a_peer_that_left_the_hub_and_one_that_owes_an_answer_are_judged_sooner() {
     let verdict = |suspicion| {
         let (config, mut keepalive) = asking();
-        let KeepaliveAction::Ping(nonce) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
+        let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
         keepalive.pong(nonce, 0.5, at(2));
@@ -201,11 +202,11 @@ fn who_looks_too_late_asks_once_more() {
     let (config, mut keepalive) = asking();
     for ms in [0, 3_000, 6_000] {
         let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
-        assert!(matches!(action, KeepaliveAction::Ping(_)));
+        assert!(matches!(action, KeepaliveAction::Ping(..)));
     }
     // The machine slept: no peer could have answered.
     let action = keepalive.poll(&config, RHYTHM, 0.5, at(60_000));
-    assert!(matches!(action, KeepaliveAction::Ping(_)));
+    assert!(matches!(action, KeepaliveAction::Ping(..)));
     assert_eq!(
         keepalive.poll(&config, RHYTHM, 0.5, at(63_000)),
         KeepaliveAction::Dead
@@ -218,11 +219,11 @@ fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
     let mut pings = Vec::new();
     let mut ask = |keepalive: &mut Keepalive, ms: u64| {
         let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
-        if let KeepaliveAction::Ping(nonce) = action {
+        if let KeepaliveAction::Ping(nonce, _) = action {
             pings.push(ms);
             keepalive.pong(nonce, 0.5, at(ms + 1));
         }
-        matches!(action, KeepaliveAction::Ping(_))
+        matches!(action, KeepaliveAction::Ping(..))
     };
     for second in 0..60 {
         keepalive.heard(at(1_000 * second));
@@ -238,4 +239,30 @@ fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
         quiet[2..quiet.len() - 1].iter().all(|ms| *ms >= 20_000),
         "{pings:?}"
     );
+}
+
+#[test]
+fn a_ping_that_gets_lost_is_counted_and_the_next_is_urgent() {
+    let (config, mut keepalive) = asking();
+    let mut channels = Vec::new();
+    let mut ask = |keepalive: &mut Keepalive, answers: bool| {
+        let due = keepalive.deadline();
+        let KeepaliveAction::Ping(nonce, over) = keepalive.poll(&config, RHYTHM, 0.5, due) else {
+            panic!("due");
+        };
+        channels.push(over);
+        if answers {
+            keepalive.pong(nonce, 0.5, due + Duration::from_millis(2));
+        }
+    };
+    for answers in [true, true, true, true, false, true, true] {
+        ask(&mut keepalive, answers);
+    }
+    keepalive.probe(Suspicion::Possible, keepalive.deadline());
+    ask(&mut keepalive, true);
+    // The fifth was lost, and what followed it is urgent.
+    let expected = [SURE, SURE, SURE, CALM, CALM, URGENT, CALM, SURE];
+    assert_eq!(channels, expected);
+    let fates = keepalive.take_fates();
+    assert_eq!((fates.answered, fates.lost), (2, 1));
 }

@@ -123,9 +123,11 @@ fn an_end_that_hears_asks_for_an_answer_instead_of_a_restart() {
         let asked = (attempt, Step::Restart);
         assert!(!links.restart_asked(peer, asked, &mut cx));
         links.attend(id, &mut cx);
-        let [Record::Ping { nonce }] = sent(&mut links, &mut cx)[..] else {
-            panic!("one ping");
+        let [Record::Ping { nonce }, Record::Ping { nonce: again }] = sent(&mut links, &mut cx)[..]
+        else {
+            panic!("one ping over two channels");
         };
+        assert_eq!(nonce, again);
         if answers {
             links.pong(id, nonce, &mut cx);
         }
