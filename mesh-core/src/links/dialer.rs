@@ -21,6 +21,10 @@ pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(4);
 /// If it opens yet, the agent has one link too many for a while.
 const RELINK_PATIENCE: Duration = RESTART_PATIENCE.saturating_mul(3);
 
+/// How much longer that is on a busy machine, at most: a lag of a moment must not keep an agent
+/// without its links for longer than they take to be replaced.
+const RELINK_GRACE_MAX: Duration = RELINK_PATIENCE;
+
 /// The cause of an attempt's end where the peer declines it.
 pub(super) const NO_ROOM: &str = "the peer has as many links as it allows";
 
@@ -186,7 +190,7 @@ impl Dialer {
     }
 
     /// An open link was lost: a failure like others, and if the peer is not linked again soon, it
-    /// is missing. On a busy machine, `grace` later.
+    /// is missing. On a busy machine, `grace` later, within bounds.
     pub(crate) fn lost(
         &mut self,
         peer: PeerId,
@@ -197,7 +201,7 @@ impl Dialer {
     ) {
         self.failed(peer, config, jitter, now);
         let failed = self.failed.entry(peer).or_default();
-        failed.missing_from = Some(now + RELINK_PATIENCE + grace);
+        failed.missing_from = Some(now + RELINK_PATIENCE + grace.min(RELINK_GRACE_MAX));
     }
 
     /// The peer has gone or come: what failed before was perhaps another process.
@@ -309,6 +313,16 @@ mod tests {
         assert!(is_missing(&dialer, long_after), "it was dialled in vain");
         dialer.opened(peer);
         assert!(!is_missing(&dialer, later));
+    }
+
+    #[test]
+    fn a_lag_of_a_moment_does_not_keep_a_lost_peer_from_being_replaced() {
+        let config = Config::new("room", "name").expect("valid");
+        let (peer, mut dialer) = (PeerId::from_bytes([1; 32]), Dialer::default());
+        let lag = Duration::from_secs(20);
+        dialer.lost(peer, lag, &config, 0.5, Instant::default());
+        let at = Instant::default() + RELINK_PATIENCE * 2;
+        assert!(dialer.is_missing(peer, &config, at));
     }
 
     #[test]

@@ -340,7 +340,18 @@ impl Links {
     fn lost(&mut self, link: &Link, reason: &str, queue: Vec<Envelope>, cx: &mut Context) {
         let (id, peer) = (link.id, link.peer);
         let (state, role, unacknowledged) = (link.state, link.role, queue.len());
-        decided!(cx, link = ?id, ?peer, ?state, ?role, reason, unacknowledged, "give a link up");
+        let lag_ms = cx.lag().as_millis() as u64;
+        decided!(
+            cx,
+            link = ?id,
+            ?peer,
+            ?state,
+            ?role,
+            reason,
+            unacknowledged,
+            lag_ms,
+            "give a link up"
+        );
         let reason = reason.to_owned();
         let jitter = unit(&mut self.rng);
         let was = match link.state {
