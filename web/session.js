@@ -262,9 +262,8 @@ async function importPackage() {
     const response = await fetch(new URL(PACKAGE, import.meta.url), { method: "HEAD" }).catch(() => null);
     const { message } = describeError(error);
     if (response?.status === 404) throw new PageError("package-missing", message);
-    // A file that arrives and is bad is no TypeError.
-    if (!(error instanceof TypeError)) throw new PageError("package-broken", message);
-    dispatchEvent(new Event("mesh-not-loaded"));
-    throw new PageError("not-loaded", message);
+    // What does not arrive is a TypeError, and so is some of what is bad: a few more loads tell.
+    const mayArrive = error instanceof TypeError && dispatchEvent(new Event("mesh-not-loaded", { cancelable: true }));
+    throw new PageError(mayArrive ? "not-loaded" : "package-broken", message);
   }
 }

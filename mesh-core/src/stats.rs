@@ -47,7 +47,8 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of frames sent.
     pub bytes_out: u64,
-    /// Pings that nothing sends again, by what became of them: what the links' paths lose.
+    /// Pings that are not sent again if they get lost, by what became of them: what the paths of
+    /// the links lose.
     pub pings: PingCounts,
     /// Links as they are now, and as they went.
     pub links: LinkCounts,
@@ -85,7 +86,7 @@ pub struct LinkCounts {
     pub rotations_failed: u64,
 }
 
-/// What became of pings that nothing sends again.
+/// What became of pings that are not sent again if they get lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PingCounts {

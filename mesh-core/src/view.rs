@@ -24,7 +24,8 @@ pub struct PeerView {
     /// Smoothed round-trip time of the direct link.
     pub rtt_ms: Option<f64>,
     /// Share of the pings over the direct link that were lost of late, on their way there or back,
-    /// from 0 to 1; null until eight have shown it, which takes a minute or two.
+    /// from 0 to 1; null until eight have shown it: the ends send them in turn, every 5 to 15 s,
+    /// and fewer while the link is busy.
     pub loss: Option<f64>,
     /// The way of the direct link; null while it is not known.
     pub path: Option<LinkPath>,

@@ -263,7 +263,7 @@ export interface Peer {
     nextHop: PeerId | null;
     /** Of the direct link. */
     rttMs: number | null;
-    /** Share of the pings over it that were lost of late, there or back, 0 to 1; null until eight have shown it, after a minute or two. */
+    /** Share of the pings over it that were lost of late, there or back, 0 to 1; null until eight have shown it: minutes. */
     loss: number | null;
     /** The way of the direct link; null while it is not known. */
     path: LinkPath | null;
@@ -311,7 +311,7 @@ export interface Stats {
     framesOut: number;
     bytesIn: number;
     bytesOut: number;
-    /** Pings that nothing sends again, answered and lost: the loss of the paths that the links take. */
+    /** Pings that are not sent again if they get lost, answered and lost: the loss of the paths that the links take. */
     pings: { answered: number; lost: number };
     links: {
         open: number; negotiating: number; wanted: number;

@@ -316,7 +316,7 @@ impl Host {
     /// Sets a parameter of the kernel for this host.
     async fn set_kernel(&self, setting: &str) -> Result<()> {
         let mut command = self.command();
-        let command = command.args(["sysctl", "--quiet", "--write", setting]);
+        let command = command.args(["sysctl", "--quiet", "--ignore", "--write", setting]);
         let output = command.output().await.context("there is no sysctl")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "sysctl: {said}");

@@ -13,6 +13,9 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// Time between two looks at a condition.
 const POLL: Duration = Duration::from_millis(20);
 
+/// A look that takes so long hangs.
+const LONG: Duration = Duration::from_secs(1);
+
 /// Entries of a log that an error quotes.
 const QUOTED: usize = 12;
 
@@ -32,11 +35,12 @@ pub async fn until<T>(
         match timeout_at(deadline, probe()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => missing = error,
-            // What was seen last may be old: the test hangs, not what it looks for.
-            Err(_) => {
+            // What was seen last is old then: the test hangs, not what it looks for.
+            Err(_) if begun.elapsed() > LONG => {
                 let hung = begun.elapsed();
                 missing = missing.context(format!("the last look got no answer for {hung:?}"));
             }
+            Err(_) => {}
         }
         if Instant::now() >= deadline {
             return Err(missing.context(format!("not within {patience:?}: {what}")));

@@ -47,8 +47,8 @@ const CALM: &[Channel] = &[Channel::Stream];
 /// One that measures a new link, or answers a suspicion, arrives.
 const SURE: &[Channel] = &[Channel::Control];
 
-/// One that decides whether the other end lives: what is sent again after a loss may come too late,
-/// with all that waits behind it, and what is not sent again waits for nothing.
+/// One that follows another without an answer decides whether the other end lives. What is sent
+/// again after a loss may come too late, with all that waits behind it on the control channel.
 const URGENT: &[Channel] = &[Channel::Control, Channel::Stream];
 
 /// Why the other end is asked at once.
@@ -75,6 +75,8 @@ pub(crate) struct Keepalive {
     /// The latest pings without a pong.
     asked: VecDeque<Asked>,
     loss: Loss,
+    /// More is buffered in the link than is good: nothing but control is sent.
+    congested: bool,
     last_heard: Instant,
     last_ping: Instant,
     /// The other end was suspected to be dead since the last ping.
@@ -145,6 +147,7 @@ impl Keepalive {
             outstanding: None,
             asked: VecDeque::new(),
             loss: Loss::default(),
+            congested: false,
             last_heard: now,
             last_ping: now,
             suspected: false,
@@ -171,6 +174,11 @@ impl Keepalive {
             unheard: false,
             ..*self
         }
+    }
+
+    /// Whether only the control channel sends for now.
+    pub(super) fn set_congested(&mut self, congested: bool) {
+        self.congested = congested;
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -289,7 +297,7 @@ impl Keepalive {
         };
         let channels = self.channels(tries);
         if self.asked.len() == ASKED_MAX {
-            self.judge_before(1);
+            self.asked.pop_front();
         }
         self.asked.push_back(Asked {
             at: now,
@@ -309,14 +317,16 @@ impl Keepalive {
     /// Where a ping is sent.
     fn channels(&self, tries: u32) -> &'static [Channel] {
         let is_calm = !(self.suspected || self.left) && self.samples >= CREDIBLE_AFTER;
-        match tries {
-            1 if is_calm => CALM,
-            1 => SURE,
-            _ => URGENT,
+        if tries > 1 || self.outstanding.is_some() {
+            URGENT
+        } else if is_calm && !self.congested {
+            CALM
+        } else {
+            SURE
         }
     }
 
-    /// Takes the oldest pings for lost: a later one was answered, or so many were not.
+    /// Takes the oldest pings for lost: a later one was answered.
     fn judge_before(&mut self, count: usize) {
         for asked in self.asked.drain(..count) {
             if asked.may_be_lost {
@@ -326,11 +336,19 @@ impl Keepalive {
     }
 
     /// Returns the round trip, if the pong answers one of our last pings.
-    pub(crate) fn pong(&mut self, answer: u32, jitter: f64, now: Instant) -> Option<Duration> {
+    pub(crate) fn pong(
+        &mut self,
+        (answer, channel): (u32, Channel),
+        jitter: f64,
+        now: Instant,
+    ) -> Option<Duration> {
         let is_it = |asked: &Asked| nonce(asked.at) == answer;
         let before = self.asked.iter().position(is_it)?;
-        self.judge_before(before);
-        let ping = self.asked.pop_front()?;
+        let ping = self.asked.remove(before)?;
+        if channel == Channel::Stream {
+            // On the control channel it may have overtaken others.
+            self.judge_before(before);
+        }
         if ping.may_be_lost {
             self.loss.judge(false);
         }

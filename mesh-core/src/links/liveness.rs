@@ -7,6 +7,7 @@ use super::link::LinkState;
 use super::{LinkEvent, Links};
 use crate::context::Context;
 use crate::id::{LinkId, PeerId};
+use crate::io::Channel;
 use crate::log::decided;
 use crate::rng::unit;
 use crate::samples::Sample;
@@ -82,6 +83,7 @@ impl Links {
             self.close(id, "it acknowledges nothing", cx);
             return;
         }
+        link.keepalive.set_congested(link.queue.is_congested());
         let action = link.keepalive.poll(&cx.config, rhythm, jitter, cx.now);
         cx.stats.pings.add(link.keepalive.take_fates());
         match action {
@@ -160,7 +162,7 @@ impl Links {
     }
 
     /// A neighbour answers a ping.
-    pub(crate) fn pong(&mut self, id: LinkId, nonce: u32, cx: &mut Context) {
+    pub(crate) fn pong(&mut self, id: LinkId, channel: Channel, nonce: u32, cx: &mut Context) {
         if self.silent.answered(id, nonce, cx.now) {
             return self.revive(id, cx);
         }
@@ -168,7 +170,7 @@ impl Links {
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
-        if let Some(took) = link.keepalive.pong(nonce, jitter, cx.now) {
+        if let Some(took) = link.keepalive.pong((nonce, channel), jitter, cx.now) {
             cx.samples.add(Sample::RoundTrip(took));
         }
         cx.stats.pings.add(link.keepalive.take_fates());

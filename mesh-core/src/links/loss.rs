@@ -9,8 +9,8 @@ use crate::stats::PingCounts;
 /// Pings before a share is told: fewer would say more of chance than of the path.
 const TOLD_AFTER: u32 = 8;
 
-/// Pings that the share is the mean of, each new one with this part of the weight once there are
-/// so many: those of three minutes of a quiet link.
+/// Pings that the share is the mean of: each new one has this part of the weight once there are so
+/// many. Enough to tell one loss in 32, and few enough to follow a path that changes.
 const SMOOTHED_OVER: u32 = 32;
 
 /// The fates of a link's pings on a channel that sends nothing again.

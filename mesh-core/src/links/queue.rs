@@ -49,6 +49,8 @@ pub(crate) struct LinkQueue {
     /// Parts of large messages, which leave while nothing else waits for it.
     bulk: Shares,
     ahead: Ahead,
+    /// Pings and pongs for the stream channel.
+    signs: VecDeque<Bytes>,
     stream: VecDeque<Bytes>,
     /// Envelopes handed to the data channel and not acknowledged, oldest first.
     sent: VecDeque<Envelope>,
@@ -94,13 +96,11 @@ impl LinkQueue {
         self.control.push_back(FrameWriter::encode(record));
     }
 
-    /// Queues a ping or a pong: on the stream channel before all that waits there, on the control
-    /// channel if it is to go there, or if nothing else leaves now.
+    /// Queues a ping or a pong: for the stream channel ahead of all data, for the control channel
+    /// if it is to go there, or if nothing else leaves now.
     pub(crate) fn sign_of_life(&mut self, channel: Channel, record: &Record) {
         match channel {
-            Channel::Stream if !self.congested => {
-                self.stream.push_front(FrameWriter::encode(record));
-            }
+            Channel::Stream if !self.congested => self.signs.push_back(FrameWriter::encode(record)),
             _ => self.control(record),
         }
     }
@@ -195,6 +195,9 @@ impl LinkQueue {
     /// Whether the driver should not get more frames for now.
     pub(crate) fn set_congested(&mut self, congested: bool, now: Instant) {
         self.congested = congested;
+        if congested {
+            self.control.extend(self.signs.drain(..));
+        }
         match self.busy {
             None if congested => self.busy = Some((now, 0)),
             Some((since, bytes)) if !congested => {
@@ -224,6 +227,14 @@ impl LinkQueue {
     /// lost.
     pub(crate) fn next_frame(&mut self, now: Instant) -> Option<(Channel, Bytes)> {
         for channel in Channel::ALL {
+            if channel == Channel::Data
+                && let Some(sign) = self.signs.pop_front()
+            {
+                // Alone: a frame of many packets is lost with any of them.
+                let mut frame = FrameWriter::default();
+                frame.push(&sign);
+                return Some((Channel::Stream, frame.finish()));
+            }
             if channel != Channel::Control && (self.congested || self.is_bursting(now)) {
                 break;
             }
@@ -361,7 +372,8 @@ impl LinkQueue {
 
     /// Records that wait to be sent, on whatever channel.
     pub(crate) fn queued(&self) -> usize {
-        self.control.len() + self.data.len() + self.bulk.len() + self.stream.len()
+        let data = self.data.len() + self.bulk.len();
+        self.control.len() + self.signs.len() + data + self.stream.len()
     }
 
     /// What the other end has not taken responsibility for: first what was sent.
@@ -373,7 +385,7 @@ impl LinkQueue {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn is_settled(&self) -> bool {
         let data = self.sent.is_empty() && self.data.is_empty() && self.bulk.is_empty();
-        data && self.control.is_empty() && self.stream.is_empty()
+        data && self.control.is_empty() && self.signs.is_empty() && self.stream.is_empty()
     }
 
     /// What the other end may not have, for another path.
@@ -393,6 +405,7 @@ impl LinkQueue {
         self.stalled_since = None;
         self.busy = None;
         self.control.clear();
+        self.signs.clear();
         self.stream.clear();
         self.take_unacknowledged()
     }

@@ -109,7 +109,7 @@ impl Mesh {
         };
         match record {
             Record::Ping { nonce } => links.ping_received(id, channel, nonce, cx),
-            Record::Pong { nonce } => links.pong(id, nonce, cx),
+            Record::Pong { nonce } => links.pong(id, channel, nonce, cx),
             Record::Ack { received } => links.acknowledged(id, received, cx),
             Record::Drain => links.drain_requested(id, cx),
             Record::Envelope(envelope) => {

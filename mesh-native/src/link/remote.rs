@@ -25,7 +25,7 @@ pub(super) struct Remote {
     early: Vec<String>,
     /// The tasks that resolve names; they end with this.
     names: JoinSet<()>,
-    names_asked: usize,
+    names_asked: Vec<String>,
     resolved: mpsc::Sender<Notice>,
 }
 
@@ -44,7 +44,7 @@ impl Remote {
             budget: Budget::default(),
             early: Vec::new(),
             names: JoinSet::new(),
-            names_asked: 0,
+            names_asked: Vec::new(),
             resolved,
         }
     }
@@ -54,7 +54,8 @@ impl Remote {
         self.described = false;
         self.budget = Budget::default();
         self.early.clear();
-        self.names_asked = 0;
+        self.names = JoinSet::new();
+        self.names_asked.clear();
     }
 
     /// Whether an offer of the peer restarts ICE: it has another user name.
@@ -101,8 +102,10 @@ impl Remote {
     async fn add(&mut self, candidate: RemoteCandidate) {
         match candidate {
             RemoteCandidate::Plain(candidate) => self.add_resolved(candidate).await,
-            RemoteCandidate::Named { candidate, name } if self.names_asked < NAMES_MAX => {
-                self.names_asked += 1;
+            // Each further description tells it again.
+            RemoteCandidate::Named { candidate, .. } if self.names_asked.contains(&candidate) => {}
+            RemoteCandidate::Named { candidate, name } if self.names_asked.len() < NAMES_MAX => {
+                self.names_asked.push(candidate.clone());
                 let shared = Arc::clone(&self.factory.shared);
                 let resolved = self.resolved.clone();
                 self.names.spawn(async move {

@@ -281,7 +281,7 @@ impl AgentsSnapshot {
         )?;
         families.counters(
             "mesh_pings",
-            "Pings over links that nothing sends again, by fate.",
+            "Pings that are not sent again if they get lost, by fate.",
             "fate",
             [
                 ("answered", stats.pings.answered),

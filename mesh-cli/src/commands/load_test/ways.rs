@@ -78,7 +78,7 @@ pub(super) fn section(text: &mut Text, report: &Report) {
     text.table(heads, report.ways.iter().map(row));
     let PingCounts { answered, lost } = report.pings;
     text.line(format_args!(
-        "Of {} pings that nothing sends again, {lost} were lost on their way ({}).\n",
+        "Of {} pings that are not sent again, {lost} were lost there or back ({}).\n",
         answered + lost,
         share(lost, answered + lost)
     ));

@@ -39,8 +39,12 @@ fn a_path_that_gets_longer_than_answers_are_waited_for_is_measured() {
             assert!(is_ping(keepalive.poll(&config, RHYTHM, 0.5, now)));
             now = answered_at;
         }
-        assert!(keepalive.pong(first, 0.5, now).is_some());
-        assert_eq!(keepalive.pong(first, 0.5, now), None, "answered");
+        assert!(keepalive.pong((first, Channel::Stream), 0.5, now).is_some());
+        assert_eq!(
+            keepalive.pong((first, Channel::Stream), 0.5, now),
+            None,
+            "answered"
+        );
     }
     assert!(keepalive.srtt() > Some(Duration::from_millis(200)));
 }
@@ -59,8 +63,16 @@ fn measures_and_smooths_the_round_trip() {
     let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
         panic!("the first ping is due at once");
     };
-    assert_eq!(keepalive.pong(nonce + 1, 0.5, at(8)), None, "not ours");
-    assert!(keepalive.pong(nonce, 0.5, at(8)).is_some());
+    assert_eq!(
+        keepalive.pong((nonce + 1, Channel::Stream), 0.5, at(8)),
+        None,
+        "not ours"
+    );
+    assert!(
+        keepalive
+            .pong((nonce, Channel::Stream), 0.5, at(8))
+            .is_some()
+    );
     assert_eq!(keepalive.srtt(), Some(Duration::from_millis(8)));
     // The first sample is replaced by the second, later ones are smoothed, and one that is far
     // below counts at once.
@@ -69,7 +81,11 @@ fn measures_and_smooths_the_round_trip() {
         let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, next) else {
             panic!("due");
         };
-        keepalive.pong(nonce, 0.5, next + Duration::from_millis(sample_ms));
+        keepalive.pong(
+            (nonce, Channel::Stream),
+            0.5,
+            next + Duration::from_millis(sample_ms),
+        );
         assert_eq!(keepalive.srtt(), Some(Duration::from_millis(srtt_ms)));
     }
 }
@@ -94,7 +110,11 @@ fn an_end_that_hears_nothing_has_to_answer_one_ping() {
         );
         assert_eq!(keepalive.unanswered_since(), Some(at(1_000)));
         if answers {
-            assert!(keepalive.pong(nonce, 0.5, at(1_010)).is_some());
+            assert!(
+                keepalive
+                    .pong((nonce, Channel::Stream), 0.5, at(1_010))
+                    .is_some()
+            );
             let action = keepalive.poll(&config, RHYTHM, 0.5, due);
             assert_ne!(action, KeepaliveAction::Dead);
         } else {
@@ -141,7 +161,7 @@ fn a_short_round_trip_makes_for_a_quick_verdict() {
         let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
-        keepalive.pong(nonce, 0.5, at(2));
+        keepalive.pong((nonce, Channel::Stream), 0.5, at(2));
         keepalive.probe(Suspicion::Possible, at(100));
         let mut due = at(100);
         for n in 0..config.pings_max {
@@ -167,7 +187,7 @@ fn a_peer_that_left_the_hub_and_one_that_owes_an_answer_are_judged_sooner() {
         let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, RHYTHM, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
-        keepalive.pong(nonce, 0.5, at(2));
+        keepalive.pong((nonce, Channel::Stream), 0.5, at(2));
         keepalive.heard(at(2));
         keepalive.probe(suspicion, at(2_000));
         let mut due = keepalive.deadline();
@@ -221,7 +241,7 @@ fn who_speaks_is_not_asked_but_for_the_round_trip_and_when_suspected() {
         let action = keepalive.poll(&config, RHYTHM, 0.5, at(ms));
         if let KeepaliveAction::Ping(nonce, _) = action {
             pings.push(ms);
-            keepalive.pong(nonce, 0.5, at(ms + 1));
+            keepalive.pong((nonce, Channel::Stream), 0.5, at(ms + 1));
         }
         matches!(action, KeepaliveAction::Ping(..))
     };
@@ -252,7 +272,11 @@ fn a_ping_that_gets_lost_is_counted_and_the_next_is_urgent() {
         };
         channels.push(over);
         if answers {
-            keepalive.pong(nonce, 0.5, due + Duration::from_millis(2));
+            keepalive.pong(
+                (nonce, Channel::Stream),
+                0.5,
+                due + Duration::from_millis(2),
+            );
         }
     };
     for answers in [true, true, true, true, false, true, true] {

@@ -129,7 +129,7 @@ fn an_end_that_hears_asks_for_an_answer_instead_of_a_restart() {
         };
         assert_eq!(nonce, again);
         if answers {
-            links.pong(id, nonce, &mut cx);
+            links.pong(id, Channel::Stream, nonce, &mut cx);
         }
         // Later than an answer, and sooner than the next ping.
         cx.now = cx.now + Duration::from_millis(900);
