@@ -261,7 +261,8 @@ impl Overlay {
         wanted: &BTreeSet<PeerId>,
         view: View<'_>,
     ) -> Vec<PeerId> {
-        let all = self.burst.takes_part() || named.len() == self.roster.len();
+        let everyone = named.len() == self.roster.len();
+        let all = self.burst.takes_part() || everyone;
         if !all && !self.is_informed(view) {
             return Vec::new();
         }
@@ -272,7 +273,9 @@ impl Overlay {
         };
         let free = named.difference(wanted).copied();
         let to_be_dialled = |&peer: &PeerId| match all {
-            true => !view.out_of_reach(peer),
+            // There is no other in its place.
+            _ if everyone => !view.out_of_reach(peer),
+            true => !view.is_away(peer),
             false => is_new(peer) && !view.is_away(peer),
         };
         free.filter(to_be_dialled).collect()

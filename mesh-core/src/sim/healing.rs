@@ -239,6 +239,19 @@ fn a_host_that_falls_silent_is_done_without_in_three_seconds() {
 }
 
 #[test]
+fn a_neighbour_that_falls_silent_while_its_room_is_young_is_replaced_as_soon() {
+    for seed in 1..=5 {
+        let mut world = world(seed, (1, 5));
+        world.run_for(SECOND);
+        (1..AGENTS).for_each(|other| world.part(0, other));
+        world.run_for(SECOND * 9);
+        let lacking = world.agents()[1..].iter();
+        let lacking = lacking.filter(|agent| agent.mesh().gauges().links_open < K);
+        assert_eq!(lacking.count(), 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_path_between_two_that_falls_silent_is_done_without_in_three_seconds() {
     heals(Fault::Pair, NEAR, 3_000, 6_000);
 }
