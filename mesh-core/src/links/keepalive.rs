@@ -75,8 +75,6 @@ pub(crate) struct Keepalive {
     /// The latest pings without a pong.
     asked: VecDeque<Asked>,
     loss: Loss,
-    /// More is buffered in the link than is good: nothing but control is sent.
-    congested: bool,
     last_heard: Instant,
     last_ping: Instant,
     /// The other end was suspected to be dead since the last ping.
@@ -109,6 +107,17 @@ struct Outstanding {
     since: Instant,
     /// Pings sent without an answer, this one included.
     tries: u32,
+}
+
+/// How a link is pinged at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rhythm {
+    /// Time between pings while it is quiet.
+    pub(crate) interval: Duration,
+    /// How much more time an answer has.
+    pub(crate) grace: Duration,
+    /// More is buffered in the link than is good: nothing but control is sent.
+    pub(crate) congested: bool,
 }
 
 /// What a due keepalive asks for.
@@ -147,7 +156,6 @@ impl Keepalive {
             outstanding: None,
             asked: VecDeque::new(),
             loss: Loss::default(),
-            congested: false,
             last_heard: now,
             last_ping: now,
             suspected: false,
@@ -174,11 +182,6 @@ impl Keepalive {
             unheard: false,
             ..*self
         }
-    }
-
-    /// Whether only the control channel sends for now.
-    pub(super) fn set_congested(&mut self, congested: bool) {
-        self.congested = congested;
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -264,16 +267,15 @@ impl Keepalive {
         }
     }
 
-    /// `interval` lies between pings of a quiet link, and answers have so much more time as `grace`
-    /// says; `jitter` is between 0 and 1 and spreads the pings of many links over the interval.
+    /// `jitter` is between 0 and 1 and spreads the pings of many links over the interval.
     pub(crate) fn poll(
         &mut self,
         config: &Config,
-        (interval, grace): (Duration, Duration),
+        rhythm: Rhythm,
         jitter: f64,
         now: Instant,
     ) -> KeepaliveAction {
-        self.interval = interval;
+        self.interval = rhythm.interval;
         if now < self.next_ping_at {
             return KeepaliveAction::Wait;
         }
@@ -295,7 +297,7 @@ impl Keepalive {
             None if self.unheard => config.pings_max,
             None => 1 + u32::from(self.unanswered),
         };
-        let channels = self.channels(tries);
+        let channels = self.channels(tries, rhythm.congested);
         if self.asked.len() == ASKED_MAX {
             self.asked.pop_front();
         }
@@ -310,16 +312,16 @@ impl Keepalive {
         });
         self.last_ping = now;
         self.suspected = false;
-        self.next_ping_at = now + self.pong_timeout(config, grace);
+        self.next_ping_at = now + self.pong_timeout(config, rhythm.grace);
         KeepaliveAction::Ping(nonce(now), channels)
     }
 
     /// Where a ping is sent.
-    fn channels(&self, tries: u32) -> &'static [Channel] {
+    fn channels(&self, tries: u32, congested: bool) -> &'static [Channel] {
         let is_calm = !(self.suspected || self.left) && self.samples >= CREDIBLE_AFTER;
         if tries > 1 || self.outstanding.is_some() {
             URGENT
-        } else if is_calm && !self.congested {
+        } else if is_calm && !congested {
             CALM
         } else {
             SURE

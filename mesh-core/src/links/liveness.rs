@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keepalive::{KeepaliveAction, Suspicion};
+use super::keepalive::{KeepaliveAction, Rhythm, Suspicion};
 use super::link::LinkState;
 use super::{LinkEvent, Links};
 use crate::context::Context;
@@ -72,7 +72,7 @@ impl Links {
         self.check_upgrade(id, cx);
         self.check_media(id, cx);
         let jitter = unit(&mut self.rng);
-        let rhythm = (self.ping_interval(cx), cx.grace());
+        let interval = self.ping_interval(cx);
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
@@ -83,7 +83,11 @@ impl Links {
             self.close(id, "it acknowledges nothing", cx);
             return;
         }
-        link.keepalive.set_congested(link.queue.is_congested());
+        let rhythm = Rhythm {
+            interval,
+            grace: cx.grace(),
+            congested: link.queue.is_congested(),
+        };
         let action = link.keepalive.poll(&cx.config, rhythm, jitter, cx.now);
         cx.stats.pings.add(link.keepalive.take_fates());
         match action {

@@ -120,10 +120,7 @@ impl Links {
 impl Links {
     /// Queues a record for the other end of a usable link.
     pub(crate) fn queue_control(&mut self, id: LinkId, record: &Record) {
-        if let Some(link) = self.table.get_mut(id).filter(|link| link.is_usable()) {
-            link.queue.control(record);
-            self.table.set_busy(id);
-        }
+        self.queue_sign(id, Channel::Control, record);
     }
 
     /// Queues a ping or a pong for the other end of a usable link.

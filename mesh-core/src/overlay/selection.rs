@@ -262,8 +262,8 @@ impl Overlay {
         view: View<'_>,
     ) -> Vec<PeerId> {
         let everyone = named.len() == self.roster.len();
-        let all = self.burst.takes_part() || everyone;
-        if !all && !self.is_informed(view) {
+        let in_burst = self.burst.takes_part();
+        if !everyone && !in_burst && !self.is_informed(view) {
             return Vec::new();
         }
         let is_new = |peer: PeerId| match view.lacks(peer) {
@@ -272,11 +272,10 @@ impl Overlay {
             Some(_) => self.burst.is_seen(view.cx.now) || view.links.failures(peer) > 0,
         };
         let free = named.difference(wanted).copied();
-        let to_be_dialled = |&peer: &PeerId| match all {
+        let to_be_dialled = |&peer: &PeerId| match everyone {
             // There is no other in its place.
-            _ if everyone => !view.out_of_reach(peer),
-            true => !view.is_away(peer),
-            false => is_new(peer) && !view.is_away(peer),
+            true => !view.out_of_reach(peer),
+            false => (in_burst || is_new(peer)) && !view.is_away(peer),
         };
         free.filter(to_be_dialled).collect()
     }

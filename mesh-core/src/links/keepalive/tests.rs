@@ -6,7 +6,11 @@ fn at(ms: u64) -> Instant {
     Instant::from_micros(ms * 1_000)
 }
 
-const RHYTHM: (Duration, Duration) = (Duration::from_secs(5), Duration::ZERO);
+const RHYTHM: Rhythm = Rhythm {
+    interval: Duration::from_secs(5),
+    grace: Duration::ZERO,
+    congested: false,
+};
 
 fn config() -> Config {
     Config::new("room", "name").expect("valid")
@@ -157,7 +161,10 @@ fn a_short_round_trip_makes_for_a_quick_verdict() {
     // On a busy machine answers take longer.
     for (grace, verdict) in [(0, 1_500), (1_000, 3_024), (60_000, 9_000)] {
         let (config, mut keepalive) = asking();
-        let rhythm = (RHYTHM.0, ms(grace));
+        let rhythm = Rhythm {
+            grace: ms(grace),
+            ..RHYTHM
+        };
         let KeepaliveAction::Ping(nonce, _) = keepalive.poll(&config, rhythm, 0.5, at(0)) else {
             panic!("the first ping is due at once");
         };
