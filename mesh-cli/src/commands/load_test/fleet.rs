@@ -198,9 +198,16 @@ impl Fleet {
         stats.map(Result::unwrap_or_default).collect()
     }
 
+    /// What all have done together.
+    pub(super) async fn total(&self) -> Stats {
+        let mut total = Stats::default();
+        self.stats().await.iter().for_each(|stats| total.add(stats));
+        total
+    }
+
     /// Bytes that all have sent in frames so far.
     pub(super) async fn bytes(&self) -> u64 {
-        self.stats().await.iter().map(|stats| stats.bytes_out).sum()
+        self.total().await.bytes_out
     }
 
     pub(super) async fn close(self) {

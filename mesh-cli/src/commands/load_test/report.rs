@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use mesh_core::{
-    Analysis, Delivery, Graph, Metric, PingCounts, RejectReason, Stats, Topology, TopologyKind,
-    default_k,
+    Analysis, Delivery, Graph, Metric, PingCounts, RejectReason, Topology, TopologyKind, default_k,
 };
 use serde::Serialize;
 
@@ -50,7 +49,7 @@ pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) links: Links,
     pub(super) ways: Vec<Way>,
-    /// Pings that nothing sends again: what the paths of the links lose.
+    /// Pings that are not sent again if they get lost: what the paths of the links lose.
     pub(super) pings: PingCounts,
     pub(super) rotations: Option<Rotations>,
     pub(super) offered: u64,
@@ -214,7 +213,7 @@ impl Report {
         phases: Phases,
     ) -> Self {
         let network = Network::of(fleet).await;
-        let (stats, ways) = (fleet.stats().await, ways::of(fleet).await);
+        let (stats, ways) = (fleet.total().await, ways::of(fleet).await);
         let seen = recorder.seen();
         let (agents, k) = (fleet.agents.len(), test.links_each());
         let loaded = phases.loaded;
@@ -225,7 +224,7 @@ impl Report {
         let kb_s = |spent: Spent| spent.bytes_sent as f64 / 1e3 / spent.seconds / agents as f64;
         let (sign_us, verify_us) = signature_times();
         let analysis = Analysis::of(&network.graph);
-        let open = stats.iter().map(|stats| stats.links.open).sum::<usize>() / 2;
+        let open = stats.links.open / 2;
         let mut report = Self {
             agents,
             browsers,
@@ -241,7 +240,7 @@ impl Report {
             machine: Machine::this(),
             links: Links::of(&seen.links, formed, planned_links(agents, k), open),
             ways,
-            pings: pings(&stats),
+            pings: stats.pings,
             rotations: phases.rotations,
             offered: seen.offered,
             sent: seen.sent,
@@ -262,7 +261,7 @@ impl Report {
             },
             sign_us,
             verify_us,
-            rejected: rejections(&stats),
+            rejected: stats.rejected,
             missed_events: seen.missed_events,
             topology: Shape::of(&analysis),
             comparison: comparison(agents, k),
@@ -321,20 +320,6 @@ impl Shape {
             clustering: analysis.clustering_coefficient,
         }
     }
-}
-
-fn pings(stats: &[Stats]) -> PingCounts {
-    let mut all = PingCounts::default();
-    stats.iter().for_each(|stats| all.add(stats.pings));
-    all
-}
-
-fn rejections(stats: &[Stats]) -> BTreeMap<RejectReason, u64> {
-    let mut rejected = BTreeMap::new();
-    for (reason, count) in stats.iter().flat_map(|stats| &stats.rejected) {
-        *rejected.entry(*reason).or_default() += count;
-    }
-    rejected
 }
 
 impl Machine {
