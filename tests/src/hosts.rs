@@ -137,10 +137,9 @@ impl Host {
         };
         // Its own addresses of IPv6 are not looked for at others first: they would appear a second
         // or two after the interface, and browsers end what they fetch when the network changes.
-        for of in ["all", "default"] {
-            host.set_kernel(&format!("net.ipv6.conf.{of}.accept_dad=0"))
-                .await?;
-        }
+        let at_once = ["all", "default"].map(|of| format!("net.ipv6.conf.{of}.accept_dad=0"));
+        host.set_kernel(&at_once.each_ref().map(String::as_str))
+            .await?;
         Ok(host)
     }
 
@@ -310,14 +309,19 @@ impl Host {
     /// # Errors
     /// If the system refuses.
     pub async fn forward(&self) -> Result<()> {
-        self.set_kernel("net.ipv4.ip_forward=1").await
+        self.set_kernel(&["net.ipv4.ip_forward=1"]).await
     }
 
-    /// Sets a parameter of the kernel for this host.
-    async fn set_kernel(&self, setting: &str) -> Result<()> {
+    /// Sets parameters of the kernel for this host, as far as it has them.
+    async fn set_kernel(&self, settings: &[&str]) -> Result<()> {
         let mut command = self.command();
-        let command = command.args(["sysctl", "--quiet", "--ignore", "--write", setting]);
-        let output = command.output().await.context("there is no sysctl")?;
+        let set = ["sysctl", "--quiet", "--ignore", "--write"];
+        let output = command
+            .args(set)
+            .args(settings)
+            .output()
+            .await
+            .context("there is no sysctl")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "sysctl: {said}");
         Ok(())

@@ -34,16 +34,18 @@ impl Window {
     /// # Errors
     /// If the browser is no Chrome.
     pub async fn block(&self, patterns: &[&str]) -> Result<()> {
-        let enable = ("Network.enable", json!({}));
-        let block = ("Network.setBlockedURLs", json!({ "urls": patterns }));
-        for (command, parameters) in [enable, block] {
-            let command = Cdp {
-                command,
-                parameters,
-            };
-            let done = self.client().issue_cmd(command).await;
-            done.context("nothing is blocked")?;
-        }
+        self.order("Network.enable", json!({})).await?;
+        let blocked = json!({ "urls": patterns });
+        self.order("Network.setBlockedURLs", blocked).await
+    }
+
+    async fn order(&self, command: &'static str, parameters: Value) -> Result<()> {
+        let order = Cdp {
+            command,
+            parameters,
+        };
+        let done = self.client().issue_cmd(order).await;
+        done.with_context(|| format!("{command} fails"))?;
         Ok(())
     }
 
@@ -54,13 +56,8 @@ impl Window {
     /// If the browser is no Chrome.
     pub async fn freeze(&self, frozen: bool) -> Result<()> {
         let state = if frozen { "frozen" } else { "active" };
-        let command = Cdp {
-            command: "Page.setWebLifecycleState",
-            parameters: json!({ "state": state }),
-        };
-        let done = self.client().issue_cmd(command).await;
-        done.with_context(|| format!("the page does not become {state}"))?;
-        Ok(())
+        self.order("Page.setWebLifecycleState", json!({ "state": state }))
+            .await
     }
 
     /// Opens another tab before this one, which is hidden from then on, and leads further commands
