@@ -12,9 +12,7 @@ use crate::wire::FRAME_BYTES_MAX;
 /// not longer. More would only add latency.
 const WAITING: Duration = Duration::from_millis(100);
 
-/// Round trips in which what waits may leave, where they are long. While a stack finds out how much
-/// a path carries it sends twice as much in each as in the one before (slow start, RFC 9260,
-/// section 7.2.1), and more than that has to be there, or it takes the path for narrow.
+/// Round trips in which what waits may leave, where they are long.
 const TRIPS: f64 = 2.0;
 
 /// Bytes that may wait at most: what 20 Mbit/s carry in [`WAITING`]. On a path that holds more, as
@@ -24,6 +22,14 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait at least, on the slowest path: two frames of the largest size, so that there
 /// is always one to send.
 const WAITING_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
+
+/// Bytes that may wait at least on a path that is not known to be full: what leaves in the first
+/// five round trips (RFC 9260, section 7.2.1), for how much a path holds is known late.
+const GROWING_BYTES_MIN: usize = 8 * FRAME_BYTES_MAX;
+
+/// What may wait on a path that is not known to be full, in parts of what is under way: what will
+/// be sent in the next two round trips, each time twice as much.
+const GROWTH: usize = 4;
 
 /// Bytes that are sent until the data channels are asked again how much waits in them: one frame of
 /// the largest size. To ask costs about as much as to send a small one.
@@ -62,8 +68,18 @@ impl Allowance {
     /// Of a link on whose path nothing was measured yet.
     pub const UNMEASURED: Self = Self {
         under_way: 0,
-        waiting: WAITING_BYTES_MIN,
+        waiting: GROWING_BYTES_MIN,
     };
+
+    /// Of a link whose path delivers more in each round trip than in the one before, and had so
+    /// many bytes under way in the last that was measured. Without enough to send a stack would
+    /// take the path for narrow.
+    pub fn growing(under_way: usize) -> Self {
+        Self {
+            under_way,
+            waiting: (under_way * GROWTH).max(GROWING_BYTES_MIN),
+        }
+    }
 
     /// Of a link whose path holds so many bytes in its shortest round trip. What it carries in
     /// 100 ms may wait, or in two round trips if they take longer.

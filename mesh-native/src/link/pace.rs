@@ -280,7 +280,7 @@ impl Pace {
 
     /// The round trip of the path, if it is known.
     pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip.shortest()
+        self.round_trip.of_late()
     }
 
     /// How long the driver shall sleep.

@@ -17,6 +17,15 @@ use super::clock::micros;
 /// times meanwhile.
 const SHORTEST_FOR: Duration = Duration::from_secs(60);
 
+/// The weight of a new measurement in the mean: an eighth ([RFC 6298], section 2.3).
+///
+/// [RFC 6298]: https://www.rfc-editor.org/rfc/rfc6298
+const WEIGHT: u32 = 8;
+
+/// The longest that counts, in shortest round trips: as much again is taken for jitter of the path.
+/// More is most often a busy machine's, which answers late.
+const JITTER_MAX: u32 = 2;
+
 /// Checks that wait for their answer. While a connection opens it sends one every 20 ms for each
 /// pair of candidates: those of a second and more.
 const ASKED_MAX: usize = 64;
@@ -35,6 +44,8 @@ struct Checks {
     asked: VecDeque<(Transaction, u64)>,
     /// The shortest of late, and when it was measured.
     shortest: Option<(Duration, u64)>,
+    /// The mean of those so far, the last of most weight.
+    mean: Option<Duration>,
 }
 
 impl RoundTrip {
@@ -70,6 +81,8 @@ impl RoundTrip {
         if known.is_none_or(|(shortest, _)| took <= shortest) {
             checks.shortest = Some((took, now));
         }
+        let mean = checks.mean.unwrap_or(took);
+        checks.mean = Some(mean - mean / WEIGHT + took / WEIGHT);
     }
 
     /// A check was sent again: its answer may be to either copy, and measures nothing.
@@ -82,9 +95,13 @@ impl RoundTrip {
         *self.lock() = Checks::default();
     }
 
-    /// The shortest round trip of late, if one was measured.
-    pub(super) fn shortest(&self) -> Option<Duration> {
-        Some(self.lock().shortest?.0)
+    /// The round trip of late, if one was measured. Packets that do not overtake each other take
+    /// about as long as the slowest of them, so the mean counts and not the shortest: what a path
+    /// with jitter holds would be taken for too little.
+    pub(super) fn of_late(&self) -> Option<Duration> {
+        let checks = self.lock();
+        let (shortest, _) = checks.shortest?;
+        Some(checks.mean?.clamp(shortest, shortest * JITTER_MAX))
     }
 
     fn lock(&self) -> MutexGuard<'_, Checks> {
@@ -124,27 +141,28 @@ mod tests {
         trip.received(&stun(ANSWER, 3), 40 * MS);
         trip.received(&stun(CHECK, 1), 40 * MS);
         trip.received(&[23; 60], 40 * MS);
-        assert_eq!(trip.shortest(), None);
+        assert_eq!(trip.of_late(), None);
         trip.received(&stun(ANSWER, 1), 130 * MS);
         trip.received(&stun(ANSWER, 1), 131 * MS);
-        assert_eq!(trip.shortest(), Some(Duration::from_millis(120)));
+        assert_eq!(trip.of_late(), Some(Duration::from_millis(120)));
     }
 
     #[test]
-    fn the_shortest_counts_until_it_is_old_or_the_path_is_another() {
+    fn the_mean_counts_from_the_shortest_of_late_to_twice_that() {
         let trip = RoundTrip::default();
         let measure = |at: u64, took: u64| {
             trip.sent(&stun(CHECK, 7), at * MS);
             let relayed = [&[0x40, 1, 0, 20], &stun(ANSWER, 7)[..]].concat();
             trip.received(&relayed, (at + took) * MS);
-            trip.shortest().expect("measured").as_millis()
+            trip.of_late().expect("measured").as_millis()
         };
-        assert_eq!(measure(1_000, 50), 50);
-        assert_eq!(measure(2_000, 300), 50);
-        assert_eq!(measure(3_000, 40), 40);
-        assert_eq!(measure(70_000, 300), 300);
+        assert_eq!(measure(1_000, 40), 40);
+        assert_eq!(measure(2_000, 80), 45);
+        assert_eq!(measure(3_000, 600), 80);
+        // Two minutes later that one is forgotten, and what the path has become counts.
+        assert_eq!(measure(120_000, 300), 300);
         trip.forget();
-        assert_eq!(trip.shortest(), None);
+        assert_eq!(trip.of_late(), None);
     }
 
     #[test]

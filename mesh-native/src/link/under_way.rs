@@ -1,8 +1,10 @@
 //! How many bytes a link's path holds: the library counts them with those that wait for it.
 //!
-//! What a path delivers in its shortest delay is under way on it, as BBR takes it (*BBR:
+//! What a path delivers in its round trip is under way on it, as BBR takes it (*BBR:
 //! Congestion-Based Congestion Control*, ACM Queue 2016). A link that is given that much and a
-//! little more keeps its path full, and the little more is all that waits.
+//! little more keeps its path full, and the little more is all that waits. Until the path is found
+//! to be full, which is when it delivers no more although there is more, the link is given several
+//! times as much.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,11 @@ const ROUND_MIN: Duration = Duration::from_millis(10);
 /// times has no smaller path.
 const FORGET: usize = 8;
 
+/// A path that delivers less than this part more than in the round before may be full, and is after
+/// so many rounds in a row: both as in BBR's *Startup*.
+const GROWS: f64 = 1.25;
+const PLATEAU: u8 = 3;
+
 /// Differences below this, in bytes, are not worth a new mark: one frame of the largest size.
 const STEP: usize = 16 * 1024;
 
@@ -29,6 +36,10 @@ pub(super) struct UnderWay {
     /// When the round began, and how many bytes had been acknowledged then.
     round: (Instant, usize),
     measured: usize,
+    /// There was as much to send in this round as may be.
+    was_limited: bool,
+    /// Such rounds in a row in which the path delivered hardly more than before.
+    plateau: u8,
     told: Allowance,
 }
 
@@ -38,6 +49,8 @@ impl UnderWay {
             sent: 0,
             round: (now, 0),
             measured: 0,
+            was_limited: false,
+            plateau: 0,
             told: Allowance::UNMEASURED,
         }
     }
@@ -60,11 +73,15 @@ impl UnderWay {
         };
         let acknowledged = self.sent.saturating_sub(outstanding);
         self.end_round(acknowledged, round_trip, now);
-        let allowance = Allowance::on_path(self.measured, round_trip);
+        let allowance = match self.plateau {
+            ..PLATEAU => Allowance::growing(self.measured),
+            PLATEAU.. => Allowance::on_path(self.measured, round_trip),
+        };
         let (new, told) = (allowance.congested_at(), self.told.congested_at());
         if new.abs_diff(told) > STEP.max(told / FORGET) {
             self.told = allowance;
         }
+        self.was_limited |= outstanding >= self.told.congested_at();
         self.told
     }
 
@@ -79,7 +96,11 @@ impl UnderWay {
         let rate = acknowledged.saturating_sub(before) as f64 / took.as_secs_f64();
         let delivered = (rate * round_trip.as_secs_f64()) as usize;
         let kept = self.measured - self.measured / FORGET;
-        self.measured = delivered.max(kept).min(UNDER_WAY_MAX);
+        let before = std::mem::replace(&mut self.measured, delivered.max(kept).min(UNDER_WAY_MAX));
+        let grows = self.measured as f64 > before as f64 * GROWS;
+        if std::mem::take(&mut self.was_limited) && self.plateau < PLATEAU {
+            self.plateau = if grows { 0 } else { self.plateau + 1 };
+        }
     }
 }
 
@@ -134,6 +155,50 @@ mod tests {
             under_way + waiting <= 96 * 1024,
             "{under_way} and {waiting}"
         );
+    }
+
+    /// What arrives in ten seconds over a path of 100 Mbit/s, in bytes, if SCTP begins with 4 KiB,
+    /// sends as much again with each acknowledgement while more waits (RFC 9260, section 7.2.1),
+    /// and is handed a frame whenever less than `may_be` is not acknowledged.
+    fn arrives(round_trip_ms: usize, mut may_be: impl FnMut(usize, Instant) -> usize) -> usize {
+        const MS_BYTES: usize = 12_500;
+        let start = Instant::now();
+        let (mut handed, mut sent, mut window) = (0, 0, 4 * 1024);
+        // Bytes that had left by each millisecond.
+        let mut left = vec![0; round_trip_ms + 1];
+        let mut acknowledged_before = 0;
+        for ms in 0..10_000 {
+            let acknowledged = left[left.len() - 1 - round_trip_ms];
+            if handed > sent {
+                window += acknowledged - acknowledged_before;
+            }
+            acknowledged_before = acknowledged;
+            let now = start + Duration::from_millis(ms);
+            while handed - acknowledged < may_be(handed - acknowledged, now) {
+                handed += STEP;
+            }
+            sent = handed.min(acknowledged + window.min(1 << 20));
+            left.push(sent.min(left[left.len() - 1] + MS_BYTES));
+        }
+        left[left.len() - 1]
+    }
+
+    #[test]
+    fn a_path_is_filled_nearly_as_soon_as_if_a_mebibyte_waited_for_it() {
+        for round_trip_ms in [20, 100, 300, 600] {
+            let round_trip = Some(Duration::from_millis(round_trip_ms as u64));
+            let mut path = UnderWay::new(Instant::now());
+            let mut before = 0;
+            let ours = arrives(round_trip_ms, |outstanding, now| {
+                if outstanding > before {
+                    path.sent(outstanding - before);
+                }
+                before = outstanding;
+                path.measured(outstanding, round_trip, now).congested_at()
+            });
+            let most = arrives(round_trip_ms, |_, _| 1 << 20);
+            assert!(ours * 10 > most * 9, "{round_trip_ms} ms: {ours} of {most}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! One end of a path, as a process of its own on its host: it reads commands line by line, and
 //! answers each with a line.
 //!
-//! `rtt`: asks the other end 100 bytes at a time and tells the round trips. `flood MS`: sends as
-//! fast as the connection takes it. `total`: tells how many bytes the other end has sent here.
+//! `rtt`: asks the other end 100 bytes at a time and tells the round trips. `beside`: the same
+//! beside large messages. `flood MS`: sends as fast as the connection takes it. `total`: tells how
+//! many bytes the other end has sent here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +14,14 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES};
+use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, LARGE_BYTES};
 
 /// The longest that a question may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a large message is under way before the first question beside it: a few round trips of
+/// the longest path.
+const BESIDE_AFTER: Duration = Duration::from_secs(3);
 
 /// What can be measured: a connection with the other end.
 #[async_trait]
@@ -26,6 +31,12 @@ pub(super) trait Connection: Send + Sync + 'static {
 
     /// Sends bytes, as soon as there is room.
     async fn send(&self, payload: Vec<u8>) -> Result<()>;
+
+    /// Sends a message of so many bytes in parts that yield to others, and returns when it has
+    /// arrived.
+    async fn send_large(&self, _bytes: usize) -> Result<()> {
+        bail!("this connection has no large messages")
+    }
 }
 
 /// The bytes that have come.
@@ -58,6 +69,7 @@ impl Commands {
         while let Some(command) = self.next().await? {
             match command[0].as_str() {
                 Some("rtt") => answer(&json!(round_trips(&connection).await?)),
+                Some("beside") => answer(&json!(beside_large(&connection).await?)),
                 Some("flood") => {
                     let millis = command[1].as_u64().context("how long")?;
                     flood(&connection, Duration::from_millis(millis)).await?;
@@ -97,6 +109,27 @@ async fn round_trips(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
         took.push(asked.await??);
     }
     Ok(took)
+}
+
+/// Round trips in milliseconds while one large message after the other is under way.
+async fn beside_large(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
+    // What a flood has left goes first: it arrives or is given up before this is.
+    let _ = connection.ask(vec![b'x'; ASKED_BYTES]).await;
+    let large = async {
+        loop {
+            if let Err(error) = connection.send_large(LARGE_BYTES).await {
+                return error;
+            }
+        }
+    };
+    let asking = async {
+        tokio::time::sleep(BESIDE_AFTER).await; // Until the path is full.
+        round_trips(connection).await
+    };
+    tokio::select! {
+        error = large => Err(error),
+        took = asking => took,
+    }
 }
 
 async fn flood(connection: &Arc<impl Connection>, how_long: Duration) -> Result<()> {

@@ -25,6 +25,9 @@ const ASKED_BYTES: usize = 100;
 /// The bytes of a message of a flood: nearly as many as one has that is not sent in parts.
 const FLOOD_BYTES: usize = 15_000;
 
+/// The bytes of a large message: the most that an agent takes by default.
+const LARGE_BYTES: usize = 16 << 20;
+
 /// One end, in the process that was started for it. Its log, and that of the WebRTC library, goes
 /// to stderr if `MESH_PATHS_LOG` asks for it, as in `MESH_PATHS_LOG=rtc_sctp=trace`.
 ///

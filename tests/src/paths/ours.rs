@@ -43,6 +43,14 @@ impl Connection for Ours {
         self.agent.send(self.to, payload, options).await?;
         Ok(())
     }
+
+    async fn send_large(&self, bytes: usize) -> Result<()> {
+        let options = SendOptions::default();
+        let payload = vec![b'x'; bytes];
+        let mut sending = self.agent.start_send(self.to, payload, options).await?;
+        while sending.progress().await?.is_some() {}
+        Ok(())
+    }
 }
 
 /// Joins, tells its id, then awaits a path of so many hops to the agent of the first command, tells

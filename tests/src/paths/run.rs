@@ -54,6 +54,8 @@ pub struct Figures {
     pub opened_ms: Option<u64>,
     /// Round trips of 100 bytes, in milliseconds, sorted.
     pub round_trips: Vec<f64>,
+    /// The same beside a message of 16 MiB; empty if the system has none so large.
+    pub beside: Vec<f64>,
     /// Megabytes a second that came, of those sent as fast as they were taken.
     pub throughput: f64,
 }
@@ -176,6 +178,7 @@ async fn ours(agents: usize, path: Path, flood: Duration, program: &Ends) -> Res
     let (from, _) = &mut ends[0];
     let mut figures = between(from, &mut to, flood).await?;
     figures.opened_ms = opened.as_u64();
+    figures.beside = sorted(&from.ask(json!(["beside"])).await?)?;
     Ok(figures)
 }
 
@@ -202,17 +205,23 @@ async fn between(from: &mut End, to: &mut End, flood: Duration) -> Result<Figure
         .await?;
     sleep_until(until).await;
     let total = to.ask(json!(["total"])).await?;
+    from.answer().await?; // That it is over.
     figures(&round_trips, &total, flood)
 }
 
-fn figures(round_trips: &Value, total: &Value, flood: Duration) -> Result<Figures> {
+fn sorted(round_trips: &Value) -> Result<Vec<f64>> {
     let mut round_trips: Vec<f64> = serde_json::from_value(round_trips.clone())?;
     ensure!(round_trips.len() == ASKED, "{round_trips:?}");
     round_trips.sort_by(f64::total_cmp);
+    Ok(round_trips)
+}
+
+fn figures(round_trips: &Value, total: &Value, flood: Duration) -> Result<Figures> {
     let total = total.as_f64().context("a number of bytes")?;
     Ok(Figures {
         opened_ms: None,
-        round_trips,
+        round_trips: sorted(round_trips)?,
+        beside: Vec::new(),
         throughput: total / flood.as_secs_f64() / 1e6,
     })
 }

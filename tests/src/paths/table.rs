@@ -17,9 +17,14 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 /// Throughput, then round trips.
 pub fn tables(rows: &[Row]) -> String {
     let throughput = |figures: &Figures| format!("{:.2}", figures.throughput);
-    let round_trip = |figures: &Figures| {
-        let at = |share| quantile(&figures.round_trips, share);
+    let quantiles = |sorted: &[f64]| {
+        let at = |share| quantile(sorted, share);
         format!("{:.0} / {:.0}", at(0.5), at(0.95))
+    };
+    let round_trip = |figures: &Figures| quantiles(&figures.round_trips);
+    let beside = |figures: &Figures| match figures.beside.is_empty() {
+        true => "–".to_owned(),
+        false => quantiles(&figures.beside),
     };
     let opened = |figures: &Figures| match figures.opened_ms {
         Some(ms) => format!("{:.1}", ms as f64 / 1e3),
@@ -31,6 +36,11 @@ pub fn tables(rows: &[Row]) -> String {
             "Round trip of 100 bytes, ms: median / 95 %",
             rows,
             round_trip,
+        ),
+        table(
+            "The same beside a message of 16 MiB, ms: median / 95 %",
+            rows,
+            beside,
         ),
         table("Until messages can be sent, s", rows, opened),
     ]
