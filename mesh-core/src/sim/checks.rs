@@ -28,12 +28,12 @@ impl World {
         (shards, shards.divide(ids))
     }
 
-    /// Whether something holds for each agent. Worlds wait for such things, mostly in vain, so
-    /// whoever failed the last time is asked first.
+    /// Whether something holds for each of these agents. Worlds wait for such things, mostly in
+    /// vain, so the one that failed the last time is asked first.
     fn all(&self, agents: &[usize], holds: impl Fn(&Mesh) -> bool) -> bool {
         let suspect = self.suspect.get();
         let fails = |agent: &usize| !holds(&self.agents[*agent].mesh);
-        if self.agents.get(suspect).is_some_and(|a| a.alive) && fails(&suspect) {
+        if agents.contains(&suspect) && fails(&suspect) {
             return false;
         }
         let failed = agents.iter().copied().find(fails);
@@ -108,9 +108,14 @@ impl World {
     /// Whether each agent that lives has so many links to others that do, or as many as there are.
     #[cfg(test)]
     pub(super) fn has_links(&self, wanted: usize) -> bool {
-        let living = self.living();
-        let ids: Vec<_> = living.iter().map(|&i| self.agents[i].id()).collect();
-        self.all(&living, |mesh| {
+        self.has_links_among(&self.living(), wanted)
+    }
+
+    /// Whether each of these agents has so many links to others of them, or as many as there are.
+    #[cfg(test)]
+    pub(super) fn has_links_among(&self, agents: &[usize], wanted: usize) -> bool {
+        let ids: Vec<_> = agents.iter().map(|&i| self.agents[i].id()).collect();
+        self.all(agents, |mesh| {
             let links = mesh.open_peers().filter(|peer| ids.contains(peer));
             links.count() >= wanted.min(ids.len() - 1)
         })

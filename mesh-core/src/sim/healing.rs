@@ -184,9 +184,9 @@ fn suffer(fault: Fault, seed: u64, latency_ms: (u64, u64)) -> (Duration, Duratio
     let mut linked_at = None;
     while world.now().since(since) < WATCHED {
         traffic.run(&mut world, STEP * 10, apart);
-        // An agent that is out of reach has no links.
-        let is_alone = matches!(fault, Fault::Silent | Fault::Stopped);
-        let is_linked = is_alone || world.has_links(K);
+        let mut others = world.living();
+        others.retain(|&agent| Some(agent) != left_out);
+        let is_linked = world.has_links_among(&others, K);
         linked_at = linked_at.filter(|_| is_linked);
         linked_at = linked_at.or(is_linked.then_some(world.now()));
     }
