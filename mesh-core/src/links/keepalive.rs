@@ -205,6 +205,11 @@ impl Keepalive {
         self.loss.share()
     }
 
+    /// The link takes another way: what the one before has lost says nothing of it.
+    pub(super) fn path_changed(&mut self) {
+        self.loss.path_changed();
+    }
+
     /// The pings judged since this was last asked.
     pub(super) fn take_fates(&mut self) -> PingCounts {
         self.loss.take_new()

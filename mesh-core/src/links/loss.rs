@@ -40,6 +40,15 @@ impl Loss {
         (self.pings >= TOLD_AFTER).then(|| (self.share * 1e3).round() / 1e3)
     }
 
+    /// The share of another path is to be told. The pings so far have been, all the same.
+    pub(super) fn path_changed(&mut self) {
+        let new = self.new;
+        *self = Self {
+            new,
+            ..Self::default()
+        };
+    }
+
     /// Those judged since this was last asked.
     pub(super) fn take_new(&mut self) -> PingCounts {
         std::mem::take(&mut self.new)
@@ -67,5 +76,16 @@ mod tests {
         // A path that has become good is told as that after a while.
         (0..SMOOTHED_OVER * 4).for_each(|_| loss.judge(false));
         assert!(loss.share() < Some(0.01), "{loss:?}");
+    }
+
+    #[test]
+    fn another_path_has_a_share_of_its_own_and_no_ping_is_forgotten() {
+        let mut loss = Loss::default();
+        (0..TOLD_AFTER).for_each(|_| loss.judge(true));
+        loss.path_changed();
+        assert_eq!(loss.share(), None);
+        assert_eq!(loss.take_new().lost, u64::from(TOLD_AFTER));
+        (0..TOLD_AFTER).for_each(|_| loss.judge(false));
+        assert_eq!(loss.share(), Some(0.0));
     }
 }

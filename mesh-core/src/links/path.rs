@@ -132,7 +132,11 @@ impl Links {
         let (peer, Some(path)) = (link.peer, link.path) else {
             return;
         };
-        if link.upgrade.told.replace(path) != Some(path) {
+        let before = link.upgrade.told.replace(path);
+        if before != Some(path) {
+            if before.is_some() {
+                link.keepalive.path_changed();
+            }
             decided!(cx, link = ?id, ?peer, ?path, "a link's way is known");
             cx.emit(Event::LinkPath { peer, path });
         }
