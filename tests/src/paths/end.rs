@@ -1,9 +1,9 @@
 //! One end of a path, as a process of its own on its host: it reads commands line by line, and
 //! answers each with a line.
 //!
-//! `rtt`: asks the other end 100 bytes at a time and tells the round trips. `beside`: the same
-//! beside large messages. `flood MS`: sends as fast as the connection takes it. `total`: tells how
-//! many bytes the other end has sent here.
+//! `rtt COUNT`: asks the other end 100 bytes at a time and tells the round trips. `beside COUNT`:
+//! the same beside large messages. `flood MS`: sends as fast as the connection takes it. `total`:
+//! tells how many bytes the other end has sent here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, LARGE_BYTES};
+use super::{ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, LARGE_BYTES};
 
 /// The longest that a question may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ pub(super) trait Connection: Send + Sync + 'static {
     async fn send(&self, payload: Vec<u8>) -> Result<()>;
 
     /// Sends a message of so many bytes in parts that yield to others, and returns when it has
-    /// arrived.
+    /// arrived or will not.
     async fn send_large(&self, _bytes: usize) -> Result<()> {
         bail!("this connection has no large messages")
     }
@@ -68,8 +68,14 @@ impl Commands {
     ) -> Result<()> {
         while let Some(command) = self.next().await? {
             match command[0].as_str() {
-                Some("rtt") => answer(&json!(round_trips(&connection).await?)),
-                Some("beside") => answer(&json!(beside_large(&connection).await?)),
+                Some("rtt") => {
+                    let took = round_trips(&connection, count(&command)?).await?;
+                    answer(&json!(took));
+                }
+                Some("beside") => {
+                    let took = beside_large(&connection, count(&command)?).await?;
+                    answer(&json!(took));
+                }
                 Some("flood") => {
                     let millis = command[1].as_u64().context("how long")?;
                     flood(&connection, Duration::from_millis(millis)).await?;
@@ -91,10 +97,15 @@ pub(super) fn answer(value: &Value) {
     }
 }
 
+/// How many questions a command orders.
+fn count(command: &Value) -> Result<u64> {
+    command[1].as_u64().context("how many")
+}
+
 /// Round trips in milliseconds.
-async fn round_trips(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
+async fn round_trips(connection: &Arc<impl Connection>, count: u64) -> Result<Vec<f64>> {
     let mut asking = Vec::new();
-    for _ in 0..ASKED {
+    for _ in 0..count {
         let connection = Arc::clone(connection);
         asking.push(tokio::spawn(async move {
             let began = Instant::now();
@@ -112,7 +123,7 @@ async fn round_trips(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
 }
 
 /// Round trips in milliseconds while one large message after the other is under way.
-async fn beside_large(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
+async fn beside_large(connection: &Arc<impl Connection>, count: u64) -> Result<Vec<f64>> {
     // What a flood has left goes first: it arrives or is given up before this is.
     let _ = connection.ask(vec![b'x'; ASKED_BYTES]).await;
     let large = async {
@@ -124,7 +135,7 @@ async fn beside_large(connection: &Arc<impl Connection>) -> Result<Vec<f64>> {
     };
     let asking = async {
         tokio::time::sleep(BESIDE_AFTER).await; // Until the path is full.
-        round_trips(connection).await
+        round_trips(connection, count).await
     };
     tokio::select! {
         error = large => Err(error),

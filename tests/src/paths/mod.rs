@@ -17,8 +17,32 @@ pub use run::{Ends, Figures, System, measure};
 pub use switch::{Path, Switch};
 pub use table::{Row, tables};
 
-/// Questions of which the round trips are told, 20 ms apart.
+/// Questions of which the round trips are told.
 const ASKED: usize = 100;
+
+/// How many times as much is measured where packets get lost: which ones is chance.
+const TIMES: u32 = 3;
+
+/// What is measured over one path.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Questions of which the round trips are told.
+    asked: usize,
+    /// How long as much is sent as is taken.
+    flood: Duration,
+}
+
+impl Load {
+    fn on(path: Path, flood: Duration) -> Self {
+        let times = if path.loss > 0.0 { TIMES } else { 1 };
+        Self {
+            asked: ASKED * times as usize,
+            flood: flood * times,
+        }
+    }
+}
+
+/// Time between two questions, and the bytes of one.
 const ASKED_EVERY: Duration = Duration::from_millis(20);
 const ASKED_BYTES: usize = 100;
 

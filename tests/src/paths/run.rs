@@ -9,14 +9,19 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{sleep_until, timeout};
 
-use super::{ASKED, ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, Path, Switch};
+use super::{ASKED_BYTES, ASKED_EVERY, FLOOD_BYTES, Load, Path, Switch};
 use crate::browser::{Addresses, Browser, Window};
 use crate::child::OwnChild;
 use crate::hosts::Host;
+use crate::output::progress;
 use crate::process::{mesh_binary, piped};
 
 /// How long an end may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often two ends of bare `webrtc` are started until they connect: where packets get lost, its
+/// DTLS handshake may fail for good.
+const BARE_TRIES: u32 = 3;
 
 /// A connection between two ends, or a mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,16 +93,17 @@ impl Ends {
     }
 }
 
-/// Measures one system over one path. The flood lasts so long.
+/// Measures one system over one path. The flood lasts so long, and longer where packets get lost.
 ///
 /// # Errors
 /// If the ends do not connect.
 pub async fn measure(system: System, path: Path, flood: Duration, ends: &Ends) -> Result<Figures> {
+    let load = Load::on(path, flood);
     match system {
-        System::Ours => ours(2, path, flood, ends).await,
-        System::OursThreeHops => ours(4, path, flood, ends).await,
-        System::Bare => bare(path, flood, ends).await,
-        System::Tabs => tabs(path, flood).await,
+        System::Ours => ours(2, path, load, ends).await,
+        System::OursThreeHops => ours(4, path, load, ends).await,
+        System::Bare => bare(path, load, ends).await,
+        System::Tabs => tabs(path, load).await,
     }
 }
 
@@ -118,7 +124,7 @@ impl End {
         let mut log = BufReader::new(child.stderr.take().context("its stderr is piped")?).lines();
         tokio::spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
-                crate::output::progress(&line);
+                progress(&line);
             }
         });
         Ok(Self {
@@ -146,7 +152,7 @@ impl End {
 }
 
 /// Agents on hosts in a row: each can reach its neighbours, and the hub, which is no path away.
-async fn ours(agents: usize, path: Path, flood: Duration, program: &Ends) -> Result<Figures> {
+async fn ours(agents: usize, path: Path, load: Load, program: &Ends) -> Result<Figures> {
     let switch = Switch::new(move |from, to| match (from, to) {
         (0, _) | (_, 0) => Some(Path::default()),
         _ => (from.abs_diff(to) == 1).then_some(path),
@@ -176,15 +182,31 @@ async fn ours(agents: usize, path: Path, flood: Duration, program: &Ends) -> Res
     ends[agents - 1].0.answer().await?;
     let (mut to, _) = ends.pop().context("the last")?;
     let (from, _) = &mut ends[0];
-    let mut figures = between(from, &mut to, flood).await?;
+    let mut figures = between(from, &mut to, load).await?;
     figures.opened_ms = opened.as_u64();
-    figures.beside = sorted(&from.ask(json!(["beside"])).await?)?;
+    figures.beside = sorted(&from.ask(json!(["beside", load.asked])).await?, load)?;
     Ok(figures)
 }
 
-async fn bare(path: Path, flood: Duration, program: &Ends) -> Result<Figures> {
+async fn bare(path: Path, load: Load, program: &Ends) -> Result<Figures> {
     let switch = Switch::new(move |_, _| Some(path));
     let hosts = [switch.host("a").await?, switch.host("b").await?];
+    let mut tries = 1;
+    let (mut from, mut to, opened) = loop {
+        match connected(&hosts, program).await {
+            Ok(ends) => break ends,
+            Err(error) if tries < BARE_TRIES => progress(&format!("again, for {error:#}")),
+            Err(error) => return Err(error),
+        }
+        tries += 1;
+    };
+    let mut figures = between(&mut from, &mut to, load).await?;
+    figures.opened_ms = u64::try_from(opened.as_millis()).ok();
+    Ok(figures)
+}
+
+/// Two ends of bare `webrtc` that are connected, and how long that took.
+async fn connected(hosts: &[Host; 2], program: &Ends) -> Result<(End, End, Duration)> {
     let began = Instant::now();
     let mut from = End::start(program, &hosts[0], &["bare", &Switch::address(0)])?;
     let mut to = End::start(program, &hosts[1], &["bare", &Switch::address(1)])?;
@@ -192,41 +214,38 @@ async fn bare(path: Path, flood: Duration, program: &Ends) -> Result<Figures> {
     let accept = to.ask(json!(["answer", offer])).await?;
     from.ask(json!(["accept", accept])).await?;
     to.answer().await?;
-    let opened = u64::try_from(began.elapsed().as_millis()).ok();
-    let mut figures = between(&mut from, &mut to, flood).await?;
-    figures.opened_ms = opened;
-    Ok(figures)
+    Ok((from, to, began.elapsed()))
 }
 
-async fn between(from: &mut End, to: &mut End, flood: Duration) -> Result<Figures> {
-    let round_trips = from.ask(json!(["rtt"])).await?;
-    let until = tokio::time::Instant::now() + flood;
-    from.tell(json!(["flood", flood.as_millis() as u64]))
+async fn between(from: &mut End, to: &mut End, load: Load) -> Result<Figures> {
+    let round_trips = from.ask(json!(["rtt", load.asked])).await?;
+    let until = tokio::time::Instant::now() + load.flood;
+    from.tell(json!(["flood", load.flood.as_millis() as u64]))
         .await?;
     sleep_until(until).await;
     let total = to.ask(json!(["total"])).await?;
     from.answer().await?; // That it is over.
-    figures(&round_trips, &total, flood)
+    figures(&round_trips, &total, load)
 }
 
-fn sorted(round_trips: &Value) -> Result<Vec<f64>> {
+fn sorted(round_trips: &Value, load: Load) -> Result<Vec<f64>> {
     let mut round_trips: Vec<f64> = serde_json::from_value(round_trips.clone())?;
-    ensure!(round_trips.len() == ASKED, "{round_trips:?}");
+    ensure!(round_trips.len() == load.asked, "{round_trips:?}");
     round_trips.sort_by(f64::total_cmp);
     Ok(round_trips)
 }
 
-fn figures(round_trips: &Value, total: &Value, flood: Duration) -> Result<Figures> {
+fn figures(round_trips: &Value, total: &Value, load: Load) -> Result<Figures> {
     let total = total.as_f64().context("a number of bytes")?;
     Ok(Figures {
         opened_ms: None,
-        round_trips: sorted(round_trips)?,
+        round_trips: sorted(round_trips, load)?,
         beside: Vec::new(),
-        throughput: total / flood.as_secs_f64() / 1e6,
+        throughput: total / load.flood.as_secs_f64() / 1e6,
     })
 }
 
-async fn tabs(path: Path, flood: Duration) -> Result<Figures> {
+async fn tabs(path: Path, load: Load) -> Result<Figures> {
     let switch = Switch::new(move |_, _| Some(path));
     let hosts = [switch.host("a").await?, switch.host("b").await?];
     let opening = hosts
@@ -246,19 +265,19 @@ async fn tabs(path: Path, flood: Duration) -> Result<Figures> {
         tab.evaluate("return window.end.opened()", &[]).await?;
     }
     let asked = [
-        json!(ASKED),
+        json!(load.asked),
         json!(ASKED_EVERY.as_millis() as u64),
         json!(ASKED_BYTES),
     ];
     let rtt = "return window.end.rtt(...arguments)";
     let round_trips = from.evaluate(rtt, &asked).await?;
-    let how = [json!(flood.as_millis() as u64), json!(FLOOD_BYTES)];
-    let until = tokio::time::Instant::now() + flood;
+    let how = [json!(load.flood.as_millis() as u64), json!(FLOOD_BYTES)];
+    let until = tokio::time::Instant::now() + load.flood;
     let flooding = "window.end.flood(...arguments)";
     from.evaluate(flooding, &how).await?;
     sleep_until(until).await;
     let total = to.evaluate("return window.end.total()", &[]).await?;
-    let figures = figures(&round_trips, &total, flood);
+    let figures = figures(&round_trips, &total, load);
     from.close().await?;
     to.close().await?;
     figures
