@@ -355,9 +355,12 @@ impl Overlay {
         let full = full.filter(|&peer| view.lacks(peer) == Some(0));
         let mut full: Vec<_> = full
             .map(|peer| {
-                let has_many = view.routing.database().can_spare(peer);
+                let database = view.routing.database();
+                let is_doubted = !database.is_confirmed(peer);
+                let has_many = database.can_spare(peer);
                 let hash = Topology::pair_hash(self.this, peer);
-                ((view.links.failures(peer), has_many, hash), peer)
+                let preference = (is_doubted, view.links.failures(peer), has_many, hash);
+                (preference, peer)
             })
             .collect();
         full.sort_unstable();

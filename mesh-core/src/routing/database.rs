@@ -132,6 +132,16 @@ impl Database {
         self.state(author)?.link_to(peer)
     }
 
+    /// Whether each link that an author announces is announced by its other end too, as far as that
+    /// is known. One that is not is new, or its other end has lost the author.
+    pub(crate) fn is_confirmed(&self, author: PeerId) -> bool {
+        let links = self.state(author).map(|state| &state.links);
+        links.into_iter().flatten().all(|entry| {
+            let other = self.by_prefix(entry.peer_prefix);
+            other.is_none_or(|(_, state)| state.link_to(author).is_some())
+        })
+    }
+
     pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {
         Some(&self.records.get(&author)?.known.signed)
     }
@@ -246,12 +256,18 @@ mod tests {
     use crate::trust::Identity;
 
     fn insert(database: &mut Database, secret: u8, version: u64) {
+        insert_linked(database, secret, version, &[]);
+    }
+
+    /// A record of an author who announces links to others.
+    fn insert_linked(database: &mut Database, secret: u8, version: u64, to: &[u8]) {
+        let peers = to.iter().map(|to| Identity::from_secret([*to; 32]).peer());
         let state = LinkState {
             version,
             name: "n".into(),
             departed: false,
             lacks: 0,
-            links: Vec::new(),
+            links: peers.map(LinkEntry::unmeasured).collect(),
         };
         let signed = Identity::from_secret([secret; 32]).sign("room", &state);
         let verified = signed.verify("room").expect("verifies");
@@ -267,6 +283,18 @@ mod tests {
         assert_eq!(database.version(author), Some(5));
         insert(&mut database, 1, 6);
         assert_eq!(database.version(author), Some(6));
+    }
+
+    #[test]
+    fn a_link_that_its_other_end_does_not_announce_is_not_confirmed() {
+        let mut database = Database::default();
+        let [author, other] = [1, 2].map(|secret| Identity::from_secret([secret; 32]).peer());
+        insert_linked(&mut database, 1, 1, &[2, 9]);
+        assert!(database.is_confirmed(author), "nothing is known of others");
+        insert_linked(&mut database, 2, 1, &[1]);
+        assert!(database.is_confirmed(author) && database.is_confirmed(other));
+        insert_linked(&mut database, 2, 2, &[]);
+        assert!(!database.is_confirmed(author) && database.is_confirmed(other));
     }
 
     #[test]
