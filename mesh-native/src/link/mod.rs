@@ -24,6 +24,7 @@ mod early;
 mod mdns;
 mod observer;
 mod pace;
+mod reading;
 mod relayed;
 mod remote;
 mod round_trip;

@@ -7,7 +7,8 @@
 //!   writing as well is woken by the kernel each time a sent datagram leaves the send buffer.
 //!   Sends are tried at once; only a full buffer registers for writability, until it has room.
 //!   Neither do they ask for GRO, whose receive buffers are 96 KB a socket.
-//!   What comes too early for the library is held back ([`super::early`]).
+//!   What comes too early for the library is held back ([`super::early`]), and what comes while a
+//!   link opens is read one message at a time ([`super::reading`]).
 //! - **TURN over TCP and TLS**: see [`super::turn`].
 //! - **Sleeps** go through the connection's [`Pace`].
 
@@ -27,6 +28,7 @@ use webrtc::runtime::{
 
 use super::check::{CHECK_AGAIN, LastCheck};
 use super::pace::Pace;
+use super::reading::Reading;
 use super::relayed::Relayed;
 use super::turn::Streams;
 
@@ -40,6 +42,7 @@ pub(super) struct LinkRuntime {
     pace: Arc<Pace>,
     streams: Arc<Streams>,
     relayed: Arc<Relayed>,
+    reading: Arc<Reading>,
     check: Arc<LastCheck<LinkSocket>>,
 }
 
@@ -49,6 +52,7 @@ impl LinkRuntime {
             pace,
             streams,
             relayed: Arc::default(),
+            reading: Arc::default(),
             check: Arc::default(),
         }
     }
@@ -126,6 +130,9 @@ impl Runtime for LinkRuntime {
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
         let is_driver = DRIVER.try_with(|()| ()).is_ok();
+        if is_driver && !self.pace.is_open() && self.reading.another_turn() {
+            return Box::pin(std::future::ready(()));
+        }
         if let Some(turn) = is_driver.then(|| self.relayed.another_turn()).flatten() {
             return Box::pin(turn);
         }
@@ -173,7 +180,6 @@ impl Drop for DriverGuard {
 mod socket {
     use std::sync::{Mutex, PoisonError, Weak};
 
-    use std::task::Waker;
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
     use webrtc::runtime::{RecvMeta, Transmit};
@@ -193,6 +199,7 @@ mod socket {
         asymmetric: Asymmetric,
         streams: SocketStreams,
         relayed: Arc<Relayed>,
+        reading: Arc<Reading>,
         check: Arc<LastCheck<Self>>,
         this: Weak<Self>,
         pace: Arc<Pace>,
@@ -213,6 +220,7 @@ mod socket {
                 asymmetric: Asymmetric::default(),
                 streams: SocketStreams::new(Arc::clone(&runtime.streams), local),
                 relayed: Arc::clone(&runtime.relayed),
+                reading: Arc::clone(&runtime.reading),
                 check: Arc::clone(&runtime.check),
                 this: Weak::clone(this),
                 pace: Arc::clone(&runtime.pace),
@@ -270,14 +278,6 @@ mod socket {
                 }
             }
         }
-    }
-
-    /// Whether the driver only looks if there is more to read in this turn. It must not find more
-    /// before the data channels are open: the library hands over a message that comes in the same
-    /// turn as the end of the SCTP handshake before it has opened the channel, and loses it. What
-    /// is there to read is read in the next turn, for readiness is kept until a read finds nothing.
-    fn is_probe(cx: &Context<'_>) -> bool {
-        cx.waker().will_wake(Waker::noop())
     }
 
     /// A datagram that cannot leave is lost like any other: checks go to every address that a peer
@@ -345,7 +345,9 @@ mod socket {
                 return Poll::Ready(Ok(0));
             };
             let is_open = self.pace.is_open();
-            if !is_open && is_probe(cx) {
+            if !is_open && self.reading.must_wait() {
+                // The driver does not sleep in this turn, and asks again in another.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             loop {
@@ -353,6 +355,7 @@ mod socket {
                 if !is_open && let Poll::Ready((len, addr)) = self.early.poll(gate, cx.waker(), buf)
                 {
                     self.relayed.note(&buf[..len]);
+                    self.reading.note(&buf[..len]);
                     *meta = received(len, addr);
                     return Poll::Ready(Ok(1));
                 }
@@ -364,6 +367,7 @@ mod socket {
                     }
                 }
                 self.relayed.note(&buf[..len]);
+                self.reading.note(&buf[..len]);
                 self.pace.observe_received(&buf[..len]);
                 *meta = received(len, addr);
                 return Poll::Ready(Ok(1));

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use mesh_core::{CandidateType, LinkPath};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::*;
@@ -191,6 +192,46 @@ async fn frames_travel_both_ways_on_every_channel() {
         bench.link(from).transmit(Channel::Data, largest.clone());
         assert_eq!(bench.frame(to, Channel::Data).await, largest);
     }
+}
+
+/// A runtime of one thread that is busy for 10 ms again and again: what has come meanwhile is there
+/// at once.
+fn busy_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.spawn(async {
+        loop {
+            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    runtime
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_come_with_the_end_of_the_handshake_arrive() {
+    const ENDS: usize = 20;
+    let mut bench = Bench::new();
+    let busy = busy_runtime();
+    {
+        let _offerers = busy.enter();
+        (0..ENDS / 2).for_each(|_| bench.offer());
+    }
+    let frame = |from: u64| Bytes::from(format!("from {from}"));
+    for _ in 0..ENDS {
+        let opened = |id, fact: &LinkFact| matches!(fact, LinkFact::Opened).then_some(id);
+        let id = bench.wait(opened).await;
+        for channel in Channel::ALL {
+            bench.link(id).transmit(channel, frame(id));
+        }
+    }
+    for to in 0..ENDS as u64 {
+        for channel in Channel::ALL {
+            assert_eq!(bench.frame(to, channel).await, frame(to ^ 1));
+        }
+    }
+    busy.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
