@@ -11,15 +11,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::early::is_relayed;
 
-/// Turns after a datagram was read until the next may be: it reaches the connection one turn later
-/// if it came through a relay, what it has ended is heard of in the next, and the streams are made
-/// in the one after that.
-const TURNS: u8 = 3;
+/// Turns after a datagram was read until the next may be: what it has ended is heard of in the
+/// first, and the streams are made in the second.
+const TURNS: u8 = 2;
 
-/// The first byte of datagrams that are no STUN messages ([RFC 7983]).
+/// The same of one that came through a relay: it reaches the connection one turn later.
+const TURNS_OF_RELAYED: u8 = TURNS + 1;
+
+/// The first byte of a DTLS record of application data ([RFC 6347], section 4.1), as SCTP is to it.
+/// Those of the handshake, which has more datagrams, are smaller, as are those of STUN.
 ///
-/// [RFC 7983]: https://www.rfc-editor.org/rfc/rfc7983
-const NO_STUN: u8 = 20;
+/// [RFC 6347]: https://www.rfc-editor.org/rfc/rfc6347
+const APPLICATION_DATA: u8 = 23;
 
 /// The turns that the driver of one connection takes before it reads on.
 #[derive(Debug, Default)]
@@ -28,10 +31,13 @@ pub(super) struct Reading(AtomicU8);
 impl Reading {
     /// Looks at a datagram that is handed over.
     pub(super) fn note(&self, datagram: &[u8]) {
-        let may_carry_a_message = datagram.first().is_some_and(|first| *first >= NO_STUN);
-        if may_carry_a_message || is_relayed(datagram) {
-            self.0.store(TURNS, Ordering::Relaxed);
-        }
+        let may_carry_a_message = datagram.first().is_some_and(|it| *it >= APPLICATION_DATA);
+        let turns = match is_relayed(datagram) {
+            true => TURNS_OF_RELAYED,
+            false if may_carry_a_message => TURNS,
+            false => return,
+        };
+        self.0.store(turns, Ordering::Relaxed);
     }
 
     /// Whether nothing is to be read in this turn.
@@ -56,12 +62,17 @@ mod tests {
     #[test]
     fn nothing_is_read_until_the_driver_has_taken_its_turns() {
         let reading = Reading::default();
-        reading.note(&[1, 1, 0, 0]);
-        assert!(!reading.must_wait(), "a STUN message carries none");
+        for first in [1, 22] {
+            reading.note(&[first, 254, 253]);
+            assert!(
+                !reading.must_wait(),
+                "STUN and handshakes carry no messages"
+            );
+        }
         assert!(!reading.another_turn());
-        for datagram in [&[23, 254, 253][..], &[0x40, 0, 0, 1, 7]] {
-            reading.note(datagram);
-            for _ in 1..TURNS {
+        for (first, turns) in [(23, TURNS), (0x40, TURNS_OF_RELAYED)] {
+            reading.note(&[first, 254, 253]);
+            for _ in 1..turns {
                 assert!(reading.must_wait() && reading.another_turn());
             }
             assert!(reading.must_wait() && !reading.another_turn());

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -111,19 +111,14 @@ impl SocketStreams {
         }
     }
 
-    /// The next datagram from a server, copied to the start of `buffer`, with its length. A waker
-    /// that does nothing is not kept: the one before may be that of the reader.
+    /// The next datagram from a server, copied to the start of `buffer`, with its length.
     pub(in crate::link) fn poll(
         &self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<(usize, SocketAddr)> {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = if context.waker().will_wake(Waker::noop()) {
-            received.try_recv().ok()
-        } else {
-            std::task::ready!(received.poll_next_unpin(context))
-        };
+        let next = std::task::ready!(received.poll_next_unpin(context));
         let Some((from, datagram)) = next else {
             return Poll::Pending; // This end has a sender too, so there is no end.
         };
