@@ -20,8 +20,8 @@ const ROUND_MIN: Duration = Duration::from_millis(10);
 /// times has no smaller path.
 const FORGET: usize = 8;
 
-/// A path that delivers less than this part more than in the round before may be full, and is after
-/// so many rounds in a row: both as in BBR's *Startup*.
+/// A path that delivers less than so many times as much as in the round before may be full, and is
+/// after so many such rounds: both as in BBR's *Startup*.
 const GROWS: f64 = 1.25;
 const PLATEAU: u8 = 3;
 
