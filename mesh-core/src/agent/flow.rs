@@ -23,12 +23,12 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// is always one to send.
 const WAITING_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
 
-/// Bytes that may wait at least on a path that is not known to be full: what leaves in the first
-/// five round trips (RFC 9260, section 7.2.1), for how much a path holds is known late.
+/// Bytes that may wait at least on a path that is not known to be full: as many as leave in the
+/// first five round trips (RFC 9260, section 7.2.1), for how much a path holds is known late.
 const GROWING_BYTES_MIN: usize = 8 * FRAME_BYTES_MAX;
 
-/// What may wait on a path that is not known to be full, in parts of what is under way: what will
-/// be sent in the next two round trips, each time twice as much.
+/// Bytes that may wait on a path that is not known to be full, for each one under way: as many as
+/// leave within two round trips, twice as many in each as in the one before.
 const GROWTH: usize = 4;
 
 /// Bytes that are sent until the data channels are asked again how much waits in them: one frame of
@@ -81,7 +81,7 @@ impl Allowance {
         }
     }
 
-    /// Of a link whose path holds so many bytes in its shortest round trip. What it carries in
+    /// Of a link whose path holds so many bytes in a round trip. What it carries in
     /// 100 ms may wait, or in two round trips if they take longer.
     pub fn on_path(under_way: usize, round_trip: Duration) -> Self {
         let trips = WAITING.as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
@@ -131,9 +131,11 @@ mod tests {
         let paths = [0, 10 * KIB, 700 * KIB].into_iter().flat_map(|bytes| {
             [0, 1, 90, 300].map(|ms| Allowance::on_path(bytes, Duration::from_millis(ms)))
         });
+        let growing = [0, 10 * KIB, 700 * KIB].map(Allowance::growing);
         [Allowance::UNCOUNTED, Allowance::UNMEASURED]
             .into_iter()
             .chain(paths)
+            .chain(growing)
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Keepalive {
         self.loss.share()
     }
 
-    /// The link takes another way: what the one before has lost says nothing of it.
+    /// The link takes another path: the loss of the former one says nothing of it.
     pub(super) fn path_changed(&mut self) {
         self.loss.path_changed();
     }

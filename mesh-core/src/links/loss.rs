@@ -42,9 +42,8 @@ impl Loss {
 
     /// The share of another path is to be told. The pings so far have been, all the same.
     pub(super) fn path_changed(&mut self) {
-        let new = self.new;
         *self = Self {
-            new,
+            new: self.new,
             ..Self::default()
         };
     }

@@ -356,7 +356,7 @@ impl Overlay {
         let mut full: Vec<_> = full
             .map(|peer| {
                 let database = view.routing.database();
-                let is_doubted = !database.is_confirmed(peer);
+                let is_doubted = database.withdrawn(peer).next().is_some();
                 let has_many = database.can_spare(peer);
                 let hash = Topology::pair_hash(self.this, peer);
                 let preference = (is_doubted, view.links.failures(peer), has_many, hash);

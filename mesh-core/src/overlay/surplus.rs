@@ -79,11 +79,8 @@ impl Overlay {
         let peer = first.peer;
         // The neighbour announces a link that its other end has withdrawn: it is about to say what
         // it can spare now.
-        let has_lost = |other: PeerId| {
-            let announced = other != self.this && database.link(peer, other).is_some();
-            announced && view.lacks(other).is_some() && database.link(other, peer).is_none()
-        };
-        if self.roster.members().any(has_lost) {
+        let is_here = |other: PeerId| other != self.this && self.roster.contains(other);
+        if database.withdrawn(peer).any(is_here) {
             return None;
         }
         let named = self.topology.neighbours(peer);

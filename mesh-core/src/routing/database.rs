@@ -132,14 +132,14 @@ impl Database {
         self.state(author)?.link_to(peer)
     }
 
-    /// Whether each link that an author announces is announced by its other end too, as far as that
-    /// is known. One that is not is new, or its other end has lost the author.
-    pub(crate) fn is_confirmed(&self, author: PeerId) -> bool {
+    /// Peers whose records announce no link to an author that announces one to them: the link is
+    /// new, or the peer has lost or withdrawn it.
+    pub(crate) fn withdrawn(&self, author: PeerId) -> impl Iterator<Item = PeerId> {
         let links = self.state(author).map(|state| &state.links);
-        links.into_iter().flatten().all(|entry| {
-            let other = self.by_prefix(entry.peer_prefix);
-            other.is_none_or(|(_, state)| state.link_to(author).is_some())
-        })
+        let ends = links.into_iter().flatten();
+        let known = ends.filter_map(|entry| self.by_prefix(entry.peer_prefix));
+        let withdrawn = known.filter(move |(_, state)| state.link_to(author).is_none());
+        withdrawn.map(|(peer, _)| peer)
     }
 
     pub(crate) fn signed(&self, author: PeerId) -> Option<&Signed> {
@@ -259,7 +259,7 @@ mod tests {
         insert_linked(database, secret, version, &[]);
     }
 
-    /// A record of an author who announces links to others.
+    /// A record whose author announces links to others.
     fn insert_linked(database: &mut Database, secret: u8, version: u64, to: &[u8]) {
         let peers = to.iter().map(|to| Identity::from_secret([*to; 32]).peer());
         let state = LinkState {
@@ -286,15 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_its_other_end_does_not_announce_is_not_confirmed() {
+    fn a_link_that_its_other_end_does_not_announce_is_withdrawn() {
         let mut database = Database::default();
         let [author, other] = [1, 2].map(|secret| Identity::from_secret([secret; 32]).peer());
         insert_linked(&mut database, 1, 1, &[2, 9]);
-        assert!(database.is_confirmed(author), "nothing is known of others");
+        let withdrawn = |database: &Database, of| database.withdrawn(of).collect::<Vec<_>>();
+        assert_eq!(withdrawn(&database, author), [], "others are not known");
         insert_linked(&mut database, 2, 1, &[1]);
-        assert!(database.is_confirmed(author) && database.is_confirmed(other));
+        assert_eq!(withdrawn(&database, author), []);
+        assert_eq!(withdrawn(&database, other), []);
         insert_linked(&mut database, 2, 2, &[]);
-        assert!(!database.is_confirmed(author) && database.is_confirmed(other));
+        assert_eq!(withdrawn(&database, author), [other]);
+        assert_eq!(withdrawn(&database, other), []);
     }
 
     #[test]
