@@ -365,9 +365,9 @@ mod socket {
                     if self.early.hold(gate, addr, &buf[..len]) {
                         continue;
                     }
+                    self.reading.note(&buf[..len]);
                 }
                 self.relayed.note(&buf[..len]);
-                self.reading.note(&buf[..len]);
                 self.pace.observe_received(&buf[..len]);
                 *meta = received(len, addr);
                 return Poll::Ready(Ok(1));
