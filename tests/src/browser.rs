@@ -186,12 +186,14 @@ impl Window {
         resized.with_context(|| format!("{width} by {height}"))
     }
 
-    /// Clicks on what a selector finds.
+    /// Clicks on what a selector finds, as soon as the page shows it: it draws what it knows a
+    /// quarter of a second later.
     ///
     /// # Errors
-    /// If there is none, or it cannot be clicked.
+    /// If it does not come [`SOON`], or it cannot be clicked.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        let element = self.client.find(Locator::Css(selector)).await;
+        let shown = self.client.wait().at_most(SOON);
+        let element = shown.for_element(Locator::Css(selector)).await;
         let clicked = element.with_context(|| selector.to_owned())?.click().await;
         clicked.with_context(|| format!("clicking on {selector}"))
     }
