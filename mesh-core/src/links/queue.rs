@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::lane::{Ahead, Lane, is_bulk};
 use super::shares::Shares;
 use crate::config::Config;
+use crate::id::Target;
 use crate::io::Channel;
 use crate::time::Instant;
 use crate::wire::{Envelope, FRAME_BYTES_MAX, FrameWriter, Record};
@@ -368,6 +369,12 @@ impl LinkQueue {
     /// What was taken over from others or the application, and not sent.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = &Envelope> {
         self.data.iter().chain(self.bulk.iter())
+    }
+
+    /// Whether a message or part of this author to this target waits for the data channel.
+    pub(crate) fn holds(&self, lane: Lane, to: Target) -> bool {
+        let queue = if lane.is_bulk { &self.bulk } else { &self.data };
+        queue.holds(lane.author, to)
     }
 
     /// Records that wait to be sent, on whatever channel.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::id::PeerId;
+use crate::id::{PeerId, Target};
 use crate::wire::Envelope;
 
 /// Bytes that an author may send over a link in one turn of deficit round robin: some small
@@ -60,6 +60,13 @@ impl Shares {
     pub(super) fn of(&self, author: PeerId) -> (usize, usize) {
         let share = self.by_author.get(&author);
         share.map_or((0, 0), |share| (share.waiting.len(), share.bytes))
+    }
+
+    /// Whether one of an author to this target waits.
+    pub(super) fn holds(&self, author: PeerId, to: Target) -> bool {
+        let share = self.by_author.get(&author);
+        let mut waiting = share.into_iter().flat_map(|share| &share.waiting);
+        waiting.any(|waiting| waiting.envelope.target == to)
     }
 
     pub(super) fn push(&mut self, envelope: Envelope, record: Bytes) {

@@ -94,6 +94,13 @@ impl Net<'_> {
         }
     }
 
+    /// Whether messages of this agent to a member, or parts of them, still wait for the link to
+    /// this neighbour: a copy of one would come after them.
+    pub(super) fn holds(&self, lane: Lane, to: Target, hop: Option<PeerId>) -> bool {
+        let link = hop.and_then(|hop| self.links.open_to(hop));
+        link.is_some_and(|link| link.queue.holds(lane, to))
+    }
+
     /// Whether there is an open link to a neighbour, with room for messages.
     pub(super) fn takes_data(&self, peer: PeerId) -> bool {
         self.links.takes(peer, Channel::Data, self.cx)

@@ -1,5 +1,6 @@
 //! Messages that are repeated until they are answered, and the answers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::losses::delivery_failed;
@@ -215,10 +216,16 @@ impl Messages {
             .pending
             .iter()
             .filter(|(_, pending)| pending.retry_at <= net.cx.now);
-        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        let due: Vec<_> = due.map(|(id, pending)| (*id, pending.hop)).collect();
+        // Seen before the first copy leaves.
+        let lane = Lane::new(net.cx.this, Channel::Data);
+        let ways: BTreeSet<_> = due.iter().map(|(id, hop)| (id.target, *hop)).collect();
+        let held = ways
+            .into_iter()
+            .filter(|(to, hop)| net.holds(lane, *to, *hop));
+        let held: BTreeSet<_> = held.collect();
         let mut detours = Detours::default();
-        for id in due {
-            let hop = self.pending.get(&id).and_then(|pending| pending.hop);
+        for (id, hop) in due {
             let longest = self.answers_within(id.target, hop, net);
             let longest = longest.max(net.cx.config.retry_max);
             let Some(pending) = self.pending.get_mut(&id) else {
@@ -239,10 +246,16 @@ impl Messages {
             if self.waiting.holds(id.target) {
                 continue; // The first copy has not left yet.
             }
-            let (dated, last) = (pending.dated, pending.hop);
+            let dated = pending.dated;
             let Some(mut data) = pending.data.clone() else {
                 continue;
             };
+            let Some(next) = hop_for_retry(id.target, hop, &mut detours, net) else {
+                continue;
+            };
+            if hop == Some(next) && held.contains(&(id.target, hop)) {
+                continue; // It would come after the first copy.
+            }
             self.streams.update_place(id.target, &mut data.place);
             if let Some(place) = &mut data.place {
                 // A request's reply may take long; that it has arrived shall not.
@@ -253,17 +266,14 @@ impl Messages {
             let header = net.header(id, dated);
             let envelope = net.sign(header, content);
             net.cx.stats.retried += 1;
-            let Some(hop) = hop_for_retry(id.target, last, &mut detours, net) else {
-                continue;
-            };
             if let Some(pending) = self.pending.get_mut(&id) {
-                pending.hop = Some(hop);
+                pending.hop = Some(next);
             }
             if let (Target::Peer(to), Some(place)) = (id.target, place) {
-                self.streams.repeated(to, place.number, hop, net.cx.now);
+                self.streams.repeated(to, place.number, next, net.cx.now);
             }
-            decided!(net.cx, to = ?id.target, sequence = id.sequence, ?hop, "repeat a message");
-            let _ = net.hand_to(hop, envelope, Channel::Data);
+            decided!(net.cx, to = ?id.target, sequence = id.sequence, ?next, "repeat a message");
+            let _ = net.hand_to(next, envelope, Channel::Data);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
             self.timers.arm(TimeoutReason::Retry, at);

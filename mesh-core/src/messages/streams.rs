@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::{LossReason, RejectReason};
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
+use crate::links::Lane;
 use crate::log::decided;
 use crate::overlay::SETTLE;
 use crate::payload::Delivery;
@@ -279,7 +280,14 @@ impl Messages {
         let due = match self.waiting.holds(Target::Peer(to)) {
             true => Vec::new(), // The first copies have not left yet.
             false => {
-                let due = self.streams.with(to, |outbox| outbox.due(patience, now));
+                let lane = Lane::new(net.cx.this, Channel::Data);
+                let due = self.streams.with(to, |outbox| {
+                    let hop = outbox.first_overdue(patience, now);
+                    if net.holds(lane, Target::Peer(to), hop) {
+                        outbox.wait_again(now);
+                    }
+                    outbox.due(patience, now)
+                });
                 due.unwrap_or_default()
             }
         };

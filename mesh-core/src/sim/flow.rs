@@ -155,6 +155,44 @@ fn a_burst_over_a_slow_link_waits_at_its_author_and_arrives() {
     }
 }
 
+/// The link stands still for a second now and then, as it does while its connection repeats what
+/// got lost.
+#[test]
+fn on_a_path_that_carries_little_no_message_waits_for_long_or_leaves_twice() {
+    let mut world = rough(3, None);
+    world.start_agents(2);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    let to = Target::Peer(world.agents()[1].id());
+    for _ in 0..50 {
+        let sent = world.send(0, to, "little".into(), Delivery::Reliable);
+        sent.expect("there is room");
+        world.run_for(SECOND / 5);
+    }
+    narrow(&mut world, 1, 100_000);
+    let mut ids = Vec::new();
+    for turn in 0..60_000 {
+        let sent = world.send(0, to, "x".repeat(15_000).into(), Delivery::Reliable);
+        ids.extend(sent.ok());
+        match turn % 4_000 {
+            0 => world.block(0, 1),
+            1_000 => world.unblock_all(),
+            _ => {}
+        }
+        world.run_for(TURN);
+    }
+    assert_arrived(&mut world, (0, 1), &ids);
+    // The first ones find out what the path carries.
+    let latencies = ids[50..].iter().map(|id| {
+        let received = world.agents()[1].received_as(id);
+        received.expect("it arrives").latency_ms
+    });
+    let worst = latencies.fold(0.0, f64::max);
+    let retried = world.agents()[0].mesh().stats().retried;
+    assert!(ids.len() > 270, "{} of 300 were taken", ids.len());
+    assert!(retried <= 5, "{retried} left again");
+    assert!(worst < 3_500.0, "{worst} ms");
+}
+
 /// A star of five around the first agent, with paths between all.
 fn star(seed: u64) -> World {
     let mut world = rough(seed, None);

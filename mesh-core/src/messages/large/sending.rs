@@ -201,6 +201,10 @@ impl Messages {
                 self.stop_sending(key, LossReason::Deadline, net.cx.this, net);
                 continue;
             }
+            let hop = sending.parts.first_overdue(patience(net), net.cx.now);
+            if net.holds(Lane::bulk(net.cx.this), Target::Peer(key.0), hop) {
+                sending.parts.wait_again(net.cx.now);
+            }
             for repeat in sending.parts.due(patience(net), net.cx.now) {
                 self.repeat_part(key, repeat, &mut detours, net);
             }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::outbox::{FIRST_PATIENCE, Lost, Outbox, ROOM_PATIENCE, ROUND_TRIP, Sent};
+use super::outbox::{
+    DOUBLINGS_MAX, FIRST_PATIENCE, Lost, Outbox, Patience, ROOM_PATIENCE, ROUND_TRIP, Sent,
+};
 use crate::error::LossReason;
 use crate::id::PeerId;
 use crate::time::Instant;
@@ -11,6 +13,9 @@ use crate::wire::Progress;
 /// Delay beyond twice the shortest round trip at which the window shrinks: messages under way
 /// beyond that only wait in queues, and would arrive too late to be of use.
 const QUEUEING_MAX: Duration = Duration::from_millis(500);
+
+/// Questions that are timed at once: twice as many as a window has halves, as it grows and shrinks.
+const QUESTIONS_MAX: usize = 4;
 
 /// A question for news that is not answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +45,16 @@ impl Asked {
             is_put_off: false,
         }
     }
+}
 
-    /// Whether it was asked once.
-    fn is_first(&self) -> bool {
-        self.at == self.since
-    }
+/// Whether news took far longer than they could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lateness {
+    None,
+    /// A packet that was lost may have held them up: no reason to send less, nor more.
+    Once,
+    /// And those that were asked for after that: what is under way waits in queues.
+    Twice,
 }
 
 /// What the target's news come to.
@@ -113,53 +123,100 @@ impl Outbox {
         });
         self.slots -= arrived;
         self.lost |= is_lossy;
-        let is_slow = self.answered(next.max(seen), now);
-        if is_lossy || is_slow {
+        let lateness = self.answered(next.max(seen), now);
+        if is_lossy || lateness == Lateness::Twice {
             self.window.shrink(self.round_trip(), now);
-        } else if used {
+        } else if used && lateness == Lateness::None {
             self.window.grow(arrived);
         }
         self.calm_down();
         Some(news)
     }
 
-    /// News have come, of all up to this number. Returns whether they, and those before, took far
-    /// longer than they could.
-    fn answered(&mut self, seen: u64, now: Instant) -> bool {
-        let Some(asked) = self.asked.take() else {
-            return false;
-        };
-        if asked.number >= seen {
+    /// News have come, of all up to this number.
+    fn answered(&mut self, seen: u64, now: Instant) -> Lateness {
+        let mut took = None;
+        while let Some((_, at)) = self.questions.pop_front_if(|(number, _)| *number < seen) {
+            took = Some(now.since(at));
+        }
+        match self.asked.take() {
             // An earlier question's. The last is on its way.
-            self.asked = Some(Asked {
-                again: 0,
-                probed_at: None,
-                ..asked
-            });
-            return false;
+            Some(asked) if asked.number >= seen => {
+                self.asked = Some(Asked {
+                    again: 0,
+                    probed_at: None,
+                    ..asked
+                });
+            }
+            Some(asked) => {
+                if !asked.is_put_off {
+                    took = Some(now.since(asked.since));
+                }
+                self.ask_of_rest(now);
+            }
+            None => {}
         }
-        let mut is_slow = false;
-        if !asked.is_put_off {
-            // If it was asked several times this is the longest that it can have taken. Without it
-            // a path that has become slow would be asked too soon for ever; and a path that was
-            // away for a while is soon taken for what it is.
-            let longest = self.news.longest().unwrap_or_default();
-            let sample = match asked.is_first() {
-                true => now.since(asked.since),
-                false => now.since(asked.since).min(FIRST_PATIENCE.max(longest * 2)),
-            };
-            self.news.measured(sample);
-            let shortest = self
-                .shortest
-                .map_or(sample, |shortest| shortest.min(sample));
-            self.shortest = Some(shortest);
-            // One may have been held up by a lost packet; what waits in queues makes all slow.
-            let slow = asked.is_first() && sample > shortest * 2 + QUEUEING_MAX;
-            is_slow = slow && self.was_slow;
-            self.was_slow = slow;
+        let Some(took) = took else {
+            return Lateness::None;
+        };
+        // If it was asked several times this is the longest that it can have taken. Without it a
+        // path that has become slow would be asked too soon for ever; and a path that was away for
+        // a while is soon taken for what it is.
+        let longest = self.news.longest().unwrap_or_default();
+        self.news
+            .measured(took.min(FIRST_PATIENCE.max(longest * 2)));
+        self.lateness(took, now)
+    }
+
+    /// What it means that news took so long.
+    fn lateness(&mut self, took: Duration, now: Instant) -> Lateness {
+        let shortest = self.shortest.map_or(took, |shortest| shortest.min(took));
+        self.shortest = Some(shortest);
+        if took <= shortest * 2 + QUEUEING_MAX {
+            self.late_at = None;
+            return Lateness::None;
         }
-        self.ask_of_rest(now);
-        is_slow
+        // What one lost packet has held up are all questions that had been asked by then.
+        let is_of_same = |late_at: Instant| late_at + took > now;
+        if self.late_at.is_some_and(is_of_same) {
+            return Lateness::Once;
+        }
+        match self.late_at.replace(now) {
+            None => Lateness::Once,
+            Some(_) => Lateness::Twice,
+        }
+    }
+
+    /// The message of this number asks as it leaves for the first time.
+    pub(super) fn ask(&mut self, number: u64, now: Instant) {
+        self.unasked = (0, 0);
+        self.asked = Some(Asked::at(number, now));
+        if self.questions.len() < QUESTIONS_MAX {
+            self.questions.push_back((number, now));
+        }
+    }
+
+    /// When the question that is not answered is asked again.
+    pub(super) fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
+        let asked = self.asked?;
+        let usual = self.news.longest().unwrap_or(FIRST_PATIENCE);
+        let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
+        Some(asked.at + wait.min(patience.max.max(usual * 2)))
+    }
+
+    /// News are overdue for the first time: the neighbour that the first message which is awaited
+    /// was handed to, if it was to one.
+    pub(crate) fn first_overdue(&self, patience: Patience, now: Instant) -> Option<PeerId> {
+        let is_overdue = self.ask_again_at(patience).is_some_and(|at| at <= now);
+        let asked = self.asked.filter(|asked| is_overdue && asked.again == 0);
+        asked.and_then(|_| self.sent.iter().find(|sent| sent.copy.is_some())?.hop)
+    }
+
+    /// What was sent has not left this agent: its news are waited for as long again.
+    pub(crate) fn wait_again(&mut self, now: Instant) {
+        if let Some(asked) = &mut self.asked {
+            asked.at = now;
+        }
     }
 
     /// What is not known to have arrived is asked for, if nothing more is sent soon.

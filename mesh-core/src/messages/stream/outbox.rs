@@ -23,7 +23,7 @@ pub(super) const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// At most this many doublings of a wait for room or news: 1.6 s where a queue is full.
-const DOUBLINGS_MAX: u32 = 4;
+pub(super) const DOUBLINGS_MAX: u32 = 4;
 
 const _: () = assert!(ROOM_PATIENCE.as_millis() < FIRST_PATIENCE.as_millis());
 
@@ -114,14 +114,17 @@ pub(crate) struct Outbox {
     pub(super) expires_at: Option<Instant>,
     pub(super) window: Window,
     pub(super) asked: Option<Asked>,
+    /// The numbers of messages that asked when they first left and are not answered, and when they
+    /// left: while much is under way the last is asked before the one before it is answered.
+    pub(super) questions: VecDeque<(u64, Instant)>,
     /// Slots and numbers sent since the last question that nothing else will tell of.
     pub(super) unasked: (usize, u64),
     /// That of questions for news.
     pub(super) news: RoundTrip,
     /// That of messages with receipts.
     answers: RoundTrip,
-    /// The last round trip was far longer than the shortest.
-    pub(super) was_slow: bool,
+    /// When news came that had taken far longer than the shortest round trip, if the last have.
+    pub(super) late_at: Option<Instant>,
     /// The shortest one.
     pub(super) shortest: Option<Duration>,
     /// Some are known to be lost.
@@ -140,10 +143,11 @@ impl Outbox {
             expires_at: None,
             window: Window::default(),
             asked: None,
+            questions: VecDeque::new(),
             unasked: (0, 0),
             news: RoundTrip::default(),
             answers: RoundTrip::default(),
-            was_slow: false,
+            late_at: None,
             shortest: None,
             lost: false,
         }
@@ -228,8 +232,7 @@ impl Outbox {
         let is_spanned = (self.next - self.base()) * 2 >= SPAN_MAX;
         let asks = asks || is_spanned && self.asked.is_none() && self.unasked.1 > 0;
         if asks {
-            self.unasked = (0, 0);
-            self.asked = Some(Asked::at(number, now));
+            self.ask(number, now);
         }
         (number, asks)
     }
@@ -292,6 +295,7 @@ impl Outbox {
         self.lost = self.lost && self.sent.iter().any(|sent| sent.lost.is_some());
         if self.sent.is_empty() {
             self.asked = None;
+            self.questions.clear();
             self.unasked = (0, 0);
             self.expires_at = None;
         }
@@ -347,14 +351,6 @@ impl Outbox {
 
     pub(super) fn round_trip(&self) -> Duration {
         self.news.usual().unwrap_or(ROUND_TRIP)
-    }
-
-    /// When the question that is not answered is asked again.
-    fn ask_again_at(&self, patience: Patience) -> Option<Instant> {
-        let asked = self.asked?;
-        let usual = self.news.longest().unwrap_or(FIRST_PATIENCE);
-        let wait = patience.min.max(usual) * (1 << asked.again.min(DOUBLINGS_MAX));
-        Some(asked.at + wait.min(patience.max.max(usual * 2)))
     }
 
     /// When something is due.
