@@ -81,8 +81,8 @@ impl Allowance {
         }
     }
 
-    /// Of a link whose path holds so many bytes in a round trip. What it carries in
-    /// 100 ms may wait, or in two round trips if they take longer.
+    /// Of a link whose path holds so many bytes in a round trip. As many as it carries in 100 ms
+    /// may wait, or in two round trips if they take longer.
     pub fn on_path(under_way: usize, round_trip: Duration) -> Self {
         let trips = WAITING.as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
         let waiting = (under_way as f64 * trips.max(TRIPS)) as usize;

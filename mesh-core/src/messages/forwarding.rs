@@ -96,8 +96,8 @@ impl Net<'_> {
 
     /// Whether messages of this agent to a member, or parts of them, still wait for the link to
     /// this neighbour: a copy of one would come after them.
-    pub(super) fn holds(&self, lane: Lane, to: Target, hop: Option<PeerId>) -> bool {
-        let link = hop.and_then(|hop| self.links.open_to(hop));
+    pub(super) fn holds(&self, lane: Lane, to: Target, hop: PeerId) -> bool {
+        let link = self.links.open_to(hop);
         link.is_some_and(|link| link.queue.holds(lane, to))
     }
 

@@ -219,11 +219,11 @@ impl Messages {
         let due: Vec<_> = due.map(|(id, pending)| (*id, pending.hop)).collect();
         // Seen before the first copy leaves.
         let lane = Lane::new(net.cx.this, Channel::Data);
-        let ways: BTreeSet<_> = due.iter().map(|(id, hop)| (id.target, *hop)).collect();
-        let held = ways
-            .into_iter()
-            .filter(|(to, hop)| net.holds(lane, *to, *hop));
-        let held: BTreeSet<_> = held.collect();
+        let ways = due
+            .iter()
+            .filter_map(|(id, hop)| Some((id.target, (*hop)?)));
+        let mut held: BTreeSet<_> = ways.collect();
+        held.retain(|(to, hop)| net.holds(lane, *to, *hop));
         let mut detours = Detours::default();
         for (id, hop) in due {
             let longest = self.answers_within(id.target, hop, net);
@@ -246,16 +246,17 @@ impl Messages {
             if self.waiting.holds(id.target) {
                 continue; // The first copy has not left yet.
             }
-            let dated = pending.dated;
-            let Some(mut data) = pending.data.clone() else {
-                continue;
-            };
             let Some(next) = hop_for_retry(id.target, hop, &mut detours, net) else {
                 continue;
             };
-            if hop == Some(next) && held.contains(&(id.target, hop)) {
+            if hop == Some(next) && held.contains(&(id.target, next)) {
                 continue; // It would come after the first copy.
             }
+            let Some(mut data) = pending.data.clone() else {
+                continue;
+            };
+            pending.hop = Some(next);
+            let dated = pending.dated;
             self.streams.update_place(id.target, &mut data.place);
             if let Some(place) = &mut data.place {
                 // A request's reply may take long; that it has arrived shall not.
@@ -266,9 +267,6 @@ impl Messages {
             let header = net.header(id, dated);
             let envelope = net.sign(header, content);
             net.cx.stats.retried += 1;
-            if let Some(pending) = self.pending.get_mut(&id) {
-                pending.hop = Some(next);
-            }
             if let (Target::Peer(to), Some(place)) = (id.target, place) {
                 self.streams.repeated(to, place.number, next, net.cx.now);
             }

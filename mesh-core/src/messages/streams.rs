@@ -281,13 +281,10 @@ impl Messages {
             true => Vec::new(), // The first copies have not left yet.
             false => {
                 let lane = Lane::new(net.cx.this, Channel::Data);
-                let due = self.streams.with(to, |outbox| {
-                    let hop = outbox.first_overdue(patience, now);
-                    if net.holds(lane, Target::Peer(to), hop) {
-                        outbox.wait_again(now);
-                    }
-                    outbox.due(patience, now)
-                });
+                let is_held = |hop| net.holds(lane, Target::Peer(to), hop);
+                let due = self
+                    .streams
+                    .with(to, |outbox| outbox.due(patience, now, is_held));
                 due.unwrap_or_default()
             }
         };

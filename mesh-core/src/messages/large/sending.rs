@@ -201,11 +201,10 @@ impl Messages {
                 self.stop_sending(key, LossReason::Deadline, net.cx.this, net);
                 continue;
             }
-            let hop = sending.parts.first_overdue(patience(net), net.cx.now);
-            if net.holds(Lane::bulk(net.cx.this), Target::Peer(key.0), hop) {
-                sending.parts.wait_again(net.cx.now);
-            }
-            for repeat in sending.parts.due(patience(net), net.cx.now) {
+            let lane = Lane::bulk(net.cx.this);
+            let is_held = |hop| net.holds(lane, Target::Peer(key.0), hop);
+            let due = sending.parts.due(patience(net), net.cx.now, is_held);
+            for repeat in due {
                 self.repeat_part(key, repeat, &mut detours, net);
             }
             self.send_parts(key, net);

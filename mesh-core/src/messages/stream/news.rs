@@ -53,7 +53,7 @@ enum Lateness {
     None,
     /// A packet that was lost may have held them up: no reason to send less, nor more.
     Once,
-    /// And those that were asked for after that: what is under way waits in queues.
+    /// So did news that were asked for after those: messages under way wait in queues.
     Twice,
 }
 
@@ -168,7 +168,7 @@ impl Outbox {
         self.lateness(took, now)
     }
 
-    /// What it means that news took so long.
+    /// Judges news by how long they took.
     fn lateness(&mut self, took: Duration, now: Instant) -> Lateness {
         let shortest = self.shortest.map_or(took, |shortest| shortest.min(took));
         self.shortest = Some(shortest);
@@ -204,17 +204,21 @@ impl Outbox {
         Some(asked.at + wait.min(patience.max.max(usual * 2)))
     }
 
-    /// News are overdue for the first time: the neighbour that the first message which is awaited
-    /// was handed to, if it was to one.
-    pub(crate) fn first_overdue(&self, patience: Patience, now: Instant) -> Option<PeerId> {
+    /// Where news are overdue for the first time, and the link to the neighbour that the first
+    /// awaited message was handed to still holds messages, they are waited for as long again.
+    pub(super) fn wait_for_link(
+        &mut self,
+        patience: Patience,
+        now: Instant,
+        is_held: impl FnOnce(PeerId) -> bool,
+    ) {
         let is_overdue = self.ask_again_at(patience).is_some_and(|at| at <= now);
-        let asked = self.asked.filter(|asked| is_overdue && asked.again == 0);
-        asked.and_then(|_| self.sent.iter().find(|sent| sent.copy.is_some())?.hop)
-    }
-
-    /// What was sent has not left this agent: its news are waited for as long again.
-    pub(crate) fn wait_again(&mut self, now: Instant) {
-        if let Some(asked) = &mut self.asked {
+        if let Some(asked) = self.asked.as_mut()
+            && is_overdue
+            && asked.again == 0
+            && let Some(first) = self.sent.iter().find(|sent| sent.copy.is_some())
+            && first.hop.is_some_and(is_held)
+        {
             asked.at = now;
         }
     }

@@ -362,8 +362,15 @@ impl Outbox {
     }
 
     /// The copies that are to leave now: of what is known to be lost, as much as the window takes,
-    /// and the first of all if news are overdue.
-    pub(crate) fn due(&mut self, patience: Patience, now: Instant) -> Vec<Repeat> {
+    /// and the first of all if news are overdue. Not at first while messages wait for the link to
+    /// the neighbour that it was handed to: the copy would come after them.
+    pub(crate) fn due(
+        &mut self,
+        patience: Patience,
+        now: Instant,
+        is_held: impl FnOnce(PeerId) -> bool,
+    ) -> Vec<Repeat> {
+        self.wait_for_link(patience, now, is_held);
         let mut due = Vec::new();
         let lost = |sent: &&Sent| sent.lost.is_some();
         let waiting: usize = self.sent.iter().filter(lost).map(|sent| sent.slots).sum();

@@ -146,7 +146,7 @@ impl Rig {
     fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
         assert_eq!(self.outbox.expire(peer(), self.now), []);
-        for repeat in self.outbox.due(PATIENCE, self.now) {
+        for repeat in self.outbox.due(PATIENCE, self.now, |_| false) {
             let count = repeat.envelope.messages() as u64;
             let (number, base) = (repeat.number, 0);
             // The first copy, which asked or did not, is the same as all others.
