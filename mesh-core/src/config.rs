@@ -123,7 +123,7 @@ pub struct Config {
     pub ping_interval: Duration,
     /// The same at most, for an agent with so many links that others notice its death soon anyway.
     pub ping_interval_max: Duration,
-    /// How long a pong may take before the next try, at least; eight times the link's round trip
+    /// How long a pong may take before the next try, at least; four times the link's round trip
     /// if that is more.
     pub pong_timeout_min: Duration,
     /// The same at most, and while the round trip is not known: a mass join can keep a machine busy

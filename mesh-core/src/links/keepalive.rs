@@ -184,6 +184,18 @@ impl Keepalive {
         }
     }
 
+    /// That of a connection which works again after it was silent, and on which a ping of that time
+    /// was answered after this long. Most of it the path was away, so it is a bound until the path
+    /// is measured, and that is done at once: a path that fails again is to be noticed.
+    pub(super) fn revived(&self, took: Duration, now: Instant) -> Self {
+        Self {
+            next_ping_at: now,
+            srtt: Some(took),
+            samples: 0,
+            ..self.succeeded(now)
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.next_ping_at
     }
@@ -368,7 +380,7 @@ impl Keepalive {
     }
 
     /// Takes a round trip into account.
-    pub(super) fn measured(&mut self, sample: Duration) {
+    fn measured(&mut self, sample: Duration) {
         self.samples = self.samples.saturating_add(1);
         // The first sample is of a machine busy with connecting, and is forgotten; then the mean,
         // until there are enough samples to smooth.

@@ -1,5 +1,7 @@
 //! One link, and where it stands.
 
+use std::time::Duration;
+
 use super::keepalive::Keepalive;
 use super::lane::Lane;
 use super::media::Media;
@@ -108,13 +110,13 @@ impl Link {
         }
     }
 
-    /// It was silent, and something arrived over it.
-    pub(super) fn revive(&mut self, now: Instant) {
+    /// It was silent, and has answered a ping of that time after this long.
+    pub(super) fn revive(&mut self, took: Duration, now: Instant) {
         self.state = LinkState::Open;
         self.negotiation.revived(now);
         self.opened_at = Some(now);
         self.restarts = Restarts::default();
-        self.keepalive = self.keepalive.succeeded(now);
+        self.keepalive = self.keepalive.revived(took, now);
         self.media = self.media.revived(now);
         // Moments that passed meanwhile are due now.
         for moment in [&mut self.rotate_at, &mut self.upgrade.at] {

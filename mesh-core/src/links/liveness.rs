@@ -167,8 +167,8 @@ impl Links {
 
     /// A neighbour answers a ping.
     pub(crate) fn pong(&mut self, id: LinkId, channel: Channel, nonce: u32, cx: &mut Context) {
-        if self.silent.answered(id, nonce, cx.now) {
-            return self.revive(id, cx);
+        if let Some(took) = self.silent.answered(id, nonce, cx.now) {
+            return self.revive(id, took, cx);
         }
         let jitter = unit(&mut self.rng);
         let Some(link) = self.table.get_mut(id) else {

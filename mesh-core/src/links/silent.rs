@@ -81,19 +81,12 @@ impl SilentLinks {
         self.kept.drain(..).map(|(_, link)| link.id)
     }
 
-    /// A pong has come. Returns whether it answers a ping sent since this link is silent; then its
-    /// round trip counts: the path may have got longer than answers were waited for.
-    pub(super) fn answered(&mut self, id: LinkId, answer: u32, now: Instant) -> bool {
-        let mut kept = self.kept.iter_mut();
-        let Some((since, link)) = kept.find(|(_, link)| link.id == id) else {
-            return false;
-        };
+    /// A pong has come. If it answers a ping sent since this link is silent, returns how long that
+    /// took.
+    pub(super) fn answered(&self, id: LinkId, answer: u32, now: Instant) -> Option<Duration> {
+        let (since, _) = self.kept.iter().find(|(_, link)| link.id == id)?;
         let took = Duration::from_micros(nonce(now).wrapping_sub(answer).into());
-        let is_answer = took <= now.since(*since);
-        if is_answer {
-            link.keepalive.measured(took);
-        }
-        is_answer
+        (took <= now.since(*since)).then_some(took)
     }
 
     pub(crate) fn contains(&self, id: LinkId) -> bool {
@@ -186,8 +179,9 @@ impl Links {
         ask(link, cx);
     }
 
-    /// A silent connection leads both ways again, and is a link again.
-    pub(crate) fn revive(&mut self, id: LinkId, cx: &mut Context) {
+    /// A silent connection leads both ways again, and is a link again: a ping was answered after
+    /// this long.
+    pub(crate) fn revive(&mut self, id: LinkId, took: Duration, cx: &mut Context) {
         let Some(mut link) = self.silent.take(id) else {
             return;
         };
@@ -195,7 +189,7 @@ impl Links {
         if let Some(attempt) = self.table.id_of(link.peer) {
             self.give_up(attempt, "the link before it works again", cx);
         }
-        link.revive(cx.now);
+        link.revive(took, cx.now);
         link.queue.acknowledge(); // What came while this end was silent.
         self.table.insert(link);
         self.table.set_busy(id);

@@ -300,7 +300,7 @@ fn a_silent_link_is_down_with_what_it_held_and_up_again_when_it_speaks() {
     });
     let told = [down, LinkEvent::RestartDue(id), LinkEvent::Isolated];
     assert_eq!(events(&mut links), told.map(|e| format!("{e:?}")));
-    links.revive(id, &mut cx);
+    links.revive(id, Duration::ZERO, &mut cx);
     let up = LinkEvent::Up(id, peer);
     assert_eq!(events(&mut links), [format!("{up:?}")]);
     assert!(is_usable(&links, id));

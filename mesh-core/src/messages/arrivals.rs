@@ -55,7 +55,7 @@ struct Taken {
     /// Came before.
     again: Vec<MessageHeader>,
     /// Not waited for any more.
-    late: u64,
+    late: Vec<MessageHeader>,
     /// Without room to hold it.
     refused: u64,
 }
@@ -83,16 +83,16 @@ impl Messages {
                 .reject(via, Some(author), RejectReason::Replayed, net.cx);
         };
         let (delivery, wants_reply) = kind;
-        let is_complete = taken.late + taken.refused == 0;
+        let is_complete = taken.late.is_empty() && taken.refused == 0;
         if delivery == Delivery::Acknowledged && !wants_reply && is_complete {
             self.send_receipt(author, header, count, via, net);
         }
         // The repeating agent does not know.
         let is_repeated = delivery == Delivery::Reliable && !taken.again.is_empty();
-        if place.asks || is_repeated || taken.late > 0 {
+        if place.asks || is_repeated || !taken.late.is_empty() {
             self.arrivals.owed.insert(author, via);
         }
-        (0..taken.late).for_each(|_| net.cx.stats.lose(LossReason::Deadline));
+        self.came_late(author, delivery, &taken.late, net);
         net.cx.stats.duplicates += taken.again.len() as u64;
         if wants_reply {
             for header in taken.again {
@@ -100,6 +100,27 @@ impl Messages {
             }
         }
         self.hand_over(author, taken.ready, net);
+    }
+
+    /// Messages are dropped that were not waited for any more: the author has given them up by then
+    /// without knowing what became of them, and tells its application of acknowledged ones alone.
+    fn came_late(
+        &mut self,
+        author: PeerId,
+        delivery: Delivery,
+        late: &[MessageHeader],
+        net: &mut Net<'_>,
+    ) {
+        late.iter()
+            .for_each(|_| net.cx.stats.lose(LossReason::Deadline));
+        if delivery != Delivery::Reliable {
+            return;
+        }
+        for run in late.chunk_by(|one, next| one.sequence.checked_add(1) == Some(next.sequence)) {
+            if let (Some(first), Ok(count)) = (run.first(), u8::try_from(run.len())) {
+                self.give_notice(author, (first, count), LossReason::Deadline, net);
+            }
+        }
     }
 
     /// Takes what is new; nothing if it is of a former life or stream of its author.
@@ -157,7 +178,7 @@ impl Messages {
                 }
                 Arrival::Held => taken.again.push(header),
                 Arrival::Passed if seen == Seen::Before => taken.again.push(header),
-                Arrival::Passed => taken.late += 1,
+                Arrival::Passed => taken.late.push(header),
                 Arrival::NoRoom => taken.refused += 1,
             }
         }

@@ -104,19 +104,31 @@ impl Messages {
         }
         // The author is not verified: a notice goes to members only, not to any peer that is named.
         if delivery != Delivery::Datagram && net.overlay.may_be_here(author) {
-            let content = Content::Undelivered {
-                message: (header.incarnation, header.target, header.sequence),
-                count,
-                reason,
-            };
-            let notice = self.sign(Target::Peer(author), content, net);
-            // This agent may just have lost all its links, with what was to be passed on.
-            let patience = net.cx.config.deadline_max;
-            self.dispatch(notice, Channel::Control, None, patience, net);
+            self.give_notice(author, (&header, count), reason, net);
         }
     }
 
-    /// A forwarder could not pass so many messages of this agent on, from this one.
+    /// Tells an author of so many messages, from this one on, that they do not arrive.
+    pub(super) fn give_notice(
+        &mut self,
+        author: PeerId,
+        (first, count): (&MessageHeader, u8),
+        reason: LossReason,
+        net: &mut Net<'_>,
+    ) {
+        let content = Content::Undelivered {
+            message: (first.incarnation, first.target, first.sequence),
+            count,
+            reason,
+        };
+        let notice = self.sign(Target::Peer(author), content, net);
+        // This agent may just have lost all its links, with what was to be passed on.
+        let patience = net.cx.config.deadline_max;
+        self.dispatch(notice, Channel::Control, None, patience, net);
+    }
+
+    /// A forwarder could not pass so many messages of this agent on, from this one, or their target
+    /// does not wait for them any more.
     pub(super) fn undelivered(
         &mut self,
         at: PeerId,
@@ -131,7 +143,9 @@ impl Messages {
             target,
             sequence: first,
         };
-        if self.is_repeated(&first_id, (reason, at), net) {
+        if target == Target::Peer(at) {
+            self.streams.settle(at, first, count.into());
+        } else if self.is_repeated(&first_id, (reason, at), net) {
             return;
         }
         for number in 0..u64::from(count) {

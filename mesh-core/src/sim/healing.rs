@@ -262,6 +262,33 @@ fn a_path_that_leads_one_way_alone_is_done_without_in_three_seconds() {
     heals(Fault::OneWay, FAR, 3_000, 6_000);
 }
 
+/// What was asked while the path was away is answered when it leads on again: that took long, and
+/// tells nothing of the path.
+#[test]
+fn a_path_that_fails_again_as_soon_as_it_leads_on_is_noticed_as_soon() {
+    for seed in 1..=5 {
+        let mut world = World::formed(seed, None, 3);
+        world.run_for(SECOND * 10);
+        let other = world.agents()[1].id();
+        let is_direct = move |world: &World| {
+            let routes = world.agents()[0].mesh().routes();
+            routes.iter().any(|it| it.next_hop == other && it.hops == 1)
+        };
+        // The first time a ping of a link at rest has to be waited for.
+        for (turn, bound) in [8, 3, 3].into_iter().enumerate() {
+            assert!(is_direct(&world), "seed {seed}, turn {turn}");
+            world.part(0, 1);
+            let noticed = world.run_until(SECOND * bound, |world| !is_direct(world));
+            assert!(noticed, "seed {seed}, turn {turn}");
+            world.run_for(SECOND * 3);
+            world.unblock_all();
+            let revived = world.run_until(SECOND * 40, is_direct);
+            assert!(revived, "seed {seed}, turn {turn}");
+            world.run_for(SECOND / 20);
+        }
+    }
+}
+
 #[test]
 fn a_process_that_stands_still_is_done_without_in_three_seconds() {
     heals(Fault::Stopped, NEAR, 3_000, 6_000);

@@ -135,7 +135,8 @@ pub enum Content {
         /// How many they are, numbered one after another.
         count: u8,
     },
-    /// A forwarder could not pass messages on; their author is the target of the notice.
+    /// A forwarder could not pass messages on, or their target does not wait for them any more;
+    /// their author is the target of the notice.
     Undelivered {
         /// The incarnation, target and sequence of the first.
         message: (u64, Target, u64),

@@ -75,7 +75,7 @@ fn an_attempt_that_the_link_before_it_makes_needless_is_over_at_both_ends() {
     events(&mut links);
     links.dial(peer, false, &mut cx);
     let attempt = attempt(&mut links, &cx);
-    links.revive(id, &mut cx);
+    links.revive(id, Duration::ZERO, &mut cx);
     let told = [(peer, attempt, PeerSignal::Failed)];
     assert_eq!(signals(&mut links), told);
     assert!(is_usable(&links, id));

@@ -263,7 +263,7 @@ fn a_link_that_works_again_after_silence_tells_that_its_tracks_have_ended() {
     assert_eq!(act(&mut links, &mut cx, id), negotiate(id, NONE));
     answered(&mut links, &mut cx, id);
     links.stranded(id, &mut cx);
-    links.revive(id, &mut cx);
+    links.revive(id, Duration::ZERO, &mut cx);
     orders(&mut cx);
     assert_eq!(act(&mut links, &mut cx, id), negotiate(id, NONE));
 }
