@@ -12,6 +12,7 @@ use super::Dice;
 use super::ledger::{Life, Parted, Scope};
 use super::observe::{Healing, healing};
 use super::world::{Between, Passes, World};
+use crate::output::progress;
 
 /// Messages that were sent so long before a fault may be on their way when it comes.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
@@ -152,7 +153,7 @@ pub struct Blow {
     life: Life,
     began: Instant,
     scope: Scope,
-    parted: Option<Parted>,
+    parted: Vec<Parted>,
 }
 
 /// Begins a fault, to a host that the dice choose below `mortal`.
@@ -169,7 +170,7 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
         life,
         began: Instant::now(),
         scope: scope(world),
-        parted: None,
+        parted: Vec::new(),
     };
     match fault {
         Fault::Killed => {
@@ -202,10 +203,9 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
             world.signal("STOP", &all, true).await?;
         }
         Fault::Halved => {
-            world.kill_hub().await?;
             let (one, other) = all.split_at(all.len() / 2);
-            let lives = |hosts: &[usize]| hosts.iter().map(|it| world.agent(*it).life).collect();
-            blow.part(world, lives(one), Some(lives(other)));
+            blow.part_halves(world, [one, other]).await?;
+            world.kill_hub().await?;
             let between = Some(Between {
                 hosts: [one, other].map(|half| half.iter().copied().collect()),
                 passes: Passes::Nothing,
@@ -226,7 +226,26 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
 
 impl Blow {
     fn part(&mut self, world: &World, these: BTreeSet<Life>, those: Option<BTreeSet<Life>>) {
-        self.parted = Some(world.ledger.open().part(these, those));
+        self.parted.push(world.ledger.open().part(these, those));
+    }
+
+    /// Two halves are apart, and in a half the agents that no link of it connects: without the hub
+    /// nothing introduces them to each other.
+    async fn part_halves(&mut self, world: &World, halves: [&[usize]; 2]) -> Result<()> {
+        let mut lives = Vec::new();
+        for half in halves {
+            let all: BTreeSet<_> = half.iter().map(|it| world.agent(*it).life).collect();
+            for group in connected(world, half).await?.into_iter().skip(1) {
+                progress(&format!("no link within their half leads to {group:?}"));
+                let others = all.difference(&group).copied().collect();
+                self.part(world, group, Some(others));
+            }
+            lives.push(all);
+        }
+        if let (Some(other), Some(one)) = (lives.pop(), lives.pop()) {
+            self.part(world, one, Some(other));
+        }
+        Ok(())
     }
 
     /// Drops packets between the victim and a neighbour.
@@ -280,7 +299,7 @@ impl Blow {
             _ => {}
         }
         let ended = Instant::now();
-        if let Some(parted) = self.parted.take() {
+        for parted in self.parted.drain(..) {
             world.ledger.open().unite(parted);
         }
         Ok(ended)
@@ -344,6 +363,27 @@ fn scope(world: &World) -> Scope {
         living: world.lives(),
         cut: None,
     }
+}
+
+/// The agents of these hosts, in groups that links among them connect; the largest group first.
+async fn connected(world: &World, hosts: &[usize]) -> Result<Vec<BTreeSet<Life>>> {
+    let agents: Vec<_> = hosts.iter().map(|it| world.agent(*it)).collect();
+    let mut groups = Vec::<BTreeSet<Life>>::new();
+    for agent in &agents {
+        let peers = agent.peers().await?;
+        let is_linked = |id| peers.iter().any(|peer| peer.direct && peer.id == id);
+        let linked = agents.iter().filter(|other| is_linked(other.id));
+        let mut group: BTreeSet<_> = linked.map(|other| other.life).collect();
+        group.insert(agent.life);
+        let (connected, apart): (Vec<_>, Vec<_>) = groups
+            .into_iter()
+            .partition(|known| !known.is_disjoint(&group));
+        group.extend(connected.into_iter().flatten());
+        groups = apart;
+        groups.push(group);
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    Ok(groups)
 }
 
 /// A host to whose agent that of another is linked.

@@ -11,6 +11,9 @@ use mesh_native::core::Delivery;
 /// busy machine without a fault, and half of the shortest time in which the mesh is to heal.
 pub const LATE: Duration = Duration::from_millis(250);
 
+/// Messages that are quoted where some were held up: the last of them.
+const QUOTED: usize = 3;
+
 /// A process in its life, by its place in the ledger: a replacement is another one.
 pub type Life = usize;
 
@@ -255,6 +258,24 @@ impl Entries {
                 format!("{count} {delivery} from {author} to {target} {what}")
             });
         told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The last of them, in words: what an agent's log is to be searched for. Times are from `since`.
+    pub fn last_held_up(&self, from: Instant, since: Instant, scope: &Scope) -> String {
+        let mut held: Vec<_> = self.held_up_or_lost(from, scope).collect();
+        let last = held.split_off(held.len().saturating_sub(QUOTED));
+        let told = last.iter().map(|entry| {
+            let sent = entry.sent.saturating_duration_since(since);
+            let took = entry.arrived.map(|at| at - entry.sent);
+            format!(
+                "{:?} {} from {} to {}, sent at {sent:.2?}, took {took:.2?}",
+                entry.delivery,
+                entry.id.as_deref().unwrap_or("without an id"),
+                entry.author,
+                entry.target,
+            )
+        });
+        told.collect::<Vec<_>>().join("; ")
     }
 
     fn held_up_or_lost(&self, from: Instant, scope: &Scope) -> impl Iterator<Item = &Entry> {

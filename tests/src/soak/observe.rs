@@ -57,6 +57,10 @@ pub async fn healing(world: &World, from: Instant, since: Instant, scope: &Scope
             progress(&format!("not healed: {looked:?}; {told}"));
         }
         if quiet || now > HEALS_MAX {
+            if messages > Duration::ZERO {
+                let told = world.ledger.open().last_held_up(from, since, scope);
+                progress(&format!("held up or lost at last: {told}"));
+            }
             return Healing {
                 messages,
                 sent: after(suffered.sent),
