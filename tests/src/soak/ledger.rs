@@ -260,7 +260,7 @@ impl Entries {
         told.collect::<Vec<_>>().join(", ")
     }
 
-    /// The last of them, in words: what an agent's log is to be searched for. Times are from `since`.
+    /// The last of them, in words, for a search in agents' logs. Times are from `since`.
     pub fn last_held_up(&self, from: Instant, since: Instant, scope: &Scope) -> String {
         let mut held: Vec<_> = self.held_up_or_lost(from, scope).collect();
         let last = held.split_off(held.len().saturating_sub(QUOTED));
