@@ -7,6 +7,7 @@
 mod arrivals;
 mod broadcast;
 mod commands;
+mod copies;
 mod explain;
 mod finish;
 mod forwarding;

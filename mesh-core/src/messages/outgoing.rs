@@ -326,30 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_together_is_repeated_each_alone_and_delivered_once() {
-        let mut world = World::formed(1, None, 2);
-        let ids = [0, 1].map(|agent| world.agents()[agent].id());
-        // The first copy is lost on the way.
-        let now = world.now();
-        let sent: Vec<_> = texts(3)
-            .into_iter()
-            .map(|payload| {
-                let mesh = world.mesh_mut(0);
-                let sent = mesh.send(ids[1], payload, Delivery::Acknowledged.into(), now);
-                sent.expect("sent")
-            })
-            .collect();
-        while world.mesh_mut(0).poll_output().is_some() {}
-        for (n, id) in sent.iter().enumerate() {
-            world.sent_elsewhere(*id, &format!("message {n}"));
-        }
-        world.run_for(SECOND * 3);
-        assert_eq!(received(&world, 1), texts(3));
-        assert_eq!(outcomes(&world, &sent), (3, vec![]));
-        assert_eq!(world.agents()[0].mesh().stats().retried, 3);
-    }
-
-    #[test]
     fn each_of_those_that_got_stuck_together_is_told() {
         // Agents in a row: the last is two hops from the first.
         let mut world = World::formed(5, Some(2), 6);

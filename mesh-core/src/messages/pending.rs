@@ -1,17 +1,15 @@
 //! Messages that are repeated until they are answered, and the answers.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::copies::{Way, Ways};
 use super::losses::delivery_failed;
 use super::{Answer, Messages, Net};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
-use crate::links::Lane;
 use crate::log::decided;
 use crate::payload::Payload;
-use crate::routing::Detours;
 use crate::time::{Instant, UnixTime};
 use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, MessageHeader};
@@ -212,98 +210,69 @@ impl Messages {
 
     /// Repeats what is due, gives up what is late.
     pub(crate) fn retry_pending(&mut self, net: &mut Net<'_>) {
-        let due = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.retry_at <= net.cx.now);
-        let due: Vec<_> = due.map(|(id, pending)| (*id, pending.hop)).collect();
-        // Seen before the first copy leaves.
-        let lane = Lane::new(net.cx.this, Channel::Data);
-        let ways = due
-            .iter()
-            .filter_map(|(id, hop)| Some((id.target, (*hop)?)));
-        let mut held: BTreeSet<_> = ways.collect();
-        held.retain(|(to, hop)| net.holds(lane, *to, *hop));
-        let mut detours = Detours::default();
-        for (id, hop) in due {
-            let longest = self.answers_within(id.target, hop, net);
-            let longest = longest.max(net.cx.config.retry_max);
-            let Some(pending) = self.pending.get_mut(&id) else {
-                continue;
-            };
-            if pending.deadline <= net.cx.now {
-                self.pending.remove(&id);
-                if let Target::Peer(to) = id.target {
-                    self.streams.settle(to, id.sequence, 1);
-                }
-                net.cx.stats.lose(LossReason::Deadline);
-                delivery_failed(id, LossReason::Deadline, net.cx.this, net.cx);
-                continue;
+        let now = net.cx.now;
+        let due = self.pending.iter();
+        let due = due.filter(|(_, pending)| pending.retry_at <= now);
+        let due: Vec<_> = due.map(|(id, pending)| (*id, pending.deadline)).collect();
+        let mut ways = Ways::default();
+        for (id, deadline) in due {
+            match deadline <= now {
+                true => self.fail_late(id, net),
+                false => self.repeat_pending(id, &mut ways, net),
             }
-            pending.repeated_at = net.cx.now;
-            pending.wait = (pending.wait * 2).min(longest);
-            pending.retry_at = (net.cx.now + pending.wait).min(pending.deadline);
-            if self.waiting.holds(id.target) {
-                continue; // The first copy has not left yet.
-            }
-            let Some(next) = hop_for_retry(id.target, hop, &mut detours, net) else {
-                continue;
-            };
-            if hop == Some(next) && held.contains(&(id.target, next)) {
-                continue; // It would come after the first copy.
-            }
-            let Some(mut data) = pending.data.clone() else {
-                continue;
-            };
-            pending.hop = Some(next);
-            let dated = pending.dated;
-            self.streams.update_place(id.target, &mut data.place);
-            if let Some(place) = &mut data.place {
-                // A request's reply may take long; that it has arrived shall not.
-                place.asks = data.wants_reply;
-            }
-            let place = data.place;
-            let content = Content::Data(data);
-            let header = net.header(id, dated);
-            let envelope = net.sign(header, content);
-            net.cx.stats.retried += 1;
-            if let (Target::Peer(to), Some(place)) = (id.target, place) {
-                self.streams.repeated(to, place.number, next, net.cx.now);
-            }
-            decided!(net.cx, to = ?id.target, sequence = id.sequence, ?next, "repeat a message");
-            let _ = net.hand_to(next, envelope, Channel::Data);
         }
         if let Some(at) = self.pending.values().map(|pending| pending.retry_at).min() {
             self.timers.arm(TimeoutReason::Retry, at);
         }
         self.notify_writable(net);
     }
-}
 
-/// The neighbour for a repetition: another than the last, which may be dead or lead to one that is,
-/// if any leads to the target at all.
-pub(super) fn hop_for_retry(
-    target: Target,
-    last: Option<PeerId>,
-    detours: &mut Detours,
-    net: &mut Net<'_>,
-) -> Option<PeerId> {
-    let Target::Peer(to) = target else {
-        return None;
-    };
-    let usual = net
-        .next_hop(Lane::new(net.cx.this, Channel::Data), to, None)
-        .ok();
-    let Some(last) = last.filter(|last| usual == Some(*last)) else {
-        return usual;
-    };
-    let takes = |peer| peer != last && net.takes_data(peer);
-    let equal = net.routing.next_hop(to, net.cx, takes);
-    if equal.is_some() {
-        return equal;
+    fn fail_late(&mut self, id: MessageId, net: &mut Net<'_>) {
+        self.pending.remove(&id);
+        if let Target::Peer(to) = id.target {
+            self.streams.settle(to, id.sequence, 1);
+        }
+        net.cx.stats.lose(LossReason::Deadline);
+        delivery_failed(id, LossReason::Deadline, net.cx.this, net.cx);
     }
-    let around = net
-        .routing
-        .next_hop_around((to, last), detours, (net.links, net.cx), takes);
-    around.or(usual)
+
+    fn repeat_pending(&mut self, id: MessageId, ways: &mut Ways, net: &mut Net<'_>) {
+        let now = net.cx.now;
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let longest = self.answers_within(id.target, pending.hop, net);
+        let longest = longest.max(net.cx.config.retry_max);
+        let way = match self.waiting.holds(id.target) {
+            true => Some(Way::Behind), // The first copy has not left yet.
+            false => ways.of_copy((id.target, id.sequence), pending.hop, net),
+        };
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.wait = (pending.wait * 2).min(longest);
+        pending.retry_at = (now + pending.wait).min(pending.deadline);
+        let Some(Way::Over(hop)) = way else {
+            return;
+        };
+        pending.repeated_at = now;
+        let Some(mut data) = pending.data.clone() else {
+            return;
+        };
+        pending.hop = Some(hop);
+        let dated = pending.dated;
+        self.streams.update_place(id.target, &mut data.place);
+        if let Some(place) = &mut data.place {
+            // A request's reply may take long; that it has arrived shall not.
+            place.asks = data.wants_reply;
+        }
+        if let (Target::Peer(to), Some(place)) = (id.target, data.place) {
+            self.streams.repeated(to, place.number, hop, now);
+        }
+        let header = net.header(id, dated);
+        let envelope = net.sign(header, Content::Data(data));
+        net.cx.stats.retried += 1;
+        decided!(net.cx, to = ?id.target, sequence = id.sequence, next = ?hop, "repeat a message");
+        let _ = net.hand_to(hop, envelope, Channel::Data);
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::copies::{Way, Ways};
 use super::losses::delivery_failed;
-use super::pending::hop_for_retry;
 use super::stream::{Asks, Ended, News, Outbox, Patience, Repeat, SPAN_MAX};
 use super::{Messages, Net};
 use crate::config::Config;
@@ -15,7 +15,6 @@ use crate::links::Lane;
 use crate::log::decided;
 use crate::overlay::SETTLE;
 use crate::payload::Delivery;
-use crate::routing::Detours;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
@@ -218,7 +217,7 @@ impl Messages {
             Some(Some(news)) => news,
         };
         self.hear(from, news, net);
-        self.tend_stream(from, &mut Detours::default(), net);
+        self.tend_stream(from, &mut Ways::default(), net);
         self.notify_writable(net);
     }
 
@@ -250,9 +249,9 @@ impl Messages {
         let busy = self.streams.by_target.iter();
         let busy = busy.filter(|(_, outbox)| !outbox.is_calm());
         let busy: Vec<_> = busy.map(|(to, _)| *to).collect();
-        let mut detours = Detours::default();
+        let mut ways = Ways::default();
         for to in busy {
-            self.tend_stream(to, &mut detours, net);
+            self.tend_stream(to, &mut ways, net);
         }
         self.notify_writable(net);
     }
@@ -274,7 +273,7 @@ impl Messages {
         self.arm_streams(at, now);
     }
 
-    fn tend_stream(&mut self, to: PeerId, detours: &mut Detours, net: &mut Net<'_>) {
+    fn tend_stream(&mut self, to: PeerId, ways: &mut Ways, net: &mut Net<'_>) {
         self.expire_stream(to, net);
         let (patience, now) = (patience(&net.cx.config), net.cx.now);
         let due = match self.waiting.holds(Target::Peer(to)) {
@@ -289,29 +288,31 @@ impl Messages {
             }
         };
         for repeat in due {
-            self.repeat(to, repeat, detours, net);
+            self.repeat(to, repeat, ways, net);
         }
         let outbox = self.streams.by_target.get(&to);
         let at = outbox.and_then(|outbox| outbox.deadline(patience));
         self.arm_streams(at, now + SETTLE);
     }
 
-    fn repeat(&mut self, to: PeerId, repeat: Repeat, detours: &mut Detours, net: &mut Net<'_>) {
+    fn repeat(&mut self, to: PeerId, repeat: Repeat, ways: &mut Ways, net: &mut Net<'_>) {
         let Repeat {
             number,
+            sequence,
             envelope,
             hop,
             deadline,
         } = repeat;
         let (this, now) = (net.cx.this, net.cx.now);
-        let hop = hop_for_retry(Target::Peer(to), hop, detours, net);
-        match hop.filter(|_| deadline > now) {
-            Some(hop) => {
+        let way = ways.of_copy((Target::Peer(to), sequence), hop, net);
+        match way.filter(|_| deadline > now) {
+            Some(Way::Over(hop)) => {
                 net.cx.stats.retried += envelope.messages() as u64;
                 decided!(net.cx, ?to, number, ?hop, "repeat a message of a stream");
                 let _ = net.hand_to(hop, envelope, Channel::Data);
                 self.streams.repeated(to, number, hop, now);
             }
+            Some(Way::Behind) => {}
             None => {
                 self.streams
                     .with(to, |outbox| outbox.put_off(number, this, now));

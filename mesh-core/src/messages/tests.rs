@@ -127,6 +127,12 @@ impl Rig {
         });
     }
 
+    /// Agent 2 has acknowledged so many envelopes in all.
+    fn acknowledged(&mut self, envelopes: u64) {
+        let link = self.links.open_to(peer(2)).expect("it is linked").id;
+        self.links.acknowledged(link, envelopes, &mut self.cx);
+    }
+
     fn told(&mut self) -> Vec<Event> {
         let orders = self.cx.outbox.drain(..);
         let events = orders.filter_map(|order| match order {
@@ -209,6 +215,7 @@ fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
     let mut rig = Rig::linked();
     let id = rig.send(2, Delivery::Acknowledged).expect("sent");
     assert_eq!(rig.sent().len(), 1);
+    rig.acknowledged(1);
     rig.cx.now = rig.cx.now + rig.cx.config.retry_min;
     rig.run(Messages::retry_pending);
     let repeated = (Target::Peer(peer(2)), first(Delivery::Acknowledged));
@@ -224,6 +231,31 @@ fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
     rig.cx.now = rig.cx.now + SECOND * 10;
     rig.run(Messages::retry_pending);
     assert_eq!((rig.sent(), rig.told()), (vec![], vec![]));
+}
+
+#[test]
+fn no_copy_leaves_behind_one_that_the_neighbour_has_not_acknowledged() {
+    for delivery in [Delivery::Reliable, Delivery::Acknowledged] {
+        let mut rig = Rig::linked();
+        let id = rig.send(2, delivery).expect("sent");
+        rig.sent();
+        let content = Content::Undelivered {
+            message: (id.incarnation, id.target, id.sequence),
+            count: 1,
+            reason: LossReason::NoRoute,
+        };
+        rig.receive(3, 1, content.clone());
+        let later = |rig: &mut Rig| {
+            rig.cx.now = rig.cx.now + SECOND;
+            rig.run(Messages::retry_pending);
+            rig.run(Messages::tend_streams);
+            rig.sent().len()
+        };
+        assert_eq!(later(&mut rig), 0, "{delivery:?}");
+        rig.acknowledged(1);
+        rig.receive(3, 2, content);
+        assert_eq!(later(&mut rig), 1, "{delivery:?}");
+    }
 }
 
 #[test]
@@ -313,6 +345,7 @@ fn a_message_that_got_stuck_is_repeated_until_its_deadline_and_fails_once() {
     };
     let started = rig.cx.now;
     for sequence in 1..=3 {
+        rig.acknowledged(sequence);
         rig.receive(3, sequence, content.clone());
         assert_eq!((rig.sent(), rig.told()), (vec![], vec![]), "not at once");
         rig.cx.now = rig.cx.now + SECOND;

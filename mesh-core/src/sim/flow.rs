@@ -270,27 +270,35 @@ fn a_slow_target_holds_up_no_other() {
     assert!(beside < alone * 3 / 2, "{beside:?} instead of {alone:?}");
 }
 
+/// Four agents, and the one that passes on what the first sends to the third: nothing gets from it
+/// to the third any more.
+fn with_a_forwarder_that_is_stuck(seed: u64) -> (World, usize) {
+    let mut world = World::new(WorldConfig::new(seed));
+    world.part(0, 2);
+    world.start_agents(4);
+    let reached = |world: &World| world.agents()[0].mesh().routes().len() == 3;
+    assert!(world.run_until(SECOND * 20, reached), "seed {seed}");
+    world.run_for(SECOND * 10);
+    let to = world.agents()[2].id();
+    let routes = world.agents()[0].mesh().routes();
+    let route = routes.iter().find(|route| route.destination == to);
+    let hop = route.expect("a route").next_hop;
+    let mut agents = world.agents().iter();
+    let forwarder = agents.position(|agent| agent.id() == hop);
+    let forwarder = forwarder.expect("known");
+    world.block(forwarder, 2);
+    (world, forwarder)
+}
+
 /// A stream of one message asks for no news of it. When the agent that was to pass it on is out of
 /// reach it does.
 #[test]
 fn a_single_message_that_died_with_its_forwarder_is_repeated() {
     let mut held = 0;
     for seed in 0..8 {
-        let mut world = World::new(WorldConfig::new(seed));
-        world.part(0, 2);
-        world.start_agents(4);
-        let reached = |world: &World| world.agents()[0].mesh().routes().len() == 3;
-        assert!(world.run_until(SECOND * 20, reached), "seed {seed}");
-        world.run_for(SECOND * 10);
-        let to = world.agents()[2].id();
-        let routes = world.agents()[0].mesh().routes();
-        let route = routes.iter().find(|route| route.destination == to);
-        let hop = route.expect("a route").next_hop;
-        let mut agents = world.agents().iter();
-        let forwarder = agents.position(|agent| agent.id() == hop);
-        let forwarder = forwarder.expect("known");
-        world.block(forwarder, 2);
-        let id = world.send(0, Target::Peer(to), "held".into(), Delivery::Reliable);
+        let (mut world, forwarder) = with_a_forwarder_that_is_stuck(seed);
+        let to = Target::Peer(world.agents()[2].id());
+        let id = world.send(0, to, "held".into(), Delivery::Reliable);
         let id = id.expect("taken");
         world.run_for(SECOND / 2);
         let has_come = |world: &World| world.agents()[2].has_received(&id);
@@ -303,4 +311,51 @@ fn a_single_message_that_died_with_its_forwarder_is_repeated() {
         held += 1;
     }
     assert!(held > 0, "no world was as meant");
+}
+
+/// The neighbour has acknowledged them, and another way leads to the target.
+#[test]
+fn many_messages_that_their_forwarder_is_stuck_with_are_soon_repeated_each_alone() {
+    let mut held = 0;
+    for seed in 0..8 {
+        let (mut world, _) = with_a_forwarder_that_is_stuck(seed);
+        let to = Target::Peer(world.agents()[2].id());
+        let sent = vec!["held".into(); 200];
+        let sent = world.send_together(0, to, sent, Delivery::Acknowledged);
+        let ids: Vec<_> = sent.into_iter().flatten().collect();
+        world.run_for(SECOND / 4);
+        if arrived(&world, 2, &ids) > 0 {
+            continue; // They took another way of the same length.
+        }
+        let all = |world: &World| arrived(world, 2, &ids) == ids.len();
+        assert!(world.run_until(SECOND, all), "seed {seed}");
+        world.run_for(SECOND * 10);
+        assert_eq!(failed(&world, 0), 0, "seed {seed}");
+        assert_eq!(world.agents()[2].received().len(), ids.len(), "seed {seed}");
+        held += 1;
+    }
+    assert!(held > 0, "no world was as meant");
+}
+
+/// What a packet that got lost holds up is late together, and none of it is lost: copies over the
+/// same link would only come after it.
+#[test]
+fn a_path_that_stands_still_for_a_moment_is_given_no_message_twice() {
+    let mut world = World::formed(3, None, 2);
+    world.run_for(SECOND * 5);
+    let to = Target::Peer(world.agents()[1].id());
+    let mut ids = Vec::new();
+    for turn in 0..150 {
+        match turn {
+            50 => world.block(0, 1),
+            110 => world.unblock_all(),
+            _ => {}
+        }
+        let sent = world.send(0, to, "one of many".into(), Delivery::Acknowledged);
+        ids.push(sent.expect("there is room"));
+        world.run_for(SECOND / 50);
+    }
+    assert_arrived(&mut world, (0, 1), &ids);
+    let retried = world.agents()[0].mesh().stats().retried;
+    assert_eq!(retried, 0, "of 60 that were held up");
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::super::copies::{Way, Ways};
 use super::super::losses::delivery_failed;
-use super::super::pending::{Pending, hop_for_retry};
+use super::super::pending::Pending;
 use super::super::stream::{Asks, Outbox, Patience, Repeat};
 use super::super::{Messages, Net};
 use super::{Key, SENDING_BYTES_MAX, key_of, step};
@@ -16,7 +17,6 @@ use crate::io::{Channel, Event};
 use crate::links::Lane;
 use crate::overlay::SETTLE;
 use crate::payload::{Payload, SendOptions};
-use crate::routing::Detours;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::wire::{CHUNK_BYTES, Chunk, Content, Form, Head, Progress, Purpose, Stop};
@@ -192,7 +192,7 @@ impl Messages {
     /// Repeats parts that are lost, and gives up messages of which nothing arrives.
     pub(super) fn tend_sending(&mut self, net: &mut Net<'_>) {
         let keys: Vec<_> = self.large.sending.keys().copied().collect();
-        let mut detours = Detours::default();
+        let mut ways = Ways::default();
         for key in keys {
             let Some(sending) = self.large.sending.get_mut(&key) else {
                 continue;
@@ -205,24 +205,26 @@ impl Messages {
             let is_held = |hop| net.holds(lane, Target::Peer(key.0), hop);
             let due = sending.parts.due(patience(net), net.cx.now, is_held);
             for repeat in due {
-                self.repeat_part(key, repeat, &mut detours, net);
+                self.repeat_part(key, repeat, &mut ways, net);
             }
             self.send_parts(key, net);
         }
     }
 
-    fn repeat_part(&mut self, key: Key, repeat: Repeat, detours: &mut Detours, net: &mut Net<'_>) {
+    fn repeat_part(&mut self, key: Key, repeat: Repeat, ways: &mut Ways, net: &mut Net<'_>) {
         let (this, now) = (net.cx.this, net.cx.now);
-        let hop = hop_for_retry(Target::Peer(key.0), repeat.hop, detours, net);
+        let part = (Target::Peer(key.0), repeat.sequence);
+        let way = ways.of_copy(part, repeat.hop, net);
         let Some(sending) = self.large.sending.get_mut(&key) else {
             return;
         };
-        match hop {
-            Some(hop) => {
+        match way {
+            Some(Way::Over(hop)) => {
                 let _ = net.hand_to(hop, repeat.envelope, Channel::Data);
                 sending.parts.repeated(repeat.number, hop, now);
                 net.cx.stats.retried += 1;
             }
+            Some(Way::Behind) => {}
             None => sending.parts.put_off(repeat.number, this, now),
         }
     }

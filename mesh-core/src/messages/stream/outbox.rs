@@ -93,6 +93,8 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) struct Repeat {
     pub(crate) number: u64,
+    /// The sequence of the first message.
+    pub(crate) sequence: u64,
     pub(crate) envelope: Envelope,
     /// The neighbour that the last one was handed to, if another is better.
     pub(crate) hop: Option<PeerId>,
@@ -472,6 +474,7 @@ impl Sent {
         self.sent_at = now;
         Some(Repeat {
             number: self.number,
+            sequence: self.sequence,
             envelope,
             hop: self.hop,
             deadline: self.deadline,
