@@ -186,6 +186,23 @@ impl Messages {
         Some(taken)
     }
 
+    /// An author has given up what is waited for here.
+    pub(super) fn skip_received(
+        &mut self,
+        author: PeerId,
+        life: (u64, u64),
+        next: u64,
+        net: &mut Net<'_>,
+    ) {
+        let Some(windows) = self.windows.get_mut(&author) else {
+            return; // Nothing of it has come.
+        };
+        let (mut ready, before) = (Vec::new(), windows.stream.bytes());
+        net.cx.stats.skipped += windows.stream.skip(life, next, net.cx.now, &mut ready);
+        self.note_held(author, before, net);
+        self.hand_over(author, ready, net);
+    }
+
     /// Something may be held back of an author's stream, or no longer.
     fn note_held(&mut self, author: PeerId, bytes_before: usize, net: &Net<'_>) {
         let Some(inbox) = self.windows.get(&author).map(|windows| &windows.stream) else {

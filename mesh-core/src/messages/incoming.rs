@@ -143,6 +143,9 @@ impl Messages {
                 about,
                 report,
             } => self.link_reported(author, (number, about), report, net),
+            Content::Skip { stream, next } => {
+                self.skip_received(author, (header.incarnation, stream), next, net);
+            }
         }
     }
 
@@ -335,6 +338,7 @@ fn is_well_formed(message: &Message) -> bool {
         Content::Reply { payload, .. } => is_json(payload),
         Content::Progress(progress) => is_possible(progress),
         Content::LinkReport { report, .. } => report.is_well_formed(),
+        Content::Skip { next, .. } => may_be_number(*next),
         Content::Receipt { .. }
         | Content::Undelivered { .. }
         | Content::Signal { .. }
@@ -347,10 +351,13 @@ fn is_well_formed(message: &Message) -> bool {
 /// Whether messages stand in a stream only where there is one.
 fn may_have_place(target: Target, data: &Data) -> bool {
     let streams = target != Target::Room && data.delivery != Delivery::Datagram;
-    data.place.is_none_or(|place| {
-        let last = place.number.checked_add(ITEMS_MAX as u64);
-        streams && last.is_some() && place.awaited <= place.number
-    })
+    data.place
+        .is_none_or(|place| streams && may_be_number(place.number) && place.awaited <= place.number)
+}
+
+/// Whether the numbers after this one in a stream can be counted.
+fn may_be_number(number: u64) -> bool {
+    number.checked_add(ITEMS_MAX as u64).is_some()
 }
 
 /// Whether what is missing lies, in order, between what has all arrived and what has been seen.

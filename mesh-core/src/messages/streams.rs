@@ -17,7 +17,7 @@ use crate::overlay::SETTLE;
 use crate::payload::Delivery;
 use crate::time::Instant;
 use crate::timeout::TimeoutReason;
-use crate::wire::{Data, Envelope, MessageHeader, Place, Progress};
+use crate::wire::{Content, Data, Envelope, MessageHeader, Place, Progress};
 
 /// Slots that the streams of this agent have under way together: as many as 8 full ones, or 16 MiB
 /// of copies.
@@ -217,8 +217,29 @@ impl Messages {
             Some(Some(news)) => news,
         };
         self.hear(from, news, net);
+        self.skip_given_up(from, progress, via, net);
         self.tend_stream(from, &mut Ways::default(), net);
         self.notify_writable(net);
+    }
+
+    /// A target that holds messages back for others which this agent has given up need not wait.
+    fn skip_given_up(
+        &mut self,
+        target: PeerId,
+        progress: &Progress,
+        via: Option<PeerId>,
+        net: &mut Net<'_>,
+    ) {
+        let outbox = self.streams.by_target.get(&target);
+        let next = outbox.map_or(0, Outbox::base);
+        let stream = progress.stream;
+        if !progress.missing.is_empty() && progress.next < next {
+            decided!(net.cx, to = ?target, stream, next, "say what does not come any more");
+            let skip = self.sign(Target::Peer(target), Content::Skip { stream, next }, net);
+            let back = via.filter(|&peer| net.takes_data(peer));
+            let patience = net.cx.config.deadline;
+            self.dispatch(skip, Channel::Data, back, patience, net);
+        }
     }
 
     fn hear(&mut self, from: PeerId, news: News, net: &Net<'_>) {

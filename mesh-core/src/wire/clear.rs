@@ -30,6 +30,8 @@ pub enum Kind {
     LinkQuery,
     /// [`Content::LinkReport`].
     LinkReport,
+    /// [`Content::Skip`].
+    Skip,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Content {
             Self::Stop(_) => Kind::Stop,
             Self::LinkQuery { .. } => Kind::LinkQuery,
             Self::LinkReport { .. } => Kind::LinkReport,
+            Self::Skip { .. } => Kind::Skip,
         }
     }
 }

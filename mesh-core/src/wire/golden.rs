@@ -273,6 +273,12 @@ fn more_contents() -> Vec<(&'static str, Content)> {
     ]
 }
 
+/// What an author has given up.
+fn skip() -> (&'static str, Content) {
+    let (stream, next) = (1, 300);
+    ("skip", Content::Skip { stream, next })
+}
+
 /// A member's question about a link, and answers to it.
 fn questions() -> Vec<(&'static str, Content)> {
     let (number, about) = (7, PeerId::from_bytes([3; 32]));
@@ -347,7 +353,10 @@ fn messages_are_as_protocol_md_shows_them() {
     let header_bytes = postcard::to_stdvec(&header).expect("encodes");
     let mut shown = format!("header {}\n", hex(&header_bytes));
     let all = contents().into_iter().chain(signals());
-    let all = all.chain(more_contents()).chain(questions());
+    let all = all
+        .chain(more_contents())
+        .chain(questions())
+        .chain([skip()]);
     for (name, content) in all {
         let message = Message { header, content };
         let whole = postcard::to_stdvec(&message).expect("encodes");

@@ -174,6 +174,16 @@ pub enum Content {
         /// The link.
         report: Box<LinkReport>,
     },
+    /// The author has given up numbers that the target waits for, as SCTP's FORWARD TSN says
+    /// ([RFC 3758], section 3.2).
+    ///
+    /// [RFC 3758]: https://www.rfc-editor.org/rfc/rfc3758
+    Skip {
+        /// The stream, of the author and in its incarnation.
+        stream: u64,
+        /// No number below comes any more.
+        next: u64,
+    },
 }
 
 /// Application data: messages that were sent together, in the order of sending.

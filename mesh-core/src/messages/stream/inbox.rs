@@ -173,6 +173,17 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// The author of the stream of this life has given up all before `base`. Returns how many that
+    /// are.
+    pub(crate) fn skip(&mut self, life: Life, base: u64, now: Instant, ready: &mut Vec<T>) -> u64 {
+        if life != self.life {
+            return 0;
+        }
+        let skipped = self.skip_to(base, ready);
+        self.note_gap(now);
+        skipped
+    }
+
     /// Waits for nothing before `base` any more. Returns how many were given up.
     fn skip_to(&mut self, base: u64, ready: &mut Vec<T>) -> u64 {
         if base <= self.next {

@@ -167,3 +167,56 @@ fn a_target_that_waits_for_a_message_no_longer_ends_it() {
     rig.run(Messages::tend_streams);
     assert_eq!(rig.sent(), []);
 }
+
+#[test]
+fn a_target_that_waits_for_what_its_author_has_given_up_is_told_so() {
+    let mut rig = Rig::linked();
+    rig.send(2, Delivery::Reliable).expect("taken");
+    rig.sent();
+    rig.cx.now = rig.cx.now + rig.cx.config.deadline / 2;
+    rig.send(2, Delivery::Reliable).expect("taken");
+    let sent = rig.sent();
+    let Some((_, Content::Data(Data { place, .. }))) = sent.first() else {
+        panic!("{sent:?}");
+    };
+    let place = place.expect("it stands in a stream");
+    assert_eq!((place.number, place.awaited), (1, 1));
+    let progress = |rig: &Rig| {
+        Content::Progress(Progress {
+            incarnation: rig.trust.incarnation(),
+            stream: place.stream,
+            next: 0,
+            seen: 2,
+            missing: vec![(0, 1)],
+            repeated: false,
+        })
+    };
+    let is_skip = |content: &Content| matches!(content, Content::Skip { next: 2, .. });
+    let told = progress(&rig);
+    rig.receive(2, 1, told);
+    assert!(!rig.sent().iter().any(|(_, content)| is_skip(content)));
+    rig.cx.now = rig.cx.now + rig.cx.config.deadline / 2;
+    rig.run(Messages::expire_streams);
+    let told = progress(&rig);
+    rig.receive(2, 2, told);
+    assert!(rig.sent().iter().any(|(_, content)| is_skip(content)));
+}
+
+#[test]
+fn what_is_held_back_for_what_does_not_come_is_handed_over_when_its_author_says_so() {
+    let mut rig = Rig::linked();
+    rig.receive(2, 1, placed(Delivery::Reliable, 0, 0));
+    rig.receive(2, 3, placed(Delivery::Reliable, 2, 2));
+    assert_eq!(rig.told().len(), 1);
+    for (sequence, stream, handed_over) in [(4, 7, 0), (5, 1, 1), (6, 1, 0)] {
+        rig.receive(2, sequence, Content::Skip { stream, next: 2 });
+        assert_eq!(rig.told().len(), handed_over, "stream {stream}");
+    }
+    assert_eq!(rig.cx.stats.skipped, 1);
+    let endless = Content::Skip {
+        stream: 1,
+        next: u64::MAX,
+    };
+    rig.receive(2, 7, endless);
+    assert_eq!(rig.cx.stats.rejected[&RejectReason::Malformed], 1);
+}
