@@ -16,7 +16,10 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 /// Throughput, then round trips.
 pub fn tables(rows: &[Row]) -> String {
-    let throughput = |figures: &Figures| format!("{:.2}", figures.throughput);
+    let throughput = |figures: &Figures| match figures.throughput {
+        slow if slow < 0.1 => format!("{slow:.3}"),
+        fast => format!("{fast:.2}"),
+    };
     let quantiles = |sorted: &[f64]| {
         let at = |share| quantile(sorted, share);
         format!("{:.0} / {:.0}", at(0.5), at(0.95))

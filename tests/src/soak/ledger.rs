@@ -263,6 +263,7 @@ impl Entries {
     /// The last of them, in words, for a search in agents' logs. Times are from `since`.
     pub fn last_held_up(&self, from: Instant, since: Instant, scope: &Scope) -> String {
         let mut held: Vec<_> = self.held_up_or_lost(from, scope).collect();
+        held.sort_by_key(|entry| entry.arrived.unwrap_or(entry.sent));
         let last = held.split_off(held.len().saturating_sub(QUOTED));
         let told = last.iter().map(|entry| {
             let sent = entry.sent.saturating_duration_since(since);
