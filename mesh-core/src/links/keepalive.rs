@@ -231,7 +231,8 @@ impl Keepalive {
     /// time that the link took to open, which are four round trips or more, but 1 s at most.
     pub(crate) fn answers_within(&self) -> Duration {
         let opened = self.unmeasured_timeout / 3;
-        self.srtt.map_or(opened, |srtt| srtt * 2)
+        let measured = self.srtt.filter(|_| self.samples > 0);
+        measured.map_or(opened, |srtt| srtt * 2)
     }
 
     /// Whether the first sample that counts has just come. What is told of it waits for so long

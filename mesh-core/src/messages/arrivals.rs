@@ -56,7 +56,7 @@ struct Taken {
     again: Vec<MessageHeader>,
     /// Not waited for any more.
     late: Vec<MessageHeader>,
-    /// Without room to hold it.
+    /// Without room to hold it, or too old to be told from what has come before.
     refused: u64,
 }
 
@@ -89,10 +89,10 @@ impl Messages {
         }
         // The repeating agent does not know.
         let is_repeated = delivery == Delivery::Reliable && !taken.again.is_empty();
-        if place.asks || is_repeated || !taken.late.is_empty() {
+        if place.asks || is_repeated {
             self.arrivals.owed.insert(author, via);
         }
-        self.came_late(author, delivery, &taken.late, net);
+        self.came_late(author, (delivery, via), &taken.late, net);
         net.cx.stats.duplicates += taken.again.len() as u64;
         if wants_reply {
             for header in taken.again {
@@ -102,24 +102,28 @@ impl Messages {
         self.hand_over(author, taken.ready, net);
     }
 
-    /// Messages are dropped that were not waited for any more: the author has given them up by then
-    /// without knowing what became of them, and tells its application of acknowledged ones alone.
+    /// Messages are dropped that were not waited for any more. Their author may have given them up
+    /// without knowing what became of them, and its application is to know of reliable ones. There
+    /// is one notice for an envelope: what left together is late together.
     fn came_late(
         &mut self,
         author: PeerId,
-        delivery: Delivery,
+        (delivery, via): (Delivery, Option<PeerId>),
         late: &[MessageHeader],
         net: &mut Net<'_>,
     ) {
         late.iter()
             .for_each(|_| net.cx.stats.lose(LossReason::Deadline));
-        if delivery != Delivery::Reliable {
-            return;
-        }
-        for run in late.chunk_by(|one, next| one.sequence.checked_add(1) == Some(next.sequence)) {
-            if let (Some(first), Ok(count)) = (run.first(), u8::try_from(run.len())) {
-                self.give_notice(author, (first, count), LossReason::Deadline, net);
-            }
+        let mut runs =
+            late.chunk_by(|one, next| one.sequence.checked_add(1) == Some(next.sequence));
+        let run = runs.next().filter(|_| delivery == Delivery::Reliable);
+        if let Some(run @ [first, ..]) = run
+            && let Ok(count) = u8::try_from(run.len())
+        {
+            let back = via.filter(|&peer| net.takes_data(peer));
+            let patience = net.cx.config.deadline;
+            let reason = LossReason::Deadline;
+            self.give_notice(author, (first, count, reason), (back, patience), net);
         }
     }
 
@@ -178,8 +182,14 @@ impl Messages {
                 }
                 Arrival::Held => taken.again.push(header),
                 Arrival::Passed if seen == Seen::Before => taken.again.push(header),
-                Arrival::Passed => taken.late.push(header),
-                Arrival::NoRoom => taken.refused += 1,
+                Arrival::Passed if seen == Seen::Never => {
+                    // Of an acknowledged one that comes again there is no receipt either.
+                    if data.delivery == Delivery::Reliable {
+                        windows.direct.insert(&header);
+                    }
+                    taken.late.push(header);
+                }
+                Arrival::Passed | Arrival::NoRoom => taken.refused += 1,
             }
         }
         self.note_held(author, held_before, net);
@@ -195,7 +205,7 @@ impl Messages {
         net: &mut Net<'_>,
     ) {
         let Some(windows) = self.windows.get_mut(&author) else {
-            return; // Nothing of it has come.
+            return;
         };
         let (mut ready, before) = (Vec::new(), windows.stream.bytes());
         net.cx.stats.skipped += windows.stream.skip(life, next, net.cx.now, &mut ready);

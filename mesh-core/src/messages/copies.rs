@@ -4,7 +4,7 @@
 //! a message, another copy over the same link can only come after it. On a path where packets get
 //! lost one of them holds up many messages, and copies of them all would hold up what follows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Net;
 use crate::id::{PeerId, Target};
@@ -26,8 +26,9 @@ pub(super) enum Way {
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     detours: Detours,
-    /// What neighbours have not acknowledged, by target and sequence.
-    ahead: BTreeMap<PeerId, BTreeSet<(Target, u64)>>,
+    /// By neighbour and target, what the neighbour was to pass on and has not acknowledged: the
+    /// first sequence and the count of each envelope.
+    ahead: BTreeMap<(PeerId, PeerId), Vec<(u64, u64)>>,
 }
 
 impl Ways {
@@ -35,20 +36,32 @@ impl Ways {
     /// `last`; nothing if none leads to the target.
     pub(super) fn of_copy(
         &mut self,
-        message: (Target, u64),
+        (target, sequence): (Target, u64),
         last: Option<PeerId>,
         net: &mut Net<'_>,
     ) -> Option<Way> {
-        let Target::Peer(to) = message.0 else {
+        let Target::Peer(to) = target else {
             return None;
         };
         let hop = self.next_hop(to, last, net)?;
-        let ahead = self.ahead.entry(hop);
-        let ahead = ahead.or_insert_with(|| net.unacknowledged_by(hop));
-        Some(match ahead.contains(&message) {
-            true => Way::Behind,
-            false => Way::Over(hop),
-        })
+        if !self.is_ahead(hop, (to, sequence), net) {
+            return Some(Way::Over(hop));
+        }
+        let other = self.next_hop(to, Some(hop), net);
+        let other = other.filter(|other| *other != hop);
+        let free = other.filter(|other| !self.is_ahead(*other, (to, sequence), net));
+        Some(free.map_or(Way::Behind, Way::Over))
+    }
+
+    /// Whether a neighbour has not acknowledged a message yet.
+    fn is_ahead(&mut self, hop: PeerId, (to, sequence): (PeerId, u64), net: &Net<'_>) -> bool {
+        let ahead = self.ahead.entry((hop, to));
+        let ahead = ahead.or_insert_with(|| net.unacknowledged_by(hop, to));
+        let covers = |(first, count): &(u64, u64)| {
+            let after = sequence.checked_sub(*first);
+            after.is_some_and(|after| after < *count)
+        };
+        ahead.iter().any(covers)
     }
 
     /// Another neighbour than the last, which may be dead or lead to one that is, if any leads to
@@ -72,19 +85,15 @@ impl Ways {
 }
 
 impl Net<'_> {
-    /// Messages of this agent that a neighbour was to pass on and has not acknowledged, by target
-    /// and sequence.
-    fn unacknowledged_by(&self, hop: PeerId) -> BTreeSet<(Target, u64)> {
-        let link = self.links.open_to(hop);
-        let envelopes = link
-            .into_iter()
-            .flat_map(|link| link.queue.unacknowledged());
-        let ours = envelopes.filter(|it| it.signed.claimed_author() == self.cx.this);
+    /// Messages of this agent to one target that a neighbour was to pass on and has not
+    /// acknowledged.
+    fn unacknowledged_by(&self, hop: PeerId, to: PeerId) -> Vec<(u64, u64)> {
+        let link = self.links.to(hop).into_iter();
+        let envelopes = link.flat_map(|link| link.queue.unacknowledged());
+        let to_it = envelopes.filter(|it| it.target == Target::Peer(to));
+        let ours = to_it.filter(|it| it.signed.claimed_author() == self.cx.this);
         let headers = ours.filter_map(|it| it.signed.peek::<ClearHeader>());
-        let messages = headers.flat_map(|ClearHeader { message, count, .. }| {
-            (0..u64::from(count.max(1)))
-                .map(move |n| (message.target, message.sequence.saturating_add(n)))
-        });
-        messages.collect()
+        let runs = headers.map(|it| (it.message.sequence, u64::from(it.count)));
+        runs.collect()
     }
 }

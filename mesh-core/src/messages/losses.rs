@@ -103,28 +103,32 @@ impl Messages {
             (0..count).for_each(|_| net.cx.stats.lose(reason));
         }
         // The author is not verified: a notice goes to members only, not to any peer that is named.
-        if delivery != Delivery::Datagram && net.overlay.may_be_here(author) {
-            self.give_notice(author, (&header, count), reason, net);
+        if delivery != Delivery::Datagram {
+            // This agent may just have lost all its links, with what was to be passed on.
+            let patience = net.cx.config.deadline_max;
+            self.give_notice(author, (&header, count, reason), (None, patience), net);
         }
     }
 
-    /// Tells an author of so many messages, from this one on, that they do not arrive.
+    /// Tells an author that so many messages, from this one on, do not arrive: if it may be a
+    /// member, over this neighbour if there is one, or any that comes up so soon.
     pub(super) fn give_notice(
         &mut self,
         author: PeerId,
-        (first, count): (&MessageHeader, u8),
-        reason: LossReason,
+        (first, count, reason): (&MessageHeader, u8, LossReason),
+        (back, patience): (Option<PeerId>, Duration),
         net: &mut Net<'_>,
     ) {
+        if !net.overlay.may_be_here(author) {
+            return;
+        }
         let content = Content::Undelivered {
             message: (first.incarnation, first.target, first.sequence),
             count,
             reason,
         };
         let notice = self.sign(Target::Peer(author), content, net);
-        // This agent may just have lost all its links, with what was to be passed on.
-        let patience = net.cx.config.deadline_max;
-        self.dispatch(notice, Channel::Control, None, patience, net);
+        self.dispatch(notice, Channel::Control, back, patience, net);
     }
 
     /// A forwarder could not pass so many messages of this agent on, from this one, or their target
@@ -143,7 +147,7 @@ impl Messages {
             target,
             sequence: first,
         };
-        if target == Target::Peer(at) {
+        if target == Target::Peer(at) && incarnation == net.trust.incarnation() {
             self.streams.settle(at, first, count.into());
         } else if self.is_repeated(&first_id, (reason, at), net) {
             return;

@@ -250,12 +250,12 @@ impl Messages {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
+        pending.repeated_at = now;
         pending.wait = (pending.wait * 2).min(longest);
         pending.retry_at = (now + pending.wait).min(pending.deadline);
         let Some(Way::Over(hop)) = way else {
             return;
         };
-        pending.repeated_at = now;
         let Some(mut data) = pending.data.clone() else {
             return;
         };

@@ -317,23 +317,18 @@ impl Messages {
     }
 
     fn repeat(&mut self, to: PeerId, repeat: Repeat, ways: &mut Ways, net: &mut Net<'_>) {
-        let Repeat {
-            number,
-            sequence,
-            envelope,
-            hop,
-            deadline,
-        } = repeat;
-        let (this, now) = (net.cx.this, net.cx.now);
-        let way = ways.of_copy((Target::Peer(to), sequence), hop, net);
-        match way.filter(|_| deadline > now) {
+        let (number, this, now) = (repeat.number, net.cx.this, net.cx.now);
+        let way = ways.of_copy((Target::Peer(to), repeat.sequence), repeat.hop, net);
+        match way.filter(|_| repeat.deadline > now) {
             Some(Way::Over(hop)) => {
-                net.cx.stats.retried += envelope.messages() as u64;
+                net.cx.stats.retried += repeat.envelope.messages() as u64;
                 decided!(net.cx, ?to, number, ?hop, "repeat a message of a stream");
-                let _ = net.hand_to(hop, envelope, Channel::Data);
+                let _ = net.hand_to(hop, repeat.envelope, Channel::Data);
                 self.streams.repeated(to, number, hop, now);
             }
-            Some(Way::Behind) => {}
+            Some(Way::Behind) => {
+                self.streams.with(to, |outbox| outbox.hold(&repeat, now));
+            }
             None => {
                 self.streams
                     .with(to, |outbox| outbox.put_off(number, this, now));

@@ -204,8 +204,12 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
         }
         Fault::Halved => {
             let (one, other) = all.split_at(all.len() / 2);
-            blow.part_halves(world, [one, other]).await?;
+            let groups = [connected(world, one).await?, connected(world, other).await?];
             world.kill_hub().await?;
+            // Nothing introduces the groups of a half to each other either.
+            for group in groups.into_iter().flatten() {
+                blow.part(world, group, None);
+            }
             let between = Some(Between {
                 hosts: [one, other].map(|half| half.iter().copied().collect()),
                 passes: Passes::Nothing,
@@ -227,25 +231,6 @@ pub async fn begin(world: &World, dice: &mut Dice, fault: Fault, mortal: usize) 
 impl Blow {
     fn part(&mut self, world: &World, these: BTreeSet<Life>, those: Option<BTreeSet<Life>>) {
         self.parted.push(world.ledger.open().part(these, those));
-    }
-
-    /// Two halves are apart, and in a half the agents that no link of it connects: without the hub
-    /// nothing introduces them to each other.
-    async fn part_halves(&mut self, world: &World, halves: [&[usize]; 2]) -> Result<()> {
-        let mut lives = Vec::new();
-        for half in halves {
-            let all: BTreeSet<_> = half.iter().map(|it| world.agent(*it).life).collect();
-            for group in connected(world, half).await?.into_iter().skip(1) {
-                progress(&format!("no link within their half leads to {group:?}"));
-                let others = all.difference(&group).copied().collect();
-                self.part(world, group, Some(others));
-            }
-            lives.push(all);
-        }
-        if let (Some(other), Some(one)) = (lives.pop(), lives.pop()) {
-            self.part(world, one, Some(other));
-        }
-        Ok(())
     }
 
     /// Drops packets between the victim and a neighbour.
@@ -383,6 +368,9 @@ async fn connected(world: &World, hosts: &[usize]) -> Result<Vec<BTreeSet<Life>>
         groups.push(group);
     }
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    for group in groups.iter().skip(1) {
+        progress(&format!("no link within their half leads to {group:?}"));
+    }
     Ok(groups)
 }
 

@@ -224,7 +224,7 @@ impl Messages {
                 sending.parts.repeated(repeat.number, hop, now);
                 net.cx.stats.retried += 1;
             }
-            Some(Way::Behind) => {}
+            Some(Way::Behind) => sending.parts.hold(&repeat, now),
             None => sending.parts.put_off(repeat.number, this, now),
         }
     }

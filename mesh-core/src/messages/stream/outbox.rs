@@ -99,6 +99,8 @@ pub(crate) struct Repeat {
     /// The neighbour that the last one was handed to, if another is better.
     pub(crate) hop: Option<PeerId>,
     pub(crate) deadline: Instant,
+    /// What was known of it before.
+    before: (Option<Lost>, Instant),
 }
 
 /// Messages of this agent to one target.
@@ -276,7 +278,9 @@ impl Outbox {
     pub(crate) fn settle(&mut self, sequence: u64, count: u64) {
         let end = sequence.saturating_add(count);
         let first = self.sent.partition_point(|sent| sent.sequence < sequence);
-        let after = self.sent.partition_point(|sent| sent.sequence < end);
+        // What was signed together with others stays until all of it is settled.
+        let is_before = |sent: &Sent| sent.sequence + sent.count <= end;
+        let after = self.sent.partition_point(is_before).max(first);
         let slots: usize = self
             .sent
             .drain(first..after)
@@ -386,7 +390,6 @@ impl Outbox {
                 continue;
             }
             under_way += sent.slots;
-            sent.lost = None;
             due.extend(sent.repeat(now));
         }
         if self.ask_again_at(patience).is_some_and(|at| at <= now)
@@ -419,6 +422,21 @@ impl Outbox {
             self.asked.get_or_insert(Asked::at(number, now));
         }
         due
+    }
+
+    /// A copy that was due would come after the one before it: it is due again a little later.
+    pub(crate) fn hold(&mut self, repeat: &Repeat, now: Instant) {
+        if let Some(place) = self.find(|sent| sent.end() <= repeat.number) {
+            let sent = &mut self.sent[place];
+            let (lost, sent_at) = repeat.before;
+            sent.repeats -= 1;
+            sent.sent_at = sent_at;
+            sent.lost = lost.map(|lost| Lost {
+                repeat_at: now + ROOM_PATIENCE,
+                ..lost
+            });
+            self.lost |= sent.lost.is_some();
+        }
     }
 
     /// There is no way for a copy that was due.
@@ -469,6 +487,7 @@ impl Outbox {
 
 impl Sent {
     fn repeat(&mut self, now: Instant) -> Option<Repeat> {
+        let before = (self.lost.take(), self.sent_at);
         let envelope = self.copy.clone()?;
         self.repeats += 1;
         self.sent_at = now;
@@ -478,6 +497,7 @@ impl Sent {
             envelope,
             hop: self.hop,
             deadline: self.deadline,
+            before,
         })
     }
 }
