@@ -15,6 +15,7 @@
 mod inbox;
 mod news;
 mod outbox;
+mod repeats;
 mod round_trip;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ mod window;
 
 pub(super) use inbox::{Arrival, Inbox, STREAM_BYTES_MAX};
 pub(super) use news::News;
-pub(super) use outbox::{Asks, Ended, Outbox, Patience, Repeat};
+pub(super) use outbox::{Asks, Ended, Outbox, Patience};
+pub(super) use repeats::Repeat;
 
 /// Numbers from the oldest message under way to the newest, at most: the target may have to hold as
 /// many while one is missing, and the queue of one link holds as many.
