@@ -120,10 +120,10 @@ impl Messages {
         if let Some(run @ [first, ..]) = run
             && let Ok(count) = u8::try_from(run.len())
         {
-            let back = via.filter(|&peer| net.takes_data(peer));
-            let patience = net.cx.config.deadline;
-            let reason = LossReason::Deadline;
-            self.give_notice(author, (first, count, reason), (back, patience), net);
+            let notice = self.notice(author, (first, count, LossReason::Deadline), net);
+            if let Some(notice) = notice {
+                self.send_back(notice, Channel::Control, via, net);
+            }
         }
     }
 
@@ -268,9 +268,7 @@ impl Messages {
             };
             let content = Content::Progress(windows.stream.progress());
             let progress = self.sign(Target::Peer(author), content, net);
-            let back = back.filter(|&peer| net.takes_data(peer));
-            let patience = net.cx.config.deadline;
-            self.dispatch(progress, Channel::Data, back, patience, net);
+            self.send_back(progress, Channel::Data, back, net);
         }
     }
 }

@@ -106,29 +106,29 @@ impl Messages {
         if delivery != Delivery::Datagram {
             // This agent may just have lost all its links, with what was to be passed on.
             let patience = net.cx.config.deadline_max;
-            self.give_notice(author, (&header, count, reason), (None, patience), net);
+            if let Some(notice) = self.notice(author, (&header, count, reason), net) {
+                self.dispatch(notice, Channel::Control, None, patience, net);
+            }
         }
     }
 
-    /// Tells an author that so many messages, from this one on, do not arrive: if it may be a
-    /// member, over this neighbour if there is one, or any that comes up so soon.
-    pub(super) fn give_notice(
+    /// Tells an author, if it may be a member, that so many messages, from this one on, do not
+    /// arrive.
+    pub(super) fn notice(
         &mut self,
         author: PeerId,
         (first, count, reason): (&MessageHeader, u8, LossReason),
-        (back, patience): (Option<PeerId>, Duration),
         net: &mut Net<'_>,
-    ) {
+    ) -> Option<Envelope> {
         if !net.overlay.may_be_here(author) {
-            return;
+            return None;
         }
         let content = Content::Undelivered {
             message: (first.incarnation, first.target, first.sequence),
             count,
             reason,
         };
-        let notice = self.sign(Target::Peer(author), content, net);
-        self.dispatch(notice, Channel::Control, back, patience, net);
+        Some(self.sign(Target::Peer(author), content, net))
     }
 
     /// A forwarder could not pass so many messages of this agent on, from this one, or their target

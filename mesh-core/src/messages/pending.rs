@@ -102,9 +102,7 @@ impl Messages {
     ) {
         let message = (header.incarnation, header.sequence);
         let receipt = self.sign(Target::Peer(to), Content::Receipt { message, count }, net);
-        let back = back.filter(|&peer| net.takes_data(peer));
-        let patience = net.cx.config.deadline;
-        self.dispatch(receipt, Channel::Data, back, patience, net);
+        self.send_back(receipt, Channel::Data, back, net);
     }
 
     pub(super) fn remember_request(&mut self, id: MessageId, net: &Net<'_>) {
@@ -125,9 +123,7 @@ impl Messages {
         if let Some((_, Answer::Given(reply))) = known {
             let reply = reply.clone();
             if !self.waiting.holds(reply.target) {
-                let back = back.filter(|&peer| net.takes_data(peer));
-                let patience = net.cx.config.deadline;
-                self.dispatch(reply, Channel::Data, back, patience, net);
+                self.send_back(reply, Channel::Data, back, net);
             }
         }
     }

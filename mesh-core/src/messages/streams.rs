@@ -236,9 +236,7 @@ impl Messages {
         if !progress.missing.is_empty() && progress.next < next {
             decided!(net.cx, to = ?target, stream, next, "say what does not come any more");
             let skip = self.sign(Target::Peer(target), Content::Skip { stream, next }, net);
-            let back = via.filter(|&peer| net.takes_data(peer));
-            let patience = net.cx.config.deadline;
-            self.dispatch(skip, Channel::Data, back, patience, net);
+            self.send_back(skip, Channel::Data, via, net);
         }
     }
 

@@ -115,6 +115,20 @@ impl Waiting {
 }
 
 impl Messages {
+    /// Sends what answers a message over the neighbour that brought it, if that has room, or over
+    /// whatever way there is within the usual deadline.
+    pub(super) fn send_back(
+        &mut self,
+        answer: Envelope,
+        channel: Channel,
+        brought: Option<PeerId>,
+        net: &mut Net<'_>,
+    ) {
+        let back = brought.filter(|&peer| net.takes_data(peer));
+        let patience = net.cx.config.deadline;
+        self.dispatch(answer, channel, back, patience, net);
+    }
+
     /// Sends an envelope of this agent over `next`, if that neighbour has room for it, or over
     /// whatever way there is; or has it wait so long for one.
     pub(super) fn dispatch(

@@ -269,9 +269,7 @@ impl Messages {
             debug_assert_eq!(progress.stream, sequence, "the message's name");
             let content = Content::Progress(progress);
             let envelope = self.sign(Target::Peer(author), content, net);
-            let back = back.filter(|&peer| net.takes_data(peer));
-            let patience = net.cx.config.deadline;
-            self.dispatch(envelope, Channel::Data, back, patience, net);
+            self.send_back(envelope, Channel::Data, back, net);
         }
     }
 }
