@@ -70,20 +70,17 @@ impl Redis {
     pub async fn replicate(&self, master: &Self) -> Result<()> {
         let port = master.port.to_string();
         self.say(&["REPLICAOF", "127.0.0.1", &port]).await?;
-        self.until_replica().await
+        until("the replica follows", SOON, || self.follows()).await
     }
 
-    /// Waits until it is a replica that has what its master has.
+    /// Checks that it is a replica that has what its master has.
     ///
     /// # Errors
-    /// If it does not follow one.
-    pub async fn until_replica(&self) -> Result<()> {
-        until("the replica follows", SOON, async || {
-            let info = self.say(&["INFO", "replication"]).await?;
-            ensure!(info.contains("master_link_status:up"), "{info}");
-            Ok(())
-        })
-        .await
+    /// If it does not follow one, with what it says of itself.
+    pub async fn follows(&self) -> Result<()> {
+        let info = self.say(&["INFO", "replication"]).await?;
+        ensure!(info.contains("master_link_status:up"), "{info}");
+        Ok(())
     }
 
     /// Waits until it is the master.

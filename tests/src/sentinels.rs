@@ -75,6 +75,23 @@ impl Sentinels {
         )
     }
 
+    /// Waits until all of them take this server for the master.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub async fn until_master(&self, server: &Redis) -> Result<()> {
+        until("the Sentinels name this master", SOON, async || {
+            for sentinel in &self.all {
+                let asked = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
+                let named = sentinel.say(&asked).await?;
+                let port = named.lines().last().context("no address")?;
+                ensure!(port == server.port().to_string(), "it names {port}");
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// SIGKILL of the first.
     ///
     /// # Errors
