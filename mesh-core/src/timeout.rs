@@ -57,6 +57,8 @@ pub enum TimeoutReason {
     Tell,
     /// Broadcasts that were asked for and have not come are asked of others.
     Ask,
+    /// Messages that have waited for each other are signed together.
+    Gather,
     /// Unanswered messages are sent again or given up.
     Retry,
     /// Messages that have found no way are given up.

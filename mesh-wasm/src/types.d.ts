@@ -339,13 +339,13 @@ export interface Stats {
  * opened), `fallback` (it tries relays), `relay` (a busy server gets its signals again), `keepalive` (a ping), `drain` (a link closes), `rotate`
  * (its keys), `direct` (a relayed one looks for a better way), `settle` (links follow the members), `announce`, `gossip`, `compare`, `repair` (link state), `routes`
  * (paths are computed), `acknowledge`, `adapt` (k), `tell`, `ask` (broadcasts), `suspect` (neighbours that acknowledge
- * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `retry`,
+ * nothing), `silent` (connections without a sign of life), `return` (members that lost the server), `gather`, `retry`,
  * `waiting`, `streams`, `gaps`, `large`, `bursts` (messages), `explain` (members are asked again of their links).
  */
 export type TimeoutReason =
     | "signaling" | "verify" | "negotiation" | "fallback" | "relay" | "keepalive" | "drain" | "rotate" | "direct" | "tracks" | "settle" | "announce" | "gossip"
     | "compare" | "repair" | "routes" | "acknowledge" | "adapt" | "tell" | "ask" | "suspect" | "silent" | "return"
-    | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts" | "explain";
+    | "gather" | "retry" | "waiting" | "streams" | "gaps" | "large" | "bursts" | "explain";
 
 /**
  * One agent of a mesh: this tab. It lives until `close`, whether or not anything still refers to it.

@@ -175,6 +175,7 @@ impl Mesh {
             Due::Return => self.give_up_absent(),
             Due::Tell => self.with_net(Messages::tell_broadcasts),
             Due::Ask => self.with_net(Messages::ask_again),
+            Due::Gather => {} // The next order that is polled signs them.
             Due::Retry => self.with_net(Messages::retry_pending),
             Due::Waiting => self.with_net(Messages::expire_waiting),
             Due::Streams => self.with_net(Messages::tend_streams),
@@ -221,7 +222,7 @@ impl Mesh {
     /// The next order, until there is none. Frames are packed only here, so that whatever one turn
     /// of the loop queued for a link shares them.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.with_net(Messages::sign_all);
+        self.with_net(Messages::sign_due);
         let order = self.cx.next_order();
         let order = order.or_else(|| self.links.poll_transmit(&mut self.cx))?;
         tracing::trace!(agent = ?self.cx.this, "{}", Brief(&order));

@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 use crate::trust::{Identity, Signed};
 use crate::wire::{
     Content, Data, Envelope, FRAME_BYTES_MAX, FrameWriter, ITEMS_MAX, LinkEntry, LinkState,
-    Message, MessageHeader, Record, WIRE_VERSION,
+    Message, MessageHeader, Record, Reply, WIRE_VERSION,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -131,17 +131,22 @@ fn a_message_signed_by_another_key_is_an_invalid_signature() {
 #[test]
 fn a_signature_over_no_message_or_over_too_many_is_malformed() {
     for count in [0, ITEMS_MAX + 1] {
-        for target in [VICTIM, usize::MAX] {
+        let one = Data::one("x".into(), Delivery::Reliable);
+        let items = vec![one.items[0].clone(); count];
+        let data = Content::Data(Data { items, ..one });
+        let reply = Reply {
+            request: (1, 1),
+            payload: "x".into(),
+        };
+        let replies = Content::Replies(vec![reply; count]);
+        for (to_all, content) in [(false, data.clone()), (true, data), (false, replies)] {
             let mut world = world(4);
             let author = world.agents()[2].identity().clone();
-            let target = match target {
-                VICTIM => Target::Peer(world.agents()[VICTIM].id()),
-                _ => Target::Room,
+            let target = match to_all {
+                false => Target::Peer(world.agents()[VICTIM].id()),
+                true => Target::Room,
             };
             let header = header(&world, 1, target);
-            let one = Data::one("x".into(), Delivery::Reliable);
-            let items = vec![one.items[0].clone(); count];
-            let content = Content::Data(Data { items, ..one });
             let record = Record::Envelope(Envelope {
                 ttl: 15,
                 target,

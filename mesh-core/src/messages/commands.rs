@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::large::SENDING_BYTES_MAX;
 use super::outgoing::channel_of;
 use super::pending::Pending;
-use super::{Answer, Messages, Net};
+use super::{Messages, Net};
 use crate::config::{PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::error::{LossReason, SendError};
 use crate::id::{MessageId, PeerId, Target};
@@ -14,7 +14,7 @@ use crate::io::Channel;
 use crate::links::{Lane, Link};
 use crate::payload::{Delivery, Payload, SendOptions, check_json};
 use crate::timeout::TimeoutReason;
-use crate::wire::{Content, Data, Purpose};
+use crate::wire::Data;
 
 impl Messages {
     /// See [`Mesh::send`](crate::Mesh::send).
@@ -45,40 +45,6 @@ impl Messages {
             ..Data::one(payload, options.delivery)
         };
         self.send_data(to, data, options, net)
-    }
-
-    /// See [`Mesh::reply`](crate::Mesh::reply).
-    pub(crate) fn reply(
-        &mut self,
-        request: MessageId,
-        payload: Payload,
-        net: &mut Net<'_>,
-    ) -> Result<(), SendError> {
-        check(&payload, "", SENDING_BYTES_MAX, net)?;
-        let is_awaited = |(id, answer): &(MessageId, Answer)| {
-            *id == request && matches!(answer, Answer::Awaited)
-        };
-        let slot = self.requests.iter().rposition(is_awaited);
-        let slot = slot.ok_or(SendError::UnknownRequest)?;
-        if payload.is_large() {
-            let purpose = Purpose::Reply {
-                request: (request.incarnation, request.sequence),
-            };
-            let deadline = net.cx.config.deadline;
-            self.start_large(request.author, payload, purpose, deadline, net)?;
-            self.requests[slot].1 = Answer::Large;
-            return Ok(());
-        }
-        let content = Content::Reply {
-            request: (request.incarnation, request.sequence),
-            payload,
-        };
-        let target = Target::Peer(request.author);
-        self.sign_draft(target, net); // In the order of sending.
-        let envelope = self.sign(target, content, net);
-        self.requests[slot].1 = Answer::Given(envelope.clone());
-        self.dispatch(envelope, Channel::Data, None, net.cx.config.deadline, net);
-        Ok(())
     }
 
     /// See [`Mesh::broadcast`](crate::Mesh::broadcast).
@@ -212,7 +178,12 @@ impl Messages {
     }
 }
 
-fn check(payload: &Payload, topic: &str, bytes_max: usize, net: &Net<'_>) -> Result<(), SendError> {
+pub(super) fn check(
+    payload: &Payload,
+    topic: &str,
+    bytes_max: usize,
+    net: &Net<'_>,
+) -> Result<(), SendError> {
     if !net.cx.joined {
         return Err(SendError::NotJoined);
     }

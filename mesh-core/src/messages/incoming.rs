@@ -10,7 +10,7 @@ use crate::payload::{Delivery, Payload, check_json};
 use crate::trust::Signed;
 use crate::wire::{
     ClearHeader, Content, Data, Envelope, ITEMS_MAX, Item, MISSING_MAX, Message, MessageHeader,
-    Progress,
+    Progress, Reply,
 };
 
 /// The largest TTL that is taken from others: a message in a loop costs this many hops at most, and
@@ -113,7 +113,11 @@ impl Messages {
                 }
                 None => self.data_received(author, header, data, via, ttl, net),
             },
-            Content::Reply { request, payload } => self.replied(author, request, payload, net),
+            Content::Replies(replies) => {
+                for Reply { request, payload } in replies {
+                    self.replied(author, request, payload, net);
+                }
+            }
             Content::Receipt { message, count } => {
                 self.receipt_received(author, message, count, net);
             }
@@ -335,7 +339,10 @@ fn is_well_formed(message: &Message) -> bool {
             may_have_place(message.header.target, data)
                 && items.all(|item| is_item(item) && is_json(&item.payload))
         }
-        Content::Reply { payload, .. } => is_json(payload),
+        Content::Replies(replies) => {
+            let mut payloads = replies.iter().map(|reply| &reply.payload);
+            (1..=ITEMS_MAX).contains(&replies.len()) && payloads.all(is_json)
+        }
         Content::Progress(progress) => is_possible(progress),
         Content::LinkReport { report, .. } => report.is_well_formed(),
         Content::Skip { next, .. } => may_be_number(*next),

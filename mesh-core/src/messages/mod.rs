@@ -20,6 +20,7 @@ mod outgoing;
 mod pending;
 mod rate;
 mod replay;
+mod replies;
 mod stream;
 mod streams;
 #[cfg(test)]
@@ -41,7 +42,6 @@ use crate::time::Instant;
 use crate::timeout::TimeoutReason;
 use crate::timers::Timers;
 use crate::trust::Trust;
-use crate::wire::Envelope;
 use arrivals::{Arrivals, Arrived};
 use broadcast::Broadcasts;
 use explain::Questions;
@@ -51,6 +51,7 @@ use outcomes::Outcomes;
 use outgoing::Drafts;
 use pending::Pending;
 use rate::Rate;
+use replies::Answer;
 use stream::Inbox;
 use streams::Streams;
 use waiting::Waiting;
@@ -101,15 +102,6 @@ pub(crate) struct Messages {
     /// Signals that came for links.
     signals: VecDeque<SignalFrom>,
     timers: Timers,
-}
-
-/// What became of a request here.
-#[derive(Debug)]
-enum Answer {
-    Awaited,
-    Given(Envelope),
-    /// In parts, which are repeated by themselves.
-    Large,
 }
 
 /// What was seen of one author.

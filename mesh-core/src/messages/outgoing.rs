@@ -1,15 +1,19 @@
 //! What the application sends, until it is signed: a signature costs more than all else about a
-//! message, so what goes to the same target in one turn of the loop shares one.
+//! message, so what goes to the same target in one turn of the loop shares one. Where answers are
+//! late, acknowledged messages wait for each other a little longer (see `Lateness`).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use super::replies::ReplyDrafts;
 use super::{Messages, Net};
 use crate::config::PAYLOAD_BYTES_MAX;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::Channel;
 use crate::payload::Delivery;
+use crate::time::Instant;
+use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, Envelope, ITEMS_MAX, MessageHeader};
 
 /// Bytes of unsigned messages at which all are signed: the queue of a link may hold this much
@@ -21,6 +25,10 @@ const DRAFTED_BYTES_MAX: usize = 256 << 10;
 /// kind.
 const ITEM_OVERHEAD: usize = 8;
 
+/// Of the time that a message has, it waits one such part for others at most: enough is left for
+/// its way, and for a second copy.
+const GATHERING_SHARE: u32 = 8;
+
 const _: () = assert!(
     PAYLOAD_BYTES_MAX < DRAFTED_BYTES_MAX,
     "some of the largest are drafted"
@@ -31,6 +39,9 @@ const _: () = assert!(
 pub(super) struct Drafts {
     by_target: BTreeMap<Target, Draft>,
     bytes: usize,
+    /// When the first of them are to be signed, or earlier.
+    due_at: Option<Instant>,
+    pub(super) replies: ReplyDrafts,
 }
 
 /// Messages to one target, numbered one after another.
@@ -43,6 +54,8 @@ struct Draft {
     next: Option<PeerId>,
     /// How long they wait for a way if there is none.
     patience: Duration,
+    /// When they are signed: as this turn of the loop ends, or later.
+    due: Instant,
 }
 
 impl Draft {
@@ -97,6 +110,7 @@ impl Messages {
         if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
             self.outcomes.open(to, id.sequence);
         }
+        let due = net.cx.now + self.gathering(target, &data, patience, net);
         let bytes = size_of(&data);
         let draft = self.drafts.by_target.get(&target);
         if draft.is_some_and(|draft| !draft.takes(id, &data, patience)) {
@@ -119,7 +133,9 @@ impl Messages {
                     bytes,
                     next,
                     patience,
+                    due,
                 });
+                self.drafts.due_at = self.drafts.due_at.into_iter().chain([due]).min();
             }
         }
         self.drafts.bytes += bytes;
@@ -129,11 +145,56 @@ impl Messages {
         id
     }
 
-    /// Signs and sends all that waits: it is on its way from now on, whenever it was drafted. So do
-    /// the news that others are owed of their streams.
+    /// How long a message waits for others to the same target: not at all unless answers of the
+    /// target are late, and a small part of the message's time. A driver whose timers are late
+    /// would have it wait longer.
+    fn gathering(
+        &self,
+        target: Target,
+        data: &Data,
+        patience: Duration,
+        net: &Net<'_>,
+    ) -> Duration {
+        let wait = match (target, data.delivery) {
+            (Target::Peer(to), Delivery::Acknowledged) => self.streams.gathering(to),
+            _ => Duration::ZERO,
+        };
+        match net.cx.lag() <= wait {
+            true => wait.min(patience / GATHERING_SHARE),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Signs and sends what is due as a turn of the loop ends: it is on its way from now on,
+    /// whenever it was drafted. So do the news that others are owed of their streams.
+    pub(crate) fn sign_due(&mut self, net: &mut Net<'_>) {
+        self.tell_progress(net);
+        self.tell_parts(net);
+        self.sign_all_replies(net);
+        let now = net.cx.now;
+        if self.drafts.due_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let drafts = self.drafts.by_target.iter();
+        let due = drafts.filter(|(_, draft)| draft.due <= now);
+        let due: Vec<_> = due.map(|(&target, _)| target).collect();
+        for target in due {
+            self.sign_draft(target, net);
+        }
+        let gathering = self.drafts.by_target.values().map(|draft| draft.due);
+        self.drafts.due_at = gathering.min();
+        if let Some(at) = self.drafts.due_at {
+            self.timers.arm(TimeoutReason::Gather, at);
+        }
+    }
+
+    /// The same with all that waits.
     pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
         self.tell_progress(net);
         self.tell_parts(net);
+        self.sign_all_replies(net);
+        self.drafts.due_at = None;
+        self.timers.disarm(TimeoutReason::Gather);
         while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
             self.sign_draft(target, net);
         }
@@ -295,7 +356,7 @@ mod tests {
             .filter(|content| !matches!(content, Content::Progress(_)))
             .collect();
         assert!(
-            matches!(order[..], [Content::Data(_), Content::Reply { .. }]),
+            matches!(order[..], [Content::Data(_), Content::Replies(_)]),
             "{order:?}"
         );
     }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use super::copies::{Way, Ways};
 use super::losses::delivery_failed;
-use super::{Answer, Messages, Net};
+use super::{Messages, Net};
 use crate::error::LossReason;
 use crate::id::{MessageId, PeerId, Target};
 use crate::io::{Channel, Event};
 use crate::log::decided;
-use crate::payload::Payload;
 use crate::time::{Instant, UnixTime};
 use crate::timeout::TimeoutReason;
 use crate::wire::{Content, Data, MessageHeader};
@@ -47,10 +46,10 @@ impl Pending {
         }
     }
 
-    /// How long its receipt has taken. It does not tell which copy it answers: that it is the first
-    /// counts only as far as the last was waited for, so that one message that was held up for long
-    /// does not have all others wait.
-    fn answered_after(&self, now: Instant) -> Duration {
+    /// How long its receipt or reply has taken. It does not tell which copy it answers: that it is
+    /// the first counts only as far as the last was waited for, so that one message that was held
+    /// up for long does not have all others wait.
+    pub(super) fn answered_after(&self, now: Instant) -> Duration {
         let took = now.since(self.sent_at);
         match self.repeated_at == self.sent_at {
             true => took,
@@ -105,30 +104,7 @@ impl Messages {
         self.send_back(receipt, Channel::Data, back, net);
     }
 
-    pub(super) fn remember_request(&mut self, id: MessageId, net: &Net<'_>) {
-        if self.requests.len() >= net.cx.config.pending_max {
-            self.requests.pop_front();
-        }
-        self.requests.push_back((id, Answer::Awaited));
-    }
-
-    /// A request came again: so does its reply, if there is one yet.
-    pub(super) fn reply_again(
-        &mut self,
-        request: MessageId,
-        back: Option<PeerId>,
-        net: &mut Net<'_>,
-    ) {
-        let known = self.requests.iter().rev().find(|(id, _)| *id == request);
-        if let Some((_, Answer::Given(reply))) = known {
-            let reply = reply.clone();
-            if !self.waiting.holds(reply.target) {
-                self.send_back(reply, Channel::Data, back, net);
-            }
-        }
-    }
-
-    fn take_pending(
+    pub(super) fn take_pending(
         &mut self,
         to: PeerId,
         (incarnation, sequence): (u64, u64),
@@ -166,23 +142,6 @@ impl Messages {
                     round_trip_ms: net.cx.now.since(pending.sent_at).as_secs_f64() * 1e3,
                 });
             }
-        }
-    }
-
-    pub(super) fn replied(
-        &mut self,
-        from: PeerId,
-        request: (u64, u64),
-        payload: Payload,
-        net: &mut Net<'_>,
-    ) {
-        if let Some((id, pending)) = self.take_pending(from, request, net) {
-            net.cx.emit(Event::Replied {
-                id,
-                from,
-                payload,
-                round_trip_ms: net.cx.now.since(pending.sent_at).as_secs_f64() * 1e3,
-            });
         }
     }
 

@@ -68,6 +68,18 @@ impl Streams {
         self.with(to, |outbox| outbox.answered_after(took));
     }
 
+    /// A reply has come so long after its request left.
+    pub(super) fn replied_after(&mut self, to: PeerId, took: Duration) {
+        self.with(to, |outbox| outbox.replied_after(took));
+    }
+
+    /// How long a message to this member that will be answered waits for others, to share a
+    /// signature.
+    pub(super) fn gathering(&self, to: PeerId) -> Duration {
+        let outbox = self.by_target.get(&to);
+        outbox.map_or(Duration::ZERO, Outbox::gathering)
+    }
+
     /// The longest that a receipt of this member is likely to take, if any has come.
     pub(super) fn answers_within(&self, to: PeerId) -> Option<Duration> {
         self.by_target.get(&to)?.answers_within()

@@ -9,7 +9,9 @@ use crate::payload::Delivery;
 use crate::signaling::Member;
 use crate::sim::{World, WorldConfig};
 use crate::trust::Identity;
-use crate::wire::{Content, Data, Frame, Message, MessageHeader, Place, Progress, Record};
+use crate::wire::{
+    Content, Data, Envelope, Frame, Message, MessageHeader, Place, Progress, Record,
+};
 
 mod streams;
 

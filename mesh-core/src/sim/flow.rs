@@ -108,21 +108,22 @@ fn a_burst_survives_links_that_die_on_its_way() {
 
 /// A world in which links may be made narrow.
 fn rough(seed: u64, k: Option<usize>) -> World {
-    let rough = Rough {
-        trickle: None,
-        opening: Duration::ZERO,
-        bandwidth: None,
-        loss: 0.0,
-        stream_loss: 0.0,
-        connecting: Duration::ZERO,
-        answering: Duration::ZERO,
-    };
     World::new(WorldConfig {
         k,
-        rough: Some(rough),
+        rough: Some(SMOOTH),
         ..WorldConfig::new(seed)
     })
 }
+
+const SMOOTH: Rough = Rough {
+    trickle: None,
+    opening: Duration::ZERO,
+    bandwidth: None,
+    loss: 0.0,
+    stream_loss: 0.0,
+    connecting: Duration::ZERO,
+    answering: Duration::ZERO,
+};
 
 fn narrow(world: &mut World, agent: usize, bandwidth: u32) {
     for other in (0..world.agents().len()).filter(|&other| other != agent) {
@@ -358,4 +359,60 @@ fn a_path_that_stands_still_for_a_moment_is_given_no_message_twice() {
     assert_arrived(&mut world, (0, 1), &ids);
     let retried = world.agents()[0].mesh().stats().retried;
     assert_eq!(retried, 0, "of 60 that were held up");
+}
+
+/// What became of 500 requests of 100 bytes, 20 ms apart, over a path of 150 ms that carries so
+/// many bytes a second: their round trips in milliseconds, sorted, and the frames that left.
+fn asked_over(bandwidth: u32) -> (Vec<f64>, u64) {
+    let latency = Duration::from_millis(150);
+    let mut world = World::new(WorldConfig {
+        latency_min: latency,
+        latency_max: latency + SECOND / 100,
+        rough: Some(SMOOTH),
+        ..WorldConfig::new(3)
+    });
+    world.start_agents(2);
+    assert!(world.run_until(SECOND * 20, World::is_converged));
+    world.run_for(SECOND * 3);
+    world.narrow(0, 1, Some(bandwidth));
+    let (to, text) = (world.agents()[1].id(), "x".repeat(100));
+    let before = world.agents()[0].mesh().stats().frames_out;
+    let mut answered = 0;
+    for turn in 0..12_000 {
+        if turn < 10_000 && turn % 20 == 0 {
+            let request = |mesh: &mut crate::Mesh, now| mesh.request(to, (*text).into(), None, now);
+            let asked = world.command(0, request).expect("there is room");
+            world.sent_elsewhere(asked, &text);
+        }
+        world.run_for(TURN);
+        let asked = world.agents()[1].received()[answered..].iter();
+        let asked: Vec<_> = asked.map(|request| request.id).collect();
+        answered += asked.len();
+        world.command(1, |mesh, now| {
+            for request in asked {
+                mesh.reply(request, (*text).into(), now).expect("it waits");
+            }
+        });
+    }
+    let frames = world.agents()[0].mesh().stats().frames_out - before;
+    let events = world.agents()[0].events().iter();
+    let round_trips = events.filter_map(|event| match event {
+        Event::Replied { round_trip_ms, .. } => Some(*round_trip_ms),
+        _ => None,
+    });
+    let mut round_trips: Vec<_> = round_trips.collect();
+    round_trips.sort_by(f64::total_cmp);
+    (round_trips, frames)
+}
+
+#[test]
+fn on_a_path_that_carries_little_requests_share_signatures_and_on_others_leave_at_once() {
+    let (little, frames) = asked_over(10_000);
+    assert_eq!(little.len(), 500);
+    assert!(little[250] < 800.0, "{} ms", little[250]);
+    assert!(little[499] < 1_300.0, "{} ms", little[499]);
+    assert!(frames < 300, "{frames} frames");
+    let (much, frames) = asked_over(1_000_000);
+    assert!(much[499] < 350.0, "{} ms", much[499]);
+    assert!(frames >= 500, "{frames} frames");
 }

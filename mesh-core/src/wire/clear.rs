@@ -12,8 +12,8 @@ use crate::payload::Delivery;
 pub enum Kind {
     /// For the application, sent so.
     Data(Delivery),
-    /// [`Content::Reply`].
-    Reply,
+    /// [`Content::Replies`].
+    Replies,
     /// [`Content::Receipt`].
     Receipt,
     /// [`Content::Undelivered`].
@@ -70,7 +70,7 @@ impl Content {
     fn kind(&self) -> Kind {
         match self {
             Self::Data(data) => Kind::Data(data.delivery),
-            Self::Reply { .. } => Kind::Reply,
+            Self::Replies(_) => Kind::Replies,
             Self::Receipt { .. } => Kind::Receipt,
             Self::Undelivered { .. } => Kind::Undelivered,
             Self::Signal { .. } => Kind::Signal,

@@ -172,10 +172,10 @@ fn contents() -> Vec<(&'static str, Content)> {
         ("request", request),
         (
             "reply",
-            Content::Reply {
+            Content::Replies(vec![Reply {
                 request: message,
                 payload: "so".into(),
-            },
+            }]),
         ),
         ("receipt", Content::Receipt { message, count: 3 }),
         (

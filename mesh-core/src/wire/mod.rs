@@ -23,5 +23,5 @@ pub use frame::{FRAME_BYTES_MAX, Frame, FrameWriter, WIRE_VERSION};
 pub use record::{DigestEntry, Envelope, Record};
 pub use statement::{
     Admit, Content, Data, ITEMS_MAX, Item, LinkEntry, LinkSignal, LinkState, MISSING_MAX, Message,
-    MessageHeader, PeerSignal, Place, Progress, Step,
+    MessageHeader, PeerSignal, Place, Progress, Reply, Step,
 };

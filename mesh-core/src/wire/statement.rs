@@ -121,13 +121,8 @@ impl MessageHeader {
 pub enum Content {
     /// For the application.
     Data(Data),
-    /// The answer to a request, which is also its receipt.
-    Reply {
-        /// The request's incarnation and sequence; its author is the target of the reply.
-        request: (u64, u64),
-        /// The answer.
-        payload: Payload,
-    },
+    /// Answers to requests, which are also their receipts; at least one and at most [`ITEMS_MAX`].
+    Replies(Vec<Reply>),
     /// Acknowledged messages have arrived.
     Receipt {
         /// The incarnation and sequence of the first.
@@ -192,13 +187,22 @@ pub struct Data {
     /// How hard the mesh tries. The clear header says it.
     #[serde(skip)]
     pub delivery: Delivery,
-    /// The author waits for a [`Content::Reply`] to each.
+    /// The author waits for a [`Reply`] to each.
     pub wants_reply: bool,
     /// Where they stand among all that the author sends to this target; none for datagrams and
     /// broadcasts.
     pub place: Option<Place>,
     /// What was sent, numbered one after another; at least one and at most [`ITEMS_MAX`].
     pub items: Vec<Item>,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's incarnation and sequence; its author is the target of the reply.
+    pub request: (u64, u64),
+    /// The answer.
+    pub payload: Payload,
 }
 
 /// Where messages stand in the **stream** of all that their author sends to one target, but for

@@ -13,6 +13,7 @@
 //! only when half of the window is under way.
 
 mod inbox;
+mod lateness;
 mod news;
 mod outbox;
 mod repeats;

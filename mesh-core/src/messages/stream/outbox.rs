@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::SPAN_MAX;
+use super::lateness::Lateness;
 use super::news::Asked;
 use super::round_trip::RoundTrip;
 use super::window::{Window, slots};
@@ -113,6 +114,8 @@ pub(crate) struct Outbox {
     pub(super) news: RoundTrip,
     /// That of messages with receipts.
     answers: RoundTrip,
+    /// That of receipts and replies.
+    lateness: Lateness,
     /// When news came that had taken far longer than the shortest round trip, if the last have.
     pub(super) late_at: Option<Instant>,
     /// The shortest one.
@@ -137,6 +140,7 @@ impl Outbox {
             unasked: (0, 0),
             news: RoundTrip::default(),
             answers: RoundTrip::default(),
+            lateness: Lateness::default(),
             late_at: None,
             shortest: None,
             lost: false,
@@ -334,6 +338,23 @@ impl Outbox {
     /// A receipt has come so long after its message left.
     pub(crate) fn answered_after(&mut self, took: Duration) {
         self.answers.measured(took);
+        self.lateness.measured(took);
+    }
+
+    /// The same of a reply, which takes as long as the target's application thinks, too.
+    pub(crate) fn replied_after(&mut self, took: Duration) {
+        self.lateness.measured(took);
+    }
+
+    /// How long the last message, which will be answered, waits for others: not if none before it
+    /// is unanswered, for then the path is free.
+    pub(crate) fn gathering(&self) -> Duration {
+        let wait = self.lateness.gathering();
+        let mut unanswered = self.sent.iter().filter(|sent| sent.copy.is_none());
+        match wait.is_zero() || unanswered.nth(1).is_some() {
+            true => wait,
+            false => Duration::ZERO,
+        }
     }
 
     /// The longest that a receipt is likely to take, if any has come.
