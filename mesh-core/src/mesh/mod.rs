@@ -175,7 +175,7 @@ impl Mesh {
             Due::Return => self.give_up_absent(),
             Due::Tell => self.with_net(Messages::tell_broadcasts),
             Due::Ask => self.with_net(Messages::ask_again),
-            Due::Gather => {} // The next order that is polled signs them.
+            Due::Gather => self.with_net(Messages::sign_due),
             Due::Retry => self.with_net(Messages::retry_pending),
             Due::Waiting => self.with_net(Messages::expire_waiting),
             Due::Streams => self.with_net(Messages::tend_streams),

@@ -165,6 +165,7 @@ impl Messages {
         let pending = Pending {
             data: Some(data),
             sent_at: net.cx.now,
+            left_at: net.cx.now,
             dated: net.cx.unix(),
             deadline: net.cx.now + deadline,
             // There is time for a second copy.

@@ -44,6 +44,17 @@ pub(super) struct Drafts {
     pub(super) replies: ReplyDrafts,
 }
 
+impl Drafts {
+    /// Whether a message of this agent has not left yet.
+    pub(super) fn hold(&self, id: &MessageId) -> bool {
+        self.by_target.get(&id.target).is_some_and(|draft| {
+            let number = id.sequence.checked_sub(draft.header.sequence);
+            let is_one = number.is_some_and(|number| number < draft.data.items.len() as u64);
+            is_one && draft.header.incarnation == id.incarnation
+        })
+    }
+}
+
 /// Messages to one target, numbered one after another.
 #[derive(Debug)]
 struct Draft {
@@ -54,6 +65,8 @@ struct Draft {
     next: Option<PeerId>,
     /// How long they wait for a way if there is none.
     patience: Duration,
+    /// When that is over for the first.
+    until: Instant,
     /// When they are signed: as this turn of the loop ends, or later.
     due: Instant,
 }
@@ -82,8 +95,9 @@ fn size_of(data: &Data) -> usize {
 }
 
 impl Messages {
-    /// Numbers and dates a message, and has it sent before this turn of the loop ends: over `next`,
-    /// if that neighbour had room for it. Without a way it waits for one, so long.
+    /// Numbers and dates a message, and has it sent before this turn of the loop ends, or a little
+    /// later: over `next`, if that neighbour had room for it. Without a way it waits for one, so
+    /// long.
     pub(super) fn draft(
         &mut self,
         target: Target,
@@ -110,7 +124,8 @@ impl Messages {
         if let (Target::Peer(to), Delivery::Reliable) = (target, data.delivery) {
             self.outcomes.open(to, id.sequence);
         }
-        let due = net.cx.now + self.gathering(target, &data, patience, net);
+        let now = net.cx.now;
+        let due = now + self.gathering(header, &data, next, patience, net);
         let bytes = size_of(&data);
         let draft = self.drafts.by_target.get(&target);
         if draft.is_some_and(|draft| !draft.takes(id, &data, patience)) {
@@ -133,9 +148,13 @@ impl Messages {
                     bytes,
                     next,
                     patience,
+                    until: now + patience,
                     due,
                 });
                 self.drafts.due_at = self.drafts.due_at.into_iter().chain([due]).min();
+                if due > now {
+                    self.timers.arm(TimeoutReason::Gather, due);
+                }
             }
         }
         self.drafts.bytes += bytes;
@@ -146,21 +165,32 @@ impl Messages {
     }
 
     /// How long a message waits for others to the same target: not at all unless answers of the
-    /// target are late, and a small part of the message's time. A driver whose timers are late
-    /// would have it wait longer.
+    /// target are late and one is awaited, and a small part of the message's time. Answers that are
+    /// late for the target's application make it wait a round trip of the link at most. A driver
+    /// whose timers are late would have it wait longer.
     fn gathering(
         &self,
-        target: Target,
+        header: MessageHeader,
         data: &Data,
+        next: Option<PeerId>,
         patience: Duration,
         net: &Net<'_>,
     ) -> Duration {
-        let wait = match (target, data.delivery) {
-            (Target::Peer(to), Delivery::Acknowledged) => self.streams.gathering(to),
-            _ => Duration::ZERO,
+        let (Target::Peer(to), Delivery::Acknowledged) = (header.target, data.delivery) else {
+            return Duration::ZERO;
         };
-        match net.cx.lag() <= wait {
-            true => wait.min(patience / GATHERING_SHARE),
+        let wait = self.streams.gathering(to);
+        if wait.is_zero() {
+            return wait;
+        }
+        let link = next.and_then(|next| net.links.answers_within(next));
+        let wait = wait.min(link.unwrap_or_default() / 2);
+        let wait = wait.min(patience / GATHERING_SHARE);
+        let id = header.id(net.cx.this);
+        let first = MessageId { sequence: 0, ..id };
+        let awaits_another = self.pending.range(first..id).next().is_some();
+        match awaits_another && net.cx.lag() <= wait {
+            true => wait,
             false => Duration::ZERO,
         }
     }
@@ -200,8 +230,20 @@ impl Messages {
         }
     }
 
-    /// Signs and sends what waits for one target.
+    /// Signs and sends the draft to one member, unless it still waits for others.
+    pub(super) fn sign_if_due(&mut self, to: PeerId, net: &mut Net<'_>) {
+        let target = Target::Peer(to);
+        let draft = self.drafts.by_target.get(&target);
+        if draft.is_some_and(|draft| draft.due <= net.cx.now) {
+            self.sign_draft(target, net);
+        }
+    }
+
+    /// Signs and sends what waits for one target, after the replies that were given before.
     pub(super) fn sign_draft(&mut self, target: Target, net: &mut Net<'_>) {
+        if let Target::Peer(to) = target {
+            self.sign_replies(to, net);
+        }
         let Some(mut draft) = self.drafts.by_target.remove(&target) else {
             return;
         };
@@ -210,12 +252,20 @@ impl Messages {
         let channel = channel_of(delivery);
         self.streams.update_place(target, &mut draft.data.place);
         let place = draft.data.place;
+        let awaits = delivery == Delivery::Acknowledged;
+        for number in (0..draft.data.items.len()).filter(|_| awaits) {
+            let id = draft.header.after(number).id(net.cx.this);
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.leaves(draft.next, net.cx.now);
+            }
+        }
         let envelope = net.sign(draft.header, Content::Data(draft.data));
         if let (Target::Peer(to), Some(place), Delivery::Reliable) = (target, place, delivery) {
             self.streams
                 .keep(to, place.number, envelope.clone(), draft.next);
         }
-        self.dispatch(envelope, channel, draft.next, draft.patience, net);
+        let patience = draft.until.since(net.cx.now);
+        self.dispatch(envelope, channel, draft.next, patience, net);
     }
 
     /// Numbers, dates and signs.

@@ -19,7 +19,9 @@ pub(super) struct Pending {
     /// What is repeated; none of a large request, whose parts are.
     pub(super) data: Option<Data>,
     pub(super) sent_at: Instant,
-    /// The same by the civil clock, as the message is dated.
+    /// When the first copy left, or will at the earliest.
+    pub(super) left_at: Instant,
+    /// When it was sent by the civil clock, as the message is dated.
     pub(super) dated: UnixTime,
     pub(super) deadline: Instant,
     pub(super) retry_at: Instant,
@@ -37,6 +39,7 @@ impl Pending {
         Self {
             data: None,
             sent_at: net.cx.now,
+            left_at: net.cx.now,
             dated: net.cx.unix(),
             deadline: net.cx.now + longest,
             retry_at: net.cx.now + longest,
@@ -50,11 +53,19 @@ impl Pending {
     /// the first counts only as far as the last was waited for, so that one message that was held
     /// up for long does not have all others wait.
     pub(super) fn answered_after(&self, now: Instant) -> Duration {
-        let took = now.since(self.sent_at);
-        match self.repeated_at == self.sent_at {
+        let took = now.since(self.left_at);
+        match self.repeated_at == self.left_at {
             true => took,
             false => took.min(self.wait),
         }
+    }
+
+    /// The first copy leaves only now, over this neighbour: it has waited for others.
+    pub(super) fn leaves(&mut self, hop: Option<PeerId>, now: Instant) {
+        let waited = now.since(self.left_at);
+        (self.left_at, self.repeated_at) = (now, now);
+        self.retry_at = (self.retry_at + waited).min(self.deadline);
+        self.hop = hop;
     }
 
     /// The other end has the request, or a part of its reply has come: so long from now on for it.
@@ -135,7 +146,7 @@ impl Messages {
             let message = (incarnation, first.saturating_add(number));
             if let Some((id, pending)) = self.take_pending(from, message, net) {
                 let took = pending.answered_after(net.cx.now);
-                self.streams.answered_after(from, took);
+                self.streams.answered_after(from, took, net.cx.now);
                 net.cx.emit(Event::Delivered {
                     id,
                     to: from,
@@ -198,7 +209,7 @@ impl Messages {
         };
         let longest = self.answers_within(id.target, pending.hop, net);
         let longest = longest.max(net.cx.config.retry_max);
-        let way = match self.waiting.holds(id.target) {
+        let way = match self.waiting.holds(id.target) || self.drafts.hold(&id) {
             true => Some(Way::Behind), // The first copy has not left yet.
             false => ways.of_copy((id.target, id.sequence), pending.hop, net),
         };

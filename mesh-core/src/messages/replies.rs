@@ -90,7 +90,7 @@ impl Messages {
             payload,
         };
         let to = to.author;
-        self.sign_draft(Target::Peer(to), net); // In the order of sending.
+        self.sign_if_due(to, net); // In the order of sending.
         let bytes = reply.payload.len() + REPLY_OVERHEAD;
         let takes = |draft: &ReplyDraft| {
             draft.replies.len() < ITEMS_MAX && draft.bytes + bytes <= PAYLOAD_BYTES_MAX
@@ -111,7 +111,7 @@ impl Messages {
     }
 
     /// Signs and sends the replies to one member.
-    fn sign_replies(&mut self, to: PeerId, net: &mut Net<'_>) {
+    pub(super) fn sign_replies(&mut self, to: PeerId, net: &mut Net<'_>) {
         let Some(draft) = self.drafts.replies.remove(&to) else {
             return;
         };
@@ -159,13 +159,17 @@ impl Messages {
         net: &mut Net<'_>,
     ) {
         if let Some((id, pending)) = self.take_pending(from, request, net) {
-            self.streams
-                .replied_after(from, pending.answered_after(net.cx.now));
+            let now = net.cx.now;
+            // All of a large one had to arrive first.
+            if pending.data.is_some() {
+                self.streams
+                    .replied_after(from, pending.answered_after(now), now);
+            }
             net.cx.emit(Event::Replied {
                 id,
                 from,
                 payload,
-                round_trip_ms: net.cx.now.since(pending.sent_at).as_secs_f64() * 1e3,
+                round_trip_ms: now.since(pending.sent_at).as_secs_f64() * 1e3,
             });
         }
     }

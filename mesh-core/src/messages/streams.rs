@@ -64,13 +64,13 @@ impl Streams {
     }
 
     /// A receipt has come so long after its message left.
-    pub(super) fn answered_after(&mut self, to: PeerId, took: Duration) {
-        self.with(to, |outbox| outbox.answered_after(took));
+    pub(super) fn answered_after(&mut self, to: PeerId, took: Duration, now: Instant) {
+        self.with(to, |outbox| outbox.answered_after(took, now));
     }
 
     /// A reply has come so long after its request left.
-    pub(super) fn replied_after(&mut self, to: PeerId, took: Duration) {
-        self.with(to, |outbox| outbox.replied_after(took));
+    pub(super) fn replied_after(&mut self, to: PeerId, took: Duration, now: Instant) {
+        self.with(to, |outbox| outbox.replied_after(took, now));
     }
 
     /// How long a message to this member that will be answered waits for others, to share a

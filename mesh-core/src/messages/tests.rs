@@ -146,7 +146,7 @@ impl Rig {
 
     /// The envelopes that leave now.
     fn sent(&mut self) -> Vec<(Target, Content)> {
-        self.run(Messages::sign_all);
+        self.run(Messages::sign_due);
         let mut sent = Vec::new();
         while let Some(Output::Transmit { frame, .. }) = self.links.poll_transmit(&mut self.cx) {
             for record in Frame::decode(&frame).expect("decodes").records {
@@ -235,6 +235,65 @@ fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
     assert_eq!((rig.sent(), rig.told()), (vec![], vec![]));
 }
 
+/// Answers were late, and one is awaited: the next two messages have so long to share a signature.
+fn gathering() -> (Rig, Duration) {
+    let mut rig = Rig::linked();
+    for (number, ms) in [(1, 320), (2, 5_000)] {
+        let id = rig.send(2, Delivery::Acknowledged).expect("sent");
+        assert_eq!(rig.sent().len(), 1);
+        rig.cx.now = rig.cx.now + Duration::from_millis(ms);
+        let message = (id.incarnation, id.sequence);
+        rig.receive(2, number, Content::Receipt { message, count: 1 });
+    }
+    rig.acknowledged(2);
+    rig.send(2, Delivery::Acknowledged).expect("sent");
+    assert_eq!(rig.sent().len(), 1, "none before it is awaited");
+    let now = rig.cx.now;
+    for _ in 0..2 {
+        rig.send(2, Delivery::Acknowledged).expect("sent");
+        assert_eq!(rig.sent(), []);
+    }
+    rig.messages.disarm(TimeoutReason::Retry);
+    let (at, reason) = rig.messages.deadline().expect("it waits");
+    assert_eq!(reason, TimeoutReason::Gather);
+    (rig, at.since(now))
+}
+
+#[test]
+fn messages_whose_answers_are_late_wait_for_each_other_and_no_longer() {
+    let (mut rig, wait) = gathering();
+    assert!(wait > SECOND / 100 && wait <= SECOND / 5, "{wait:?}");
+    rig.cx.now = rig.cx.now + wait;
+    let items = rig.sent().into_iter().map(|(_, content)| match content {
+        Content::Data(data) => data.items.len(),
+        _ => 0,
+    });
+    assert!(items.eq([2]));
+    let message = (rig.trust.incarnation(), 4);
+    rig.told();
+    rig.receive(2, 3, Content::Receipt { message, count: 2 });
+    assert_eq!(rig.told().len(), 2, "both are delivered");
+}
+
+#[test]
+fn no_copy_leaves_before_its_message() {
+    let (mut rig, _) = gathering();
+    rig.cx.now = rig.cx.now + SECOND; // The driver was late.
+    rig.run(Messages::retry_pending);
+    assert_eq!(rig.cx.stats.retried, 0);
+    assert_eq!(rig.sent().len(), 1);
+}
+
+#[test]
+fn an_agent_that_leaves_sends_what_waits_for_others() {
+    let (mut rig, _) = gathering();
+    rig.told();
+    rig.run(Messages::leave);
+    assert_eq!(rig.messages.deadline(), None);
+    let left = |order: &Output| matches!(order, Output::Transmit { .. });
+    assert_eq!(rig.cx.outbox.iter().filter(|order| left(order)).count(), 1);
+}
+
 #[test]
 fn no_copy_leaves_behind_one_that_the_neighbour_has_not_acknowledged() {
     for delivery in [Delivery::Reliable, Delivery::Acknowledged] {
@@ -261,18 +320,22 @@ fn no_copy_leaves_behind_one_that_the_neighbour_has_not_acknowledged() {
 
 #[test]
 fn on_a_long_path_receipts_are_waited_for_as_long_as_they_take() {
-    let mut copies = Vec::new();
+    let (mut copies, mut handed) = (Vec::new(), 0);
     let mut rig = Rig::linked();
     for turn in 0..6 {
         let sent_at = rig.cx.now;
         let id = rig.send(2, Delivery::Acknowledged).expect("sent");
+        let first = rig.sent().len();
+        rig.acknowledged(handed + first as u64);
         // Longer than a link is expected to take that was not measured yet.
         let receipt_at = sent_at + Duration::from_millis(1_200);
         while rig.cx.now < receipt_at {
             rig.run(Messages::retry_pending);
             rig.cx.now = rig.cx.now + SECOND / 100;
         }
-        copies.push(rig.sent().len());
+        let all = first + rig.sent().len();
+        copies.push(all);
+        handed += all as u64;
         let message = (id.incarnation, id.sequence);
         rig.receive(2, turn, Content::Receipt { message, count: 1 });
         rig.told();

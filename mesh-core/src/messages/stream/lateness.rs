@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
+use crate::time::Instant;
+
 /// Answers that take this much longer than the shortest are late: most paths shake packets by less.
 const LATE_MIN: Duration = Duration::from_millis(50);
+
+/// How long the shortest answer counts, and as long again at most: paths change. BBR believes a
+/// shortest round trip for so long too ([draft-ietf-ccwg-bbr], `MinRTTFilterLen`).
+///
+/// [draft-ietf-ccwg-bbr]: https://datatracker.ietf.org/doc/draft-ietf-ccwg-bbr/
+const SHORTEST_FOR: Duration = Duration::from_secs(10);
 
 /// How long answers of a target take.
 ///
@@ -17,26 +25,39 @@ const LATE_MIN: Duration = Duration::from_millis(50);
 /// [RFC 896]: https://www.rfc-editor.org/rfc/rfc896
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lateness {
-    shortest: Option<Duration>,
-    /// How much longer the last took.
-    late: Duration,
+    /// The shortest of the last [`SHORTEST_FOR`], since when, and that of the time before.
+    shortest: Option<(Duration, Instant)>,
+    before: Option<Duration>,
+    /// The last.
+    last: Duration,
 }
 
 impl Lateness {
     /// An answer took so long.
-    pub(super) fn measured(&mut self, took: Duration) {
-        let shortest = self.shortest.map_or(took, |shortest| shortest.min(took));
-        self.shortest = Some(shortest);
-        self.late = took - shortest;
+    pub(super) fn measured(&mut self, took: Duration, now: Instant) {
+        self.last = took;
+        self.shortest = match self.shortest {
+            Some((shortest, since)) if now.since(since) < SHORTEST_FOR => {
+                Some((shortest.min(took), since))
+            }
+            old => {
+                self.before = old.map(|(shortest, _)| shortest);
+                Some((took, now))
+            }
+        };
     }
 
-    /// How long the next message waits for others: half of the shortest time, or of what answers
-    /// take longer than that, if it is a third of that time at least.
+    /// How long the next message waits for others: half of the shortest time, or of what the last
+    /// answer took longer than that, if it is a third of that time at least.
     pub(super) fn gathering(&self) -> Duration {
-        let shortest = self.shortest.unwrap_or_default();
-        let is_late = self.late >= LATE_MIN.max(shortest / 3);
-        let wait = self.late.min(shortest) / 2;
-        if is_late { wait } else { Duration::ZERO }
+        let shortest = self.shortest.map(|(shortest, _)| shortest);
+        let shortest = shortest.into_iter().chain(self.before).min();
+        let shortest = shortest.unwrap_or_default();
+        let late = self.last.saturating_sub(shortest);
+        match late >= LATE_MIN.max(shortest / 3) {
+            true => late.min(shortest) / 2,
+            false => Duration::ZERO,
+        }
     }
 }
 
@@ -44,10 +65,13 @@ impl Lateness {
 mod tests {
     use super::*;
 
+    /// Answers that took so many milliseconds, a second apart.
     fn after(samples: &[u64]) -> Duration {
-        let mut lateness = Lateness::default();
-        let samples = samples.iter().copied().map(Duration::from_millis);
-        samples.for_each(|took| lateness.measured(took));
+        let (mut lateness, mut now) = (Lateness::default(), Instant::default());
+        for sample in samples {
+            lateness.measured(Duration::from_millis(*sample), now);
+            now = now + Duration::from_secs(1);
+        }
         lateness.gathering()
     }
 
@@ -61,6 +85,14 @@ mod tests {
         assert_eq!(after(&[320, 440]), ms(60));
         assert_eq!(after(&[320, 5_000]), ms(160), "no longer");
         assert_eq!(after(&[320, 5_000, 330]), Duration::ZERO, "on time again");
-        assert_eq!(after(&[1, 5_000]), ms(1) / 2);
+    }
+
+    #[test]
+    fn a_path_that_has_become_longer_is_not_late_for_ever() {
+        let mut samples = vec![100; 10];
+        samples.extend([160; 10]);
+        assert_eq!(after(&samples), Duration::from_millis(30));
+        samples.push(160);
+        assert_eq!(after(&samples), Duration::ZERO);
     }
 }

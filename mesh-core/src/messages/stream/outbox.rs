@@ -336,25 +336,19 @@ impl Outbox {
     }
 
     /// A receipt has come so long after its message left.
-    pub(crate) fn answered_after(&mut self, took: Duration) {
+    pub(crate) fn answered_after(&mut self, took: Duration, now: Instant) {
         self.answers.measured(took);
-        self.lateness.measured(took);
+        self.lateness.measured(took, now);
     }
 
     /// The same of a reply, which takes as long as the target's application thinks, too.
-    pub(crate) fn replied_after(&mut self, took: Duration) {
-        self.lateness.measured(took);
+    pub(crate) fn replied_after(&mut self, took: Duration, now: Instant) {
+        self.lateness.measured(took, now);
     }
 
-    /// How long the last message, which will be answered, waits for others: not if none before it
-    /// is unanswered, for then the path is free.
+    /// How long a message that will be answered waits for others.
     pub(crate) fn gathering(&self) -> Duration {
-        let wait = self.lateness.gathering();
-        let mut unanswered = self.sent.iter().filter(|sent| sent.copy.is_none());
-        match wait.is_zero() || unanswered.nth(1).is_some() {
-            true => wait,
-            false => Duration::ZERO,
-        }
+        self.lateness.gathering()
     }
 
     /// The longest that a receipt is likely to take, if any has come.
