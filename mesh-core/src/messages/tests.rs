@@ -213,6 +213,18 @@ fn a_message_that_finds_no_way_fails_at_its_deadline() {
 }
 
 #[test]
+fn a_message_without_a_way_fails_at_once_where_the_driver_comes_around_after_its_deadline() {
+    let mut rig = Rig::new();
+    let id = rig.send(2, Delivery::Reliable).expect("it waits");
+    rig.cx.now = rig.cx.now + rig.cx.config.deadline;
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.messages.waiting_len(), 0);
+    let told = rig.told();
+    let failed = |event: &Event| matches!(event, Event::DeliveryFailed { id: of, .. } if *of == id);
+    assert!(told.len() == 1 && failed(&told[0]), "{told:?}");
+}
+
+#[test]
 fn an_acknowledged_message_is_repeated_until_its_receipt_comes() {
     let mut rig = Rig::linked();
     let id = rig.send(2, Delivery::Acknowledged).expect("sent");

@@ -155,6 +155,10 @@ impl Messages {
         if self.waiting.overflows(&net.cx.config) {
             return self.undeliverable(&envelope, LossReason::QueueFull, net);
         }
+        if until <= net.cx.now {
+            // The driver was so late that none of its time is left.
+            return self.undeliverable(&envelope, LossReason::NoRoute, net);
+        }
         self.waiting.push_back(Waits {
             envelope,
             channel,
