@@ -202,8 +202,10 @@ impl Messages {
         self.tell_parts(net);
         self.sign_all_replies(net);
         let now = net.cx.now;
-        if self.drafts.due_at.is_none_or(|at| at > now) {
-            return;
+        match self.drafts.due_at {
+            None => return,
+            Some(at) if at > now => return self.timers.arm(TimeoutReason::Gather, at),
+            Some(_) => {}
         }
         let drafts = self.drafts.by_target.iter();
         let due = drafts.filter(|(_, draft)| draft.due <= now);

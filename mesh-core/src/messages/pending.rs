@@ -60,11 +60,10 @@ impl Pending {
         }
     }
 
-    /// The first copy leaves only now, over this neighbour: it has waited for others.
+    /// The first copy leaves now, over this neighbour. There is time for a second.
     pub(super) fn leaves(&mut self, hop: Option<PeerId>, now: Instant) {
-        let waited = now.since(self.left_at);
         (self.left_at, self.repeated_at) = (now, now);
-        self.retry_at = (self.retry_at + waited).min(self.deadline);
+        self.retry_at = now + self.wait.min(self.deadline.since(now) / 2);
         self.hop = hop;
     }
 
@@ -204,14 +203,19 @@ impl Messages {
 
     fn repeat_pending(&mut self, id: MessageId, ways: &mut Ways, net: &mut Net<'_>) {
         let now = net.cx.now;
-        let Some(pending) = self.pending.get(&id) else {
+        let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        let longest = self.answers_within(id.target, pending.hop, net);
+        if self.drafts.hold(&id) {
+            pending.retry_at = (now + pending.wait).min(pending.deadline); // It leaves first.
+            return;
+        }
+        let hop = pending.hop;
+        let longest = self.answers_within(id.target, hop, net);
         let longest = longest.max(net.cx.config.retry_max);
-        let way = match self.waiting.holds(id.target) || self.drafts.hold(&id) {
+        let way = match self.waiting.holds(id.target) {
             true => Some(Way::Behind), // The first copy has not left yet.
-            false => ways.of_copy((id.target, id.sequence), pending.hop, net),
+            false => ways.of_copy((id.target, id.sequence), hop, net),
         };
         let Some(pending) = self.pending.get_mut(&id) else {
             return;

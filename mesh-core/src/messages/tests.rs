@@ -294,6 +294,33 @@ fn no_copy_leaves_before_its_message() {
     rig.run(Messages::retry_pending);
     assert_eq!(rig.cx.stats.retried, 0);
     assert_eq!(rig.sent().len(), 1);
+    // The wait for their receipts begins now, and takes half of the time that is left.
+    let (now, left) = (rig.cx.now, rig.cx.config.deadline - SECOND);
+    let pending = rig.messages.pending.values();
+    let leaving = pending.filter(|pending| pending.left_at == now);
+    let waits: Vec<_> = leaving.map(|it| it.retry_at.since(now)).collect();
+    assert_eq!(waits, [left / 2; 2]);
+}
+
+#[test]
+fn the_next_messages_that_wait_for_each_other_leave_in_time_too() {
+    let (mut rig, wait) = gathering();
+    rig.cx.now = rig.cx.now + wait;
+    assert_eq!(
+        rig.sent().len(),
+        1,
+        "as outputs are asked for, before the timer fires"
+    );
+    rig.send(2, Delivery::Acknowledged).expect("sent");
+    rig.messages.disarm(TimeoutReason::Gather);
+    rig.run(Messages::sign_due);
+    assert_eq!(rig.sent(), []);
+    rig.messages.disarm(TimeoutReason::Retry);
+    let (at, reason) = rig.messages.deadline().expect("it waits");
+    assert_eq!(
+        (at.since(rig.cx.now), reason),
+        (wait, TimeoutReason::Gather)
+    );
 }
 
 #[test]

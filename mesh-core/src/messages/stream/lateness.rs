@@ -41,7 +41,9 @@ impl Lateness {
                 Some((shortest.min(took), since))
             }
             old => {
-                self.before = old.map(|(shortest, _)| shortest);
+                let is_recent = |(_, since): &(_, Instant)| now.since(*since) < SHORTEST_FOR * 2;
+                let before = old.filter(is_recent);
+                self.before = before.map(|(shortest, _)| shortest);
                 Some((took, now))
             }
         };
@@ -94,5 +96,9 @@ mod tests {
         assert_eq!(after(&samples), Duration::from_millis(30));
         samples.push(160);
         assert_eq!(after(&samples), Duration::ZERO);
+        let (mut lateness, hour) = (Lateness::default(), Duration::from_secs(3_600));
+        lateness.measured(Duration::from_millis(300), Instant::default());
+        lateness.measured(Duration::from_millis(450), Instant::default() + hour);
+        assert_eq!(lateness.gathering(), Duration::ZERO);
     }
 }
