@@ -87,14 +87,12 @@ impl Mesh {
     /// longer than their patience as dead, and promote the other.
     async fn until_followed(&self) -> Result<usize> {
         until("one server follows the other", SOON, async || {
-            let mut missing = Ok(());
-            for (server, redis) in self.servers.iter().enumerate() {
-                match redis.follows().await {
-                    Ok(()) => return Ok(1 - server),
-                    Err(error) => missing = Err(error),
-                }
+            let [first, second] = &self.servers;
+            if second.follows().await.is_ok() {
+                return Ok(0);
             }
-            missing.map(|()| self.servers.len())
+            first.follows().await?;
+            Ok(1)
         })
         .await
     }

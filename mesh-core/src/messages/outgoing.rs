@@ -152,9 +152,6 @@ impl Messages {
                     due,
                 });
                 self.drafts.due_at = self.drafts.due_at.into_iter().chain([due]).min();
-                if due > now {
-                    self.timers.arm(TimeoutReason::Gather, due);
-                }
             }
         }
         self.drafts.bytes += bytes;
@@ -198,23 +195,18 @@ impl Messages {
     /// Signs and sends what is due as a turn of the loop ends: it is on its way from now on,
     /// whenever it was drafted. So do the news that others are owed of their streams.
     pub(crate) fn sign_due(&mut self, net: &mut Net<'_>) {
-        self.tell_progress(net);
-        self.tell_parts(net);
-        self.sign_all_replies(net);
+        self.sign_answers(net);
         let now = net.cx.now;
-        match self.drafts.due_at {
-            None => return,
-            Some(at) if at > now => return self.timers.arm(TimeoutReason::Gather, at),
-            Some(_) => {}
+        if self.drafts.due_at.is_some_and(|at| at <= now) {
+            let drafts = self.drafts.by_target.iter();
+            let due = drafts.filter(|(_, draft)| draft.due <= now);
+            let due: Vec<_> = due.map(|(&target, _)| target).collect();
+            for target in due {
+                self.sign_draft(target, net);
+            }
+            let gathering = self.drafts.by_target.values().map(|draft| draft.due);
+            self.drafts.due_at = gathering.min();
         }
-        let drafts = self.drafts.by_target.iter();
-        let due = drafts.filter(|(_, draft)| draft.due <= now);
-        let due: Vec<_> = due.map(|(&target, _)| target).collect();
-        for target in due {
-            self.sign_draft(target, net);
-        }
-        let gathering = self.drafts.by_target.values().map(|draft| draft.due);
-        self.drafts.due_at = gathering.min();
         if let Some(at) = self.drafts.due_at {
             self.timers.arm(TimeoutReason::Gather, at);
         }
@@ -222,14 +214,19 @@ impl Messages {
 
     /// The same with all that waits.
     pub(crate) fn sign_all(&mut self, net: &mut Net<'_>) {
-        self.tell_progress(net);
-        self.tell_parts(net);
-        self.sign_all_replies(net);
+        self.sign_answers(net);
         self.drafts.due_at = None;
         self.timers.disarm(TimeoutReason::Gather);
         while let Some((&target, _)) = self.drafts.by_target.first_key_value() {
             self.sign_draft(target, net);
         }
+    }
+
+    /// Signs and sends what others wait for: news of their streams and parts, and replies.
+    fn sign_answers(&mut self, net: &mut Net<'_>) {
+        self.tell_progress(net);
+        self.tell_parts(net);
+        self.sign_all_replies(net);
     }
 
     /// Signs and sends the draft to one member, unless it still waits for others.
@@ -254,11 +251,12 @@ impl Messages {
         let channel = channel_of(delivery);
         self.streams.update_place(target, &mut draft.data.place);
         let place = draft.data.place;
-        let awaits = delivery == Delivery::Acknowledged;
-        for number in (0..draft.data.items.len()).filter(|_| awaits) {
-            let id = draft.header.after(number).id(net.cx.this);
-            if let Some(pending) = self.pending.get_mut(&id) {
-                pending.leaves(draft.next, net.cx.now);
+        if delivery == Delivery::Acknowledged {
+            for number in 0..draft.data.items.len() {
+                let id = draft.header.after(number).id(net.cx.this);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.leaves(draft.next, net.cx.now);
+                }
             }
         }
         let envelope = net.sign(draft.header, Content::Data(draft.data));
